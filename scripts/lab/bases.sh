@@ -1,0 +1,91 @@
+# Builds the layers a node's root directory is stacked from, each once for a given recipe and input, into the cache. Sourced by scripts/node.
+# shellcheck shell=bash disable=SC2034,SC2154
+
+profiles=(7.1 7.12)
+
+# --- What the recipes in scripts/lab/layers use -------------------------------------------------------------------
+
+# jar_file FILE... DIR: hard links where they can be, to save space.
+jar_file() { cp -l "$@" 2>/dev/null || cp "$@"; }
+
+# dummy_jar FILE ENTRY: a jar which holds one empty entry of that name.
+dummy_jar() {
+  scratch
+  mkdir -p "$REPLY/$(dirname "$2")" "$(dirname "$1")"
+  : >"$REPLY/$2"
+  jar --create --file "$1" -C "$REPLY" .
+}
+
+# class_path_jar FILE JAR...: a jar which holds only a manifest that names others.
+class_path_jar() {
+  scratch
+  printf 'Class-Path:' >"$REPLY/manifest"
+  printf ' %s\n ' "${@:2}" >>"$REPLY/manifest"
+  echo >>"$REPLY/manifest"
+  jar --create --file "$1" --manifest "$REPLY/manifest"
+}
+
+# emrfs_jar FILE JAR...: the stand-in for EMRFS, with a manifest that names the jars it needs.
+emrfs_jar() {
+  mkdir -p "$(dirname "$1")"
+  class_path_jar "$@"
+  scratch
+  javac --release 17 -nowarn -cp "$spark/opt/lab/hadoop-client/*:$spark/usr/lib/spark/jars/*:$downloads/hadoop-aws-3.3.4.jar:$downloads/aws-java-sdk-bundle-1.12.262.jar" \
+    -d "$REPLY" "$lab/java/EmrFileSystem.java"
+  jar --update --file "$1" -C "$REPLY" com
+}
+
+# node_files LABEL CLASS: files that name the release label or the class of s3://, and the texts beside the SDK's jars.
+node_files() {
+  local dir
+  mkdir -p "$out"/etc/{hadoop/conf,lab} "$out/mnt/var/lib/info"
+  sed -e "s/@S3_CLASS@/$2/" "$lab/templates/core-site.xml" >"$out/etc/hadoop/conf/core-site.xml"
+  sed -e "s/@LABEL@/$1/" "$lab/templates/standin.json" >"$out/etc/lab/standin.json"
+  sed -e 's/j-0SYNTHETIC00/j-3H6EATEWWRWS/; s/"localhost"/"ip-172-31-59-96.ec2.internal"/' -e "s/emr-6.15.0/$1/" \
+    "$lab/emr/job-flow-state.synthetic.txt" >"$out/mnt/var/lib/info/job-flow-state.txt"
+  sed -e 's/j-1PJ03JVIDQH3T/j-3H6EATEWWRWS/; s/us-east-1/eu-west-3/; s/"localhost"/"ip-172-31-59-96.ec2.internal"/' \
+    -e "s/emr-5.29.0/$1/; s/\"s3.amazonaws.com\"/\"s3.eu-west-3.amazonaws.com\"/" \
+    "$lab/emr/extraInstanceData-5.29.0.json" >"$out/mnt/var/lib/info/extraInstanceData.json"
+  for dir in "$out"/usr/share/aws/aws-java-sdk{,-v2}; do
+    echo 'The licence of the SDK lies here on a real node.' >"$dir/LICENSE.txt"
+    echo 'The notice of the SDK lies here on a real node.' >"$dir/NOTICE.txt"
+  done
+}
+
+# --- The layers ---------------------------------------------------------------------------------------------------
+
+# key FILE|DIR...: a hash of names and contents below scripts/lab.
+key() { (cd "$lab" && find "$@" -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12); }
+
+# layer NAME INPUT...: sets REPLY to the layer's directory, which is built if there is none of this recipe and these inputs.
+layer() {
+  local name=$1 out recipe=$lab/layers/$1
+  shift
+  local target
+  target=$cache/layers/$name-$(key "layers/$name" "$@")
+  if [[ ! -d $target ]]; then
+    say "building layer $name"
+    scratch
+    out=$REPLY/layer
+    mkdir -p "$out" "$cache/layers"
+    # shellcheck source=/dev/null
+    source "$recipe"
+    mv "$out" "$target"
+  fi
+  REPLY=$target
+}
+
+# layers PROFILE: sets the variables os, spark, s3server, labfiles and profile_files to the layers' directories, building what is missing.
+layers() {
+  local lab_inputs=(bases.sh deps.txt)
+  layer os
+  os=$REPLY
+  layer spark deps.txt
+  spark=$REPLY
+  layer s3 s3server
+  s3server=$REPLY
+  layer lab "${lab_inputs[@]}" root emr java layers/spark layers/os
+  labfiles=$REPLY
+  layer "$1" "${lab_inputs[@]}" templates emr java layers/spark
+  profile_files=$REPLY
+}

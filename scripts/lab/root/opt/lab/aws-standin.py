@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+"""Stands in for the instance metadata service (version 2) and for EMR's DescribeCluster, on loopback.
+
+It answers as /etc/lab/standin.json says, read anew at each request:
+
+    "cluster"          what DescribeCluster answers ("LogUri": null is answered as a cluster without one)
+    "describe_error"   null, or the EMR API's error, as in {"__type": "AccessDeniedException", "Message": "..."}
+    "imds_status"      200, or the HTTP status that all metadata requests get
+    "role"             the instance profile's role; null for an instance without one
+    "credentials"      members that replace those of the role's credentials, as in {"Token": "", "Expiration": "..."}
+"""
+import datetime
+import json
+import os
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+REGION = os.environ["AWS_REGION"]
+ACCOUNT = "111122223333"
+INSTANCE = "i-0a1b2c3d4e5f60718"
+HOST = "ip-172-31-59-96.ec2.internal"
+TOKEN = "AQAEALab-token-of-the-instance-metadata-service=="
+
+
+def credentials(settings):
+    """As of the instance profile, for six hours; to the S3 server they are its owner, or the user that /etc/lab/session-user names."""
+    def stamp(hours):
+        at = datetime.datetime.fromtimestamp(int(time.time()), datetime.timezone.utc)
+        return (at + datetime.timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    answer = {
+        "Code": "Success",
+        "LastUpdated": stamp(0),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": os.environ["LAB_SESSION_ACCESS_KEY_ID"],
+        "SecretAccessKey": os.environ["LAB_SESSION_SECRET_ACCESS_KEY"],
+        "Token": os.environ["LAB_SESSION_TOKEN"],
+        "Expiration": stamp(6),
+    }
+    answer.update(settings.get("credentials") or {})
+    return answer
+
+
+def metadata(path, settings):
+    """The text for a metadata path, or None."""
+    role = settings.get("role")
+    base = "/latest/meta-data/"
+    texts = {
+        base + "instance-id": INSTANCE,
+        base + "local-hostname": HOST,
+        base + "hostname": HOST,
+        base + "local-ipv4": "172.31.59.96",
+        base + "placement/region": REGION,
+        base + "placement/availability-zone": REGION + "a",
+        base + "services/domain": "amazonaws.com",
+        base + "services/partition": "aws",
+        "/latest/dynamic/instance-identity/document": json.dumps(
+            {"accountId": ACCOUNT, "instanceId": INSTANCE, "region": REGION, "privateIp": "172.31.59.96"}),
+    }
+    if role:
+        texts[base + "iam/info"] = json.dumps(
+            {"Code": "Success", "InstanceProfileArn": f"arn:aws:iam::{ACCOUNT}:instance-profile/{role}"})
+        texts[base + "iam/security-credentials"] = role
+        texts[base + "iam/security-credentials/" + role] = json.dumps(credentials(settings))
+    return texts.get(path.rstrip("/"))
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status, text, kind="text/plain", headers=()):
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def settings(self):
+        with open("/etc/lab/standin.json", encoding="utf-8") as file:
+            return json.load(file)
+
+    def refused(self, settings):
+        status = settings.get("imds_status", 200)
+        if status != 200:
+            self.answer(status, "")
+        return status != 200
+
+    def do_PUT(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.refused(self.settings()):
+            return
+        seconds = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
+        if self.path != "/latest/api/token":
+            self.answer(404, "")
+        elif not seconds.isdigit() or not 0 < int(seconds) <= 21600:
+            self.answer(400, "")
+        else:
+            self.answer(200, TOKEN, headers=[("X-aws-ec2-metadata-token-ttl-seconds", seconds)])
+
+    def do_GET(self):
+        settings = self.settings()
+        if self.refused(settings):
+            return
+        if self.headers.get("X-aws-ec2-metadata-token") != TOKEN:
+            self.answer(401, "")
+            return
+        text = metadata(self.path, settings)
+        self.answer(404 if text is None else 200, text or "")
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        kind = "application/x-amz-json-1.1"
+        settings = self.settings()
+        cluster = dict(settings["cluster"])
+        error = settings.get("describe_error")
+        target = self.headers.get("X-Amz-Target", "")
+        if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 "):
+            error = {"__type": "MissingAuthenticationTokenException", "message": "Missing Authentication Token"}
+        elif target != "ElasticMapReduce.DescribeCluster":
+            error = {"__type": "UnknownOperationException", "Message": f"no {target} here"}
+        elif not error and json.loads(body or b"{}").get("ClusterId") != cluster["Id"]:
+            error = {"__type": "InvalidRequestException", "ErrorCode": "NoSuchCluster", "Message": "Cluster id is not valid."}
+        if error:
+            self.answer(400, json.dumps(error), kind)
+            return
+        if cluster.get("LogUri") is None:
+            cluster.pop("LogUri", None)
+        self.answer(200, json.dumps({"Cluster": cluster}), kind)
+
+
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["LAB_AWS_PORT"])), Handler).serve_forever()

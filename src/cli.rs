@@ -1,0 +1,174 @@
+//! The command line. Every doc comment here is help text.
+
+use crate::config::LinkInto;
+use crate::s3::EventLogs;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Turns the Spark History Server of an Amazon EMR primary node into a self-managed one on your
+/// own S3 bucket.
+#[derive(Parser)]
+#[command(name = "emr-shs", version, max_term_width = 80, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    after_help = "The usual way, as root on the primary node:\n  emr-shs plan --event-logs s3://my-bucket/spark-events/\n  emr-shs install --event-logs s3://my-bucket/spark-events/\n  emr-shs uninstall\n\nExit codes: 0 done or nothing to do, 1 failed and put back, 2 usage, 3 a check found an error, 4 plan --check: changes pending"
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Args)]
+pub struct Global {
+    /// Print one JSON object to stdout
+    #[arg(long, global = true, env = "EMR_SHS_JSON")]
+    pub json: bool,
+    /// Change or look at the files below DIR only: no service, no S3 (tests, image builds)
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/",
+        hide_default_value = true,
+        env = "EMR_SHS_ROOT"
+    )]
+    pub root: PathBuf,
+    /// Say more: rows that stay as they are, too
+    #[arg(short, long, global = true, env = "EMR_SHS_VERBOSE")]
+    pub verbose: bool,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", env = "EMR_SHS_QUIET")]
+    pub quiet: bool,
+    /// When to colour
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        env = "EMR_SHS_COLOR"
+    )]
+    pub color: Color,
+}
+
+/// When output is coloured.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Show what this node is, and what its history server has and lacks
+    Discover(NodeArgs),
+    /// Show what `install` would change, and what that means
+    Plan(PlanArgs),
+    /// Bring the history server up on S3, or leave the node as it was
+    Install(InstallArgs),
+    /// Only put the missing jars on the history server's class path
+    Link(InstallArgs),
+    /// Only make the S3 prefix exist
+    Prefix(InstallArgs),
+    /// Only change spark-defaults.conf
+    Configure(InstallArgs),
+    /// Restart the history server and wait until it is ready
+    Restart(RestartArgs),
+    /// Show what is installed, what drifted, and whether the history server answers
+    Status,
+    /// Put everything back as the first install found it
+    Uninstall(UninstallArgs),
+}
+
+/// Which node, and how AWS is reached from it.
+#[derive(Args, Default)]
+pub struct NodeArgs {
+    /// AWS region [default: the cluster's]
+    #[arg(long, value_name = "REGION", env = "EMR_SHS_REGION")]
+    pub region: Option<String>,
+}
+
+/// What an installation shall be. What is left out is reused from the last run.
+#[derive(Args)]
+pub struct InstallArgs {
+    /// Where event logs go, such as s3://my-bucket/spark-events/; needed the first time
+    #[arg(long, value_name = "URI", env = "EMR_SHS_EVENT_LOGS")]
+    pub event_logs: Option<EventLogs>,
+    /// Set a further spark.history.* or spark.eventLog.* key; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", env = "EMR_SHS_SET", value_delimiter = '\n')]
+    pub set: Vec<String>,
+    /// Leave spark.eventLog.* to the jobs: a node that only shows history
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_HISTORY_ONLY")]
+    pub history_only: Option<bool>,
+    /// Put this jar on the class path, whatever is found; may be repeated
+    #[arg(long, value_name = "PATH", env = "EMR_SHS_JAR", value_delimiter = ':')]
+    pub jar: Vec<PathBuf>,
+    /// Where links to jars go
+    #[arg(long, value_name = "WHERE", env = "EMR_SHS_LINK_INTO")]
+    pub link_into: Option<LinkInto>,
+    /// AWS region [default: the cluster's]
+    #[arg(long, value_name = "REGION", env = "EMR_SHS_REGION")]
+    pub region: Option<String>,
+    /// S3 endpoint: a VPC endpoint, or a store other than AWS's
+    #[arg(long, value_name = "URL", env = "EMR_SHS_ENDPOINT_URL")]
+    pub endpoint_url: Option<String>,
+    /// On a node that is not the primary: say so and exit 0
+    #[arg(long, env = "EMR_SHS_IF_PRIMARY")]
+    pub if_primary: bool,
+    /// How many seconds the history server has to become ready
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds, env = "EMR_SHS_TIMEOUT")]
+    pub timeout: Duration,
+    /// Go on where something is not ours; uninstall brings it back
+    #[arg(long, env = "EMR_SHS_FORCE")]
+    pub force: bool,
+    /// Show the plan and change nothing
+    #[arg(short = 'n', long, env = "EMR_SHS_DRY_RUN")]
+    pub dry_run: bool,
+}
+
+/// Options of `plan`.
+#[derive(Args)]
+pub struct PlanArgs {
+    /// Exit 4 if there are changes to make
+    #[arg(long, env = "EMR_SHS_CHECK")]
+    pub check: bool,
+    /// What is planned
+    #[command(flatten)]
+    pub install: InstallArgs,
+}
+
+/// Options of `restart`.
+#[derive(Args)]
+pub struct RestartArgs {
+    /// How many seconds the history server has to become ready
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds, env = "EMR_SHS_TIMEOUT")]
+    pub timeout: Duration,
+}
+
+/// Options of `uninstall`.
+#[derive(Args)]
+pub struct UninstallArgs {
+    /// How many seconds the history server has to become ready
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds, env = "EMR_SHS_TIMEOUT")]
+    pub timeout: Duration,
+    /// Show what would be put back and change nothing
+    #[arg(short = 'n', long, env = "EMR_SHS_DRY_RUN")]
+    pub dry_run: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.trim_end_matches('s').parse() {
+        Ok(n @ 1..=86_400) => Ok(Duration::from_secs(n)),
+        _ => Err("wanted a number of seconds from 1 to 86400".into()),
+    }
+}

@@ -1,0 +1,145 @@
+//! `status`: what is installed, what drifted, and whether the history server answers.
+
+use super::{host, node_name};
+use crate::fault::Exit;
+use crate::node::Node;
+use crate::node::history_server::{HistoryServer, Target};
+use crate::receipt::Receipt;
+use crate::report::{Console, row};
+use crate::resource::Resource;
+use anstream::println;
+use anstyle::AnsiColor;
+use anyhow::Result;
+use serde::Serialize;
+use std::path::Path;
+
+/// How a resource of ours is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Condition {
+    /// As we wrote it.
+    Ours,
+    /// As it was before us, or gone: what EMR's reconfiguration does to spark-defaults.conf.
+    Lost,
+    /// Somebody else's.
+    Changed,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    resource: Resource,
+    condition: Condition,
+    found: String,
+    wanted: String,
+}
+
+#[derive(Serialize)]
+struct Status {
+    node: String,
+    installed: bool,
+    event_logs: Option<String>,
+    owes_restart: bool,
+    server: Option<HistoryServer>,
+    server_reads_event_logs: bool,
+    rows: Vec<Row>,
+}
+
+/// Prints it; the exit code says only whether it could be found out.
+pub fn run(root: &Path, console: &Console) -> Result<Exit> {
+    let host = host(root)?;
+    let receipt = Receipt::load(&host)?;
+    let node = Node::observe(&host, &receipt)?;
+    let mut rows = Vec::new();
+    // S3 is not asked here: what the history server reads says more, and sooner.
+    for entry in receipt.entries.iter().filter(|e| !matches!(e.resource, Resource::Prefix { .. })) {
+        let found = entry.resource.observe(&host);
+        let (condition, found) = match &found {
+            Ok(state) if entry.wrote(state) => (Condition::Ours, state.to_string()),
+            Ok(state) if state.same(&entry.before) || *state == crate::resource::State::Absent => {
+                (Condition::Lost, state.to_string())
+            }
+            Ok(state) => (Condition::Changed, state.to_string()),
+            Err(e) => (Condition::Changed, e.to_string()),
+        };
+        let wanted = entry.ours.last().map(ToString::to_string).unwrap_or_default();
+        rows.push(Row { name: entry.resource.name(), resource: entry.resource.clone(), condition, found, wanted });
+    }
+    let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
+    let target = Target { directory: event_logs.clone(), class_path: None };
+    let status = Status {
+        node: node_name(&node),
+        installed: !receipt.is_empty(),
+        owes_restart: receipt.owes_restart,
+        server_reads_event_logs: event_logs.is_some() && node.server.as_ref().is_some_and(|s| s.is_ready(&target)),
+        event_logs,
+        server: node.server.clone(),
+        rows,
+    };
+    if console.is_json() {
+        console.data("status", &status);
+    } else {
+        print(&status, &node);
+    }
+    Ok(Exit::Done)
+}
+
+fn print(status: &Status, node: &Node) {
+    let (green, yellow, red) =
+        (AnsiColor::Green.on_default(), AnsiColor::Yellow.on_default(), AnsiColor::Red.on_default());
+    println!("{}", row("node", anstyle::Style::new(), &status.node, ""));
+    match &status.event_logs {
+        Some(uri) if status.installed => println!("{}", row("ok", green, "installed", &format!("event logs in {uri}"))),
+        _ => println!("{}", row("none", yellow, "not installed", "emr-shs plan --event-logs s3://…")),
+    }
+    if let Some(server) = &status.server {
+        let directory = server.directory(&node.spark).unwrap_or_else(|| "no directory".into());
+        match &server.answer {
+            Some(answer) if !status.installed || status.server_reads_event_logs => {
+                println!(
+                    "{}",
+                    row(
+                        "ok",
+                        green,
+                        "history server",
+                        &format!("Spark {} answers on port {}, reads {directory}", answer.version, server.port)
+                    )
+                );
+            }
+            Some(_) => println!(
+                "{}",
+                row("drift", red, "history server", &format!("answers on port {}, but reads {directory}", server.port))
+            ),
+            None => println!(
+                "{}",
+                row(
+                    "down",
+                    red,
+                    "history server",
+                    &format!("unit {}, nothing answers on port {}", server.unit.active, server.port)
+                )
+            ),
+        }
+    }
+    let mut drifted = 0;
+    for r in &status.rows {
+        let (verb, style) = match r.condition {
+            Condition::Ours => ("ok", green),
+            Condition::Lost => ("lost", red),
+            Condition::Changed => ("changed", yellow),
+        };
+        drifted += usize::from(r.condition != Condition::Ours);
+        let text = if r.condition == Condition::Ours {
+            r.found.clone()
+        } else {
+            format!("found {}, wanted {}", r.found, r.wanted)
+        };
+        println!("{}", row(verb, style, &r.name, &text));
+    }
+    if drifted > 0 {
+        println!("\n{drifted} of {} are not as installed. Put them back: emr-shs install", status.rows.len());
+    }
+    if status.owes_restart {
+        println!("\nThe history server has not been restarted since a change: emr-shs restart");
+    }
+}

@@ -1,0 +1,127 @@
+//! What is asked for: the command line over its environment over what the receipt remembers.
+
+use crate::cli::InstallArgs;
+use crate::fault::Fault;
+use crate::host::Host;
+use crate::s3::EventLogs;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Where links for the history server's class path go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkInto {
+    /// A directory of ours that only the history server has on its class path
+    #[default]
+    Daemon,
+    /// /usr/lib/spark/jars, as AWS publishes it; every job then uploads what is linked there
+    SparkJars,
+}
+
+/// What an installation was asked to be. Kept in the receipt; unknown fields are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Where event logs go.
+    pub event_logs: Option<EventLogs>,
+    /// AWS region, where it is not the cluster's.
+    pub region: Option<String>,
+    /// S3 endpoint, where it is not AWS's own.
+    pub endpoint_url: Option<String>,
+    /// Leave `spark.eventLog.*` to the jobs.
+    pub history_only: bool,
+    /// Further keys of spark-defaults.conf.
+    pub set: BTreeMap<String, String>,
+    /// Jars to link whatever is found.
+    pub jars: Vec<PathBuf>,
+    /// Where links go.
+    pub link_into: LinkInto,
+}
+
+/// Keys that have an option of their own.
+const TAKEN: [(&str, &str); 3] = [
+    ("spark.eventLog.enabled", "--history-only leaves it to the jobs"),
+    ("spark.eventLog.dir", "--event-logs sets it"),
+    ("spark.history.fs.logDirectory", "--event-logs sets it"),
+];
+
+impl Settings {
+    /// The command line, completed by what an earlier run was asked for.
+    pub fn merge(host: &Host, args: &InstallArgs, earlier: &Settings) -> Result<Self, Fault> {
+        let mut set = earlier.set.clone();
+        for pair in &args.set {
+            let (key, value) = key_value(pair)?;
+            set.insert(key, value);
+        }
+        let jars = args.jar.iter().map(|jar| named_jar(host, jar)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            event_logs: args.event_logs.clone().or_else(|| earlier.event_logs.clone()),
+            region: args.region.clone().or_else(|| earlier.region.clone()),
+            endpoint_url: args
+                .endpoint_url
+                .as_deref()
+                .map(endpoint)
+                .transpose()?
+                .or_else(|| earlier.endpoint_url.clone()),
+            history_only: args.history_only.unwrap_or(earlier.history_only),
+            set,
+            jars: if jars.is_empty() { earlier.jars.clone() } else { jars },
+            link_into: args.link_into.unwrap_or(earlier.link_into),
+        })
+    }
+
+    /// The event logs' place, which the first run must name.
+    pub fn event_logs(&self, command: &str) -> Result<&EventLogs, Fault> {
+        self.event_logs.as_ref().ok_or_else(|| {
+            Fault::usage("where shall the event logs go?")
+                .detail("nothing is installed here yet, so there is nothing to reuse")
+                .hint(format!("emr-shs {command} --event-logs s3://my-bucket/spark-events/"))
+        })
+    }
+}
+
+fn key_value(pair: &str) -> Result<(String, String), Fault> {
+    let bad =
+        |why: String| Fault::usage(format!("--set {pair}: {why}")).hint("--set spark.history.retainedApplications=100");
+    let (key, value) = pair.split_once('=').ok_or_else(|| bad("wanted KEY=VALUE".into()))?;
+    if let Some((_, how)) = TAKEN.iter().find(|(taken, _)| *taken == key) {
+        return Err(bad((*how).into()));
+    }
+    if !key.starts_with("spark.history.") && !key.starts_with("spark.eventLog.") {
+        return Err(bad("wanted a key that begins with spark.history. or spark.eventLog.".into()));
+    }
+    if !key.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) {
+        return Err(bad("a key has letters, digits, dots, hyphens and underscores".into()));
+    }
+    if value.trim() != value || value.is_empty() || value.chars().any(char::is_control) {
+        return Err(bad("wanted a value without blanks around it".into()));
+    }
+    Ok((key.into(), value.into()))
+}
+
+fn endpoint(url: &str) -> Result<String, Fault> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    match rest.map(|r| r.trim_end_matches('/')) {
+        Some(host) if !host.is_empty() && !host.contains(['/', ' ', '?', '#']) => Ok(url.trim_end_matches('/').into()),
+        _ => Err(Fault::usage(format!("“{url}” is no endpoint"))
+            .detail("wanted a scheme and a host, and nothing after them")
+            .hint("--endpoint-url https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com")),
+    }
+}
+
+fn named_jar(host: &Host, jar: &std::path::Path) -> Result<PathBuf, Fault> {
+    let bad = |why: &str| {
+        Fault::usage(format!("--jar {}: {why}", jar.display())).hint("name a jar of this node by its absolute path")
+    };
+    if !jar.is_absolute() {
+        return Err(bad("wanted an absolute path"));
+    }
+    if jar.extension().is_none_or(|e| e != "jar") {
+        return Err(bad("wanted a file named *.jar; Java passes over others on a wildcard class path"));
+    }
+    let real = host.target(jar).map_err(Fault::of)?;
+    crate::node::jar::find(&real, &[]).map_err(|e| bad(&e.to_string()))?;
+    Ok(jar.into())
+}

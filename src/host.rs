@@ -1,0 +1,173 @@
+//! The machine being changed: a root directory, and the S3 store it keeps its logs in.
+//!
+//! Every path the product names is the node's own (`/etc/spark/conf`); [`Host::path`] finds it
+//! below the root, following the node's symbolic links without ever leaving that root.
+
+use crate::s3::S3;
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+/// Links followed before a path is called a loop; what Linux itself allows.
+const MAX_LINKS: usize = 40;
+
+/// Numeric owner of a file: `(user id, group id)`.
+pub type Owner = (u32, u32);
+
+/// The machine being changed.
+pub struct Host {
+    root: PathBuf,
+    /// The store that holds the event logs; `None` where only files below a root are changed.
+    pub s3: Option<S3>,
+}
+
+impl Host {
+    /// The node itself (`/`), or a directory that stands for one (`--root`).
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), s3: None }
+    }
+
+    /// Whether this is the running machine, so that services, processes and S3 count.
+    pub fn is_live(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// Where a path of the node really lies: links in its directories resolved, its last
+    /// component left as it is.
+    pub fn path(&self, path: &Path) -> Result<PathBuf> {
+        self.walk(path, false)
+    }
+
+    /// Like [`Host::path`], with the last component resolved too: the file that is meant.
+    pub fn target(&self, path: &Path) -> Result<PathBuf> {
+        self.walk(path, true)
+    }
+
+    /// The node's own name for a path below the root.
+    pub fn inside(&self, real: &Path) -> PathBuf {
+        Path::new("/").join(real.strip_prefix(&self.root).unwrap_or(real))
+    }
+
+    fn walk(&self, path: &Path, follow_last: bool) -> Result<PathBuf> {
+        let mut todo: Vec<OsString> = components(path).rev().collect();
+        let mut at: Vec<OsString> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = todo.pop() {
+            if name == ".." {
+                at.pop();
+                continue;
+            }
+            let real = self.join(&at).join(&name);
+            let follow = follow_last || !todo.is_empty();
+            match fs::read_link(&real) {
+                Ok(target) if follow => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        bail!("{} is a loop of symbolic links", path.display());
+                    }
+                    if target.is_absolute() {
+                        at.clear();
+                    }
+                    todo.extend(components(&target).rev());
+                }
+                _ => at.push(name),
+            }
+        }
+        Ok(self.join(&at))
+    }
+
+    fn join(&self, parts: &[OsString]) -> PathBuf {
+        parts.iter().fold(self.root.clone(), |p, part| p.join(part))
+    }
+
+    /// The text of a file, or `None` if there is none.
+    pub fn read(&self, path: &Path) -> Result<Option<String>> {
+        self.read_bytes(path)?
+            .map(|b| String::from_utf8(b).with_context(|| format!("{} is not UTF-8", path.display())))
+            .transpose()
+    }
+
+    /// The bytes of a file, or `None` if there is none.
+    pub fn read_bytes(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        match fs::read(self.target(path)?) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Whether a path leads to something.
+    pub fn exists(&self, path: &Path) -> bool {
+        self.target(path).is_ok_and(|p| p.exists())
+    }
+
+    /// User and group id of an account, from the node's own `/etc/passwd`.
+    pub fn account(&self, name: &str) -> Option<Owner> {
+        let passwd = self.read(Path::new("/etc/passwd")).ok()??;
+        passwd.lines().find_map(|line| {
+            let f: Vec<&str> = line.split(':').collect();
+            (f.len() > 3 && f[0] == name).then(|| Some((f[2].parse().ok()?, f[3].parse().ok()?)))?
+        })
+    }
+
+    /// Replaces a file's content in one step that survives a crash: a reader, or the next boot,
+    /// sees the old bytes or the new, never half of them. Links are followed.
+    pub fn write_atomic(&self, path: &Path, content: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
+        let real = self.target(path)?;
+        let dir = real.parent().context("a file has a directory")?;
+        let new = draft(&real);
+        remove_if_there(&new)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        let written = (|| -> Result<()> {
+            file.write_all(content)?;
+            file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+            if let Some((uid, gid)) = owner {
+                let meta = file.metadata()?;
+                if (meta.uid(), meta.gid()) != (uid, gid) {
+                    std::os::unix::fs::fchown(file.file(), Some(uid), Some(gid))?;
+                }
+            }
+            file.sync_all()?;
+            Ok(fs::rename(&new, &real)?)
+        })();
+        if written.is_err() {
+            remove_if_there(&new)?;
+        }
+        written.with_context(|| format!("writing {}", path.display()))?;
+        sync_dir(dir)
+    }
+}
+
+fn components(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
+    path.components().filter_map(|c| match c {
+        Component::Normal(name) => Some(name.to_os_string()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    })
+}
+
+/// The name a file has while it is being written. One fixed name, so that what a crash leaves
+/// behind is found and removed.
+pub fn draft(real: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(real.file_name().unwrap_or_default());
+    name.push(".emr-shs-new");
+    real.with_file_name(name)
+}
+
+/// Removes a file or link; that it is not there is fine.
+pub fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a directory's entries survive a crash.
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    Ok(fs::File::open(dir)?.sync_all()?)
+}

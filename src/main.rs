@@ -1,0 +1,35 @@
+//! parse → run → exit code
+
+use clap::Parser;
+use emr_shs::cli::{Cli, Command};
+use emr_shs::command::{discover, install, restart, status, uninstall};
+use emr_shs::fault::{Exit, Fault};
+use emr_shs::interrupt;
+use emr_shs::report::Console;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let console = Console::new(&cli.global);
+    let exit = interrupt::listen().and_then(|()| run(&cli, &console)).unwrap_or_else(|error| {
+        let fault = Fault::of(error);
+        console.fault(&fault);
+        fault.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn run(cli: &Cli, console: &Console) -> anyhow::Result<Exit> {
+    let root = &cli.global.root;
+    match &cli.command {
+        Command::Discover(args) => discover::run(root, args, console),
+        Command::Plan(args) => install::plan(root, args, console),
+        Command::Install(args) => install::install(root, args, console),
+        Command::Link(args) => install::link(root, args, console),
+        Command::Prefix(args) => install::prefix(root, args, console),
+        Command::Configure(args) => install::configure(root, args, console),
+        Command::Restart(args) => restart::run(root, args, console),
+        Command::Status => status::run(root, console),
+        Command::Uninstall(args) => uninstall::run(root, args, console),
+    }
+}

@@ -1,0 +1,113 @@
+//! Which node this is: primary or not, of which cluster, on which release.
+//!
+//! From the files EMR leaves on a node (facts §3). Newer releases may leave fewer of them, so
+//! each fact has more than one source and none of them is required.
+
+use crate::host::Host;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+const INFO: [&str; 2] = ["/mnt/var/lib/info", "/emr/instance-controller/lib/info"];
+
+/// Whether a node runs the cluster or works for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The primary (once “master”) node.
+    Primary,
+    /// A core or task node.
+    Worker,
+    /// Nothing on the node tells.
+    Unknown,
+}
+
+/// Which node this is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// Primary or not.
+    pub role: Role,
+    /// The file that told the role.
+    pub role_from: Option<String>,
+    /// `j-…`
+    pub cluster_id: Option<String>,
+    /// `emr-7.12.0`, `emr-spark-8.1.0`, …; any form is passed on as it is.
+    pub release: Option<String>,
+    /// The cluster's AWS region.
+    pub region: Option<String>,
+    /// Whether the cluster has three primary nodes.
+    pub multi_primary: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Info {
+    is_master: Option<bool>,
+    instance_role: Option<String>,
+    job_flow_id: Option<String>,
+    release_label: Option<String>,
+    region: Option<String>,
+    ha_enabled: Option<bool>,
+}
+
+impl Identity {
+    /// Reads the node's own files.
+    pub fn observe(host: &Host) -> Self {
+        let mut found = Self {
+            role: Role::Unknown,
+            role_from: None,
+            cluster_id: None,
+            release: None,
+            region: None,
+            multi_primary: false,
+        };
+        for dir in INFO {
+            for name in ["instance.json", "extraInstanceData.json", "job-flow.json"] {
+                let path = Path::new(dir).join(name);
+                let text = host.read(&path).ok().flatten().unwrap_or_default();
+                if let Ok(info) = serde_json::from_str::<Info>(&text) {
+                    found.learn(info, &path);
+                }
+            }
+            let path = Path::new(dir).join("job-flow-state.txt");
+            if let Some(text) = host.read(&path).ok().flatten() {
+                found.learn(protobuf_text(&text), &path);
+            }
+        }
+        found
+    }
+
+    fn learn(&mut self, info: Info, from: &Path) {
+        if self.role == Role::Unknown {
+            let primary = info.is_master.or(info.instance_role.map(|r| r.eq_ignore_ascii_case("master")));
+            if let Some(primary) = primary {
+                self.role = if primary { Role::Primary } else { Role::Worker };
+                self.role_from = Some(from.display().to_string());
+            }
+        }
+        self.cluster_id = self.cluster_id.take().or(info.job_flow_id);
+        self.release = self.release.take().or(info.release_label);
+        self.region = self.region.take().or(info.region);
+        self.multi_primary |= info.ha_enabled == Some(true);
+    }
+
+    /// Whether anything at all says that this is an EMR node.
+    pub fn is_emr(&self) -> bool {
+        self.role != Role::Unknown || self.cluster_id.is_some() || self.release.is_some()
+    }
+}
+
+/// The top-level `key: "value"` lines of a protobuf text file.
+fn protobuf_text(text: &str) -> Info {
+    let field = |key: &str| {
+        text.lines().find_map(|line| {
+            let value = line.strip_prefix(key)?.strip_prefix(':')?.trim();
+            Some(value.trim_matches('"').to_string())
+        })
+    };
+    Info {
+        instance_role: field("instanceRole"),
+        job_flow_id: field("jobFlowId"),
+        release_label: field("releaseLabel"),
+        ..Info::default()
+    }
+}

@@ -1,0 +1,395 @@
+//! Which jars the history server lacks, decided by evidence: the class its event-log scheme
+//! resolves to, the jars on its class path, and what those classes refer to.
+
+use super::hadoop::{EMRFS, Hadoop};
+use super::jar;
+use crate::fault::Fault;
+use crate::host::Host;
+use fs_err as fs;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
+
+/// Where EMR keeps the EMRFS assembly, hadoop-aws and the two SDKs (facts §1.2), best first.
+const EMRFS_PLACES: &[&str] = &["/usr/share/aws/emr/emrfs/lib", "/usr/share/aws/emr/emrfs/auxlib"];
+const HADOOP_PLACES: &[&str] = &["/usr/lib/hadoop", "/usr/lib/hadoop-mapreduce", "/usr/lib/hadoop/tools/lib"];
+const SDK_V1_PLACES: &[&str] = &["/usr/share/aws/aws-java-sdk"];
+const SDK_V2_PLACES: &[&str] = &["/usr/share/aws/aws-java-sdk-v2"];
+/// Searched for a class that a server turned out to lack; only then, it is a long way.
+const WIDE_PLACES: &[&str] = &["/usr/share/aws", "/usr/lib/hadoop", "/usr/lib", "/opt"];
+
+/// An AWS SDK for Java, by its S3 client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Sdk {
+    /// `com.amazonaws`
+    V1,
+    /// `software.amazon.awssdk`
+    V2,
+}
+
+impl Sdk {
+    const ALL: [Sdk; 2] = [Sdk::V2, Sdk::V1];
+
+    fn client(self) -> &'static str {
+        match self {
+            Sdk::V1 => "com.amazonaws.services.s3.AmazonS3Client",
+            Sdk::V2 => "software.amazon.awssdk.services.s3.S3Client",
+        }
+    }
+
+    fn package(self) -> &'static [u8] {
+        match self {
+            Sdk::V1 => b"com/amazonaws/",
+            Sdk::V2 => b"software/amazon/awssdk/",
+        }
+    }
+
+    fn places(self) -> &'static [&'static str] {
+        match self {
+            Sdk::V1 => SDK_V1_PLACES,
+            Sdk::V2 => SDK_V2_PLACES,
+        }
+    }
+
+    /// As people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sdk::V1 => "AWS SDK v1",
+            Sdk::V2 => "AWS SDK v2",
+        }
+    }
+
+    fn link(self) -> &'static str {
+        match self {
+            Sdk::V1 => "aws-sdk-v1.jar",
+            Sdk::V2 => "aws-sdk-v2.jar",
+        }
+    }
+}
+
+/// The class path of the history server, without anything of ours.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassPath {
+    /// Jars and class directories, wildcards resolved.
+    pub elements: Vec<PathBuf>,
+    /// Whether it was read from the running process rather than put together from files.
+    pub from_process: bool,
+}
+
+impl ClassPath {
+    /// Resolves the elements of a `-cp` argument; `ours` says which jars to pass over.
+    pub fn resolve(host: &Host, argument: &str, from_process: bool, ours: impl Fn(&Path) -> bool) -> Self {
+        let mut elements = Vec::new();
+        for element in argument.split(':').filter(|e| !e.is_empty()) {
+            match element.strip_suffix("/*") {
+                Some(dir) => elements.extend(jars_in(host, Path::new(dir))),
+                None => elements.push(PathBuf::from(element)),
+            }
+        }
+        elements.retain(|e| !ours(e));
+        Self { elements, from_process }
+    }
+
+    /// For each class, the elements that have it.
+    fn with(&self, host: &Host, classes: &[&str]) -> Vec<Vec<PathBuf>> {
+        let names: Vec<String> = classes.iter().map(|c| jar::entry_name(c)).collect();
+        let mut found = vec![Vec::new(); classes.len()];
+        for element in &self.elements {
+            let Ok(real) = host.target(element) else { continue };
+            for (i, has) in has(&real, &names).into_iter().enumerate() {
+                if has {
+                    found[i].push(element.clone());
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A class the history server needs, and where it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Need {
+    /// The class by which it is recognised.
+    pub class: String,
+    /// The SDK it stands for, if it is not the file system itself.
+    pub sdk: Option<Sdk>,
+    /// Elements of the class path that have it already.
+    pub on_path: Vec<PathBuf>,
+    /// Jars elsewhere on the node that have it, best first.
+    pub elsewhere: Vec<PathBuf>,
+}
+
+/// A link to make: its name in the link directory, what it points to, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// File name of the link.
+    pub name: String,
+    /// The node's path of the jar.
+    pub jar: PathBuf,
+    /// What it brings.
+    pub why: String,
+}
+
+/// What an event-log scheme needs on this node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scheme {
+    /// `s3`, `s3a`, …
+    pub scheme: String,
+    /// The class the scheme resolves to.
+    pub file_system: String,
+    /// That class, and the SDK it was built for.
+    pub needs: Vec<Need>,
+}
+
+impl Scheme {
+    /// Looks at the class path and at EMR's own places. `extra` are jars named by the user: they
+    /// are believed before anything that is found.
+    pub fn observe(
+        host: &Host,
+        hadoop: &Hadoop,
+        path: &ClassPath,
+        scheme: &str,
+        extra: &[PathBuf],
+    ) -> Result<Self, Fault> {
+        let Some(class) = hadoop.file_system(scheme).map(str::to_string) else {
+            return Err(Fault::preflight(format!("this node has no file system for {scheme}://"))
+                .detail(format!("core-site.xml does not set fs.{scheme}.impl"))
+                .hint("name the bucket with a scheme it has; s3a:// is known to Hadoop itself"));
+        };
+        let wanted = [class.as_str(), Sdk::V2.client(), Sdk::V1.client()];
+        let [on_path, v2, v1] = <[_; 3]>::try_from(path.with(host, &wanted)).unwrap_or_default();
+        let places = if class == EMRFS { EMRFS_PLACES } else { HADOOP_PLACES };
+        let elsewhere = if on_path.is_empty() { search(host, &class, extra, places) } else { Vec::new() };
+        let mut needs = vec![Need { class: class.clone(), sdk: None, on_path, elsewhere }];
+        let provider = needs[0].on_path.first().or(needs[0].elsewhere.first());
+        if class != EMRFS
+            && let Some(sdk) = provider.and_then(|jar| built_for(host, jar, &class))
+        {
+            let on_path = if sdk == Sdk::V2 { v2 } else { v1 };
+            let elsewhere =
+                if on_path.is_empty() { search(host, sdk.client(), extra, sdk.places()) } else { Vec::new() };
+            needs.push(Need { class: sdk.client().into(), sdk: Some(sdk), on_path, elsewhere });
+        }
+        Ok(Self { scheme: scheme.into(), file_system: class, needs })
+    }
+
+    /// The SDK the file system was built for; `None` if it brings its own, or is not found.
+    pub fn sdk(&self) -> Option<Sdk> {
+        self.needs.iter().find_map(|n| n.sdk)
+    }
+
+    /// Whether the class path has everything.
+    pub fn is_complete(&self) -> bool {
+        self.needs.iter().all(|n| !n.on_path.is_empty())
+    }
+
+    /// The links that complete the class path; none for what is there already.
+    pub fn links(&self, host: &Host, extra: &[PathBuf], force: bool) -> Result<Vec<Link>, Fault> {
+        let mut links: Vec<Link> = Vec::new();
+        for need in &self.needs {
+            self.one_version(host, need, force)?;
+            if !need.on_path.is_empty() {
+                continue;
+            }
+            let Some(best) = need.elsewhere.first() else { return Err(self.nowhere(need)) };
+            if extra.contains(best) {
+                continue;
+            }
+            match need.sdk {
+                None if self.file_system == EMRFS => links.push(Link::to(host, "emrfs.jar", best, "EMRFS")),
+                None => links.push(Link::to(host, "hadoop-aws.jar", best, short(&need.class))),
+                Some(sdk) if file_name(best).contains("bundle") => {
+                    links.push(Link::to(host, sdk.link(), best, sdk.name()));
+                }
+                // Separate module jars, as EMR 5 has them: the client needs its neighbours.
+                Some(sdk) => links.extend(neighbours(host, best).iter().map(|jar| Link {
+                    name: file_name(jar),
+                    jar: jar.clone(),
+                    why: sdk.name().into(),
+                })),
+            }
+        }
+        links.extend(extra.iter().map(|jar| Link {
+            name: file_name(jar),
+            jar: jar.clone(),
+            why: "named with --jar".into(),
+        }));
+        Ok(links)
+    }
+
+    /// Two versions of one SDK on a class path end in NoSuchMethodError (facts §6.3).
+    fn one_version(&self, host: &Host, need: &Need, force: bool) -> Result<(), Fault> {
+        let Some(sdk) = need.sdk.filter(|_| !force) else { return Ok(()) };
+        let files: BTreeSet<PathBuf> = need.on_path.iter().filter_map(|p| host.target(p).ok()).collect();
+        if files.len() < 2 {
+            return Ok(());
+        }
+        let mut fault = Fault::preflight(format!(
+            "the history server has {} jars of {} on its class path",
+            files.len(),
+            sdk.name()
+        ));
+        for jar in &need.on_path {
+            fault = fault.detail(format!("found {}", jar.display()));
+        }
+        Err(fault.detail("wanted one; two versions end in NoSuchMethodError or NoSuchFieldError").hint(format!(
+            "remove the one you put there; --force goes on all the same ({} stays as it is)",
+            need.on_path[0].display()
+        )))
+    }
+
+    fn nowhere(&self, need: &Need) -> Fault {
+        let places = match need.sdk {
+            Some(sdk) => sdk.places(),
+            None if self.file_system == EMRFS => EMRFS_PLACES,
+            None => HADOOP_PLACES,
+        };
+        let fault = Fault::preflight(format!("no jar on this node has {}", need.class))
+            .detail(match need.sdk {
+                Some(sdk) => format!("{} was built for {}", short(&self.file_system), sdk.name()),
+                None => format!("{}:// is served by that class on this node", self.scheme),
+            })
+            .detail(format!("looked in the history server's class path and in {}", places.join(", ")))
+            .detail("nothing was changed");
+        match need.sdk {
+            Some(_) => fault.hint("if you know a jar that has it: --jar /path/to/it.jar"),
+            None => fault.hint("if you know a jar that has it: --jar /path/to/it.jar; or use a scheme this node serves (emr-shs discover)"),
+        }
+    }
+}
+
+impl Link {
+    fn to(host: &Host, name: &str, jar: &Path, why: &str) -> Self {
+        Self { name: name.into(), jar: unversioned(host, jar), why: why.into() }
+    }
+}
+
+/// Looks for a class everywhere jars may lie on a node; for error messages only.
+pub fn find_anywhere(host: &Host, class: &str) -> Option<PathBuf> {
+    search(host, class, &[], WIDE_PLACES).into_iter().next()
+}
+
+/// What is found on the node, used or not: for `discover`.
+pub fn inventory(host: &Host) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut look = |class: &str, places: &[&str], what: &str| {
+        found.extend(search(host, class, &[], places).into_iter().map(|jar| (jar, what.to_string())));
+    };
+    look(EMRFS, EMRFS_PLACES, "EMRFS");
+    look(super::hadoop::S3A, HADOOP_PLACES, "S3AFileSystem");
+    for sdk in Sdk::ALL {
+        look(sdk.client(), sdk.places(), sdk.name());
+    }
+    found
+}
+
+/// The jars that have a class: the user's own first, then by place and falling version. One file
+/// under several names counts once.
+fn search(host: &Host, class: &str, extra: &[PathBuf], places: &[&str]) -> Vec<PathBuf> {
+    let name = [jar::entry_name(class)];
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    let mut look = |jar: PathBuf| {
+        let Ok(real) = host.target(&jar) else { return };
+        if seen.insert(real.clone()) && has(&real, &name)[0] {
+            found.push(jar);
+        }
+    };
+    extra.iter().cloned().for_each(&mut look);
+    for place in places {
+        let deep = WIDE_PLACES.contains(place) && !HADOOP_PLACES.contains(place);
+        let mut jars = if deep { jars_below(host, Path::new(place)) } else { jars_in(host, Path::new(place)) };
+        jars.sort_by_key(|jar| (std::cmp::Reverse(version_in(&file_name(jar))), jar.clone()));
+        jars.into_iter().for_each(&mut look);
+    }
+    found
+}
+
+/// Which of the entries a jar or class directory has; something unreadable has none, as for Java.
+fn has(real: &Path, names: &[String]) -> Vec<bool> {
+    if real.is_dir() {
+        return names.iter().map(|n| real.join(n).is_file()).collect();
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    match jar::find(real, &names) {
+        Ok(found) => found.iter().map(Option::is_some).collect(),
+        Err(_) => vec![false; names.len()],
+    }
+}
+
+/// The SDK a class refers to, by its constant pool.
+fn built_for(host: &Host, jar: &Path, class: &str) -> Option<Sdk> {
+    let real = host.target(jar).ok()?;
+    let entry = jar::find(&real, &[&jar::entry_name(class)]).ok()?.pop()??;
+    let bytes = jar::read(&real, entry).ok()?;
+    Sdk::ALL.into_iter().find(|sdk| memchr::memmem::find(&bytes, sdk.package()).is_some())
+}
+
+fn jars_in(host: &Host, dir: &Path) -> Vec<PathBuf> {
+    let Ok(real) = host.target(dir) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(real) else { return Vec::new() };
+    let mut jars: Vec<PathBuf> = entries
+        .flatten()
+        .map(|e| dir.join(e.file_name()))
+        .filter(|p| is_jar(p) && host.target(p).is_ok_and(|t| t.is_file()))
+        .collect();
+    jars.sort();
+    jars
+}
+
+fn jars_below(host: &Host, dir: &Path) -> Vec<PathBuf> {
+    let Ok(real) = host.target(dir) else { return Vec::new() };
+    WalkDir::new(&real)
+        .max_depth(8)
+        .into_iter()
+        .flatten()
+        .filter(|e| is_jar(e.path()) && !e.file_type().is_dir())
+        .map(|e| host.inside(e.path()))
+        .collect()
+}
+
+fn is_jar(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jar"))
+}
+
+/// All jars beside a module jar, each module in its highest version.
+fn neighbours(host: &Host, jar: &Path) -> Vec<PathBuf> {
+    let mut jars = jars_in(host, jar.parent().unwrap_or(Path::new("/")));
+    let module = |jar: &PathBuf| {
+        let name = file_name(jar);
+        name.split('-').take_while(|part| !part.starts_with(|c: char| c.is_ascii_digit())).collect::<Vec<_>>().join("-")
+    };
+    jars.sort_by_key(|jar| (module(jar), std::cmp::Reverse(version_in(&file_name(jar)))));
+    jars.dedup_by_key(|jar| module(jar));
+    jars
+}
+
+/// The name without a version that EMR offers for a jar (`hadoop-aws.jar`), where it does.
+fn unversioned(host: &Host, jar: &Path) -> PathBuf {
+    let real = host.target(jar).ok();
+    jars_in(host, jar.parent().unwrap_or(Path::new("/")))
+        .into_iter()
+        .find(|other| version_in(&file_name(other)).is_empty() && host.target(other).ok() == real)
+        .unwrap_or_else(|| jar.to_path_buf())
+}
+
+/// The numbers of a versioned jar name: `hadoop-aws-3.4.1-amzn-3.jar` is `[3, 4, 1, 3]`.
+fn version_in(name: &str) -> Vec<u64> {
+    let stem = name.trim_end_matches(".jar");
+    let Some(at) =
+        stem.match_indices('-').map(|(i, _)| i + 1).find(|i| stem[*i..].starts_with(|c: char| c.is_ascii_digit()))
+    else {
+        return Vec::new();
+    };
+    stem[at..].split(['.', '-']).filter_map(|part| part.parse().ok()).collect()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A class without its package.
+pub fn short(class: &str) -> &str {
+    class.rsplit('.').next().unwrap_or(class)
+}

@@ -1,0 +1,169 @@
+//! Spark on the node: where it is, its version, its configuration, and what its daemons get.
+
+use crate::host::Host;
+use crate::resource::read_defaults;
+use crate::spark_defaults::SparkDefaults;
+use anyhow::Result;
+use fs_err as fs;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where EMR installs Spark (facts §1.3).
+pub const HOME: &str = "/usr/lib/spark";
+const CONF: &str = "/etc/spark/conf";
+
+/// Spark's version, as far as keys depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Version {
+    /// `3.5.6-amzn-0`
+    pub text: String,
+    /// `(3, 5)`
+    pub minor: (u32, u32),
+}
+
+impl Version {
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split(['.', '-']).map(str::parse);
+        let minor = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        Some(Self { text: text.into(), minor })
+    }
+
+    /// Whether this is at least `major.minor`.
+    pub fn at_least(&self, major: u32, minor: u32) -> bool {
+        self.minor >= (major, minor)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Spark as it is installed and configured.
+pub struct Spark {
+    /// `/usr/lib/spark`
+    pub home: PathBuf,
+    /// From the name of the spark-core jar, or the RELEASE file.
+    pub version: Option<Version>,
+    /// `/etc/spark/conf/spark-defaults.conf`, as people name it; behind it lies a chain of links.
+    pub defaults_path: PathBuf,
+    /// That file, parsed.
+    pub defaults: SparkDefaults,
+    /// What spark-env.sh exports, as far as it can be told without running it.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Spark {
+    /// Reads the node; fails only on a configuration that Spark could not read either.
+    pub fn observe(host: &Host) -> Result<Self> {
+        let home = PathBuf::from(HOME);
+        let defaults_path = Path::new(CONF).join("spark-defaults.conf");
+        let env = host.read(&Path::new(CONF).join("spark-env.sh"))?.unwrap_or_default();
+        Ok(Self {
+            version: version(host, &home),
+            defaults: read_defaults(host, &defaults_path)?,
+            env: exports(&env),
+            home,
+            defaults_path,
+        })
+    }
+
+    /// Whether Spark is installed.
+    pub fn is_installed(&self, host: &Host) -> bool {
+        host.exists(&self.home.join("jars"))
+    }
+
+    /// Hadoop's configuration directory for Spark's daemons.
+    pub fn hadoop_conf(&self) -> PathBuf {
+        PathBuf::from(self.env.get("HADOOP_CONF_DIR").map_or("/etc/hadoop/conf", String::as_str))
+    }
+
+    /// Where daemons log.
+    pub fn log_dir(&self) -> PathBuf {
+        PathBuf::from(self.env.get("SPARK_LOG_DIR").map_or("/var/log/spark", String::as_str))
+    }
+
+    /// Heap of the history server in MiB: `SPARK_DAEMON_MEMORY`, by default 1 GiB.
+    pub fn daemon_heap_mib(&self) -> u64 {
+        self.env.get("SPARK_DAEMON_MEMORY").and_then(|m| mebibytes(m)).unwrap_or(1024)
+    }
+}
+
+fn version(host: &Host, home: &Path) -> Option<Version> {
+    let jars = host.target(&home.join("jars")).ok()?;
+    let from_jar = fs::read_dir(jars).ok().and_then(|dir| {
+        dir.flatten().find_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let (_, version) = name.strip_prefix("spark-core_")?.strip_suffix(".jar")?.split_once('-')?;
+            Version::parse(version)
+        })
+    });
+    from_jar.or_else(|| {
+        let release = host.read(&home.join("RELEASE")).ok()??;
+        Version::parse(release.split_whitespace().nth(1)?)
+    })
+}
+
+/// `4g`, `4096m`, … in MiB, as the JVM reads `-Xmx`.
+pub fn mebibytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let n: u64 = digits.parse().ok()?;
+    Some(match text[digits.len()..].to_ascii_lowercase().trim_end_matches('b') {
+        "" if text.len() == digits.len() => n >> 20,
+        "k" => n >> 10,
+        "m" => n,
+        "g" => n << 10,
+        "t" => n << 20,
+        _ => return None,
+    })
+}
+
+/// The plain assignments of a shell file: quotes, `$NAME`, `${NAME}` and `${NAME:-default}` are
+/// understood, anything cleverer is left as it stands.
+fn exports(script: &str) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = BTreeMap::new();
+    for line in script.lines() {
+        let line = line.trim();
+        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+        let Some((name, value)) = line.split_once('=') else { continue };
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            continue;
+        }
+        let value = expand(value, &env);
+        env.insert(name.into(), value);
+    }
+    env
+}
+
+fn expand(value: &str, env: &BTreeMap<String, String>) -> String {
+    let (value, literal) = match value.as_bytes() {
+        [b'\'', ..] => (value[1..].split('\'').next().unwrap_or_default(), true),
+        [b'"', ..] => (value[1..].split('"').next().unwrap_or_default(), false),
+        _ => (value.split([' ', '\t', '#', ';']).next().unwrap_or_default(), false),
+    };
+    if literal {
+        return value.into();
+    }
+    let mut out = String::new();
+    let mut rest = value;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let (name, default, after) = if let Some(inner) = rest.strip_prefix('{') {
+            let (inner, after) = inner.split_once('}').unwrap_or((inner, ""));
+            let (name, default) = inner.split_once(":-").unwrap_or((inner, ""));
+            (name, default, after)
+        } else {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            (&rest[..end], "", &rest[end..])
+        };
+        out.push_str(env.get(name).map_or(default, String::as_str));
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}

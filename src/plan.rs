@@ -1,0 +1,166 @@
+//! A plan: for everything we want, what is there and what will be. The same list is printed,
+//! applied, journaled and reported.
+
+use crate::host::Host;
+use crate::receipt::Receipt;
+use crate::resource::{Resource, State};
+use crate::wanted::{Want, Wanted};
+use anyhow::{Result, bail};
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+
+/// The directory whose jars only the history server gets.
+pub const LINK_DIR: &str = "/usr/lib/emr-shs/jars";
+
+/// What happens to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// It was not there.
+    Create,
+    /// It becomes something else.
+    Change,
+    /// It goes.
+    Remove,
+    /// It stays.
+    Keep,
+}
+
+/// One row of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What it is about.
+    pub resource: Resource,
+    /// As it was found.
+    pub before: State,
+    /// As it will be.
+    pub after: State,
+    /// Why, for the person who reads the row.
+    pub why: String,
+}
+
+impl Change {
+    /// What happens.
+    pub fn action(&self) -> Action {
+        match (&self.before, &self.after) {
+            (b, a) if b == a => Action::Keep,
+            (State::Absent, _) => Action::Create,
+            (_, State::Absent) => Action::Remove,
+            _ => Action::Change,
+        }
+    }
+
+    /// Whether anything happens.
+    pub fn is_real(&self) -> bool {
+        self.action() != Action::Keep
+    }
+
+    /// Whether the history server notices this only when it is started anew.
+    pub fn needs_restart(&self) -> bool {
+        // A prefix is looked at when the server starts, and a server that started has it.
+        self.is_real() && !matches!(self.resource, Resource::Prefix { .. } | Resource::Dir { .. })
+    }
+
+    /// Whether systemd must read its unit files again.
+    pub fn needs_reload(&self) -> bool {
+        self.is_real() && matches!(&self.resource, Resource::File { path } if path.starts_with("/etc/systemd"))
+    }
+}
+
+impl Serialize for Change {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_struct("Change", 6)?;
+        row.serialize_field("action", &self.action())?;
+        row.serialize_field("name", &self.resource.name())?;
+        row.serialize_field("resource", &self.resource)?;
+        row.serialize_field("before", &self.before)?;
+        row.serialize_field("after", &self.after)?;
+        row.serialize_field("why", &self.why)?;
+        row.end()
+    }
+}
+
+/// The changes that make a node what is wanted.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// One row for each resource.
+    pub changes: Vec<Change>,
+    /// Why the history server will be restarted, if it will.
+    pub restart: Option<String>,
+    /// What the changes mean for people, and what was found wrong.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_done(&self) -> bool {
+        self.real().next().is_none() && self.restart.is_none()
+    }
+
+    /// The rows that are not Keep.
+    pub fn real(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|c| c.is_real())
+    }
+}
+
+/// Compares what is wanted with what is there. Reads everything before anything is written.
+pub fn changes(host: &Host, receipt: &Receipt, wants: &[Want]) -> Result<Vec<Change>> {
+    wants.iter().map(|want| change(host, receipt, want)).collect()
+}
+
+fn change(host: &Host, receipt: &Receipt, want: &Want) -> Result<Change> {
+    let before = want.resource.observe(host)?;
+    let entry = receipt.entry(&want.resource);
+    let mut why = want.why.clone();
+    let after = match &want.wanted {
+        Wanted::Is(state) => state.clone(),
+        Wanted::Directory { mode, owner } => match &before {
+            State::Dir { .. } if entry.is_none() => before.clone(),
+            _ => State::Dir { mode: *mode, owner: *owner },
+        },
+        Wanted::Value { value, yields } => {
+            let Resource::Key { key, .. } = &want.resource else { bail!("{} has no value", want.resource.name()) };
+            match before.value() {
+                Some(found) if found == *value => before.clone(),
+                Some(_) if *yields && !entry.is_some_and(|e| e.wrote(&before)) => {
+                    why = format!("set already; emr-shs would set {value}");
+                    before.clone()
+                }
+                _ => {
+                    let old = match &before {
+                        State::Line { raw } => Some(raw.as_str()),
+                        _ => None,
+                    };
+                    State::Line { raw: crate::spark_defaults::line_with(old, key, value) }
+                }
+            }
+        }
+    };
+    Ok(Change { resource: want.resource.clone(), before, after, why })
+}
+
+/// Rows that take back what an earlier run made and this one no longer wants, newest first.
+/// `mine` says which resources this command is about.
+pub fn releases(
+    host: &Host,
+    receipt: &Receipt,
+    wants: &[Want],
+    mine: impl Fn(&Resource) -> bool,
+) -> Result<Vec<Change>> {
+    let dropped = receipt.entries.iter().rev().filter(|e| {
+        let wanted = wants.iter().any(|w| w.resource == e.resource);
+        !wanted && mine(&e.resource) && !matches!(e.resource, Resource::Prefix { .. })
+    });
+    dropped
+        .map(|entry| {
+            let now = entry.resource.observe(host)?;
+            let ours = entry.wrote(&now);
+            Ok(Change {
+                resource: entry.resource.clone(),
+                after: if ours { entry.before.clone() } else { now.clone() },
+                before: now,
+                why: if ours { "no longer wanted" } else { "left alone: changed since" }.into(),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,127 @@
+//! systemd, through `systemctl`: what a unit is, and restarting it without waiting for ever.
+
+use crate::fault::Fault;
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A unit as systemd knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unit {
+    /// Whether there is such a unit.
+    pub exists: bool,
+    /// `active`, `inactive`, `failed`, …
+    pub active: String,
+    /// The main process, if systemd knows one.
+    pub main_pid: Option<u32>,
+    /// When it became active, in systemd's words.
+    pub since: String,
+    /// The `Environment=` of the unit and all its drop-ins.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Whether this machine runs systemd.
+pub fn is_running() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// Reads a unit.
+pub fn show(unit: &str) -> Result<Unit> {
+    let properties = "LoadState,ActiveState,MainPID,ActiveEnterTimestamp,Environment";
+    let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
+    let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
+    let field = |name: &str| fields.get(name).copied().unwrap_or_default();
+    Ok(Unit {
+        exists: !matches!(field("LoadState"), "not-found" | ""),
+        active: field("ActiveState").into(),
+        main_pid: field("MainPID").parse().ok().filter(|pid| *pid != 0),
+        since: field("ActiveEnterTimestamp").into(),
+        environment: words(field("Environment"))
+            .iter()
+            .filter_map(|w| w.split_once('='))
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect(),
+    })
+}
+
+/// Makes systemd read its unit files again.
+pub fn daemon_reload() -> Result<()> {
+    run(&["daemon-reload"], Duration::from_secs(60)).map(drop)
+}
+
+/// Restarts a unit; fails if that is not through by `timeout`. That it succeeds proves little:
+/// the script that starts the history server only looks for a pid after three seconds.
+pub fn restart(unit: &str, timeout: Duration) -> Result<()> {
+    // A server that died several times is refused a start until its failures are forgotten.
+    let _ = run(&["reset-failed", unit], Duration::from_secs(10));
+    run(&["restart", unit], timeout).map(drop)
+}
+
+/// Stops a unit.
+pub fn stop(unit: &str) -> Result<()> {
+    run(&["stop", unit], Duration::from_secs(60)).map(drop)
+}
+
+fn run(args: &[&str], timeout: Duration) -> Result<String> {
+    let mut child = Command::new("systemctl")
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| {
+            Fault::preflight("systemctl cannot be run")
+                .detail(e.to_string())
+                .hint("emr-shs needs systemd: EMR 5.30, 6.0 or newer")
+        })?;
+    let deadline = Instant::now() + timeout;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() > deadline || crate::interrupt::asked() {
+            child.kill()?;
+            child.wait()?;
+            crate::interrupt::check()?;
+            bail!("systemctl {} did not end within {} s", args.join(" "), timeout.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let mut out = String::new();
+    let mut err = String::new();
+    child.stdout.take().context("piped")?.read_to_string(&mut out)?;
+    child.stderr.take().context("piped")?.read_to_string(&mut err)?;
+    if !status.success() {
+        bail!("systemctl {} failed: {}", args.join(" "), err.lines().next().unwrap_or("no reason given"));
+    }
+    Ok(out)
+}
+
+/// Splits what `systemctl show` prints for `Environment`: words, quoted where they hold spaces.
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quote = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            ('\\', _) => word.extend(chars.next()),
+            (c, Some(q)) if c == q => quote = None,
+            ('"' | '\'', None) => quote = Some(c),
+            (' ', None) => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            (c, _) => word.push(c),
+        }
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words
+}

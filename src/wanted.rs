@@ -1,0 +1,338 @@
+//! What an installation wants of a node, piece by piece: the S3 prefix, the class path, the keys.
+
+use crate::config::{LinkInto, Settings};
+use crate::fault::Fault;
+use crate::host::{Host, Owner};
+use crate::node::Node;
+use crate::node::hadoop::S3A;
+use crate::node::history_server::UNIT;
+use crate::node::jars::Link;
+use crate::plan::LINK_DIR;
+use crate::receipt::Receipt;
+use crate::resource::{Resource, State};
+use crate::s3::{Bucket, EventLogs};
+use anyhow::Result;
+use nix::sys::statvfs::statvfs;
+use std::path::{Path, PathBuf};
+
+/// One thing that is wanted.
+pub struct Want {
+    /// What.
+    pub resource: Resource,
+    /// How it shall be.
+    pub wanted: Wanted,
+    /// Why, in words for a row of the plan.
+    pub why: String,
+}
+
+/// How a thing shall be.
+pub enum Wanted {
+    /// Exactly so.
+    Is(State),
+    /// A directory; one that is there already is good as it is.
+    Directory {
+        /// Permission bits of a new one.
+        mode: u32,
+        /// Owner of a new one.
+        owner: Owner,
+    },
+    /// A key with this value.
+    Value {
+        /// The value.
+        value: String,
+        /// Whether a value that somebody else set wins.
+        yields: bool,
+    },
+}
+
+/// A piece of an installation; each can be had alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// The S3 prefix.
+    Prefix,
+    /// The links and the drop-in that puts them on the class path.
+    Link,
+    /// The keys of spark-defaults.conf and the directory one of them names.
+    Configure,
+}
+
+impl Piece {
+    /// All of them: an installation.
+    pub const ALL: &[Piece] = &[Piece::Prefix, Piece::Configure, Piece::Link];
+
+    /// Whose a resource is.
+    pub fn of(resource: &Resource) -> Self {
+        match resource {
+            Resource::Prefix { .. } => Piece::Prefix,
+            Resource::Dir { .. } | Resource::Link { .. } | Resource::File { .. } => Piece::Link,
+            Resource::Cache { .. } | Resource::Key { .. } => Piece::Configure,
+        }
+    }
+}
+
+/// What is asked for, and all that is known.
+pub struct Context<'a> {
+    /// The machine.
+    pub host: &'a Host,
+    /// What is on it.
+    pub node: &'a Node,
+    /// What we did to it before.
+    pub receipt: &'a Receipt,
+    /// What is asked for.
+    pub settings: &'a Settings,
+    /// Where event logs go.
+    pub event_logs: &'a EventLogs,
+    /// What is known of the bucket.
+    pub bucket: &'a Bucket,
+    /// Go on where something is not ours.
+    pub force: bool,
+}
+
+impl Context<'_> {
+    /// The wants of some pieces, in the order in which they are to be made: what is likeliest to
+    /// fail and cheapest to undo comes first.
+    pub fn wants(&self, pieces: &[Piece]) -> Result<Vec<Want>> {
+        let mut wants = Vec::new();
+        if pieces.contains(&Piece::Prefix) && self.host.is_live() {
+            wants.push(Want {
+                resource: Resource::Prefix { uri: self.event_logs.clone() },
+                wanted: Wanted::Is(State::Exists),
+                why: "so that Spark finds a directory there".into(),
+            });
+        }
+        let store = if pieces.contains(&Piece::Configure) { self.store() } else { None };
+        if let Some((path, owner)) = &store {
+            wants.push(Want {
+                resource: Resource::Cache { path: path.clone() },
+                wanted: Wanted::Directory { mode: 0o750, owner: *owner },
+                why: "for the history server's local store".into(),
+            });
+        }
+        if pieces.contains(&Piece::Link) {
+            wants.extend(self.class_path()?);
+        }
+        if pieces.contains(&Piece::Configure) {
+            wants.extend(self.keys(store.map(|(path, _)| path).as_deref())?);
+        }
+        Ok(wants)
+    }
+
+    fn class_path(&self) -> Result<Vec<Want>> {
+        let scheme = self.node.scheme(self.host, &self.event_logs.scheme, &self.settings.jars)?;
+        let links = scheme.links(self.host, &self.settings.jars, self.force)?;
+        if links.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut wants = Vec::new();
+        let owner = root_owner(self.host);
+        let (dir, prefix) = match self.settings.link_into {
+            LinkInto::Daemon => (PathBuf::from(LINK_DIR), ""),
+            LinkInto::SparkJars => (self.node.spark.home.join("jars"), "emr-shs-"),
+        };
+        if self.settings.link_into == LinkInto::Daemon {
+            let parent = dir.parent().unwrap_or(&dir).to_path_buf();
+            wants.extend([
+                directory(&parent, owner, "for what emr-shs adds"),
+                directory(&dir, owner, "for links to jars"),
+            ]);
+        }
+        wants.extend(links.into_iter().map(|Link { name, jar, why }| Want {
+            resource: Resource::Link { path: dir.join(format!("{prefix}{name}")) },
+            wanted: Wanted::Is(State::Link { target: jar }),
+            why,
+        }));
+        if self.settings.link_into == LinkInto::Daemon {
+            let drop_ins = PathBuf::from(format!("/etc/systemd/system/{UNIT}.d"));
+            wants.push(directory(&drop_ins, owner, "for settings of the history server's unit"));
+            wants.push(Want {
+                resource: Resource::File { path: drop_ins.join("emr-shs.conf") },
+                wanted: Wanted::Is(State::File { content: self.drop_in(), mode: 0o644, owner }),
+                why: "class path of the history server alone; jobs are not affected".into(),
+            });
+        }
+        Ok(wants)
+    }
+
+    /// Sets the class path in the unit's environment, behind what another setting has put there.
+    fn drop_in(&self) -> String {
+        let ours = format!("{LINK_DIR}/*");
+        let server = self.node.server.as_ref();
+        let there = server.and_then(|s| s.unit.environment.get("SPARK_DAEMON_CLASSPATH")).map_or("", String::as_str);
+        let mut elements: Vec<&str> = there.split(':').filter(|e| !e.is_empty() && *e != ours).collect();
+        elements.push(&ours);
+        let value = elements.join(":").replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
+        format!(
+            "# Written by emr-shs; `emr-shs uninstall` removes it.\n\
+             # The class path of the history server alone: jobs are not affected.\n\
+             [Service]\n\
+             Environment=\"SPARK_DAEMON_CLASSPATH={value}\"\n"
+        )
+    }
+
+    /// The local store: on the largest of EMR's local disks that has room, unless somebody chose
+    /// a place. A restart with it reads only what is new (facts §11).
+    fn store(&self) -> Option<(PathBuf, Owner)> {
+        const ROOM: u64 = 1 << 30;
+        const KEY: &str = "spark.history.store.path";
+        let spark = &self.node.spark;
+        if !spark.version.as_ref()?.at_least(2, 3) || self.settings.set.contains_key(KEY) {
+            return None;
+        }
+        let earlier = self.receipt.entries.iter().find(|e| matches!(e.resource, Resource::Cache { .. }));
+        let ours = earlier.and_then(|e| e.resource.file());
+        if let Some(set) = spark.defaults.get(KEY)
+            && ours.is_none_or(|path| path != Path::new(set))
+        {
+            return None;
+        }
+        let owner = self.host.account("spark")?;
+        if let Some(path) = ours {
+            return Some((path.into(), owner));
+        }
+        let disks = (0..10).map(|n| PathBuf::from(if n == 0 { "/mnt".into() } else { format!("/mnt{n}") }));
+        let sized = disks.filter_map(|disk| {
+            let real = self.host.target(&disk).ok().filter(|p| p.is_dir())?;
+            let fs = statvfs(&real).ok()?;
+            let free = fs.blocks_available() * fs.fragment_size();
+            (free >= ROOM).then(|| (fs.blocks() * fs.fragment_size(), disk))
+        });
+        // Of equals the first: /mnt itself before /mnt1.
+        let (_, disk) = sized.reduce(|a, b| if b.0 > a.0 { b } else { a })?;
+        let path = disk.join("spark-history");
+        let foreign = self.host.exists(&path);
+        (!foreign).then_some((path, owner))
+    }
+
+    fn keys(&self, store: Option<&Path>) -> Result<Vec<Want>> {
+        self.nobody_deletes_history()?;
+        self.no_override()?;
+        let path = &self.node.spark.defaults_path;
+        let uri = self.event_logs.to_string();
+        let mut wants = Vec::new();
+        let mut want = |key: &str, value: String, yields: bool, why: &str| {
+            wants.push(Want {
+                resource: Resource::Key { path: path.clone(), key: key.into() },
+                wanted: Wanted::Value { value, yields },
+                why: why.into(),
+            });
+        };
+        if !self.settings.history_only {
+            want("spark.eventLog.enabled", "true".into(), false, "jobs write event logs");
+            want("spark.eventLog.dir", uri.clone(), false, "where jobs write them");
+        }
+        want("spark.history.fs.logDirectory", uri, false, "where the history server reads them");
+
+        let file_system = self.node.hadoop.file_system(&self.event_logs.scheme);
+        if file_system == Some(S3A) {
+            if let Some(endpoint) = &self.settings.endpoint_url {
+                want("spark.hadoop.fs.s3a.endpoint", endpoint.clone(), false, "named with --endpoint-url");
+                if !endpoint.contains(".amazonaws.com") {
+                    want(
+                        "spark.hadoop.fs.s3a.path.style.access",
+                        "true".into(),
+                        false,
+                        "that store has no host name for each bucket",
+                    );
+                }
+            }
+            let near = self.node.region(self.settings);
+            if let Some(region) = self.bucket.region.clone().filter(|r| near.as_ref().is_some_and(|n| n != r)) {
+                let key = format!("spark.hadoop.fs.s3a.bucket.{}.endpoint.region", self.event_logs.bucket);
+                want(&key, region, false, "the bucket lies in another region than the cluster");
+            }
+        }
+
+        let version = self.node.spark.version.as_ref();
+        if let Some(store) = store {
+            want("spark.history.store.path", store.display().to_string(), true, "restarts read only what is new");
+            if version.is_some_and(|v| v.at_least(3, 1)) && self.node.spark.daemon_heap_mib() >= 4096 {
+                want(
+                    "spark.history.store.hybridStore.enabled",
+                    "true".into(),
+                    true,
+                    "the heap of 4 GB or more allows it",
+                );
+            }
+            if version.is_some_and(|v| v.at_least(3, 3)) {
+                want("spark.history.store.hybridStore.diskBackend", "ROCKSDB".into(), true, "the faster local store");
+            }
+            if version.is_some_and(|v| v.at_least(3, 4)) {
+                want("spark.history.store.serializer", "PROTOBUF".into(), true, "the faster local store");
+            }
+        }
+        want("spark.history.fs.update.interval", "60s".into(), true, "every scan is S3 requests; the default is 10s");
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = cores.max(8).to_string();
+        want("spark.history.fs.numReplayThreads", threads, true, "reading from S3 is mostly waiting");
+        for (key, value) in &self.settings.set {
+            want(key, value.clone(), false, "named with --set");
+        }
+        Ok(wants)
+    }
+
+    /// A cleaner that was harmless on this cluster's HDFS would empty a shared bucket.
+    fn nobody_deletes_history(&self) -> Result<(), Fault> {
+        const KEY: &str = "spark.history.fs.cleaner.enabled";
+        let defaults = &self.node.spark.defaults;
+        let set = self.settings.set.get(KEY).map(String::as_str).or_else(|| defaults.get(KEY));
+        if self.force || set != Some("true") {
+            return Ok(());
+        }
+        let age = defaults.get("spark.history.fs.cleaner.maxAge").unwrap_or("7d");
+        Err(Fault::preflight(format!("the history server would delete event logs from {}", self.event_logs))
+            .detail(format!("found {KEY} true, with a maximum age of {age}; wanted false"))
+            .detail("it deletes everybody's logs under the prefix, not only this cluster's; nothing was changed")
+            .hint(format!("set it to false (an S3 lifecycle rule deletes more cheaply): --set {KEY}=false; or add --force if that is what you want")))
+    }
+
+    /// A system property wins over spark-defaults.conf, so changing the file would do nothing.
+    fn no_override(&self) -> Result<(), Fault> {
+        const KEY: &str = "spark.history.fs.logDirectory";
+        let running = self.node.server.as_ref().and_then(|s| s.process.as_ref()).and_then(|p| p.property(KEY));
+        let opts = self.node.spark.env.get("SPARK_HISTORY_OPTS").into_iter().flat_map(|o| o.split_whitespace());
+        let written = opts.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(KEY)?.strip_prefix('=')).next_back();
+        match running.or(written) {
+            Some(dir) if dir.trim_end_matches('/') != self.event_logs.to_string().trim_end_matches('/') => {
+                Err(Fault::preflight("the history server is told its directory on its command line, and that wins over spark-defaults.conf")
+                    .detail(format!("found -D{KEY}={dir}, wanted none; nothing was changed"))
+                    .hint("take it out of SPARK_HISTORY_OPTS (/etc/spark/conf/spark-env.sh, or the spark-env classification)"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses links and files that somebody else put where ours should go.
+pub fn refuse_foreign(receipt: &Receipt, changes: &[crate::plan::Change]) -> Result<(), Fault> {
+    for change in changes.iter().filter(|c| c.is_real()) {
+        let foreign = match (&change.resource, &change.before) {
+            (_, State::Absent) => false,
+            (Resource::Link { .. } | Resource::File { .. }, before) => {
+                receipt.entry(&change.resource).is_none_or(|e| !e.wrote(before))
+            }
+            _ => false,
+        };
+        if foreign {
+            let path = change.resource.name();
+            return Err(Fault::preflight(format!("{path} is not ours to change"))
+                .detail(format!("found {}, wanted {}; nothing was changed", change.before, change.after))
+                .hint(format!(
+                    "move it away: mv {path} {path}.old; or add --force, and uninstall will bring it back"
+                )));
+        }
+    }
+    Ok(())
+}
+
+fn directory(path: &Path, owner: Owner, why: &str) -> Want {
+    Want {
+        resource: Resource::Dir { path: path.into() },
+        wanted: Wanted::Directory { mode: 0o755, owner },
+        why: why.into(),
+    }
+}
+
+/// root on a node; whoever we are below another root.
+fn root_owner(host: &Host) -> Owner {
+    if host.is_live() { (0, 0) } else { (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()) }
+}

@@ -1,0 +1,224 @@
+//! A node of `scripts/node`, and what a person would do and see on it.
+
+#![allow(dead_code, reason = "each test binary uses its part of it")]
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where event logs go in most tests; the bucket is there, the prefix is not.
+pub const LOGS: &str = "s3://acme-spark/events/";
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/node");
+
+/// The two kinds of node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// `s3://` is EMRFS, SDK v1.
+    Emr71,
+    /// `s3://` is S3A, SDK v2.
+    Emr712,
+}
+
+/// A running node; powered off when dropped.
+pub struct Node {
+    name: String,
+    root: PathBuf,
+}
+
+impl Node {
+    /// Its history server healthy on HDFS.
+    pub fn fresh(profile: Profile, name: &str) -> Self {
+        Self::up(profile, name, "fresh")
+    }
+
+    /// As the seed's configuration leaves it: on S3, and dead.
+    pub fn seed(profile: Profile, name: &str) -> Self {
+        Self::up(profile, name, "seed")
+    }
+
+    fn up(profile: Profile, name: &str, state: &str) -> Self {
+        let profile = match profile {
+            Profile::Emr71 => "7.1",
+            Profile::Emr712 => "7.12",
+        };
+        let name = format!("{name}-{}", profile.replace('.', "-"));
+        script(&["down", "--kill", &name]);
+        assert_ok(&script(&["up", &name, "--profile", profile, "--state", state]));
+        assert_ok(&script(&["cp", &name, env!("CARGO_BIN_EXE_emr-shs"), "/usr/local/bin/emr-shs"]));
+        let root = assert_ok(&script(&["root", &name]));
+        Self { name, root: root.trim().into() }
+    }
+
+    /// Runs emr-shs as root.
+    pub fn emr_shs(&self, args: &[&str]) -> Ran {
+        self.run(&[&["emr-shs"], args].concat())
+    }
+
+    /// Runs a command as root.
+    pub fn run(&self, command: &[&str]) -> Ran {
+        Ran(script(&[&["exec", &self.name, "--"], command].concat()))
+    }
+
+    /// Runs a command as root in the background.
+    pub fn spawn(&self, command: &[&str]) -> std::process::Child {
+        Command::new(SCRIPT)
+            .args(["exec", &self.name, "--"])
+            .args(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// What a shell line prints; fails unless it succeeds.
+    #[track_caller]
+    pub fn sh(&self, line: &str) -> String {
+        self.run(&["bash", "-c", line]).expect(0).out()
+    }
+
+    /// The history server's answer to a path.
+    pub fn get(&self, path: &str) -> Option<String> {
+        let ran = self.run(&["curl", "-sf", &format!("http://127.0.0.1:18080{path}")]);
+        (ran.code() == 0).then(|| ran.out())
+    }
+
+    pub fn answers(&self) -> bool {
+        self.get("/api/v1/version").is_some()
+    }
+
+    /// The directory its front page names, as a person reads it.
+    #[track_caller]
+    pub fn reads(&self) -> String {
+        let page = self.get("/").expect("the history server answers");
+        let after = page.split("Event log directory:</strong>").nth(1).expect("the page names a directory");
+        after.split('<').next().unwrap().trim().to_string()
+    }
+
+    pub fn history_server_pid(&self) -> String {
+        self.sh("pgrep -f org.apache.spark.deploy.history.HistoryServer -u spark").trim().to_string()
+    }
+
+    pub fn wait_until_dead(&self) {
+        wait("the history server to die", || {
+            (self.sh("systemctl is-active spark-history-server || true").trim() == "failed").then_some(())
+        });
+    }
+
+    pub fn upload_event_logs(&self, uri: &str) {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/yarn/eventlogs");
+        let copied = Command::new("cp").arg("-r").arg(fixtures).arg(self.root.join("srv/eventlogs")).status().unwrap();
+        assert!(copied.success());
+        self.sh(&format!("/opt/lab/s3 put-tree /srv/eventlogs {}", uri.replace("s3a://", "s3://")));
+    }
+
+    /// Runs a small real application as user hadoop; gives its id.
+    pub fn spark_submit(&self, name: &str) -> String {
+        let ran = Ran(script(&[
+            "exec",
+            &self.name,
+            "--user",
+            "hadoop",
+            "--",
+            "/usr/lib/spark/bin/spark-submit",
+            "--master",
+            "local[1]",
+            "--name",
+            name,
+            "--class",
+            "TinyApp",
+            "/opt/lab/tiny-app.jar",
+            name,
+        ]))
+        .expect(0);
+        let text = ran.out() + &ran.err();
+        let at = text.find("local-").unwrap_or_else(|| panic!("no application id in {text}"));
+        text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
+    }
+
+    /// Waits until so many applications are listed; gives them.
+    pub fn wait_for_applications(&self, count: usize) -> Vec<Value> {
+        wait(&format!("{count} applications"), || {
+            let listed: Vec<Value> = serde_json::from_str(&self.get("/api/v1/applications")?).ok()?;
+            (listed.len() >= count).then_some(listed)
+        })
+    }
+
+    pub fn s3_has(&self, uri: &str) -> bool {
+        !self.sh(&format!("/opt/lab/s3 ls {uri}")).trim().is_empty()
+    }
+
+    /// Everything an uninstall must leave as it was: what it is, its mode and owner, its content.
+    /// Left out: logs, and what systemd writes while it runs. A jar of more than 4 MB counts as
+    /// the same while its size, inode and time are.
+    pub fn tree(&self) -> BTreeMap<PathBuf, String> {
+        let mut tree = BTreeMap::new();
+        for dir in ["usr/lib", "etc", "var/lib", "mnt", "usr/share/aws", "usr/local"] {
+            self.walk(&self.root.join(dir), &mut tree);
+        }
+        tree
+    }
+
+    fn walk(&self, path: &Path, tree: &mut BTreeMap<PathBuf, String>) {
+        let name = path.strip_prefix(&self.root).unwrap();
+        if [Path::new("mnt/var/log"), Path::new("var/lib/systemd")].contains(&name) {
+            return;
+        }
+        let meta = fs::symlink_metadata(path).unwrap();
+        let mut what = format!("{:o} {}:{}", meta.permissions().mode(), meta.uid(), meta.gid());
+        if meta.is_symlink() {
+            what += &format!(" → {}", fs::read_link(path).unwrap().display());
+        } else if meta.is_dir() {
+            for entry in fs::read_dir(path).unwrap() {
+                self.walk(&entry.unwrap().path(), tree);
+            }
+        } else if meta.len() > 4 << 20 {
+            what += &format!(" {} bytes, inode {}, {}.{}", meta.len(), meta.ino(), meta.mtime(), meta.mtime_nsec());
+        } else {
+            let bytes = fs::read(path).unwrap();
+            let mut hash = std::hash::DefaultHasher::new();
+            std::hash::Hash::hash(&bytes, &mut hash);
+            what += &format!(" {} bytes, {:x}", bytes.len(), std::hash::Hasher::finish(&hash));
+        }
+        tree.insert(name.into(), what);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.run(&["bash", "-c", "tail -n 40 /var/log/spark/spark-history-server.out; emr-shs status"]);
+            eprintln!("--- {}: the history server's log and status\n{}{}", self.name, log.out(), log.err());
+        }
+        script(&["down", "--kill", &self.name]);
+    }
+}
+
+fn script(args: &[&str]) -> Output {
+    Command::new(SCRIPT).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+#[track_caller]
+fn assert_ok(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Waits for a condition, for two minutes at most.
+#[track_caller]
+pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited two minutes for {what}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+pub use crate::ran::{Ran, same_tree};
