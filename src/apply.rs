@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::interrupt;
 use crate::plan::Change;
 use crate::receipt::Receipt;
-use crate::resource::Resource;
+use crate::resource::{Resource, State};
 use crate::systemd;
 use anyhow::{Context, Result};
 
@@ -19,14 +19,16 @@ pub struct Transaction<'a> {
     host: &'a Host,
     receipt: Receipt,
     original: Receipt,
+    rows: Vec<Change>,
     done: Vec<Change>,
-    later: Vec<Change>,
+    after_restart: Vec<Change>,
 }
 
 impl<'a> Transaction<'a> {
     /// Begins with the receipt as it was found.
     pub fn begin(host: &'a Host, receipt: Receipt) -> Self {
-        Self { host, original: receipt.clone(), receipt, done: Vec::new(), later: Vec::new() }
+        let original = receipt.clone();
+        Self { host, receipt, original, rows: Vec::new(), done: Vec::new(), after_restart: Vec::new() }
     }
 
     /// What was done to the node so far, this run's work included.
@@ -34,9 +36,14 @@ impl<'a> Transaction<'a> {
         &self.receipt
     }
 
-    /// The changes made so far.
-    pub fn done(&self) -> &[Change] {
-        &self.done
+    /// How many things on the node a roll-back has to put back.
+    pub fn undoable(&self) -> usize {
+        self.done.iter().filter(|c| !matches!(c.resource, Resource::Prefix { .. })).count()
+    }
+
+    /// Puts another receipt in place of the one it began with: that is what a roll-back leaves.
+    pub fn began_with(&mut self, receipt: Receipt) {
+        self.original = receipt;
     }
 
     /// Notes what was asked for, and whether the server lived when we first came.
@@ -52,54 +59,53 @@ impl<'a> Transaction<'a> {
         self.receipt.owes_restart |= owes_restart;
         for change in changes {
             interrupt::check()?;
-            if change.is_real() {
-                self.receipt.record(&change.resource, &change.before, &change.after);
-                self.receipt.save(self.host).context("writing the receipt")?;
-                if is_later(change) {
-                    self.later.push(change.clone());
-                    continue;
-                }
-                self.done.push(change.clone());
-                change.resource.set(self.host, &change.after)?;
+            self.rows.push(change.clone());
+            if !change.is_real() {
+                continue;
             }
-            self.forget_released(change);
+            self.receipt.record(&change.resource, &change.before, &change.after);
+            self.receipt.save(self.host).context("writing the receipt")?;
+            if waits_for_restart(self.host, change) {
+                self.after_restart.push(change.clone());
+                continue;
+            }
+            self.done.push(change.clone());
+            change.resource.set(self.host, &change.after)?;
         }
         reload(&self.done)?;
         self.receipt.save(self.host).context("writing the receipt")
     }
 
-    /// A resource that is back at its first `before`, or in other hands, is no longer ours.
-    fn forget_released(&mut self, change: &Change) {
-        let entry = self.receipt.entry(&change.resource);
-        if entry.is_some_and(|e| e.before == change.after || !e.wrote(&change.after)) {
-            self.receipt.forget(&change.resource);
+    /// Keeps the changes. `restarted` says that the restart that was owed is paid.
+    pub fn keep(mut self, restarted: bool) -> Result<()> {
+        // What is back at its first `before` is no longer ours. What is in other hands stays on
+        // record, so that `uninstall` can say that it is left.
+        for change in &self.rows {
+            if self.receipt.entry(&change.resource).is_some_and(|e| e.before == change.after) {
+                self.receipt.forget(&change.resource);
+            }
         }
-    }
-
-    /// The restart that was owed is paid: directories no longer wanted can go now.
-    pub fn restarted(&mut self) -> Result<()> {
-        for change in std::mem::take(&mut self.later) {
-            change.resource.set(self.host, &change.after)?;
-            self.forget_released(&change);
+        self.receipt.owes_restart &= !restarted;
+        self.receipt.save(self.host).context("writing the receipt")?;
+        for change in &self.after_restart {
+            // It holds nothing that cannot be rebuilt; that it stays is no reason to undo the rest.
+            let _ = change.resource.set(self.host, &change.after);
         }
-        self.receipt.owes_restart = false;
-        self.receipt.save(self.host).context("writing the receipt")
+        Ok(())
     }
 
     /// Puts this run's changes back, newest first; gives what could not be put back, a line each.
-    /// What the server has open is left for [`Transaction::rolled_back`].
+    /// What the server has open is left for [`Transaction::end`].
     pub fn roll_back(&mut self) -> Vec<String> {
-        interrupt::forget();
-        self.later.clear();
+        interrupt::ignore();
+        self.after_restart.clear();
         let mut trouble = Vec::new();
         for change in self.done.iter().rev() {
             let back = Change { before: change.after.clone(), after: change.before.clone(), ..change.clone() };
-            if is_later(&back) {
-                self.later.push(back);
-                continue;
-            }
-            if let Err(e) = back.resource.set(self.host, &back.after).and_then(|()| back.resource.sweep(self.host)) {
-                trouble.push(format!("{} is not put back: {e:#}", back.resource.name()));
+            if waits_for_restart(self.host, &back) {
+                self.after_restart.push(back);
+            } else if let Err(e) = put_back(self.host, &back) {
+                trouble.push(e);
             }
         }
         if let Err(e) = reload(&self.done) {
@@ -110,10 +116,10 @@ impl<'a> Transaction<'a> {
 
     /// Ends a roll-back, after the server was restarted if it had to be. With trouble the journal
     /// stays, so that `uninstall` can try again.
-    pub fn rolled_back(mut self, trouble: &mut Vec<String>) {
-        for change in std::mem::take(&mut self.later) {
-            if let Err(e) = change.resource.set(self.host, &change.after) {
-                trouble.push(format!("{} is not put back: {e:#}", change.resource.name()));
+    pub fn end(self, trouble: &mut Vec<String>) {
+        for change in &self.after_restart {
+            if let Err(e) = put_back(self.host, change) {
+                trouble.push(e);
             }
         }
         let mut receipt = if trouble.is_empty() { self.original } else { self.receipt };
@@ -123,11 +129,23 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Whether a change must wait until the history server was restarted.
-fn is_later(change: &Change) -> bool {
-    matches!(change.resource, Resource::Cache { .. }) && change.after == crate::resource::State::Absent
+/// Makes one change backwards; the error is a line for people.
+pub fn put_back(host: &Host, change: &Change) -> Result<(), String> {
+    let set = change.resource.sweep(host).and_then(|()| {
+        // What a failure kept from being made needs no undoing, and may not allow it either.
+        let there =
+            matches!(change.resource, Resource::Prefix { .. }) || change.resource.observe(host)? == change.after;
+        if there { Ok(()) } else { change.resource.set(host, &change.after) }
+    });
+    set.map_err(|e| format!("{} is not put back: {e:#}", change.resource.name()))
 }
 
-fn reload(changes: &[Change]) -> Result<()> {
+/// Whether a change must wait until the history server was restarted.
+pub fn waits_for_restart(host: &Host, change: &Change) -> bool {
+    host.is_live() && matches!(change.resource, Resource::Cache { .. }) && change.after == State::Absent
+}
+
+/// Makes systemd read its unit files again, if any of them changed.
+pub fn reload(changes: &[Change]) -> Result<()> {
     if changes.iter().any(Change::needs_reload) && systemd::is_running() { systemd::daemon_reload() } else { Ok(()) }
 }

@@ -3,6 +3,7 @@
 
 use crate::s3::root_causes;
 use anyhow::{Context, Result};
+use aws_config::imds;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -40,6 +41,19 @@ pub fn config(runtime: &tokio::runtime::Runtime, region: Option<String>) -> SdkC
         loader = loader.region(Region::new(region));
     }
     runtime.block_on(loader.load())
+}
+
+/// The role of the node's instance profile, for messages; `None` where the credentials come from
+/// elsewhere or nobody tells.
+pub fn instance_role(runtime: &tokio::runtime::Runtime) -> Option<String> {
+    if std::env::var_os("AWS_ACCESS_KEY_ID").is_some()
+        || std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v == "true")
+    {
+        return None;
+    }
+    let client = imds::Client::builder().max_attempts(1).connect_timeout(Duration::from_secs(1)).build();
+    let role = runtime.block_on(client.get("/latest/meta-data/iam/security-credentials/")).ok()?;
+    role.as_ref().lines().next().map(str::to_string)
 }
 
 /// Asks EMR about a cluster; the error is one line that says why it could not.

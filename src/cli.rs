@@ -1,7 +1,6 @@
 //! The command line. Every doc comment here is help text.
 
 use crate::config::LinkInto;
-use crate::s3::EventLogs;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,7 +40,7 @@ pub struct Global {
     /// Say more: rows that stay as they are, too
     #[arg(short, long, global = true, env = "EMR_SHS_VERBOSE")]
     pub verbose: bool,
-    /// Say nothing but errors
+    /// No talk: only data and errors
     #[arg(short, long, global = true, conflicts_with = "verbose", env = "EMR_SHS_QUIET")]
     pub quiet: bool,
     /// When to colour
@@ -103,8 +102,9 @@ pub struct NodeArgs {
 pub struct InstallArgs {
     /// Where event logs go, such as s3://my-bucket/spark-events/; needed the first time
     #[arg(long, value_name = "URI", env = "EMR_SHS_EVENT_LOGS")]
-    pub event_logs: Option<EventLogs>,
-    /// Set a further spark.history.* or spark.eventLog.* key; may be repeated
+    pub event_logs: Option<String>,
+    /// Set a further spark.history.* or spark.eventLog.* key; KEY= takes an earlier
+    /// one back; may be repeated (in the variable: one a line)
     #[arg(long, value_name = "KEY=VALUE", env = "EMR_SHS_SET", value_delimiter = '\n')]
     pub set: Vec<String>,
     /// Leave spark.eventLog.* to the jobs: a node that only shows history
@@ -168,7 +168,7 @@ pub struct UninstallArgs {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.trim_end_matches('s').parse() {
-        Ok(n @ 1..=86_400) => Ok(Duration::from_secs(n)),
-        _ => Err("wanted a number of seconds from 1 to 86400".into()),
+        Ok(n @ 10..=86_400) => Ok(Duration::from_secs(n)),
+        _ => Err("wanted a number of seconds from 10 to 86400".into()),
     }
 }

@@ -53,21 +53,34 @@ impl Settings {
         let mut set = earlier.set.clone();
         for pair in &args.set {
             let (key, value) = key_value(pair)?;
-            set.insert(key, value);
+            if value.is_empty() {
+                set.remove(&key);
+            } else {
+                set.insert(key, value);
+            }
         }
-        let jars = args.jar.iter().map(|jar| named_jar(host, jar)).collect::<Result<Vec<_>, _>>()?;
+        let jars = if args.jar.is_empty() { &earlier.jars } else { &args.jar };
+        let jars = jars.iter().map(|jar| named_jar(host, jar)).collect::<Result<Vec<_>, _>>()?;
+        for (i, jar) in jars.iter().enumerate() {
+            if jars[..i].iter().any(|other| other.file_name() == jar.file_name()) {
+                return Err(Fault::usage(format!("--jar {}: another one has that file name", jar.display()))
+                    .hint("links are named like their jars; give one of them another name"));
+            }
+        }
+        // An empty value takes back what an earlier run was told.
+        let text = |now: &Option<String>, then: &Option<String>| {
+            now.clone().or_else(|| then.clone()).filter(|t| !t.is_empty())
+        };
         Ok(Self {
-            event_logs: args.event_logs.clone().or_else(|| earlier.event_logs.clone()),
-            region: args.region.clone().or_else(|| earlier.region.clone()),
-            endpoint_url: args
-                .endpoint_url
-                .as_deref()
-                .map(endpoint)
-                .transpose()?
-                .or_else(|| earlier.endpoint_url.clone()),
+            event_logs: match args.event_logs.as_deref().filter(|uri| !uri.is_empty()) {
+                Some(uri) => Some(uri.parse()?),
+                None => earlier.event_logs.clone(),
+            },
+            region: text(&args.region, &earlier.region),
+            endpoint_url: text(&args.endpoint_url, &earlier.endpoint_url).as_deref().map(endpoint).transpose()?,
             history_only: args.history_only.unwrap_or(earlier.history_only),
             set,
-            jars: if jars.is_empty() { earlier.jars.clone() } else { jars },
+            jars,
             link_into: args.link_into.unwrap_or(earlier.link_into),
         })
     }
@@ -95,7 +108,7 @@ fn key_value(pair: &str) -> Result<(String, String), Fault> {
     if !key.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) {
         return Err(bad("a key has letters, digits, dots, hyphens and underscores".into()));
     }
-    if value.trim() != value || value.is_empty() || value.chars().any(char::is_control) {
+    if value.trim() != value || value.chars().any(char::is_control) {
         return Err(bad("wanted a value without blanks around it".into()));
     }
     Ok((key.into(), value.into()))
@@ -104,7 +117,9 @@ fn key_value(pair: &str) -> Result<(String, String), Fault> {
 fn endpoint(url: &str) -> Result<String, Fault> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     match rest.map(|r| r.trim_end_matches('/')) {
-        Some(host) if !host.is_empty() && !host.contains(['/', ' ', '?', '#']) => Ok(url.trim_end_matches('/').into()),
+        Some(host) if !host.is_empty() && !host.contains(['/', ' ', '?', '#', '@']) => {
+            Ok(url.trim_end_matches('/').into())
+        }
         _ => Err(Fault::usage(format!("“{url}” is no endpoint"))
             .detail("wanted a scheme and a host, and nothing after them")
             .hint("--endpoint-url https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com")),

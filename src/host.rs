@@ -161,6 +161,10 @@ pub fn draft(real: &Path) -> PathBuf {
 
 /// Removes a file or link; that it is not there is fine.
 pub fn remove_if_there(path: &Path) -> Result<()> {
+    // Looked at first: on a read-only file system even removing nothing is refused.
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
     match fs::remove_file(path) {
         Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(e.into()),
         _ => Ok(()),

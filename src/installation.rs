@@ -5,8 +5,7 @@ use crate::config::Settings;
 use crate::fault::Fault;
 use crate::host::Host;
 use crate::node::Node;
-use crate::node::history_server::Target;
-use crate::node::identity::Role;
+use crate::node::history_server::Readiness;
 use crate::notes;
 use crate::plan::{self, Change, LINK_DIR, Plan};
 use crate::receipt::Receipt;
@@ -14,6 +13,10 @@ use crate::resource::{Resource, State};
 use crate::s3::{Bucket, EventLogs};
 use crate::wanted::{self, Context, Piece};
 use anyhow::Result;
+use std::time::Duration;
+
+/// How long a server that runs may take to answer before it counts as one that does not.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An installation, or a piece of one, that can begin.
 pub struct Installation {
@@ -35,24 +38,32 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Reads and checks. `None` on a node that is not the primary, with `--if-primary`.
-    pub fn prepare(command: &str, pieces: &[Piece], mut host: Host, args: &InstallArgs) -> Result<Option<Self>> {
+    /// Reads and checks.
+    pub fn prepare(command: &str, pieces: &[Piece], mut host: Host, args: &InstallArgs) -> Result<Self> {
         let receipt = Receipt::load(&host)?;
         let settings = Settings::merge(&host, args, &receipt.settings)?;
         let event_logs = settings.event_logs(command)?.clone();
-        let node = Node::observe(&host, &receipt)?;
-        if args.if_primary && node.identity.role == Role::Worker {
-            return Ok(None);
-        }
+        let mut node = Node::observe(&host, &receipt)?;
         node.must_be_primary(&host, args.force)?;
+        if !host.exists(&node.spark.defaults_path) {
+            let path = node.spark.defaults_path.display();
+            return Err(Fault::preflight(format!("there is no {path}"))
+                .detail("EMR writes it when it installs Spark; nothing was changed")
+                .hint("if this node is still being provisioned, run this as a step: steps begin when that is done")
+                .into());
+        }
         node.must_have_service()?;
+        if let Some(server) = &mut node.server {
+            server.settle(&node.spark, PATIENCE)?;
+        }
+        node.must_be_open()?;
         let mut bucket = Bucket::default();
         if host.is_live() {
             let mut s3 = node.connect(&settings)?;
             bucket = s3.find_bucket(&event_logs)?;
             host.s3 = Some(s3);
         }
-        let plan = Plan { changes: Vec::new(), restart: None, notes: Vec::new() };
+        let plan = Plan { changes: Vec::new(), restart: None, found: Vec::new(), notes: Vec::new() };
         let pieces = pieces.to_vec();
         let mut this = Self { host, node, receipt, settings, event_logs, plan, bucket, pieces, force: args.force };
         this.plan.changes = this.changes(&this.receipt, &this.settings)?;
@@ -60,17 +71,17 @@ impl Installation {
             wanted::refuse_foreign(&this.receipt, &this.plan.changes)?;
         }
         this.plan.restart = this.restart_reason();
-        this.plan.notes = notes::mistakes(&this.host, &this.node, &this.receipt);
+        this.plan.found = notes::mistakes(&this.host, &this.node, &this.receipt);
         if this.is_whole() {
-            this.plan.notes.extend(notes::server_is_down(&this.host, &this.node));
+            this.plan.found.extend(notes::server_is_down(&this.node));
         }
-        this.plan.notes.extend(notes::consequences(&this.host, &this.node, &this.settings, &this.plan.changes));
-        Ok(Some(this))
+        this.plan.found.extend(this.no_store());
+        this.plan.notes = notes::consequences(&this.host, &this.node, &this.settings, &this.plan.changes);
+        Ok(this)
     }
 
-    /// What has to change for these settings: first what goes, then what comes.
-    pub fn changes(&self, receipt: &Receipt, settings: &Settings) -> Result<Vec<Change>> {
-        let context = Context {
+    fn context<'a>(&'a self, receipt: &'a Receipt, settings: &'a Settings) -> Context<'a> {
+        Context {
             host: &self.host,
             node: &self.node,
             receipt,
@@ -78,10 +89,26 @@ impl Installation {
             event_logs: &self.event_logs,
             bucket: &self.bucket,
             force: self.force,
-        };
-        let wants = context.wants(&self.pieces)?;
-        let mut changes = plan::releases(&self.host, receipt, &wants, |r| self.pieces.contains(&Piece::of(r)))?;
-        changes.extend(plan::changes(&self.host, receipt, &wants)?);
+        }
+    }
+
+    /// Why the history server gets no local store, if it gets none.
+    fn no_store(&self) -> Option<String> {
+        let store = wanted::store(&self.host, &self.node, &self.receipt, &self.settings);
+        let why = store.err().filter(|_| self.is_whole())?;
+        Some(format!("No local store for the history server: {why}."))
+    }
+
+    /// What has to change for these settings: the S3 prefix, then what goes, then what comes.
+    pub fn changes(&self, receipt: &Receipt, settings: &Settings) -> Result<Vec<Change>> {
+        let wants = self.context(receipt, settings).wants(&self.pieces)?;
+        let mut changes = plan::changes(&self.host, receipt, &wants)?;
+        let released = plan::releases(&self.host, receipt, &wants, |r| {
+            // A directory the server works in goes after a restart, which a piece alone does not make.
+            self.pieces.contains(&Piece::of(r)) && (self.is_whole() || !matches!(r, Resource::Cache { .. }))
+        })?;
+        let prefixes = changes.iter().take_while(|c| matches!(c.resource, Resource::Prefix { .. })).count();
+        changes.splice(prefixes..prefixes, released);
         Ok(changes)
     }
 
@@ -96,11 +123,11 @@ impl Installation {
     }
 
     /// What the restarted server must be.
-    pub fn target(&self) -> Target {
+    pub fn readiness(&self) -> Readiness {
         let linked = self.plan.changes.iter().any(|c| {
             matches!(&c.resource, Resource::Link { path } if path.starts_with(LINK_DIR)) && c.after != State::Absent
         });
-        Target { directory: Some(self.event_logs.to_string()), class_path: linked.then(|| format!("{LINK_DIR}/*")) }
+        Readiness { directory: Some(self.event_logs.to_string()), class_path: linked.then(|| format!("{LINK_DIR}/*")) }
     }
 
     fn restart_reason(&self) -> Option<String> {
@@ -111,7 +138,9 @@ impl Installation {
             "an earlier run changed its settings and did not restart it"
         } else if server.process.is_none() {
             "it does not run"
-        } else if !server.is_ready(&self.target()) {
+        } else if server.answer.is_none() {
+            "it does not answer"
+        } else if !server.is_ready(&self.readiness()) {
             "it does not read that directory"
         } else {
             return None;

@@ -6,19 +6,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+static IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// From now on a signal asks us to stop instead of killing us.
+/// From now on a signal asks us to stop instead of killing us. A signal that `nohup` told us to
+/// ignore stays ignored.
 pub fn listen() -> Result<()> {
     let flag = ASKED.get_or_init(Arc::default);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask =
+        status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("SigIgn:")?.trim(), 16).ok()).unwrap_or(0);
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(flag))?;
+        if mask & (1 << (signal - 1)) == 0 {
+            signal_hook::flag::register(signal, Arc::clone(flag))?;
+        }
     }
     Ok(())
 }
 
 /// Whether somebody asked us to stop.
 pub fn asked() -> bool {
-    ASKED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    !IGNORED.load(Ordering::Relaxed) && ASKED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 
 /// An error if somebody asked us to stop.
@@ -29,9 +36,7 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// Forgets the request, so that the way back is gone to its end.
-pub fn forget() {
-    if let Some(flag) = ASKED.get() {
-        flag.store(false, Ordering::Relaxed);
-    }
+/// From now on nobody is listened to: the way back is gone to its end.
+pub fn ignore() {
+    IGNORED.store(true, Ordering::Relaxed);
 }

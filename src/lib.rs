@@ -22,4 +22,5 @@ pub mod resource;
 pub mod s3;
 pub mod spark_defaults;
 pub mod systemd;
+pub mod undo;
 pub mod wanted;

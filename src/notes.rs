@@ -59,9 +59,9 @@ pub fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Ch
 }
 
 /// That the server is down, and why, where its log tells.
-pub fn server_is_down(host: &Host, node: &Node) -> Option<String> {
+pub fn server_is_down(node: &Node) -> Option<String> {
     node.server.as_ref().filter(|s| s.process.is_none())?;
-    let cause = history_server::last_trouble(host, &node.spark).map(|d| format!(": {}", d.cause)).unwrap_or_default();
+    let cause = history_server::last_trouble(&node.spark).map(|d| format!(": {}", d.cause)).unwrap_or_default();
     Some(format!("The history server does not run now{cause}."))
 }
 

@@ -37,6 +37,8 @@ pub struct Change {
     pub after: State,
     /// Why, for the person who reads the row.
     pub why: String,
+    /// Whether it is kept only because somebody chose it.
+    pub yields: bool,
 }
 
 impl Change {
@@ -87,7 +89,9 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Why the history server will be restarted, if it will.
     pub restart: Option<String>,
-    /// What the changes mean for people, and what was found wrong.
+    /// What was found wrong on the node.
+    pub found: Vec<String>,
+    /// What the changes mean for people.
     pub notes: Vec<String>,
 }
 
@@ -112,6 +116,7 @@ fn change(host: &Host, receipt: &Receipt, want: &Want) -> Result<Change> {
     let before = want.resource.observe(host)?;
     let entry = receipt.entry(&want.resource);
     let mut why = want.why.clone();
+    let mut yielded = false;
     let after = match &want.wanted {
         Wanted::Is(state) => state.clone(),
         Wanted::Directory { mode, owner } => match &before {
@@ -123,6 +128,7 @@ fn change(host: &Host, receipt: &Receipt, want: &Want) -> Result<Change> {
             match before.value() {
                 Some(found) if found == *value => before.clone(),
                 Some(_) if *yields && !entry.is_some_and(|e| e.wrote(&before)) => {
+                    yielded = true;
                     why = format!("set already; emr-shs would set {value}");
                     before.clone()
                 }
@@ -136,7 +142,7 @@ fn change(host: &Host, receipt: &Receipt, want: &Want) -> Result<Change> {
             }
         }
     };
-    Ok(Change { resource: want.resource.clone(), before, after, why })
+    Ok(Change { resource: want.resource.clone(), before, after, why, yields: yielded })
 }
 
 /// Rows that take back what an earlier run made and this one no longer wants, newest first.
@@ -160,6 +166,7 @@ pub fn releases(
                 after: if ours { entry.before.clone() } else { now.clone() },
                 before: now,
                 why: if ours { "no longer wanted" } else { "left alone: changed since" }.into(),
+                yields: false,
             })
         })
         .collect()

@@ -61,8 +61,9 @@ impl Entry {
     }
 }
 
-impl Receipt {
-    fn empty() -> Self {
+impl Default for Receipt {
+    /// A node with nothing of ours.
+    fn default() -> Self {
         Self {
             schema: SCHEMA,
             written_by: String::new(),
@@ -72,7 +73,9 @@ impl Receipt {
             entries: Vec::new(),
         }
     }
+}
 
+impl Receipt {
     /// Whether nothing of ours is on the node.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -84,7 +87,7 @@ impl Receipt {
             e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
         };
         let text = match host.read(Path::new(FILE)) {
-            Ok(None) => return Ok(Self::empty()),
+            Ok(None) => return Ok(Self::default()),
             Ok(Some(text)) => text,
             Err(e) if denied(&e) => {
                 return Err(Fault::preflight(format!("{FILE} is readable by root only")).hint(sudo_hint()).into());
@@ -175,9 +178,10 @@ impl Lock {
             .with_context(|| format!("opening {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut held) => {
-                held.set_len(0)?;
                 held.rewind()?;
-                write!(held, "{command}, process {}", std::process::id())?;
+                let holder = format!("{command}, process {}", std::process::id());
+                held.write_all(holder.as_bytes())?;
+                held.set_len(holder.len() as u64)?;
                 Ok(Self(held))
             }
             Err((mut file, _)) => {

@@ -5,19 +5,18 @@
 
 use crate::cli::{Color, Global};
 use crate::fault::{Exit, Fault};
-use crate::host::Host;
 use crate::installation::Installation;
-use crate::node::history_server::{HistoryServer, NotReady, Target, UNIT};
+use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT};
 use crate::node::spark::Spark;
 use crate::plan::{Action, Change, Plan};
 use crate::resource::{Resource, State};
-use anstream::{eprint, eprintln, print, println};
+use anstream::{stderr, stdout};
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Version of the JSON this program prints.
@@ -42,7 +41,7 @@ struct Document<'a, T: Serialize> {
     data: T,
 }
 
-/// How an installation, or the undoing of one, went.
+/// How an installation went.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     #[serde(skip)]
@@ -61,7 +60,9 @@ pub struct Outcome {
     pub url: Option<String>,
     /// Whether a restart is still owed.
     pub owes_restart: bool,
-    /// What was found wrong, and what the changes mean.
+    /// What was found wrong before.
+    pub found: Vec<String>,
+    /// What the changes mean.
     pub notes: Vec<String>,
 }
 
@@ -79,6 +80,7 @@ impl Outcome {
             seconds: took.as_secs_f64(),
             event_logs: job.event_logs.to_string(),
             url: job.node.server.as_ref().map(HistoryServer::url),
+            found: job.plan.found.clone(),
             notes: job.plan.notes.clone(),
         }
     }
@@ -98,15 +100,15 @@ impl Console {
 
     /// Talk.
     pub fn say(&self, text: &str) {
-        if !self.quiet {
-            eprintln!("{text}");
+        if !self.quiet && !text.is_empty() {
+            talk(text);
         }
     }
 
     /// Something that must be known even if the rest is not read.
     pub fn warn(&self, text: &str) {
         let style = AnsiColor::Yellow.on_default();
-        eprintln!("{style}warning{style:#}: {text}");
+        talk(&format!("{style}warning{style:#}: {text}"));
     }
 
     /// A check that passed.
@@ -125,12 +127,22 @@ impl Console {
 
     /// The rows of changes that were made.
     pub fn rows(&self, changes: &[Change]) {
-        for change in changes.iter().filter(|c| self.verbose || c.is_real() && !is_implied(c)) {
+        for change in changes.iter().filter(|c| self.verbose || c.yields || c.is_real() && !is_implied(c)) {
             self.say(&change_row(change));
         }
     }
 
-    /// One row, whether or not anything happened.
+    /// What was found, or what changes mean: a paragraph each.
+    pub fn notes(&self, notes: &[String]) {
+        self.say(paragraphs(notes).trim_end());
+    }
+
+    /// One row about something that is left as it is.
+    pub fn row_left(&self, change: &Change) {
+        self.say(&row("left", AnsiColor::Yellow.on_default(), &change.resource.name(), &change.why));
+    }
+
+    /// One row of something that was done.
     pub fn row(&self, change: &Change) {
         if self.verbose || !is_implied(change) {
             self.say(&change_row(change));
@@ -164,11 +176,12 @@ impl Console {
                 format!("{}, {}.", counted(count, "change"), counted(restarts, "restart"))
             }
         );
+        text.push_str(&paragraphs(&plan.found));
         text.push_str(&paragraphs(&plan.notes));
         if count > 0 {
             _ = writeln!(text, "Undo everything later: emr-shs uninstall");
         }
-        print!("{text}");
+        data(text.trim_end());
     }
 
     /// What `plan` is for `uninstall`: the rows, and nothing about what they mean.
@@ -177,10 +190,10 @@ impl Console {
             return self.data(command, plan);
         }
         for change in plan.changes.iter().filter(|c| self.verbose || !is_implied(c)) {
-            println!("{}", change_row(change));
+            data(&change_row(change));
         }
         if let Some(why) = &plan.restart {
-            println!("{}", row("restart", AnsiColor::Yellow.on_default(), UNIT.trim_end_matches(".service"), why));
+            data(&row("restart", AnsiColor::Yellow.on_default(), UNIT.trim_end_matches(".service"), why));
         }
     }
 
@@ -191,7 +204,7 @@ impl Console {
         }
         if outcome.result == "nothing-to-do" {
             self.say("nothing to do");
-            return self.say(paragraphs(&outcome.notes).trim_end());
+            return self.notes(&outcome.notes);
         }
         if let Some(seconds) = outcome.ready_after {
             let text = format!(
@@ -200,7 +213,7 @@ impl Console {
             );
             self.ok("history server", &text);
         }
-        self.say(paragraphs(&outcome.notes).trim_end());
+        self.notes(&outcome.notes);
         self.say(&format!("done in {:.1} s. Undo everything: emr-shs uninstall", outcome.seconds));
         if outcome.owes_restart {
             self.say("The history server sees this after: emr-shs restart");
@@ -216,10 +229,9 @@ impl Console {
     /// Restarts the history server with something to look at while it starts.
     pub fn restart(
         &self,
-        host: &Host,
         spark: &Spark,
-        mut server: HistoryServer,
-        target: &Target,
+        server: &mut HistoryServer,
+        readiness: &Readiness,
         timeout: Duration,
     ) -> Result<Result<Duration, NotReady>> {
         let name = UNIT.trim_end_matches(".service");
@@ -231,7 +243,7 @@ impl Console {
             self.say(&row("restart", AnsiColor::Yellow.on_default(), name, ""));
             ProgressBar::hidden()
         };
-        let result = server.restart(host, spark, target, timeout, || bar.tick());
+        let result = server.restart(spark, readiness, timeout, || bar.tick());
         bar.finish_and_clear();
         result
     }
@@ -240,8 +252,8 @@ impl Console {
     pub fn data(&self, command: &str, data: impl Serialize) {
         let document = Document { schema: SCHEMA, command, data };
         match serde_json::to_string_pretty(&document) {
-            Ok(text) => println!("{text}"),
-            Err(e) => eprintln!("error: the answer cannot be written as JSON: {e}"),
+            Ok(text) => self::data(&text),
+            Err(e) => talk(&format!("error: the answer cannot be written as JSON: {e}")),
         }
     }
 
@@ -256,23 +268,39 @@ impl Console {
             let error = serde_json::json!({
                 "message": fault.message, "details": fault.details, "hint": fault.hint, "exit": fault.exit as u8,
             });
-            println!("{}", serde_json::json!({ "schema": SCHEMA, "error": error }));
+            data(&serde_json::json!({ "schema": SCHEMA, "error": error }).to_string());
         }
         let red = AnsiColor::Red.on_default();
         let green = AnsiColor::Green.on_default();
-        eprintln!("{red}error{red:#}: {}", fault.message);
+        talk(&format!("{red}error{red:#}: {}", fault.message));
         for line in &fault.details {
-            eprintln!("  {line}");
+            talk(&format!("  {line}"));
         }
         if let Some(hint) = &fault.hint {
-            eprint!("{green}hint{green:#}: {hint}\n");
+            talk(&format!("{green}hint{green:#}: {hint}"));
         }
     }
 }
 
+/// Talk. A terminal that is gone, or a full disk behind it, is no reason to stop half-way.
+fn talk(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
+}
+
+/// Data. Whoever closed the pipe has read enough.
+pub fn data(text: &str) {
+    let _ = writeln!(stdout(), "{text}");
+}
+
+/// `println!` that does not panic where stdout is gone.
+#[macro_export]
+macro_rules! dataln {
+    ($($text:tt)*) => { $crate::report::data(&format!($($text)*)) };
+}
+
 /// A directory that comes and goes with what lies in it; people are told of that instead.
 fn is_implied(change: &Change) -> bool {
-    matches!(change.resource, Resource::Dir { .. }) && !change.why.starts_with("left")
+    matches!(change.resource, Resource::Dir { .. })
 }
 
 /// One row about a change.

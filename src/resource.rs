@@ -242,6 +242,9 @@ impl Resource {
             (Resource::Link { path }, State::Link { target }) => {
                 let real = host.path(path)?;
                 if metadata(&real)?.is_some_and(|m| !m.is_symlink()) {
+                    if fs::symlink_metadata(aside(&real)).is_ok() {
+                        bail!("{} holds what was put aside earlier; move it away first", aside(path).display());
+                    }
                     fs::rename(&real, aside(&real))?;
                 }
                 let new = draft(&real);

@@ -3,6 +3,7 @@
 //!
 //! The installer is synchronous; the SDK runs on one small runtime that lives here.
 
+use crate::aws;
 use crate::fault::Fault;
 use anyhow::{Context, Result};
 use aws_config::SdkConfig;
@@ -62,6 +63,12 @@ impl FromStr for EventLogs {
             return Err(bad(
                 "a directory bucket",
                 "a general purpose bucket; Spark and its history server list by prefixes these do not have",
+            ));
+        }
+        if let Some(odd) = prefix.chars().find(|c| "#?%\\{}^~[]`|<>\"".contains(*c)) {
+            return Err(bad(
+                &format!("the character {odd} in the prefix"),
+                "none that Hadoop reads as part of a URI's syntax",
             ));
         }
         if prefix.contains(',') {
@@ -124,7 +131,6 @@ pub struct S3 {
     client: Client,
     own_endpoint: Option<String>,
     region: Option<String>,
-    role: Option<String>,
     /// How objects are to be encrypted.
     pub encryption: Option<Encryption>,
 }
@@ -135,19 +141,7 @@ impl S3 {
     pub fn new(runtime: tokio::runtime::Runtime, config: SdkConfig, endpoint: Option<String>) -> Self {
         let region = config.region().map(ToString::to_string);
         let client = client(&config, endpoint.as_deref(), None);
-        Self { runtime, config, client, own_endpoint: endpoint, region, role: None, encryption: None }
-    }
-
-    /// The region requests are signed for.
-    pub fn region(&self) -> Option<&str> {
-        self.region.as_deref()
-    }
-
-    /// Names the instance profile's role in error messages.
-    #[must_use]
-    pub fn acting_as(mut self, role: Option<String>) -> Self {
-        self.role = role;
-        self
+        Self { runtime, config, client, own_endpoint: endpoint, region, encryption: None }
     }
 
     /// Finds the bucket and its region, and signs for that region from now on.
@@ -165,7 +159,7 @@ impl S3 {
             Err(e) if status(&e) == Some(404) => {
                 return Err(Fault::preflight(format!("there is no bucket {}", uri.bucket))
                     .detail(format!("{uri}: HeadBucket answered 404"))
-                    .detail("nothing was changed")
+                    .detail("nothing was changed on this node")
                     .hint(format!("check the name, or make it: aws s3 mb s3://{}", uri.bucket))
                     .into());
             }
@@ -257,20 +251,24 @@ impl S3 {
         }
     }
 
+    fn place(&self) -> &str {
+        self.own_endpoint.as_deref().unwrap_or("AWS's own endpoint")
+    }
+
     /// Says what an S3 error means for the person who chose the URI.
     fn explain<E>(&self, uri: &EventLogs, action: &str, verb: &str, error: &SdkError<E>) -> Fault
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let unchanged = "nothing was changed";
-        let who = match &self.role {
-            Some(role) => format!("the role {role}"),
-            None => "this node's credentials".into(),
-        };
+        let unchanged = "nothing was changed on this node";
         let code = error.code().unwrap_or_default();
         let said = error.message().unwrap_or_default();
         match (status(error), code) {
             (Some(403), _) | (_, "AccessDenied") if !matches!(code, "SignatureDoesNotMatch" | "InvalidAccessKeyId" | "RequestTimeTooSkewed" | "ExpiredToken") => {
+                let who = match aws::instance_role(&self.runtime) {
+                    Some(role) => format!("the role {role}"),
+                    None => "this node's credentials".into(),
+                };
                 let reason = if code.is_empty() { "403".into() } else { format!("{code} {said}") };
                 Fault::preflight(format!("{who} may not {verb} {uri} ({action})"))
                     .detail(format!("S3 answered {}", reason.trim_end()))
@@ -286,12 +284,17 @@ impl S3 {
                 .hint("timedatectl status; systemctl restart chronyd"),
             (Some(status), _) => Fault::preflight(format!("S3 refused to {verb} {uri} ({action})"))
                 .detail(format!("it answered {status} {code} {said}").trim_end().to_string())
-                .detail(unchanged),
+                .detail(format!("asked as region {}, at {}", self.region.as_deref().unwrap_or("unknown"), self.place()))
+                .detail(unchanged)
+                .hint("check the bucket's name, and --region and --endpoint-url if you gave them"),
             (None, _) => Fault::preflight(format!("S3 could not be asked about {uri}"))
                 .detail(root_causes(error))
-                .detail(format!("region {}, endpoint {}", self.region.as_deref().unwrap_or("unknown"), self.own_endpoint.as_deref().unwrap_or("AWS's own")))
+                .detail(format!("region {}, endpoint {}", self.region.as_deref().unwrap_or("unknown"), self.place()))
                 .detail(unchanged)
-                .hint("the credentials are the instance profile's, the way out is a NAT or an S3 VPC endpoint; see what `aws s3 ls` says on this node"),
+                .hint(match self.own_endpoint {
+                    Some(_) => "see whether that endpoint answers: --endpoint-url, or fs.s3a.endpoint in core-site.xml",
+                    None => "the credentials are the instance profile's, the way out is a NAT or an S3 VPC endpoint; see what `aws s3 ls` says on this node",
+                }),
         }
     }
 }

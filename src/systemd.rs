@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +21,9 @@ pub struct Unit {
     pub main_pid: Option<u32>,
     /// When it became active, in systemd's words.
     pub since: String,
-    /// The `Environment=` of the unit and all its drop-ins.
+    /// The `Environment=` of the unit and all its drop-ins. Not for others to read: it may hold
+    /// what is nobody's business.
+    #[serde(skip)]
     pub environment: BTreeMap<String, String>,
 }
 
@@ -55,10 +58,17 @@ pub fn daemon_reload() -> Result<()> {
 
 /// Restarts a unit; fails if that is not through by `timeout`. That it succeeds proves little:
 /// the script that starts the history server only looks for a pid after three seconds.
-pub fn restart(unit: &str, timeout: Duration) -> Result<()> {
+/// `watch` is called every now and then while it runs.
+pub fn restart(unit: &str, timeout: Duration, watch: &mut dyn FnMut()) -> Result<()> {
     // A server that died several times is refused a start until its failures are forgotten.
     let _ = run(&["reset-failed", unit], Duration::from_secs(10));
-    run(&["restart", unit], timeout).map(drop)
+    let begun = Instant::now();
+    run_watched(&["restart", unit], timeout, watch).map(drop).inspect_err(|_| {
+        if begun.elapsed() >= timeout {
+            // The unit's own start or stop script hangs; without this the next restart waits for it.
+            let _ = run(&["kill", "--signal=SIGKILL", "--kill-who=control", unit], Duration::from_secs(10));
+        }
+    })
 }
 
 /// Stops a unit.
@@ -67,8 +77,14 @@ pub fn stop(unit: &str) -> Result<()> {
 }
 
 fn run(args: &[&str], timeout: Duration) -> Result<String> {
+    run_watched(args, timeout, &mut || ())
+}
+
+fn run_watched(args: &[&str], timeout: Duration, watch: &mut dyn FnMut()) -> Result<String> {
     let mut child = Command::new("systemctl")
         .args(args)
+        // A Ctrl-C on the terminal is ours to answer.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -83,12 +99,14 @@ fn run(args: &[&str], timeout: Duration) -> Result<String> {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if Instant::now() > deadline || crate::interrupt::asked() {
+        // Not cut short by Ctrl-C: a start script that is left alone goes on, and what it starts
+        // then is in the way of the next one.
+        if Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
-            crate::interrupt::check()?;
             bail!("systemctl {} did not end within {} s", args.join(" "), timeout.as_secs());
         }
+        watch();
         std::thread::sleep(Duration::from_millis(5));
     };
     let mut out = String::new();

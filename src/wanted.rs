@@ -12,8 +12,11 @@ use crate::receipt::Receipt;
 use crate::resource::{Resource, State};
 use crate::s3::{Bucket, EventLogs};
 use anyhow::Result;
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use std::path::{Path, PathBuf};
+
+/// The last name among drop-ins, so that no other one takes the class path back.
+const DROP_IN: &str = "zz-emr-shs.conf";
 
 /// One thing that is wanted.
 pub struct Want {
@@ -100,7 +103,11 @@ impl Context<'_> {
                 why: "so that Spark finds a directory there".into(),
             });
         }
-        let store = if pieces.contains(&Piece::Configure) { self.store() } else { None };
+        let store = if pieces.contains(&Piece::Configure) {
+            store(self.host, self.node, self.receipt, self.settings).ok()
+        } else {
+            None
+        };
         if let Some((path, owner)) = &store {
             wants.push(Want {
                 resource: Resource::Cache { path: path.clone() },
@@ -145,7 +152,7 @@ impl Context<'_> {
             let drop_ins = PathBuf::from(format!("/etc/systemd/system/{UNIT}.d"));
             wants.push(directory(&drop_ins, owner, "for settings of the history server's unit"));
             wants.push(Want {
-                resource: Resource::File { path: drop_ins.join("emr-shs.conf") },
+                resource: Resource::File { path: drop_ins.join(DROP_IN) },
                 wanted: Wanted::Is(State::File { content: self.drop_in(), mode: 0o644, owner }),
                 why: "class path of the history server alone; jobs are not affected".into(),
             });
@@ -169,47 +176,18 @@ impl Context<'_> {
         )
     }
 
-    /// The local store: on the largest of EMR's local disks that has room, unless somebody chose
-    /// a place. A restart with it reads only what is new (facts §11).
-    fn store(&self) -> Option<(PathBuf, Owner)> {
-        const ROOM: u64 = 1 << 30;
-        const KEY: &str = "spark.history.store.path";
-        let spark = &self.node.spark;
-        if !spark.version.as_ref()?.at_least(2, 3) || self.settings.set.contains_key(KEY) {
-            return None;
-        }
-        let earlier = self.receipt.entries.iter().find(|e| matches!(e.resource, Resource::Cache { .. }));
-        let ours = earlier.and_then(|e| e.resource.file());
-        if let Some(set) = spark.defaults.get(KEY)
-            && ours.is_none_or(|path| path != Path::new(set))
-        {
-            return None;
-        }
-        let owner = self.host.account("spark")?;
-        if let Some(path) = ours {
-            return Some((path.into(), owner));
-        }
-        let disks = (0..10).map(|n| PathBuf::from(if n == 0 { "/mnt".into() } else { format!("/mnt{n}") }));
-        let sized = disks.filter_map(|disk| {
-            let real = self.host.target(&disk).ok().filter(|p| p.is_dir())?;
-            let fs = statvfs(&real).ok()?;
-            let free = fs.blocks_available() * fs.fragment_size();
-            (free >= ROOM).then(|| (fs.blocks() * fs.fragment_size(), disk))
-        });
-        // Of equals the first: /mnt itself before /mnt1.
-        let (_, disk) = sized.reduce(|a, b| if b.0 > a.0 { b } else { a })?;
-        let path = disk.join("spark-history");
-        let foreign = self.host.exists(&path);
-        (!foreign).then_some((path, owner))
-    }
-
     fn keys(&self, store: Option<&Path>) -> Result<Vec<Want>> {
         self.nobody_deletes_history()?;
         self.no_override()?;
         let path = &self.node.spark.defaults_path;
         let uri = self.event_logs.to_string();
         let mut wants = Vec::new();
+        let set = &self.settings.set;
         let mut want = |key: &str, value: String, yields: bool, why: &str| {
+            // What --set names comes at the end, and once.
+            if yields && set.contains_key(key) {
+                return;
+            }
             wants.push(Want {
                 resource: Resource::Key { path: path.clone(), key: key.into() },
                 wanted: Wanted::Value { value, yields },
@@ -235,8 +213,8 @@ impl Context<'_> {
                     );
                 }
             }
-            let near = self.node.region(self.settings);
-            if let Some(region) = self.bucket.region.clone().filter(|r| near.as_ref().is_some_and(|n| n != r)) {
+            let near = self.node.identity.region.as_ref();
+            if let Some(region) = self.bucket.region.clone().filter(|r| near != Some(r)) {
                 let key = format!("spark.hadoop.fs.s3a.bucket.{}.endpoint.region", self.event_logs.bucket);
                 want(&key, region, false, "the bucket lies in another region than the cluster");
             }
@@ -261,7 +239,9 @@ impl Context<'_> {
             }
         }
         want("spark.history.fs.update.interval", "60s".into(), true, "every scan is S3 requests; the default is 10s");
+        // Below another root the cores of this machine say nothing about the node's.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = if self.host.is_live() { cores } else { 1 };
         let threads = cores.max(8).to_string();
         want("spark.history.fs.numReplayThreads", threads, true, "reading from S3 is mostly waiting");
         for (key, value) in &self.settings.set {
@@ -273,29 +253,39 @@ impl Context<'_> {
     /// A cleaner that was harmless on this cluster's HDFS would empty a shared bucket.
     fn nobody_deletes_history(&self) -> Result<(), Fault> {
         const KEY: &str = "spark.history.fs.cleaner.enabled";
-        let defaults = &self.node.spark.defaults;
-        let set = self.settings.set.get(KEY).map(String::as_str).or_else(|| defaults.get(KEY));
-        if self.force || set != Some("true") {
+        if self.force || !self.effective(KEY).is_some_and(|v| v.eq_ignore_ascii_case("true")) {
             return Ok(());
         }
-        let age = defaults.get("spark.history.fs.cleaner.maxAge").unwrap_or("7d");
+        let age = self.effective("spark.history.fs.cleaner.maxAge").unwrap_or("7d".into());
         Err(Fault::preflight(format!("the history server would delete event logs from {}", self.event_logs))
             .detail(format!("found {KEY} true, with a maximum age of {age}; wanted false"))
             .detail("it deletes everybody's logs under the prefix, not only this cluster's; nothing was changed")
             .hint(format!("set it to false (an S3 lifecycle rule deletes more cheaply): --set {KEY}=false; or add --force if that is what you want")))
     }
 
+    /// What the history server will be told for a key: a system property wins over the file.
+    fn effective(&self, key: &str) -> Option<String> {
+        let set = || self.settings.set.get(key).cloned();
+        let written = || self.node.spark.defaults.get(key).map(str::to_string);
+        self.override_of(key).or_else(set).or_else(written)
+    }
+
+    /// The value of a key on the server's command line, now or after its next start.
+    fn override_of(&self, key: &str) -> Option<String> {
+        let running = self.node.server.as_ref().and_then(|s| s.process.as_ref()).and_then(|p| p.property(key));
+        let options = self.node.spark.env.get("SPARK_HISTORY_OPTS").into_iter().flat_map(|o| o.split_whitespace());
+        let written = options.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('=')).next_back();
+        running.or(written).map(str::to_string)
+    }
+
     /// A system property wins over spark-defaults.conf, so changing the file would do nothing.
     fn no_override(&self) -> Result<(), Fault> {
         const KEY: &str = "spark.history.fs.logDirectory";
-        let running = self.node.server.as_ref().and_then(|s| s.process.as_ref()).and_then(|p| p.property(KEY));
-        let opts = self.node.spark.env.get("SPARK_HISTORY_OPTS").into_iter().flat_map(|o| o.split_whitespace());
-        let written = opts.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(KEY)?.strip_prefix('=')).next_back();
-        match running.or(written) {
+        match self.override_of(KEY) {
             Some(dir) if dir.trim_end_matches('/') != self.event_logs.to_string().trim_end_matches('/') => {
                 Err(Fault::preflight("the history server is told its directory on its command line, and that wins over spark-defaults.conf")
                     .detail(format!("found -D{KEY}={dir}, wanted none; nothing was changed"))
-                    .hint("take it out of SPARK_HISTORY_OPTS (/etc/spark/conf/spark-env.sh, or the spark-env classification)"))
+                    .hint("take it out of SPARK_HISTORY_OPTS (/etc/spark/conf/spark-env.sh, or the spark-env classification), then: emr-shs restart"))
             }
             _ => Ok(()),
         }
@@ -313,7 +303,7 @@ pub fn refuse_foreign(receipt: &Receipt, changes: &[crate::plan::Change]) -> Res
             _ => false,
         };
         if foreign {
-            let path = change.resource.name();
+            let path = change.resource.file().map(|p| p.display().to_string()).unwrap_or_default();
             return Err(Fault::preflight(format!("{path} is not ours to change"))
                 .detail(format!("found {}, wanted {}; nothing was changed", change.before, change.after))
                 .hint(format!(
@@ -322,6 +312,54 @@ pub fn refuse_foreign(receipt: &Receipt, changes: &[crate::plan::Change]) -> Res
         }
     }
     Ok(())
+}
+
+/// The local store: on the largest of EMR's local disks that has room, unless somebody chose
+/// a place. A restart with it reads only what is new (facts §11). The error says why there is
+/// none; the history server then keeps its listing in memory, as it does by default.
+pub fn store(host: &Host, node: &Node, receipt: &Receipt, settings: &Settings) -> Result<(PathBuf, Owner), String> {
+    const KEY: &str = "spark.history.store.path";
+    let spark = &node.spark;
+    if !spark.version.as_ref().is_some_and(|v| v.at_least(2, 3)) {
+        return Err("this Spark has none (2.3 and newer do)".into());
+    }
+    let ours =
+        receipt.entries.iter().find(|e| matches!(e.resource, Resource::Cache { .. })).and_then(|e| e.resource.file());
+    let chosen = settings.set.get(KEY).map(String::as_str).or_else(|| spark.defaults.get(KEY));
+    if let Some(chosen) = chosen.filter(|chosen| ours.is_none_or(|path| path != Path::new(chosen))) {
+        return Err(format!("{KEY} is set to {chosen} already"));
+    }
+    let owner = host.account("spark").ok_or("there is no user spark")?;
+    if let Some(path) = ours {
+        usable(host, path.parent().unwrap_or(path))?;
+        return Ok((path.into(), owner));
+    }
+    let disks = (0..10).map(|n| PathBuf::from(if n == 0 { "/mnt".into() } else { format!("/mnt{n}") }));
+    let (usable, not): (Vec<_>, Vec<_>) =
+        disks.map(|disk| usable(host, &disk).map(|size| (size, disk))).partition(Result::is_ok);
+    // Of equals the first: /mnt itself before /mnt1.
+    let best = usable.into_iter().flatten().reduce(|a, b| if b.0 > a.0 { b } else { a });
+    let (_, disk) = best.ok_or_else(|| not.into_iter().find_map(Result::err).unwrap_or_default())?;
+    let path = disk.join("spark-history");
+    if host.exists(&path) {
+        return Err(format!("{} is there already and not ours", path.display()));
+    }
+    Ok((path, owner))
+}
+
+/// The size of a disk the local store can go to, or why it cannot.
+fn usable(host: &Host, disk: &Path) -> Result<u64, String> {
+    const ROOM: u64 = 1 << 30;
+    let name = disk.display();
+    let real = host.target(disk).ok().filter(|p| p.is_dir()).ok_or_else(|| format!("there is no {name}"))?;
+    let fs = statvfs(&real).map_err(|e| format!("{name}: {e}"))?;
+    if fs.flags().contains(FsFlags::ST_RDONLY) {
+        return Err(format!("{name} is mounted read-only"));
+    }
+    if fs.blocks_available() * fs.fragment_size() < ROOM {
+        return Err(format!("{name} has less than 1 GiB free"));
+    }
+    Ok(fs.blocks() * fs.fragment_size())
 }
 
 fn directory(path: &Path, owner: Owner, why: &str) -> Want {

@@ -39,7 +39,8 @@ fn install_then_uninstall_leaves_no_trace() {
     );
     assert!(!root.at(&format!("{JARS}/aws-sdk-v1.jar")).exists(), "SDK v1 is not what this hadoop-aws was built for");
     assert!(
-        root.read("etc/systemd/system/spark-history-server.service.d/emr-shs.conf").contains("/usr/lib/emr-shs/jars/*")
+        root.read("etc/systemd/system/spark-history-server.service.d/zz-emr-shs.conf")
+            .contains("/usr/lib/emr-shs/jars/*")
     );
     assert_eq!(fs::read_dir(root.at("usr/lib/spark/jars")).unwrap().count(), 1);
     root.run(&["uninstall"]).expect(0);

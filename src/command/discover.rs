@@ -4,6 +4,7 @@ use super::host;
 use crate::aws::Cluster;
 use crate::cli::NodeArgs;
 use crate::config::Settings;
+use crate::dataln;
 use crate::fault::Exit;
 use crate::host::Host;
 use crate::node::Node;
@@ -12,8 +13,7 @@ use crate::node::identity::{Identity, Role};
 use crate::node::jars::{self, ClassPath, Scheme};
 use crate::notes;
 use crate::receipt::Receipt;
-use crate::report::Console;
-use anstream::println;
+use crate::report::{Console, data};
 use anyhow::Result;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,8 @@ struct Jar {
 pub fn run(root: &Path, args: &NodeArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
-    let node = Node::observe(&host, &receipt)?;
+    // With nothing taken for ours the class path is shown as it is.
+    let node = Node::observe(&host, &Receipt::default())?;
     let settings = Settings { region: args.region.clone(), ..receipt.settings.clone() };
     let described =
         if host.is_live() { node.describe_cluster(&settings) } else { Err("not asked below another root".into()) };
@@ -95,24 +96,24 @@ fn print(d: &Discovery, node: &Node, host: &Host) {
         .or_else(|| d.cluster.as_ref()?.release.clone())
         .unwrap_or_else(|| "release unknown".into());
     let primaries = if d.identity.multi_primary { "three primaries" } else { "one primary" };
-    println!(
+    dataln!(
         "node      {role} of {}, {release}, {}, {primaries}",
         d.identity.cluster_id.clone().unwrap_or_else(|| "an unknown cluster".into()),
         d.identity.region.clone().unwrap_or_else(|| "region unknown".into()),
     );
     match (&d.cluster, &d.cluster_error) {
-        (Some(Cluster { log_uri: Some(uri), .. }), _) => println!("logs      {uri}  (DescribeCluster)"),
-        (Some(_), _) => println!("logs      this cluster archives no logs  (DescribeCluster)"),
-        (None, why) => println!("logs      unknown; DescribeCluster: {}", why.clone().unwrap_or_default()),
+        (Some(Cluster { log_uri: Some(uri), .. }), _) => dataln!("logs      {uri}  (DescribeCluster)"),
+        (Some(_), _) => dataln!("logs      this cluster archives no logs  (DescribeCluster)"),
+        (None, why) => dataln!("logs      unknown; DescribeCluster: {}", why.clone().unwrap_or_default()),
     }
     match &d.spark {
-        Some(s) => println!(
+        Some(s) => dataln!(
             "spark     {} at {}, configuration {}",
             s.version.clone().unwrap_or_else(unknown),
             s.home.display(),
             s.defaults.display()
         ),
-        None => println!("spark     not installed"),
+        None => data("spark     not installed"),
     }
     if let Some(server) = &d.server {
         let reads = server.directory(&node.spark).unwrap_or_else(unknown);
@@ -121,12 +122,12 @@ fn print(d: &Discovery, node: &Node, host: &Host) {
             None => format!("does not answer on port {}, configured for {reads}", server.port),
         };
         match server.unit.exists {
-            true => println!("service   {UNIT}, {}, {answers}", server.unit.active),
-            false => println!("service   there is no {UNIT}"),
+            true => dataln!("service   {UNIT}, {}, {answers}", server.unit.active),
+            false => dataln!("service   there is no {UNIT}"),
         }
     }
 
-    println!("\n{:<8}{:<48}{:<10}{:<12}has it", "scheme", "served by", "class", "needs");
+    dataln!("\n{:<8}{:<48}{:<10}{:<12}has it", "scheme", "served by", "class", "needs");
     for s in &d.schemes {
         let class = if s.needs[0].on_path.is_empty() { "missing" } else { "present" };
         let sdk = s.needs.iter().find_map(|n| Some((n.sdk?, !n.on_path.is_empty())));
@@ -135,7 +136,7 @@ fn print(d: &Discovery, node: &Node, host: &Host) {
             None if s.needs[0].on_path.is_empty() && s.needs[0].elsewhere.is_empty() => ("unknown", ""),
             None => ("nothing", ""),
         };
-        println!(
+        dataln!(
             "{}",
             format!("{:<8}{:<48}{class:<10}{needs:<12}{has}", format!("{}://", s.scheme), s.file_system).trim_end()
         );
@@ -147,17 +148,17 @@ fn print(d: &Discovery, node: &Node, host: &Host) {
             .flat_map(|s| &s.needs)
             .any(|n| n.on_path.iter().chain(&n.elsewhere).any(|p| host.target(p).ok() == host.target(jar).ok()))
     };
-    println!();
+    data("");
     for (i, Jar { jar, has }) in d.found.iter().enumerate() {
         let head = if i == 0 { "found" } else { "" };
         let not = if used(jar) { "" } else { "  not needed" };
-        println!("{head:<10}{}  {has}{not}", jar.display());
+        dataln!("{head:<10}{}  {has}{not}", jar.display());
     }
     if d.found.is_empty() {
-        println!("found     no EMRFS, hadoop-aws or AWS SDK jar in EMR's own places");
+        dataln!("found     no EMRFS, hadoop-aws or AWS SDK jar in EMR's own places");
     }
     for mistake in &d.mistakes {
-        println!(
+        dataln!(
             "\n{}",
             textwrap::fill(&format!("note      {mistake}"), textwrap::Options::new(80).subsequent_indent("          "))
         );

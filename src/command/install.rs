@@ -1,21 +1,30 @@
 //! `install`, its pieces `prefix`, `configure` and `link`, and `plan`, which stops before the
 //! first change.
 
-use super::{host, must_be_root, node_name};
+use super::{host, must_be_root, node_name, uninstall};
 use crate::apply::Transaction;
 use crate::cli::{InstallArgs, PlanArgs};
 use crate::config::LinkInto;
 use crate::fault::{Exit, Fault};
+use crate::host::Host;
 use crate::installation::Installation;
-use crate::node::history_server::{HistoryServer, Target, UNIT};
-use crate::plan::{Change, LINK_DIR};
+use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT};
+use crate::node::identity::{Identity, Role};
+use crate::node::process::Process;
+use crate::node::spark::Spark;
+use crate::plan::Change;
 use crate::receipt::Lock;
 use crate::report::{Console, Outcome};
+use crate::resource::Resource;
 use crate::systemd;
-use crate::wanted::Piece;
+use crate::undo;
+use crate::wanted::{self, Piece};
 use anyhow::Result;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// A server that lived gets at least so long to come back with its old settings.
+const RECOVERY: Duration = Duration::from_secs(120);
 
 /// Everything at once.
 pub fn install(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
@@ -39,149 +48,224 @@ pub fn configure(root: &Path, args: &InstallArgs, console: &Console) -> Result<E
 
 /// What `install` would do.
 pub fn plan(root: &Path, args: &PlanArgs, console: &Console) -> Result<Exit> {
-    let Some(job) = Installation::prepare("install", Piece::ALL, host(root)?, &args.install)? else {
+    let host = host(root)?;
+    if passes_by(&host, &args.install) {
         return Ok(console.not_primary("plan"));
-    };
+    }
+    let job = Installation::prepare("install", Piece::ALL, host, &args.install)?;
     console.plan("plan", &job.plan);
     Ok(if args.check && !job.plan.is_done() { Exit::Pending } else { Exit::Done })
+}
+
+/// Whether this node is not meant: a non-zero exit of a bootstrap action would kill the instance,
+/// so this is asked before anything that can fail.
+fn passes_by(host: &Host, args: &InstallArgs) -> bool {
+    args.if_primary && Identity::observe(host).role == Role::Worker
 }
 
 fn run(command: &str, pieces: &[Piece], root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
     let begun = Instant::now();
     let host = host(root)?;
+    if passes_by(&host, args) {
+        return Ok(console.not_primary(command));
+    }
     let mut lock = None;
     if !args.dry_run {
         must_be_root(&host)?;
         lock = Some(Lock::take(&host, command)?);
     }
-    let Some(mut job) = Installation::prepare(command, pieces, host, args)? else {
-        return Ok(console.not_primary(command));
-    };
+    let mut job = Installation::prepare(command, pieces, host, args)?;
     if args.dry_run {
         console.plan(command, &job.plan);
         return Ok(Exit::Done);
     }
     console.say(&format!("emr-shs {} {command} on {}", env!("CARGO_PKG_VERSION"), node_name(&job.node)));
-    let outcome = if job.plan.is_done() {
+    console.notes(&job.plan.found);
+    let mut ready = None;
+    if job.plan.is_done() {
         job.remember_settings()?;
-        Outcome::of(command, &job, None, begun.elapsed())
     } else {
         prove_rights(&job, console)?;
-        let ready = carry_out(&mut job, args.timeout, console)?;
-        Outcome::of(command, &job, ready, begun.elapsed())
-    };
-    console.outcome(&outcome);
+        ready = carry_out(&mut job, args.timeout, console)?;
+    }
+    console.outcome(&Outcome::of(command, &job, ready, begun.elapsed()));
     drop(lock);
     Ok(Exit::Done)
 }
 
-/// Before anything is written: event logs that jobs cannot write make every job fail.
+/// Before anything is written: event logs that jobs cannot write make every job fail. A node that
+/// only reads a prefix that is there needs to list it, and has.
 fn prove_rights(job: &Installation, console: &Console) -> Result<()> {
-    if let Some(s3) = job.host.s3.as_ref().filter(|_| job.concerns_s3()) {
-        s3.probe(&job.event_logs)?;
-        console.ok(&job.event_logs.to_string(), "put, list, read, delete");
+    let makes_prefix = job.plan.real().any(|c| matches!(c.resource, Resource::Prefix { .. }));
+    let Some(s3) = job.host.s3.as_ref().filter(|_| job.concerns_s3()) else { return Ok(()) };
+    if job.settings.history_only && !makes_prefix {
+        return Ok(());
     }
+    s3.probe(&job.event_logs)?;
+    console.ok(&job.event_logs.to_string(), "put, list, read, delete");
     Ok(())
 }
 
 /// Makes the changes, restarts, waits; or puts everything back. Gives how long the server took.
 fn carry_out(job: &mut Installation, timeout: Duration, console: &Console) -> Result<Option<Duration>> {
     let alive = job.node.server.as_ref().is_some_and(|s| s.answer.is_some());
-    let owes =
-        job.node.server.is_some() && (job.plan.restart.is_some() || job.plan.changes.iter().any(Change::needs_restart));
-    let mut transaction = Transaction::begin(&job.host, job.receipt.clone());
-    transaction.remember(&job.settings, alive);
-    match change_and_restart(job, &mut transaction, owes, timeout, console) {
-        Ok((changes, ready)) => {
+    let mut run = Run { job, there_before: Process::all(), restarted: false, timeout, console };
+    let mut transaction = Transaction::begin(&run.job.host, run.job.receipt.clone());
+    transaction.remember(&run.job.settings, alive);
+    match run.change_and_restart(&mut transaction) {
+        Ok((changes, took)) => {
+            transaction.keep(took.is_some())?;
             job.plan.changes = changes;
-            Ok(ready)
+            Ok(took)
         }
-        Err(error) => Err(put_back(job, transaction, Fault::of(error), timeout, console).into()),
+        Err(error) => Err(run.put_back(transaction, Fault::of(error)).into()),
     }
 }
 
-fn change_and_restart(
-    job: &Installation,
-    transaction: &mut Transaction<'_>,
-    owes: bool,
+struct Run<'a> {
+    job: &'a Installation,
+    /// The history servers that ran when it began.
+    there_before: Vec<Process>,
+    /// Whether this run has touched the server.
+    restarted: bool,
     timeout: Duration,
-    console: &Console,
-) -> Result<(Vec<Change>, Option<Duration>)> {
-    transaction.apply(&job.plan.changes, owes)?;
-    console.rows(&job.plan.changes);
-    let mut changes = job.plan.changes.clone();
-    let Some(server) = job.node.server.clone().filter(|_| job.plan.restart.is_some()) else {
-        return Ok((changes, None));
-    };
-    let mut target = job.target();
-    let mut answer = console.restart(&job.host, &job.node.spark, server.clone(), &target, timeout)?;
-    if answer.as_ref().is_err_and(|e| e.class_path_dropped) {
-        let jars = job.node.spark.home.join("jars");
-        console.warn(&format!(
-            "this node's start script drops SPARK_DAEMON_CLASSPATH; linking into {} instead",
-            jars.display()
-        ));
-        let mut settings = job.settings.clone();
-        settings.link_into = LinkInto::SparkJars;
-        let moved = job.changes(transaction.receipt(), &settings)?;
-        transaction.remember(&settings, false);
-        transaction.apply(&moved, true)?;
-        console.rows(&moved);
-        changes.retain(|c| !c.resource.file().is_some_and(|p| p.starts_with(LINK_DIR)));
-        changes.extend(moved.into_iter().filter(Change::is_real));
-        target.class_path = None;
-        answer = console.restart(&job.host, &job.node.spark, server, &target, timeout)?;
-    }
-    let took = answer.map_err(|e| e.fault(&job.host, Some(&job.event_logs)))?;
-    transaction.restarted()?;
-    Ok((changes, Some(took)))
+    console: &'a Console,
 }
 
-/// Undoes this run and brings the server back to how it was; the fault then tells both.
-fn put_back(
-    job: &Installation,
-    mut transaction: Transaction<'_>,
-    mut fault: Fault,
-    timeout: Duration,
-    console: &Console,
-) -> Fault {
-    fault.exit = Exit::Failed;
-    let undone = transaction.done().iter().filter(|c| c.is_real()).count();
-    let touched = job.plan.restart.is_some() && transaction.done().iter().any(Change::needs_restart)
-        || job.plan.restart.is_some() && undone == 0;
-    let mut trouble = transaction.roll_back();
-    let mut state = "the history server was not touched".to_string();
-    if let Some(was) = job.node.server.as_ref().filter(|_| touched) {
-        match as_it_was(job, was, timeout, console) {
-            Ok(text) => state = text,
-            Err(text) => trouble.push(text),
-        }
-    }
-    transaction.rolled_back(&mut trouble);
-    if trouble.is_empty() {
-        let put_back = if undone == 0 { "nothing was changed".into() } else { format!("put back: {undone} changes") };
-        fault.detail(format!("{put_back}; {state}"))
-    } else {
-        trouble.into_iter().fold(fault, Fault::detail)
-    }
-}
-
-/// Restarts the server with the old settings and waits until it is as well as it was.
-fn as_it_was(job: &Installation, was: &HistoryServer, timeout: Duration, console: &Console) -> Result<String, String> {
-    let Some(answer) = &was.answer else {
-        return match systemd::stop(UNIT) {
-            Ok(()) => Ok("the history server was down before, and is again".into()),
-            Err(e) => Err(format!("{e:#}")),
+impl Run<'_> {
+    fn change_and_restart(&mut self, transaction: &mut Transaction<'_>) -> Result<(Vec<Change>, Option<Duration>)> {
+        let Self { job, console, .. } = *self;
+        let plan = &job.plan;
+        let owes =
+            job.node.server.is_some() && (plan.restart.is_some() || plan.changes.iter().any(Change::needs_restart));
+        transaction.apply(&plan.changes, owes)?;
+        console.rows(&plan.changes);
+        let mut changes = plan.changes.clone();
+        let Some(mut server) = job.node.server.clone().filter(|_| plan.restart.is_some()) else {
+            return Ok((changes, None));
         };
-    };
-    let target = Target { directory: answer.reads.clone(), class_path: None };
-    let lost = |why: String| format!("the history server does not come back with its old settings: {why}");
-    match console.restart(&job.host, &job.node.spark, was.clone(), &target, timeout) {
-        Ok(Ok(_)) => Ok(match &answer.reads {
-            Some(dir) => format!("the history server answers again from {dir}"),
-            None => "the history server answers again".into(),
-        }),
-        Ok(Err(not_ready)) => Err(lost(not_ready.what)),
-        Err(e) => Err(lost(format!("{e:#}"))),
+        let mut readiness = job.readiness();
+        let mut answer = self.restart(&mut server, &readiness)?;
+        if answer.as_ref().is_err_and(|e| e.class_path_dropped) {
+            let jars = job.node.spark.home.join("jars");
+            console.warn(&format!(
+                "the history server does not get the SPARK_DAEMON_CLASSPATH of its unit (its start script or spark-env.sh \
+                 sets its own); linking into {} instead",
+                jars.display()
+            ));
+            let mut settings = job.settings.clone();
+            settings.link_into = LinkInto::SparkJars;
+            let moved = job.changes(transaction.receipt(), &settings)?;
+            wanted::refuse_foreign(transaction.receipt(), &moved)?;
+            transaction.remember(&settings, false);
+            transaction.apply(&moved, true)?;
+            console.rows(&moved);
+            changes.retain(|c| !moved.iter().any(|m| m.resource == c.resource && m.is_real()));
+            changes.extend(moved.into_iter().filter(|c| c.is_real() && c.before == crate::resource::State::Absent));
+            readiness.class_path = None;
+            answer = self.restart(&mut server, &readiness)?;
+        }
+        let took = answer.map_err(|e| e.fault(&job.host, Some(&job.event_logs)))?;
+        Ok((changes, Some(took)))
+    }
+
+    /// With the settings as they are now: a port may be among what was changed.
+    fn restart(&mut self, server: &mut HistoryServer, readiness: &Readiness) -> Result<Result<Duration, NotReady>> {
+        self.restarted = true;
+        let spark = Spark::observe(&self.job.host)?;
+        self.console.restart(&spark, server, readiness, self.timeout)
+    }
+
+    /// Undoes this run and brings the server back to how it was; the fault then tells both.
+    fn put_back(&self, mut transaction: Transaction<'_>, mut fault: Fault) -> Fault {
+        fault.exit = Exit::Failed;
+        fault.hint = fault.hint.or_else(|| Some("mend that, then run it again".into()));
+        fault.details.retain(|line| !line.contains("nothing was changed"));
+        let undone = transaction.undoable();
+        let mut trouble = transaction.roll_back();
+        let mut state = "the history server was not touched".to_string();
+        if let Some(was) = self.job.node.server.as_ref().filter(|_| self.restarted) {
+            // Settings of an earlier run that never got to its restart: the server has not lived
+            // with them.
+            let back = if was.process.is_some() && self.job.receipt.owes_restart {
+                self.as_it_was_at_first(&mut transaction)
+            } else {
+                self.as_it_was(was)
+            };
+            match back {
+                Ok(text) => state = text,
+                Err(text) => trouble.push(text),
+            }
+        }
+        transaction.end(&mut trouble);
+        if !trouble.is_empty() {
+            return trouble
+                .into_iter()
+                .fold(fault, Fault::detail)
+                .hint("emr-shs status shows what is there; emr-shs uninstall tries again");
+        }
+        let put_back = match undone {
+            0 => "nothing on this node was changed".into(),
+            1 => "put back: 1 change".into(),
+            n => format!("put back: {n} changes"),
+        };
+        fault.detail(format!("{put_back}; {state}"))
+    }
+
+    /// Starts the server with its old settings and waits until it is as well as it was.
+    fn as_it_was(&self, was: &HistoryServer) -> Result<String, String> {
+        let job = self.job;
+        let stop = || systemd::stop(UNIT).map_err(|e| format!("{e:#}"));
+        let Some(old) = &was.process else {
+            stop().and_then(|()| self.end_strays())?;
+            return Ok("the history server was down before, and is again".into());
+        };
+        if Process::all().iter().any(|p| p.is(old)) {
+            self.end_strays()?;
+            return Ok("the history server was never stopped, and goes on as it was".into());
+        }
+        // What a script has started that was cut short would hold the port.
+        stop().and_then(|()| self.end_strays())?;
+        let said = was.answer.as_ref().and_then(|a| a.reads.clone());
+        // A file that was changed before us without a restart names the directory it reads now.
+        let written = job.node.spark.defaults.get("spark.history.fs.logDirectory");
+        let directory =
+            said.filter(|said| written.is_some_and(|w| w.trim_end_matches('/') == said.trim_end_matches('/')));
+        let readiness = Readiness { directory: directory.clone(), class_path: None };
+        let lost = |why: String| format!("the history server does not come back with its old settings: {why}");
+        self.console.say("putting everything back");
+        let timeout = self.timeout.max(RECOVERY);
+        match self.console.restart(&job.node.spark, &mut was.clone(), &readiness, timeout) {
+            Ok(Ok(_)) => Ok(match directory {
+                Some(dir) => format!("the history server answers again from {dir}"),
+                None => "the history server answers again".into(),
+            }),
+            Ok(Err(not_ready)) => Err(lost(not_ready.what)),
+            Err(e) => Err(lost(format!("{e:#}"))),
+        }
+    }
+
+    /// Ends the history servers that this run's restarts have started.
+    fn end_strays(&self) -> Result<(), String> {
+        let mut strays = Process::all().into_iter().filter(|p| !self.there_before.iter().any(|known| known.is(p)));
+        strays.try_for_each(|p| p.end().map_err(|e| format!("{e:#}")))
+    }
+
+    /// Undoes what earlier runs did, too, and starts the server.
+    fn as_it_was_at_first(&self, transaction: &mut Transaction<'_>) -> Result<String, String> {
+        let job = self.job;
+        let mut receipt = job.receipt.clone();
+        systemd::stop(UNIT).map_err(|e| format!("{e:#}")).and_then(|()| self.end_strays())?;
+        let undone = undo::plan(&job.host, &receipt).and_then(|rows| {
+            uninstall::carry_out(&job.host, &mut receipt, &rows, self.timeout.max(RECOVERY), self.console)
+        });
+        transaction.began_with(receipt);
+        match undone {
+            Ok(()) => {
+                Ok("what an earlier, interrupted run had changed is put back too; the history server answers again"
+                    .into())
+            }
+            Err(e) => Err(format!("the settings of an earlier, interrupted run are not all put back: {e:#}")),
+        }
     }
 }

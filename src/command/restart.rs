@@ -1,16 +1,18 @@
 //! `restart`: pays a restart that is owed, or makes one.
 
-use super::{host, must_be_root};
+use super::{host, must_be_root, uninstall};
 use crate::cli::RestartArgs;
 use crate::fault::{Exit, Fault};
 use crate::node::Node;
-use crate::node::history_server::Target;
+use crate::node::history_server::Readiness;
 use crate::receipt::{Lock, Receipt};
 use crate::report::Console;
+use crate::undo;
 use anyhow::Result;
 use std::path::Path;
 
-/// Restarts the history server and waits until it reads the directory that is configured.
+/// Restarts the history server and waits until it reads the directory that is configured. If it
+/// lived, and does not live with settings of ours that it has never been seen with, those go.
 pub fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     must_be_root(&host)?;
@@ -18,16 +20,29 @@ pub fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
     let mut receipt = Receipt::load(&host)?;
     let node = Node::observe(&host, &receipt)?;
     node.must_have_service()?;
-    let Some(server) = node.server.clone() else {
+    let Some(mut server) = node.server.clone() else {
         return Err(Fault::usage("there is no service to restart below another root").into());
     };
+    let lived = server.process.is_some();
     let directory = node.spark.defaults.get("spark.history.fs.logDirectory").map(str::to_string);
-    let target = Target { directory: directory.clone(), class_path: None };
-    let answer = console.restart(&host, &node.spark, server, &target, args.timeout)?;
-    let took = answer.map_err(|e| {
-        let fault = e.fault(&host, receipt.settings.event_logs.as_ref());
-        if receipt.is_empty() { fault } else { fault.detail("emr-shs uninstall puts its old settings back") }
-    })?;
+    let readiness = Readiness { directory: directory.clone(), class_path: None };
+    let took = match console.restart(&node.spark, &mut server, &readiness, args.timeout)? {
+        Ok(took) => took,
+        Err(e) => {
+            let fault = e.fault(&host, receipt.settings.event_logs.as_ref());
+            if !(lived && receipt.owes_restart) {
+                return Err(fault.into());
+            }
+            console.warn("the history server does not live with what emr-shs changed; putting that back");
+            let rows = undo::plan(&host, &receipt)?;
+            return match uninstall::carry_out(&host, &mut receipt, &rows, args.timeout, console) {
+                Ok(()) => Err(fault
+                    .detail("put back: everything that emr-shs changed; the history server lives again")
+                    .into()),
+                Err(e) => Err(fault.detail(format!("and not everything could be put back: {e:#}")).into()),
+            };
+        }
+    };
     if receipt.owes_restart {
         receipt.owes_restart = false;
         receipt.save(&host)?;

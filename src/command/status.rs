@@ -1,13 +1,15 @@
 //! `status`: what is installed, what drifted, and whether the history server answers.
 
 use super::{host, node_name};
+use crate::dataln;
 use crate::fault::Exit;
+use crate::host::Host;
 use crate::node::Node;
-use crate::node::history_server::{HistoryServer, Target};
+use crate::node::history_server::{HistoryServer, Readiness};
 use crate::receipt::Receipt;
-use crate::report::{Console, row};
+use crate::report::{Console, data, row};
 use crate::resource::Resource;
-use anstream::println;
+use crate::wanted;
 use anstyle::AnsiColor;
 use anyhow::Result;
 use serde::Serialize;
@@ -40,6 +42,8 @@ struct Status {
     installed: bool,
     event_logs: Option<String>,
     owes_restart: bool,
+    /// Why the history server has no store on disk; it reads everything anew at each start then.
+    no_local_store: Option<String>,
     server: Option<HistoryServer>,
     server_reads_event_logs: bool,
     rows: Vec<Row>,
@@ -66,12 +70,13 @@ pub fn run(root: &Path, console: &Console) -> Result<Exit> {
         rows.push(Row { name: entry.resource.name(), resource: entry.resource.clone(), condition, found, wanted });
     }
     let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
-    let target = Target { directory: event_logs.clone(), class_path: None };
+    let readiness = Readiness { directory: event_logs.clone(), class_path: None };
     let status = Status {
         node: node_name(&node),
         installed: !receipt.is_empty(),
         owes_restart: receipt.owes_restart,
-        server_reads_event_logs: event_logs.is_some() && node.server.as_ref().is_some_and(|s| s.is_ready(&target)),
+        no_local_store: no_local_store(&host, &node, &receipt),
+        server_reads_event_logs: event_logs.is_some() && node.server.as_ref().is_some_and(|s| s.is_ready(&readiness)),
         event_logs,
         server: node.server.clone(),
         rows,
@@ -84,19 +89,26 @@ pub fn run(root: &Path, console: &Console) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+fn no_local_store(host: &Host, node: &Node, receipt: &Receipt) -> Option<String> {
+    if receipt.is_empty() || receipt.entries.iter().any(|e| matches!(e.resource, Resource::Cache { .. })) {
+        return None;
+    }
+    wanted::store(host, node, receipt, &receipt.settings).err()
+}
+
 fn print(status: &Status, node: &Node) {
     let (green, yellow, red) =
         (AnsiColor::Green.on_default(), AnsiColor::Yellow.on_default(), AnsiColor::Red.on_default());
-    println!("{}", row("node", anstyle::Style::new(), &status.node, ""));
+    data(&row("node", anstyle::Style::new(), &status.node, ""));
     match &status.event_logs {
-        Some(uri) if status.installed => println!("{}", row("ok", green, "installed", &format!("event logs in {uri}"))),
-        _ => println!("{}", row("none", yellow, "not installed", "emr-shs plan --event-logs s3://…")),
+        Some(uri) if status.installed => data(&row("ok", green, "installed", &format!("event logs in {uri}"))),
+        _ => data(&row("none", yellow, "not installed", "emr-shs plan --event-logs s3://…")),
     }
     if let Some(server) = &status.server {
         let directory = server.directory(&node.spark).unwrap_or_else(|| "no directory".into());
         match &server.answer {
             Some(answer) if !status.installed || status.server_reads_event_logs => {
-                println!(
+                dataln!(
                     "{}",
                     row(
                         "ok",
@@ -106,11 +118,11 @@ fn print(status: &Status, node: &Node) {
                     )
                 );
             }
-            Some(_) => println!(
+            Some(_) => dataln!(
                 "{}",
                 row("drift", red, "history server", &format!("answers on port {}, but reads {directory}", server.port))
             ),
-            None => println!(
+            None => dataln!(
                 "{}",
                 row(
                     "down",
@@ -120,6 +132,9 @@ fn print(status: &Status, node: &Node) {
                 )
             ),
         }
+    }
+    if let Some(why) = &status.no_local_store {
+        data(&row("none", yellow, "local store", why));
     }
     let mut drifted = 0;
     for r in &status.rows {
@@ -134,12 +149,15 @@ fn print(status: &Status, node: &Node) {
         } else {
             format!("found {}, wanted {}", r.found, r.wanted)
         };
-        println!("{}", row(verb, style, &r.name, &text));
+        data(&row(verb, style, &r.name, &text));
     }
     if drifted > 0 {
-        println!("\n{drifted} of {} are not as installed. Put them back: emr-shs install", status.rows.len());
+        dataln!(
+            "\n{drifted} of {} are not as installed. What an install would do about it: emr-shs plan",
+            status.rows.len()
+        );
     }
     if status.owes_restart {
-        println!("\nThe history server has not been restarted since a change: emr-shs restart");
+        dataln!("\nThe history server has not been restarted since a change: emr-shs restart");
     }
 }

@@ -1,20 +1,20 @@
-//! `uninstall`: back to the first `before`, wherever what is there now is something we wrote.
+//! `uninstall`: back to the first `before`, the server restarted and as well as it was at first.
 
 use super::{host, must_be_root};
 use crate::cli::UninstallArgs;
 use crate::fault::{Exit, Fault};
 use crate::host::Host;
 use crate::interrupt;
-use crate::node::history_server::{HistoryServer, Target, UNIT};
+use crate::node::history_server::{HistoryServer, Readiness, UNIT};
 use crate::node::spark::Spark;
 use crate::plan::{Change, Plan};
-use crate::receipt::{Entry, Lock, Receipt};
+use crate::receipt::{Lock, Receipt};
 use crate::report::Console;
-use crate::resource::{Resource, State};
 use crate::systemd;
-use crate::wanted::Piece;
+use crate::undo::{self, Fate, Row};
 use anyhow::Result;
 use std::path::Path;
+use std::time::Duration;
 
 /// Undoes everything, restarts the server, and waits until it is as well as it was at first.
 pub fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Result<Exit> {
@@ -32,32 +32,24 @@ pub fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Result<Exit>
         console.say("nothing is installed here");
         return Ok(Exit::Done);
     }
-    let plan = plan(&host, &receipt)?;
+    let rows = undo::plan(&host, &receipt)?;
+    let changes: Vec<Change> = rows.iter().map(|r| r.change.clone()).collect();
+    let restart = host.is_live() && (receipt.owes_restart || changes.iter().any(Change::needs_restart));
+    let plan = Plan {
+        changes,
+        restart: restart.then(|| "it reads its settings only when it starts".into()),
+        found: Vec::new(),
+        notes: notes(&rows),
+    };
     if args.dry_run {
         console.undo_plan("uninstall", &plan);
         return Ok(Exit::Done);
     }
 
-    receipt.owes_restart |= host.is_live() && plan.restart.is_some();
+    receipt.owes_restart = restart;
     receipt.save(&host)?;
-    let (later, now): (Vec<&Change>, Vec<&Change>) =
-        plan.changes.iter().partition(|c| matches!(c.resource, Resource::Cache { .. }));
-    for change in now {
-        undo(&host, &mut receipt, change, console)?;
-    }
-    if host.is_live() && plan.changes.iter().any(Change::needs_reload) {
-        systemd::daemon_reload()?;
-    }
-    let mut restarted = Ok(());
-    if host.is_live() && receipt.owes_restart {
-        restarted = restart(&host, &receipt, args, console);
-    }
-    for change in later {
-        undo(&host, &mut receipt, change, console)?;
-    }
-    restarted?;
-    receipt.owes_restart = false;
-    receipt.save(&host)?;
+    interrupt::ignore();
+    carry_out(&host, &mut receipt, &rows, args.timeout, console)?;
     drop(lock);
     if console.is_json() {
         console
@@ -70,105 +62,63 @@ pub fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Result<Exit>
     Ok(Exit::Done)
 }
 
-/// What will be put back, newest first.
-fn plan(host: &Host, receipt: &Receipt) -> Result<Plan> {
-    let mut changes = Vec::new();
-    for entry in receipt.entries.iter().rev() {
-        changes.push(change(host, entry)?);
+/// Carries an undo out, with the restart in its middle. Interrupted or not, it goes to its end.
+pub fn carry_out(host: &Host, receipt: &mut Receipt, rows: &[Row], timeout: Duration, console: &Console) -> Result<()> {
+    let mut tell = |row: &Row| match row.fate {
+        Fate::Back => console.row(&row.change),
+        Fate::Changed | Fate::Needed => console.row_left(&row.change),
+        Fate::AsBefore | Fate::Shared => {}
+    };
+    let mut trouble = undo::before_restart(host, receipt, rows, &mut tell)?;
+    if receipt.owes_restart {
+        restart(host, receipt, timeout, console).map_err(|e| {
+            let fault = trouble.iter().cloned().fold(Fault::of(e), Fault::detail);
+            fault.detail("`emr-shs uninstall` tries what is missing again")
+        })?;
+        receipt.owes_restart = false;
     }
+    trouble.extend(undo::after_restart(host, receipt, rows, &mut tell)?);
+    receipt.save(host)?;
+    if trouble.is_empty() {
+        return Ok(());
+    }
+    let fault = Fault::failed(format!("{} of {} could not be put back", trouble.len(), rows.len()));
+    Err(trouble.into_iter().fold(fault, Fault::detail).hint("mend that, then again: emr-shs uninstall").into())
+}
+
+fn notes(rows: &[Row]) -> Vec<String> {
     let mut notes = Vec::new();
     // A server that still reads S3, because somebody changed the key since, needs its jars.
-    if let Some(directory) = stays_on_s3(&changes) {
-        for change in changes.iter_mut().filter(|c| Piece::of(&c.resource) == Piece::Link && c.is_real()) {
-            change.after = change.before.clone();
-            change.why = "left: the history server needs it".into();
-        }
+    if let Some(directory) = undo::stays_on_s3(rows) {
         notes.push(format!(
             "spark.history.fs.logDirectory was changed to {directory} since the install, and is left alone. The links it \
              needs are left too; once it names another file system, `emr-shs uninstall` removes them."
         ));
     }
-    if changes.iter().any(|c| matches!(c.resource, Resource::Prefix { .. })) {
+    if rows.iter().any(|r| r.fate == Fate::Shared) {
         notes.push("The S3 prefix and the event logs in it stay: other clusters may use them.".into());
     }
-    let restart = changes.iter().any(Change::needs_restart) || receipt.owes_restart;
-    Ok(Plan { changes, restart: restart.then(|| "it reads its settings only when it starts".into()), notes })
+    notes
 }
 
-fn change(host: &Host, entry: &Entry) -> Result<Change> {
-    let row = |before: State, after: State, why: &str| Change {
-        resource: entry.resource.clone(),
-        before,
-        after,
-        why: why.into(),
-    };
-    if matches!(entry.resource, Resource::Prefix { .. }) {
-        return Ok(row(State::Exists, State::Exists, "stays: other clusters may use it"));
-    }
-    let now = match entry.resource.observe(host) {
-        Ok(now) => now,
-        // Something that is not even of the same kind stands there.
-        Err(e) if e.is::<Fault>() => State::Occupied { by: "something else".into() },
-        Err(e) => return Err(e),
-    };
-    Ok(if now.same(&entry.before) {
-        row(now.clone(), now, "is as it was")
-    } else if entry.wrote(&now) {
-        row(now, entry.before.clone(), "as it was before")
-    } else {
-        row(now.clone(), now, "left alone: changed since")
-    })
-}
-
-/// The directory on S3 that the server would read after these changes, if that is so only because
-/// the key is left alone.
-fn stays_on_s3(changes: &[Change]) -> Option<String> {
-    let key = changes.iter().find(|c| c.resource.name() == "spark.history.fs.logDirectory" && !c.is_real())?;
-    key.after.value().filter(|value| value.starts_with("s3"))
-}
-
-fn undo(host: &Host, receipt: &mut Receipt, change: &Change, console: &Console) -> Result<()> {
-    interrupt::check()?;
-    change.resource.sweep(host)?;
-    let mut row = change.clone();
-    if change.is_real() {
-        change.resource.set(host, &change.after)?;
-        // A directory of ours in which somebody has put something stays.
-        if change.after == State::Absent && change.resource.observe(host)? != State::Absent {
-            row.after = row.before.clone();
-            row.why = "left: not empty".into();
-        }
-    }
-    if change.why != "left: the history server needs it" {
-        receipt.forget(&change.resource);
-        receipt.save(host)?;
-    }
-    if row.is_real() || row.why.starts_with("left") {
-        console.row(&row);
-    }
-    Ok(())
-}
-
-fn restart(host: &Host, receipt: &Receipt, args: &UninstallArgs, console: &Console) -> Result<()> {
+fn restart(host: &Host, receipt: &Receipt, timeout: Duration, console: &Console) -> Result<()> {
     let spark = Spark::observe(host)?;
-    let server = HistoryServer::observe(&spark)?;
+    let mut server = HistoryServer::observe(&spark)?;
     if !server.unit.exists {
         return Ok(());
     }
     if !receipt.was_alive {
         console.say("the history server was down before the install; it is started, but not waited for");
         // What it dies of then is no fault of this run's; `status` shows it.
-        if let Err(e) = systemd::restart(UNIT, args.timeout) {
+        if let Err(e) = systemd::restart(UNIT, timeout, &mut || ()) {
             console.say(&format!("{e:#}"));
         }
         return Ok(());
     }
     let directory = spark.defaults.get("spark.history.fs.logDirectory").map(str::to_string);
-    let target = Target { directory: directory.clone(), class_path: None };
-    let answer = console.restart(host, &spark, server, &target, args.timeout)?;
-    let took = answer.map_err(|e| {
-        e.fault(host, None).detail("its old settings are back; emr-shs uninstall tries the restart again")
-    })?;
+    let readiness = Readiness { directory: directory.clone(), class_path: None };
+    let answer = console.restart(&spark, &mut server, &readiness, timeout)?;
+    let took = answer.map_err(|e| e.fault(host, None).detail("everything else is put back"))?;
     let directory = directory.unwrap_or_else(|| "its default directory".into());
     console.ok("history server", &format!("reads {directory} after {:.1} s", took.as_secs_f64()));
     Ok(())

@@ -31,6 +31,10 @@ pub const UNIT: &str = "spark-history-server.service";
 const TLS_OFFSET: u16 = 400;
 /// How many further ports Spark tries when its own is taken (`spark.port.maxRetries`).
 const PORT_RETRIES: u16 = 16;
+/// How long a server that answers must live where its scanning thread cannot be told.
+const SETTLE: Duration = Duration::from_secs(3);
+/// How often a starting server is looked at.
+const POLL: Duration = Duration::from_millis(100);
 /// How much of a log is read at most: its end.
 const LOG_TAIL: u64 = 4 << 20;
 
@@ -47,6 +51,8 @@ pub struct HistoryServer {
     pub https: bool,
     /// What it answered, if it did.
     pub answer: Option<Answer>,
+    /// Whether it wants a login before it answers.
+    pub wants_login: bool,
 }
 
 /// What a history server says of itself.
@@ -60,10 +66,10 @@ pub struct Answer {
 
 /// What a server must be to be ready.
 #[derive(Clone, Debug, Default)]
-pub struct Target {
+pub struct Readiness {
     /// The directory its front page must name; `None` accepts any.
     pub directory: Option<String>,
-    /// An element its class path must have; `None` asks for nothing.
+    /// An element that a restarted server's class path must have; `None` asks for nothing.
     pub class_path: Option<String>,
 }
 
@@ -76,6 +82,8 @@ pub struct NotReady {
     pub diagnosis: Option<Diagnosis>,
     /// The log it was looked for in.
     pub log: PathBuf,
+    /// The log's last errors, for a trouble that is not known.
+    pub last_words: Vec<String>,
     /// Whether the new process has not the class path its unit was given.
     pub class_path_dropped: bool,
 }
@@ -84,9 +92,9 @@ impl NotReady {
     /// The error a person reads. `event_logs` completes the command that is proposed.
     pub fn fault(self, host: &Host, event_logs: Option<&EventLogs>) -> Fault {
         let Some(found) = self.diagnosis else {
-            return Fault::failed(format!("the history server {}", self.what))
-                .detail(format!("its log has no line that is known: {}", self.log.display()))
-                .hint(format!("tail -50 {}", self.log.display()));
+            let fault = Fault::failed(format!("the history server {}", self.what));
+            let fault = self.last_words.iter().fold(fault, |fault, line| fault.detail(format!("its log: {line}")));
+            return fault.hint(format!("tail -50 {}", self.log.display()));
         };
         let fault = Fault::failed(format!("the history server {}: {}", self.what, found.cause)).detail(format!(
             "{}: {}",
@@ -108,38 +116,60 @@ impl HistoryServer {
     /// Looks at the unit, the process, and the port.
     pub fn observe(spark: &Spark) -> Result<Self> {
         let unit = if systemd::is_running() { systemd::show(UNIT)? } else { Unit::default() };
-        let mut server = Self { unit, process: None, port: 0, https: false, answer: None };
+        let mut server = Self { unit, process: None, port: 0, https: false, answer: None, wants_login: false };
         server.look(spark);
         Ok(server)
     }
 
     /// Looks again at everything that changes while a server starts.
     fn look(&mut self, spark: &Spark) {
-        self.process = Process::find();
+        self.process = Process::find(UNIT, self.unit.main_pid);
         let process = self.process.as_ref();
         let setting = |key: &str| process.and_then(|p| p.property(key)).or_else(|| spark.defaults.get(key));
-        let port = setting("spark.history.ui.port").and_then(|p| p.parse().ok()).unwrap_or(18080);
+        let number = |key: &str| setting(key).and_then(|p| p.parse::<u16>().ok());
+        let port = number("spark.history.ui.port").unwrap_or(18080);
         let tls = setting("spark.ssl.historyServer.enabled").or_else(|| setting("spark.ssl.enabled"));
         self.https = tls == Some("true");
-        self.port = if self.https {
-            let named = setting("spark.ssl.historyServer.port").or_else(|| setting("spark.ssl.port"));
-            named.and_then(|p| p.parse().ok()).unwrap_or(port + TLS_OFFSET)
-        } else {
-            port
-        };
-        self.answer = self.address().and_then(|at| ask(at, self.https));
+        let tls_port = || number("spark.ssl.historyServer.port").unwrap_or(port.saturating_add(TLS_OFFSET));
+        self.port = if self.https { tls_port() } else { port };
+        self.answer = None;
+        self.wants_login = false;
+        if let Some(at) = self.address(self.port) {
+            match ask(at, self.https) {
+                Asked::Answer(answer) => self.answer = Some(answer),
+                Asked::Login => self.wants_login = true,
+                Asked::Nothing => {}
+            }
+        }
     }
 
-    /// Where this very process listens on its configured port. Where we may not see its sockets,
-    /// loopback.
-    fn address(&self) -> Option<SocketAddr> {
+    /// Gives a server that runs a moment to answer: it may just be starting.
+    pub fn settle(&mut self, spark: &Spark, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while self.process.is_some() && self.answer.is_none() && !self.wants_login && Instant::now() < deadline {
+            interrupt::check()?;
+            std::thread::sleep(POLL);
+            self.look(spark);
+        }
+        Ok(())
+    }
+
+    /// Where this very process listens on a port. Where we may not see its sockets, loopback.
+    fn address(&self, port: u16) -> Option<SocketAddr> {
         let process = self.process.as_ref()?;
         if process.listens.is_empty() && !nix::unistd::geteuid().is_root() {
-            return Some((Ipv4Addr::LOCALHOST, self.port).into());
+            return Some((Ipv4Addr::LOCALHOST, port).into());
         }
-        let at = process.listens.iter().find(|a| a.port() == self.port)?;
+        let at = process.listens.iter().find(|a| a.port() == port)?;
         let ip = if at.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { at.ip() };
-        Some((ip, self.port).into())
+        Some((ip, port).into())
+    }
+
+    /// The port near its own on which it answers instead, because its own was taken.
+    fn moved_to(&self) -> Option<u16> {
+        let ports = self.process.as_ref()?.listens.iter().map(SocketAddr::port);
+        let near = ports.filter(|p| *p != self.port && p.abs_diff(self.port) <= PORT_RETRIES);
+        near.into_iter().find(|p| self.address(*p).is_some_and(|at| matches!(ask(at, self.https), Asked::Answer(_))))
     }
 
     /// Where a person's tools find it.
@@ -150,7 +180,7 @@ impl HistoryServer {
 
     /// How many applications it lists; `None` if it does not say within two seconds.
     pub fn applications(&self) -> Option<usize> {
-        let url = format!("{}/api/v1/applications", base(self.address()?, self.https));
+        let url = format!("{}/api/v1/applications", base(self.address(self.port)?, self.https));
         let body = agent(Duration::from_secs(2)).get(&url).call().ok()?.body_mut().read_to_string().ok()?;
         serde_json::from_str::<Vec<serde::de::IgnoredAny>>(&body).ok().map(|list| list.len())
     }
@@ -166,7 +196,7 @@ impl HistoryServer {
 
     /// Why it is not what it should be, or `None` if it is ready. `old` is the process that
     /// must be gone.
-    fn lacks(&self, target: &Target, old: Option<&Process>) -> Option<String> {
+    fn lacks(&self, readiness: &Readiness, old: Option<&Process>) -> Option<String> {
         let Some(process) = &self.process else { return Some("no process runs".into()) };
         if old.is_some_and(|old| old.is(process)) {
             return Some(format!("the old process {} still runs", process.pid));
@@ -175,13 +205,9 @@ impl HistoryServer {
             return Some(format!("its unit is {}", self.unit.active));
         }
         let Some(answer) = &self.answer else {
-            let near = |a: &&SocketAddr| a.port() != self.port && a.port().abs_diff(self.port) <= PORT_RETRIES;
-            return Some(match process.listens.iter().find(near) {
-                Some(other) => format!("it listens on port {}, because {} is taken", other.port(), self.port),
-                None => format!("it does not answer on port {}", self.port),
-            });
+            return Some(format!("it does not answer on port {}", self.port));
         };
-        let wanted = target.directory.as_ref()?;
+        let wanted = readiness.directory.as_ref()?;
         match &answer.reads {
             Some(reads) if same_directory(reads, wanted) => None,
             Some(reads) => Some(format!("it reads {reads}, not {wanted}")),
@@ -190,8 +216,8 @@ impl HistoryServer {
     }
 
     /// Whether it is ready as it stands.
-    pub fn is_ready(&self, target: &Target) -> bool {
-        self.lacks(target, None).is_none()
+    pub fn is_ready(&self, readiness: &Readiness) -> bool {
+        self.lacks(readiness, None).is_none()
     }
 
     /// Restarts the unit and waits until it is ready, for at most `timeout`. Ends early when its
@@ -199,50 +225,87 @@ impl HistoryServer {
     /// Gives the time it took.
     pub fn restart(
         &mut self,
-        host: &Host,
         spark: &Spark,
-        target: &Target,
+        readiness: &Readiness,
         timeout: Duration,
         tick: impl Fn(),
     ) -> Result<Result<Duration, NotReady>> {
         let begun = Instant::now();
         let log = LogMark::set(spark);
-        let old = Process::find();
-        let not_ready = |what: String, class_path_dropped: bool| {
-            let diagnosis = symptoms::diagnose(host, &log.since());
-            Ok(Err(NotReady { what, diagnosis, log: log.path.clone(), class_path_dropped }))
+        let old = Process::find(UNIT, self.unit.main_pid);
+        let is_new = |p: &Process| old.as_ref().is_none_or(|old| !old.is(p));
+        let drops = |p: &Process| {
+            let wanted = readiness.class_path.as_ref();
+            wanted.is_some_and(|wanted| !p.class_path().is_some_and(|cp| cp.split(':').any(|e| e == wanted)))
         };
-        if let Err(e) = systemd::restart(UNIT, timeout) {
+        let not_ready = |what: String, class_path_dropped: bool| {
+            let text = log.since();
+            let diagnosis = symptoms::diagnose(&text);
+            let last_words = symptoms::last_words(&text);
+            Ok(Err(NotReady { what, diagnosis, log: log.path.clone(), last_words, class_path_dropped }))
+        };
+
+        // A server that dies within the seconds that its start script waits is seen only here.
+        let (mut was_seen, mut dropped) = (false, false);
+        let mut looked = begun;
+        let mut watch = || {
+            if looked.elapsed() < POLL {
+                return;
+            }
+            looked = Instant::now();
+            tick();
+            if let Some(new) = Process::find(UNIT, None).filter(is_new) {
+                was_seen = true;
+                dropped |= drops(&new);
+            }
+        };
+        if let Err(e) = systemd::restart(UNIT, timeout, &mut watch) {
             interrupt::check()?;
-            return not_ready(format!("could not be restarted: {e:#}"), false);
+            let what = if begun.elapsed() < timeout && was_seen {
+                "stopped right after its restart".into()
+            } else {
+                format!("could not be restarted: {e:#}")
+            };
+            return not_ready(what, dropped);
         }
-        let mut was_seen = false;
+        let mut answered = None;
         loop {
             interrupt::check()?;
             self.unit = systemd::show(UNIT)?;
             self.look(spark);
-            let Some(lack) = self.lacks(target, old.as_ref()) else { return Ok(Ok(begun.elapsed())) };
-            let waited = begun.elapsed().as_secs();
-            let new = self.process.as_ref().filter(|p| old.as_ref().is_none_or(|old| !old.is(p)));
+            let new = self.process.as_ref().filter(|p| is_new(p));
             was_seen |= new.is_some();
-            if let (Some(process), Some(wanted)) = (new, &target.class_path)
-                && !process.class_path().is_some_and(|cp| cp.split(':').any(|e| e == wanted))
-            {
-                return not_ready(format!("runs without {wanted} on its class path"), true);
+            if dropped || new.is_some_and(drops) {
+                return not_ready("runs without the class path its unit gives it".into(), true);
             }
+            let lack = match self.lacks(readiness, old.as_ref()) {
+                None => {
+                    let since = answered.get_or_insert_with(Instant::now);
+                    if self.process.as_ref().is_some_and(|p| p.scans) || since.elapsed() > SETTLE {
+                        return Ok(Ok(begun.elapsed()));
+                    }
+                    "it answers, but does not scan its directory yet".into()
+                }
+                Some(lack) => lack,
+            };
+            let waited = begun.elapsed().as_secs();
             let dead = self.unit.active == "failed" || was_seen && new.is_none();
             if dead || log.since().contains("Exception in thread \"main\"") {
                 return not_ready(format!("stopped {waited} s after its restart"), false);
             }
-            let answers = self.answer.is_some() && new.is_some() && self.unit.active == "active";
-            let astray = new.is_some_and(|p| {
-                p.listens.iter().any(|a| a.port() != self.port && a.port().abs_diff(self.port) <= PORT_RETRIES)
-            });
-            if answers || astray || begun.elapsed() > timeout {
+            if let Some(port) = self.moved_to() {
+                return not_ready(
+                    format!("took port {port}, because {} is taken by another process", self.port),
+                    false,
+                );
+            }
+            let says = self.answer.as_ref().is_some_and(|a| a.reads.is_some());
+            let astray = answered.is_none() && says && new.is_some() && self.unit.active == "active";
+            if astray || begun.elapsed() > timeout {
                 return not_ready(format!("is not ready after {waited} s: {lack}"), false);
             }
             tick();
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(POLL);
         }
     }
 }
@@ -261,16 +324,33 @@ fn base(at: SocketAddr, https: bool) -> String {
 fn agent(timeout: Duration) -> Agent {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = TlsConfig::builder().disable_verification(true).unversioned_rustls_crypto_provider(provider).build();
-    Agent::config_builder().timeout_global(Some(timeout)).tls_config(tls).proxy(None).build().into()
+    let config = Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false);
+    config.tls_config(tls).proxy(None).build().into()
 }
 
-fn ask(at: SocketAddr, https: bool) -> Option<Answer> {
+/// What came of asking a port.
+enum Asked {
+    Answer(Answer),
+    /// 401 or 403: a filter in front of the pages wants to know who asks.
+    Login,
+    Nothing,
+}
+
+fn ask(at: SocketAddr, https: bool) -> Asked {
     let base = base(at, https);
     let agent = agent(Duration::from_secs(5));
-    let get = |path: &str| agent.get(format!("{base}{path}")).call().ok()?.body_mut().read_to_string().ok();
-    let version: serde_json::Value = serde_json::from_str(&get("/api/v1/version")?).ok()?;
-    let version = version.get("spark")?.as_str()?.to_string();
-    Some(Answer { version, reads: get("/").as_deref().and_then(directory_on_page) })
+    let get = |path: &str| {
+        let mut answer = agent.get(format!("{base}{path}")).call().ok()?;
+        Some((answer.status().as_u16(), answer.body_mut().read_to_string().ok()?))
+    };
+    let version = match get("/api/v1/version") {
+        Some((200, json)) => serde_json::from_str::<serde_json::Value>(&json).ok(),
+        Some((401 | 403, _)) => return Asked::Login,
+        _ => None,
+    };
+    let Some(version) = version.as_ref().and_then(|v| v.get("spark")?.as_str()) else { return Asked::Nothing };
+    let reads = get("/").and_then(|(_, page)| directory_on_page(&page));
+    Asked::Answer(Answer { version: version.into(), reads })
 }
 
 /// `<strong>Event log directory:</strong> s3://…` of the front page.
@@ -339,7 +419,7 @@ fn log_file(spark: &Spark) -> PathBuf {
 }
 
 /// What its log says at present, for a server that is found dead.
-pub fn last_trouble(host: &Host, spark: &Spark) -> Option<Diagnosis> {
+pub fn last_trouble(spark: &Spark) -> Option<Diagnosis> {
     let mark = LogMark { path: log_file(spark), len: 0, head: Vec::new() };
-    symptoms::diagnose(host, &mark.since())
+    symptoms::diagnose(&mark.since())
 }

@@ -79,6 +79,9 @@ pub fn read(jar: &Path, entry: Entry) -> io::Result<Vec<u8>> {
         return Err(invalid("an entry is not where its directory says"));
     }
     let data = at + LOCAL as u64 + u64::from(u16_at(&local, 26)) + u64::from(u16_at(&local, 28));
+    if u64::from(entry.packed) > LARGEST {
+        return Err(invalid("an entry is larger than any class"));
+    }
     let mut packed = vec![0; entry.packed as usize];
     file.read_exact_at(&mut packed, data)?;
     match entry.method {

@@ -99,6 +99,16 @@ impl Node {
         Ok(())
     }
 
+    /// Refuses a history server that cannot be looked into.
+    pub fn must_be_open(&self) -> Result<(), Fault> {
+        if !self.server.as_ref().is_some_and(|s| s.wants_login) {
+            return Ok(());
+        }
+        Err(Fault::preflight("the history server wants a login, so nobody could tell what it reads after a restart")
+            .detail("it answers 401 or 403 to this node itself; nothing was changed")
+            .hint("take the filter off its pages for the time of the installation: spark.ui.filters"))
+    }
+
     /// The AWS region to sign for: asked for, then the cluster's, then the SDK's own chain.
     pub fn region(&self, settings: &Settings) -> Option<String> {
         settings.region.clone().or_else(|| self.identity.region.clone())
@@ -130,10 +140,9 @@ impl Node {
 /// would put it together (facts §1.6).
 fn class_path(host: &Host, spark: &Spark, server: Option<&HistoryServer>, receipt: &Receipt) -> ClassPath {
     let ours = |path: &Path| {
-        path.starts_with(crate::plan::LINK_DIR)
-            || receipt
-                .entry(&Resource::Link { path: path.into() })
-                .is_some_and(|e| matches!(e.before, crate::resource::State::Absent))
+        receipt
+            .entry(&Resource::Link { path: path.into() })
+            .is_some_and(|e| matches!(e.before, crate::resource::State::Absent))
     };
     let running = server.and_then(|s| s.process.as_ref()).and_then(|p| p.class_path());
     if let Some(argument) = running {

@@ -1,11 +1,16 @@
 //! The history server's process, as the kernel shows it: its arguments, and where it listens.
 
+use anyhow::{Result, bail};
 use fs_err as fs;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+const LAUNCHER: &str = "org.apache.spark.launcher.Main";
 const MAIN_CLASS: &str = "org.apache.spark.deploy.history.HistoryServer";
 
 /// A running history server.
@@ -20,20 +25,34 @@ pub struct Process {
     pub args: Vec<String>,
     /// Where it listens; empty where we may not see that, or nothing yet.
     pub listens: Vec<SocketAddr>,
+    /// Whether its thread that scans the directory runs. Spark starts it after the web page, once
+    /// it has found the directory; where that fails, the page is there for a moment all the same.
+    pub scans: bool,
 }
 
 impl Process {
-    /// The history server that runs now, the newest if there are several.
-    pub fn find() -> Option<Self> {
-        let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
-        pids.filter_map(Self::read).max_by_key(|p| p.started)
+    /// Every history server on this machine.
+    pub fn all() -> Vec<Self> {
+        let Ok(proc) = fs::read_dir("/proc") else { return Vec::new() };
+        proc.flatten().filter_map(|e| Self::read(e.file_name().to_str()?.parse().ok()?)).collect()
+    }
+
+    /// The unit's history server: the main process systemd knows, else one in the unit's control
+    /// group, else the newest there is.
+    pub fn find(unit: &str, main_pid: Option<u32>) -> Option<Self> {
+        Self::all().into_iter().max_by_key(|p| {
+            let group = fs::read_to_string(format!("/proc/{}/cgroup", p.pid)).unwrap_or_default();
+            (Some(p.pid) == main_pid, group.contains(unit), p.started)
+        })
     }
 
     fn read(pid: u32) -> Option<Self> {
         let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let args: Vec<String> = cmdline.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect();
         let java = Path::new(args.first()?).file_name()? == "java";
-        if !java || !args.iter().any(|a| a == MAIN_CLASS) {
+        let is = |class: &str| args.iter().any(|a| a == class);
+        // spark-class first runs a small JVM that only puts the command line together.
+        if !java || !is(MAIN_CLASS) || is(LAUNCHER) {
             return None;
         }
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -43,12 +62,32 @@ impl Process {
             return None;
         }
         let started = fields.nth(18)?.parse().ok()?;
-        Some(Self { pid, started, args, listens: listens(pid) })
+        Some(Self { pid, started, args, listens: listens(pid), scans: scans(pid) })
     }
 
     /// Whether two are the same process.
     pub fn is(&self, other: &Process) -> bool {
         (self.pid, self.started) == (other.pid, other.started)
+    }
+
+    /// Ends it: asked first, and made to after ten seconds.
+    pub fn end(&self) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.pid)?);
+        for (signal, patience) in [(Signal::SIGTERM, 10), (Signal::SIGKILL, 5)] {
+            let deadline = Instant::now() + Duration::from_secs(patience);
+            // Gone already is what is wanted.
+            let _ = kill(pid, signal);
+            while Self::read(self.pid).is_some_and(|p| p.is(self)) {
+                if Instant::now() > deadline {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        if Self::read(self.pid).is_some_and(|p| p.is(self)) {
+            bail!("process {} does not end", self.pid);
+        }
+        Ok(())
     }
 
     /// The class path it was started with.
@@ -61,6 +100,14 @@ impl Process {
     pub fn property(&self, key: &str) -> Option<&str> {
         self.args.iter().rev().find_map(|a| a.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('='))
     }
+}
+
+fn scans(pid: u32) -> bool {
+    // The kernel keeps 15 bytes of `spark-history-task-0`.
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads
+        .flatten()
+        .any(|t| fs::read_to_string(t.path().join("comm")).is_ok_and(|name| name.trim_end() == "spark-history-t"))
 }
 
 fn listens(pid: u32) -> Vec<SocketAddr> {

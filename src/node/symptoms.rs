@@ -1,8 +1,6 @@
 //! Lines of the history server's log that name a known trouble: what it is, and what helps
 //! (facts §6.3).
 
-use super::jars;
-use crate::host::Host;
 use serde::Serialize;
 
 /// A trouble that is known by what it prints.
@@ -140,18 +138,13 @@ pub struct Diagnosis {
 }
 
 /// The first known trouble in a piece of log.
-pub fn diagnose(host: &Host, log: &str) -> Option<Diagnosis> {
+pub fn diagnose(log: &str) -> Option<Diagnosis> {
     log.lines().find_map(|line| {
         if let Some(class) = missing_class(line) {
-            let found = jars::find_anywhere(host, &class);
-            let fix = match found {
-                Some(jar) => format!("the class is in {0}; try --jar {0}", jar.display()),
-                None => "no jar below /usr/lib, /usr/share/aws or /opt has it".into(),
-            };
             return Some(Diagnosis {
                 line: line.trim().into(),
                 cause: format!("it cannot load {class}"),
-                fix,
+                fix: "no jar below /usr/lib, /usr/share/aws or /opt has it".into(),
                 missing_class: Some(class),
             });
         }
@@ -163,6 +156,17 @@ pub fn diagnose(host: &Host, log: &str) -> Option<Diagnosis> {
             missing_class: None,
         })
     })
+}
+
+/// The last lines that speak of an error, at most three, without their stack traces.
+pub fn last_words(log: &str) -> Vec<String> {
+    let speaks = |line: &&str| {
+        !line.starts_with(['\t', ' ']) && ["Exception", "Error", "ERROR"].iter().any(|w| line.contains(w))
+    };
+    let mut lines: Vec<String> =
+        log.lines().rev().filter(speaks).take(3).map(|l| l.chars().take(200).collect()).collect();
+    lines.reverse();
+    lines
 }
 
 /// `ClassNotFoundException: Class a.b.C not found`, `NoClassDefFoundError: a/b/C`.

@@ -81,6 +81,16 @@ impl Node {
         self.run(&["bash", "-c", line]).expect(0).out()
     }
 
+    /// Where a path of the node lies for us; not /tmp and /run, which are mounts in there.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Copies a file of ours into the node.
+    pub fn copy(&self, file: &str, path: &str) {
+        assert_ok(&script(&["cp", &self.name, file, path]));
+    }
+
     /// The history server's answer to a path.
     pub fn get(&self, path: &str) -> Option<String> {
         let ran = self.run(&["curl", "-sf", &format!("http://127.0.0.1:18080{path}")]);

@@ -1,0 +1,145 @@
+//! Back to the first `before`, wherever what is there now is something we wrote: what `uninstall`
+//! does, and what is left when an owed restart fails.
+
+use crate::apply;
+use crate::host::Host;
+use crate::plan::Change;
+use crate::receipt::{Entry, Receipt};
+use crate::resource::{Resource, State};
+use crate::wanted::Piece;
+use anyhow::Result;
+
+/// What becomes of a resource of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes back to how it was.
+    Back,
+    /// It is as it was already.
+    AsBefore,
+    /// Somebody changed it since; it is left alone.
+    Changed,
+    /// The history server needs it as it stands; it stays ours.
+    Needed,
+    /// Something on S3, which others may share; it stays.
+    Shared,
+}
+
+/// One row of an undo.
+pub struct Row {
+    /// What happens; nothing, unless the fate is [`Fate::Back`].
+    pub change: Change,
+    /// Why.
+    pub fate: Fate,
+}
+
+/// What will become of everything in the receipt, newest first. A spark-defaults.conf that cannot
+/// be read is an error: its keys could not be told from somebody else's.
+pub fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<Row>> {
+    let mut rows = receipt.entries.iter().rev().map(|e| row(host, e)).collect::<Result<Vec<_>>>()?;
+    if stays_on_s3(&rows).is_some() {
+        for row in rows.iter_mut().filter(|r| r.fate == Fate::Back && Piece::of(&r.change.resource) == Piece::Link) {
+            row.change.after = row.change.before.clone();
+            row.change.why = "left: the history server needs it".into();
+            row.fate = Fate::Needed;
+        }
+    }
+    Ok(rows)
+}
+
+/// The directory on S3 that the server would still read, because somebody changed the key since.
+pub fn stays_on_s3(rows: &[Row]) -> Option<String> {
+    const KEY: &str = "spark.history.fs.logDirectory";
+    let key = rows.iter().find(|r| r.fate == Fate::Changed && r.change.resource.name() == KEY)?;
+    key.change.after.value().filter(|value| value.starts_with("s3"))
+}
+
+fn row(host: &Host, entry: &Entry) -> Result<Row> {
+    let row = |before: State, after: State, fate: Fate, why: &str| {
+        Ok(Row {
+            change: Change { resource: entry.resource.clone(), before, after, why: why.into(), yields: false },
+            fate,
+        })
+    };
+    if matches!(entry.resource, Resource::Prefix { .. }) {
+        return row(State::Exists, State::Exists, Fate::Shared, "stays: other clusters may use it");
+    }
+    let now = match entry.resource.observe(host) {
+        Ok(now) => now,
+        Err(e) if matches!(entry.resource, Resource::Key { .. }) => return Err(e),
+        // Something that is not even of the same kind stands there, or it cannot be looked at.
+        Err(e) => return row(State::Exists, State::Exists, Fate::Changed, &format!("left alone: {e}")),
+    };
+    // A link that is gone does not keep from coming back what --force had put aside for it.
+    let aside = now == State::Absent && matches!(entry.before, State::Occupied { .. });
+    if now.same(&entry.before) {
+        row(now.clone(), now, Fate::AsBefore, "is as it was")
+    } else if entry.wrote(&now) || aside {
+        row(now, entry.before.clone(), Fate::Back, "as it was before")
+    } else {
+        row(now.clone(), now, Fate::Changed, "left alone: changed since")
+    }
+}
+
+/// Carries out the rows that need not wait for the restart; gives what could not be put back. What
+/// could not stays in the receipt.
+pub fn before_restart(
+    host: &Host,
+    receipt: &mut Receipt,
+    rows: &[Row],
+    tell: &mut dyn FnMut(&Row),
+) -> Result<Vec<String>> {
+    let mut trouble = Vec::new();
+    for row in rows.iter().filter(|r| !apply::waits_for_restart(host, &r.change)) {
+        undo(host, receipt, row, &mut trouble, tell)?;
+    }
+    let changes: Vec<Change> = rows.iter().map(|r| r.change.clone()).collect();
+    if let Err(e) = apply::reload(&changes) {
+        trouble.push(format!("{e:#}"));
+    }
+    Ok(trouble)
+}
+
+/// Carries out the rest.
+pub fn after_restart(
+    host: &Host,
+    receipt: &mut Receipt,
+    rows: &[Row],
+    tell: &mut dyn FnMut(&Row),
+) -> Result<Vec<String>> {
+    let mut trouble = Vec::new();
+    for row in rows.iter().filter(|r| apply::waits_for_restart(host, &r.change)) {
+        undo(host, receipt, row, &mut trouble, tell)?;
+    }
+    Ok(trouble)
+}
+
+fn undo(
+    host: &Host,
+    receipt: &mut Receipt,
+    row: &Row,
+    trouble: &mut Vec<String>,
+    tell: &mut dyn FnMut(&Row),
+) -> Result<()> {
+    let resource = &row.change.resource;
+    if row.fate == Fate::Back {
+        if let Err(e) = apply::put_back(host, &row.change) {
+            trouble.push(e);
+            return Ok(());
+        }
+    } else if let Err(e) = resource.sweep(host) {
+        trouble.push(format!("{}: {e:#}", resource.name()));
+    }
+    // A directory of ours in which somebody has put something stays.
+    let stays = row.change.after == State::Absent && resource.observe(host)? != State::Absent;
+    if stays {
+        let change = Change { after: row.change.before.clone(), why: "left: not empty".into(), ..row.change.clone() };
+        tell(&Row { change, fate: Fate::Changed });
+    } else {
+        tell(row);
+    }
+    if row.fate != Fate::Needed {
+        receipt.forget(resource);
+        receipt.save(host)?;
+    }
+    Ok(())
+}
