@@ -1,6 +1,6 @@
 //! Carries a plan out, and takes it back.
 //!
-//! Each change is journaled (and the journal synced) before it is made, so that a crash at any
+//! All changes are journaled (and the journal synced) before the first is made, so that a crash at any
 //! moment leaves a node that a later run can finish or undo. A failure puts this run's changes
 //! back, newest first. Directories the history server works in go only after it was restarted:
 //! a running one has its files open.
@@ -57,14 +57,14 @@ impl<'a> Transaction<'a> {
     /// Makes the changes that are real. On an error the caller rolls back.
     pub fn apply(&mut self, changes: &[Change], owes_restart: bool) -> Result<()> {
         self.receipt.owes_restart |= owes_restart;
-        for change in changes {
-            interrupt::check()?;
-            self.rows.push(change.clone());
-            if !change.is_real() {
-                continue;
-            }
+        self.rows.extend_from_slice(changes);
+        let real = || changes.iter().filter(|c| c.is_real());
+        for change in real() {
             self.receipt.record(&change.resource, &change.before, &change.after);
-            self.receipt.save(self.host).context("writing the receipt")?;
+        }
+        self.receipt.save(self.host).context("writing the receipt")?;
+        for change in real() {
+            interrupt::check()?;
             if waits_for_restart(self.host, change) {
                 self.after_restart.push(change.clone());
                 continue;
@@ -72,8 +72,7 @@ impl<'a> Transaction<'a> {
             self.done.push(change.clone());
             change.resource.set(self.host, &change.after)?;
         }
-        reload(&self.done)?;
-        self.receipt.save(self.host).context("writing the receipt")
+        reload(&self.done)
     }
 
     /// Keeps the changes. `restarted` says that the restart that was owed is paid.

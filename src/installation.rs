@@ -6,13 +6,14 @@ use crate::fault::Fault;
 use crate::host::Host;
 use crate::node::Node;
 use crate::node::history_server::Readiness;
+use crate::node::jars::Scheme;
 use crate::notes;
 use crate::plan::{self, Change, LINK_DIR, Plan};
 use crate::receipt::Receipt;
 use crate::resource::{Resource, State};
 use crate::s3::{Bucket, EventLogs};
 use crate::wanted::{self, Context, Piece};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use std::time::Duration;
 
 /// How long a server that runs may take to answer before it counts as one that does not.
@@ -33,8 +34,27 @@ pub struct Installation {
     /// What will change.
     pub plan: Plan,
     bucket: Bucket,
+    scheme: Option<Scheme>,
     pieces: Vec<Piece>,
     force: bool,
+}
+
+/// Looks at the server and, where links may be needed, into the jars.
+fn look(
+    node: &mut Node,
+    host: &Host,
+    receipt: &Receipt,
+    settings: &Settings,
+    pieces: &[Piece],
+) -> Result<Option<Scheme>> {
+    node.look(host, receipt)?;
+    node.must_have_service()?;
+    if let Some(server) = &mut node.server {
+        server.settle(&node.spark, PATIENCE)?;
+    }
+    node.must_be_open()?;
+    let wanted = settings.event_logs.as_ref().filter(|_| pieces.contains(&Piece::Link));
+    Ok(wanted.map(|uri| node.scheme(host, &uri.scheme, &settings.jars)).transpose()?)
 }
 
 impl Installation {
@@ -43,7 +63,7 @@ impl Installation {
         let receipt = Receipt::load(&host)?;
         let settings = Settings::merge(&host, args, &receipt.settings)?;
         let event_logs = settings.event_logs(command)?.clone();
-        let mut node = Node::observe(&host, &receipt)?;
+        let mut node = Node::read(&host)?;
         node.must_be_primary(&host, args.force)?;
         if !host.exists(&node.spark.defaults_path) {
             let path = node.spark.defaults_path.display();
@@ -52,20 +72,20 @@ impl Installation {
                 .hint("if this node is still being provisioned, run this as a step: steps begin when that is done")
                 .into());
         }
-        node.must_have_service()?;
-        if let Some(server) = &mut node.server {
-            server.settle(&node.spark, PATIENCE)?;
-        }
-        node.must_be_open()?;
-        let mut bucket = Bucket::default();
-        if host.is_live() {
-            let mut s3 = node.connect(&settings)?;
-            bucket = s3.find_bucket(&event_logs)?;
-            host.s3 = Some(s3);
-        }
+        let mut s3 = if host.is_live() { Some(node.connect(&settings)?) } else { None };
+        // S3 takes as long to answer as this machine takes to be looked at.
+        let (looked, bucket) = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| s3.as_mut().map_or(Ok(Bucket::default()), |s3| s3.find_bucket(&event_logs)));
+            let looked = look(&mut node, &host, &receipt, &settings, pieces);
+            (looked, asked.join())
+        });
+        let scheme = looked?;
+        let bucket = bucket.map_err(|_| anyhow!("the thread that asks S3 died"))??;
+        host.s3 = s3;
         let plan = Plan { changes: Vec::new(), restart: None, found: Vec::new(), notes: Vec::new() };
         let pieces = pieces.to_vec();
-        let mut this = Self { host, node, receipt, settings, event_logs, plan, bucket, pieces, force: args.force };
+        let mut this =
+            Self { host, node, receipt, settings, event_logs, plan, bucket, scheme, pieces, force: args.force };
         this.plan.changes = this.changes(&this.receipt, &this.settings)?;
         if !args.force {
             wanted::refuse_foreign(&this.receipt, &this.plan.changes)?;
@@ -88,6 +108,7 @@ impl Installation {
             settings,
             event_logs: &self.event_logs,
             bucket: &self.bucket,
+            scheme: self.scheme.as_ref(),
             force: self.force,
         }
     }

@@ -28,16 +28,19 @@ pub fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Ch
     }
     if let Some(old) = old("spark.history.fs.logDirectory") {
         let count = node.server.as_ref().and_then(HistoryServer::applications);
-        let count = count.map(|n| format!(" ({n} applications)")).unwrap_or_default();
-        if old.starts_with("hdfs:") {
-            notes.push(format!(
-                "History in HDFS{count} leaves the list; it is not deleted. To bring it over:\n  hadoop distcp -update {old} {new}"
-            ));
+        let of = count.map(|n| format!(" ({n} applications)")).unwrap_or_default();
+        let in_hdfs = old.starts_with("hdfs:");
+        match count {
+            Some(0) => {}
+            _ if in_hdfs => notes.push(format!(
+                "History in HDFS{of} leaves the list; it is not deleted. To bring it over:\n  hadoop distcp -update {old} {new}"
+            )),
+            _ => notes.push(format!("History in {old}{of} leaves the list; it is not deleted.")),
+        }
+        if in_hdfs {
             notes.push(
                 "The history server in the EMR console reads HDFS only: what is logged to S3 is not in it.".into(),
             );
-        } else {
-            notes.push(format!("History in {old}{count} leaves the list; it is not deleted."));
         }
     }
     if settings.link_into == LinkInto::SparkJars {

@@ -114,7 +114,11 @@ fn run_watched(args: &[&str], timeout: Duration, watch: &mut dyn FnMut()) -> Res
     child.stdout.take().context("piped")?.read_to_string(&mut out)?;
     child.stderr.take().context("piped")?.read_to_string(&mut err)?;
     if !status.success() {
-        bail!("systemctl {} failed: {}", args.join(" "), err.lines().next().unwrap_or("no reason given"));
+        bail!(
+            "systemctl {} failed: {}",
+            args.join(" "),
+            err.lines().next().unwrap_or("no reason given").trim_end_matches('.')
+        );
     }
     Ok(out)
 }

@@ -6,7 +6,7 @@ use crate::host::{Host, Owner};
 use crate::node::Node;
 use crate::node::hadoop::S3A;
 use crate::node::history_server::UNIT;
-use crate::node::jars::Link;
+use crate::node::jars::{Link, Scheme};
 use crate::plan::LINK_DIR;
 use crate::receipt::Receipt;
 use crate::resource::{Resource, State};
@@ -87,6 +87,8 @@ pub struct Context<'a> {
     pub event_logs: &'a EventLogs,
     /// What is known of the bucket.
     pub bucket: &'a Bucket,
+    /// What the event logs' scheme needs; `None` where no links are asked for.
+    pub scheme: Option<&'a Scheme>,
     /// Go on where something is not ours.
     pub force: bool,
 }
@@ -125,7 +127,7 @@ impl Context<'_> {
     }
 
     fn class_path(&self) -> Result<Vec<Want>> {
-        let scheme = self.node.scheme(self.host, &self.event_logs.scheme, &self.settings.jars)?;
+        let Some(scheme) = self.scheme else { return Ok(Vec::new()) };
         let links = scheme.links(self.host, &self.settings.jars, self.force)?;
         if links.is_empty() {
             return Ok(Vec::new());

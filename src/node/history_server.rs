@@ -33,6 +33,9 @@ const TLS_OFFSET: u16 = 400;
 const PORT_RETRIES: u16 = 16;
 /// How long a server that answers must live where its scanning thread cannot be told.
 const SETTLE: Duration = Duration::from_secs(3);
+/// How long one request to the server may take. A starting one may take a connection and not
+/// serve it; it is asked again.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a starting server is looked at.
 const POLL: Duration = Duration::from_millis(100);
 /// How much of a log is read at most: its end.
@@ -261,11 +264,10 @@ impl HistoryServer {
         };
         if let Err(e) = systemd::restart(UNIT, timeout, &mut watch) {
             interrupt::check()?;
-            let what = if begun.elapsed() < timeout && was_seen {
-                "stopped right after its restart".into()
-            } else {
-                format!("could not be restarted: {e:#}")
-            };
+            // Its script says that it failed when the server was gone after a few seconds.
+            let died = begun.elapsed() < timeout && (was_seen || symptoms::diagnose(&log.since()).is_some());
+            let what =
+                if died { "stopped right after its restart".into() } else { format!("could not be restarted: {e:#}") };
             return not_ready(what, dropped);
         }
         let mut answered = None;
@@ -325,7 +327,9 @@ fn agent(timeout: Duration) -> Agent {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = TlsConfig::builder().disable_verification(true).unversioned_rustls_crypto_provider(provider).build();
     let config = Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false);
-    config.tls_config(tls).proxy(None).build().into()
+    // A new connection for each request: on one that is used again Linux delays its
+    // acknowledgement of the server's first packet, and with it the second one, by 40 ms.
+    config.tls_config(tls).proxy(None).max_idle_connections(0).build().into()
 }
 
 /// What came of asking a port.
@@ -338,7 +342,7 @@ enum Asked {
 
 fn ask(at: SocketAddr, https: bool) -> Asked {
     let base = base(at, https);
-    let agent = agent(Duration::from_secs(5));
+    let agent = agent(PATIENCE);
     let get = |path: &str| {
         let mut answer = agent.get(format!("{base}{path}")).call().ok()?;
         Some((answer.status().as_u16(), answer.body_mut().read_to_string().ok()?))

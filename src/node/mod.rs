@@ -41,11 +41,24 @@ pub struct Node {
 impl Node {
     /// Reads the node. `receipt` tells what of it is ours.
     pub fn observe(host: &Host, receipt: &Receipt) -> Result<Self> {
+        let mut node = Self::read(host)?;
+        node.look(host, receipt)?;
+        Ok(node)
+    }
+
+    /// Reads the node's files, which takes no time.
+    pub fn read(host: &Host) -> Result<Self> {
         let spark = Spark::observe(host)?;
         let hadoop = Hadoop::observe(host, &spark.hadoop_conf(), &spark.defaults)?;
-        let server = if host.is_live() { Some(HistoryServer::observe(&spark)?) } else { None };
-        let class_path = class_path(host, &spark, server.as_ref(), receipt);
-        Ok(Self { identity: Identity::observe(host), spark, hadoop, server, class_path })
+        let class_path = ClassPath { elements: Vec::new(), from_process: false };
+        Ok(Self { identity: Identity::observe(host), spark, hadoop, server: None, class_path })
+    }
+
+    /// Looks at the history server, which takes a moment.
+    pub fn look(&mut self, host: &Host, receipt: &Receipt) -> Result<()> {
+        self.server = if host.is_live() { Some(HistoryServer::observe(&self.spark)?) } else { None };
+        self.class_path = class_path(host, &self.spark, self.server.as_ref(), receipt);
+        Ok(())
     }
 
     /// What a scheme needs on this node.

@@ -65,6 +65,8 @@ def metadata(path, settings):
 
 
 class Handler(BaseHTTPRequestHandler):
+    # Headers and body are two packets; without this the second waits for the first one's acknowledgement.
+    disable_nagle_algorithm = True
     protocol_version = "HTTP/1.1"
 
     def answer(self, status, text, kind="text/plain", headers=()):
