@@ -75,8 +75,9 @@ impl<'a> Transaction<'a> {
         reload(&self.done)
     }
 
-    /// Keeps the changes. `restarted` says that the restart that was owed is paid.
-    pub fn keep(mut self, restarted: bool) -> Result<()> {
+    /// Keeps the changes. `restarted` says that the restart that was owed is paid. On an error the
+    /// caller rolls back.
+    pub fn keep(&mut self, restarted: bool) -> Result<()> {
         // What is back at its first `before` is no longer ours. What is in other hands stays on
         // record, so that `uninstall` can say that it is left.
         for change in &self.rows {

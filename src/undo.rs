@@ -80,35 +80,33 @@ fn row(host: &Host, entry: &Entry) -> Result<Row> {
     }
 }
 
-/// Carries out the rows that need not wait for the restart; gives what could not be put back. What
-/// could not stays in the receipt.
-pub fn before_restart(
-    host: &Host,
-    receipt: &mut Receipt,
-    rows: &[Row],
-    tell: &mut dyn FnMut(&Row),
-) -> Result<Vec<String>> {
-    let mut trouble = Vec::new();
-    for row in rows.iter().filter(|r| !apply::waits_for_restart(host, &r.change)) {
-        undo(host, receipt, row, &mut trouble, tell)?;
-    }
-    let changes: Vec<Change> = rows.iter().map(|r| r.change.clone()).collect();
-    if let Err(e) = apply::reload(&changes) {
-        trouble.push(format!("{e:#}"));
-    }
-    Ok(trouble)
+/// When a row is carried out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Before the server is restarted: nearly everything.
+    BeforeRestart,
+    /// After it: directories that a running server has open.
+    AfterRestart,
 }
 
-/// Carries out the rest.
-pub fn after_restart(
+/// Carries out the rows of one phase; gives what could not be put back. What could not stays in
+/// the receipt.
+pub fn carry_out(
     host: &Host,
     receipt: &mut Receipt,
     rows: &[Row],
+    phase: Phase,
     tell: &mut dyn FnMut(&Row),
 ) -> Result<Vec<String>> {
     let mut trouble = Vec::new();
-    for row in rows.iter().filter(|r| apply::waits_for_restart(host, &r.change)) {
+    let waits = phase == Phase::AfterRestart;
+    let mut changes = Vec::new();
+    for row in rows.iter().filter(|r| apply::waits_for_restart(host, &r.change) == waits) {
         undo(host, receipt, row, &mut trouble, tell)?;
+        changes.push(row.change.clone());
+    }
+    if let Err(e) = apply::reload(&changes) {
+        trouble.push(format!("{e:#}"));
     }
     Ok(trouble)
 }

@@ -230,7 +230,7 @@ fn what_fails_half_way_is_put_back(profile: Profile) {
     let node = Node::fresh(profile, "halfway");
     let read_only = "unshare -m bash -c 'mount --bind /usr/lib /usr/lib; mount -o remount,ro,bind /usr/lib; exec emr-shs install --event-logs s3://acme-spark/events/'";
     let full_conf = "unshare -m bash -c 'cp -a /etc/spark/conf.dist /tmp/conf; mount -t tmpfs -o size=64k none /etc/spark/conf.dist; cp -a /tmp/conf/. /etc/spark/conf.dist/; head -c 1M /dev/zero >/etc/spark/conf.dist/full 2>/dev/null; emr-shs install --event-logs s3://acme-spark/events/; code=$?; cmp /tmp/conf/spark-defaults.conf /etc/spark/conf.dist/spark-defaults.conf || exit 99; rm -r /tmp/conf; exit $code'";
-    let full_var = "unshare -m bash -c 'mount -t tmpfs -o size=16k none /var/lib; head -c 4k /dev/zero >/var/lib/full; head -c 4k /dev/zero >/var/lib/fuller; exec emr-shs install --event-logs s3://acme-spark/events/'";
+    let full_var = "unshare -m bash -c 'mount -t tmpfs -o size=16k none /var/lib; head -c 12k /dev/zero >/var/lib/full; exec emr-shs install --event-logs s3://acme-spark/events/'";
     let untouched = "the history server was not touched";
     let case = |run, says| Case { given: ":", run, code: 1, says, mend: ":" };
     try_all(
@@ -241,6 +241,13 @@ fn what_fails_half_way_is_put_back(profile: Profile) {
             case(full_var, &["receipt", "o space left", untouched]),
         ],
     );
+
+    // Room for the receipt once, but not for its last version: found out after the restart.
+    let before = node.tree();
+    let nearly_full = full_var.replace("12k", "8k");
+    complains(&node.run(&["bash", "-c", &nearly_full]), 1, &["receipt", "o space left", "answers again from hdfs:///"]);
+    same_tree(&before, &node.tree());
+    assert_eq!(node.reads(), HDFS);
 
     // A link of ours that somebody replaced is theirs now.
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
@@ -517,7 +524,18 @@ fn the_local_store(profile: Profile) {
     node.emr_shs(&["restart"]).expect(0);
     node.wait_for_applications(9);
 
-    // A store that another Spark version left, and one that is broken: the server makes it anew.
+    // A store as Spark before 3.4 writes it, and one of another directory: both are made anew.
+    node.emr_shs(&["install", "--set", "spark.history.store.serializer=JSON"]).expect(0);
+    node.wait_for_applications(9);
+    node.emr_shs(&["install", "--set", "spark.history.store.serializer="]).expect(0);
+    assert!(node.sh(&format!("cat {DEFAULTS}")).contains("PROTOBUF"));
+    node.wait_for_applications(9);
+    node.emr_shs(&["install", "--event-logs", "s3://acme-spark/elsewhere/"]).expect(0);
+    assert_eq!(node.reads(), "s3://acme-spark/elsewhere/");
+    node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    node.wait_for_applications(9);
+
+    // A store that is broken.
     for broken in [
         "rm -rf /mnt/spark-history/listing.rdb/*.sst /mnt/spark-history/listing.rdb/CURRENT",
         "echo broken >/mnt/spark-history/listing.rdb/CURRENT",

@@ -112,9 +112,10 @@ fn carry_out(job: &mut Installation, timeout: Duration, console: &Console) -> Re
     let mut run = Run { job, there_before: Process::all(), restarted: false, timeout, console };
     let mut transaction = Transaction::begin(&run.job.host, run.job.receipt.clone());
     transaction.remember(&run.job.settings, alive);
-    match run.change_and_restart(&mut transaction) {
+    let made = run.change_and_restart(&mut transaction);
+    let kept = made.and_then(|(changes, took)| transaction.keep(took.is_some()).map(|()| (changes, took)));
+    match kept {
         Ok((changes, took)) => {
-            transaction.keep(took.is_some())?;
             job.plan.changes = changes;
             Ok(took)
         }

@@ -11,7 +11,7 @@ use crate::plan::{Change, Plan};
 use crate::receipt::{Lock, Receipt};
 use crate::report::Console;
 use crate::systemd;
-use crate::undo::{self, Fate, Row};
+use crate::undo::{self, Fate, Phase, Row};
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub fn carry_out(host: &Host, receipt: &mut Receipt, rows: &[Row], timeout: Dura
         Fate::Changed | Fate::Needed => console.row_left(&row.change),
         Fate::AsBefore | Fate::Shared => {}
     };
-    let mut trouble = undo::before_restart(host, receipt, rows, &mut tell)?;
+    let mut trouble = undo::carry_out(host, receipt, rows, Phase::BeforeRestart, &mut tell)?;
     if receipt.owes_restart {
         restart(host, receipt, timeout, console).map_err(|e| {
             let fault = trouble.iter().cloned().fold(Fault::of(e), Fault::detail);
@@ -77,7 +77,7 @@ pub fn carry_out(host: &Host, receipt: &mut Receipt, rows: &[Row], timeout: Dura
         })?;
         receipt.owes_restart = false;
     }
-    trouble.extend(undo::after_restart(host, receipt, rows, &mut tell)?);
+    trouble.extend(undo::carry_out(host, receipt, rows, Phase::AfterRestart, &mut tell)?);
     receipt.save(host)?;
     if trouble.is_empty() {
         return Ok(());
