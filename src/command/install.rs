@@ -109,7 +109,8 @@ fn prove_rights(job: &Installation, console: &Console) -> Result<()> {
 /// Makes the changes, restarts, waits; or puts everything back. Gives how long the server took.
 fn carry_out(job: &mut Installation, timeout: Duration, console: &Console) -> Result<Option<Duration>> {
     let alive = job.node.server.as_ref().is_some_and(|s| s.answer.is_some());
-    let mut run = Run { job, there_before: Process::all(), restarted: false, timeout, console };
+    let mut run =
+        Run { job, there_before: Process::all_stages(server_user(&job.host)), restarted: false, timeout, console };
     let mut transaction = Transaction::begin(&run.job.host, run.job.receipt.clone());
     transaction.remember(&run.job.settings, alive);
     let made = run.change_and_restart(&mut transaction);
@@ -121,6 +122,11 @@ fn carry_out(job: &mut Installation, timeout: Duration, console: &Console) -> Re
         }
         Err(error) => Err(run.put_back(transaction, Fault::of(error)).into()),
     }
+}
+
+/// The user id the history server runs as on EMR.
+fn server_user(host: &Host) -> Option<u32> {
+    host.account("spark").map(|(user, _)| user)
 }
 
 struct Run<'a> {
@@ -246,10 +252,21 @@ impl Run<'_> {
         }
     }
 
-    /// Ends the history servers that this run's restarts have started.
+    /// Ends the history servers that this run's restarts have started, those on their way too. The
+    /// unit is stopped, so no further ones come.
     fn end_strays(&self) -> Result<(), String> {
-        let mut strays = Process::all().into_iter().filter(|p| !self.there_before.iter().any(|known| known.is(p)));
-        strays.try_for_each(|p| p.end().map_err(|e| format!("{e:#}")))
+        let deadline = Instant::now() + RECOVERY;
+        loop {
+            let mut strays = Process::all_stages(server_user(&self.job.host));
+            strays.retain(|p| !self.there_before.iter().any(|known| known.is(p)));
+            if strays.is_empty() {
+                return Ok(());
+            }
+            strays.iter().try_for_each(|p| p.end().map_err(|e| format!("{e:#}")))?;
+            if Instant::now() > deadline {
+                return Err("history servers are started again and again by something else".into());
+            }
+        }
     }
 
     /// Undoes what earlier runs did, too, and starts the server.

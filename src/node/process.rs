@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -46,15 +47,36 @@ impl Process {
         })
     }
 
+    /// Every history server, and what is about to become one: the shell of `user` that runs
+    /// spark-class, and its launcher.
+    pub fn all_stages(user: Option<u32>) -> Vec<Self> {
+        let Ok(proc) = fs::read_dir("/proc") else { return Vec::new() };
+        let pids = proc.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+        let early = |process: &Process| {
+            let owner = fs::metadata(format!("/proc/{}", process.pid)).ok().map(|m| m.uid());
+            user.is_some() && user == owner && process.args.iter().any(|a| a.contains(MAIN_CLASS))
+        };
+        pids.filter_map(Self::parse).filter(|p| p.is_server() || early(p)).collect()
+    }
+
     fn read(pid: u32) -> Option<Self> {
-        let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let args: Vec<String> = cmdline.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect();
-        let java = Path::new(args.first()?).file_name()? == "java";
-        let is = |class: &str| args.iter().any(|a| a == class);
+        let mut process = Self::parse(pid).filter(Self::is_server)?;
+        process.listens = listens(pid);
+        process.scans = scans(pid);
+        Some(process)
+    }
+
+    fn is_server(&self) -> bool {
+        let java = self.args.first().is_some_and(|a| Path::new(a).file_name().is_some_and(|name| name == "java"));
+        let is = |class: &str| self.args.iter().any(|a| a == class);
         // spark-class first runs a small JVM that only puts the command line together.
-        if !java || !is(MAIN_CLASS) || is(LAUNCHER) {
-            return None;
-        }
+        java && is(MAIN_CLASS) && !is(LAUNCHER)
+    }
+
+    /// Any process; a zombie is none.
+    fn parse(pid: u32) -> Option<Self> {
+        let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let args = cmdline.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect();
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // Fields are counted after the name, which may hold anything but ends with `)`.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
@@ -62,7 +84,7 @@ impl Process {
             return None;
         }
         let started = fields.nth(18)?.parse().ok()?;
-        Some(Self { pid, started, args, listens: listens(pid), scans: scans(pid) })
+        Some(Self { pid, started, args, listens: Vec::new(), scans: false })
     }
 
     /// Whether two are the same process.
@@ -77,14 +99,14 @@ impl Process {
             let deadline = Instant::now() + Duration::from_secs(patience);
             // Gone already is what is wanted.
             let _ = kill(pid, signal);
-            while Self::read(self.pid).is_some_and(|p| p.is(self)) {
+            while Self::parse(self.pid).is_some_and(|p| p.is(self)) {
                 if Instant::now() > deadline {
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
-        if Self::read(self.pid).is_some_and(|p| p.is(self)) {
+        if Self::parse(self.pid).is_some_and(|p| p.is(self)) {
             bail!("process {} does not end", self.pid);
         }
         Ok(())
