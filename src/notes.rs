@@ -5,7 +5,7 @@ use crate::config::{LinkInto, Settings};
 use crate::host::Host;
 use crate::node::Node;
 use crate::node::hadoop::EMRFS;
-use crate::node::history_server::{self, HistoryServer};
+use crate::node::history_server::{self, HistoryServer, same_directory};
 use crate::plan::Change;
 use crate::receipt::Receipt;
 use crate::resource::Resource;
@@ -16,7 +16,7 @@ pub fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Ch
     let new = settings.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
     let old = |key: &str| {
         let change = changes.iter().find(|c| c.is_real() && c.resource.name() == key)?;
-        change.before.value().filter(|old| old.trim_end_matches('/') != new.trim_end_matches('/'))
+        change.before.value().filter(|old| !same_directory(old, &new))
     };
     if old("spark.eventLog.dir").is_some() {
         notes.push(
@@ -94,7 +94,7 @@ pub fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<String> {
     }
     let dirs = [defaults.get("spark.eventLog.dir"), defaults.get("spark.history.fs.logDirectory")];
     if let [Some(written), Some(read)] = dirs
-        && written.trim_end_matches('/') != read.trim_end_matches('/')
+        && !same_directory(written, read)
     {
         found.push(format!("jobs write event logs to {written}, the history server reads {read}."));
     }

@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use crate::host::{Host, Owner};
 use crate::node::Node;
 use crate::node::hadoop::S3A;
-use crate::node::history_server::UNIT;
+use crate::node::history_server::{UNIT, same_directory};
 use crate::node::jars::{Link, Scheme};
 use crate::plan::LINK_DIR;
 use crate::receipt::Receipt;
@@ -284,7 +284,7 @@ impl Context<'_> {
     fn no_override(&self) -> Result<(), Fault> {
         const KEY: &str = "spark.history.fs.logDirectory";
         match self.override_of(KEY) {
-            Some(dir) if dir.trim_end_matches('/') != self.event_logs.to_string().trim_end_matches('/') => {
+            Some(dir) if !same_directory(&dir, &self.event_logs.to_string()) => {
                 Err(Fault::preflight("the history server is told its directory on its command line, and that wins over spark-defaults.conf")
                     .detail(format!("found -D{KEY}={dir}, wanted none; nothing was changed"))
                     .hint("take it out of SPARK_HISTORY_OPTS (/etc/spark/conf/spark-env.sh, or the spark-env classification), then: emr-shs restart"))

@@ -8,7 +8,7 @@ use crate::config::LinkInto;
 use crate::fault::{Exit, Fault};
 use crate::host::Host;
 use crate::installation::Installation;
-use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT};
+use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT, same_directory};
 use crate::node::identity::{Identity, Role};
 use crate::node::process::Process;
 use crate::node::spark::Spark;
@@ -236,8 +236,7 @@ impl Run<'_> {
         let said = was.answer.as_ref().and_then(|a| a.reads.clone());
         // A file that was changed before us without a restart names the directory it reads now.
         let written = job.node.spark.defaults.get("spark.history.fs.logDirectory");
-        let directory =
-            said.filter(|said| written.is_some_and(|w| w.trim_end_matches('/') == said.trim_end_matches('/')));
+        let directory = said.filter(|said| written.is_some_and(|written| same_directory(written, said)));
         let readiness = Readiness { directory: directory.clone(), class_path: None };
         let lost = |why: String| format!("the history server does not come back with its old settings: {why}");
         self.console.say("putting everything back");

@@ -171,8 +171,8 @@ impl HistoryServer {
     /// The port near its own on which it answers instead, because its own was taken.
     fn moved_to(&self) -> Option<u16> {
         let ports = self.process.as_ref()?.listens.iter().map(SocketAddr::port);
-        let near = ports.filter(|p| *p != self.port && p.abs_diff(self.port) <= PORT_RETRIES);
-        near.into_iter().find(|p| self.address(*p).is_some_and(|at| matches!(ask(at, self.https), Asked::Answer(_))))
+        let mut near = ports.filter(|p| *p != self.port && p.abs_diff(self.port) <= PORT_RETRIES);
+        near.find(|p| self.address(*p).is_some_and(|at| matches!(ask(at, self.https), Asked::Answer(_))))
     }
 
     /// Where a person's tools find it.
@@ -314,7 +314,7 @@ impl HistoryServer {
 
 /// Whether two spellings name one directory; `hdfs://host/x`, `hdfs:///x` and `/x` are not taken
 /// for one, the page repeats what was configured.
-fn same_directory(a: &str, b: &str) -> bool {
+pub fn same_directory(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }
 

@@ -34,8 +34,7 @@ pub struct Process {
 impl Process {
     /// Every history server on this machine.
     pub fn all() -> Vec<Self> {
-        let Ok(proc) = fs::read_dir("/proc") else { return Vec::new() };
-        proc.flatten().filter_map(|e| Self::read(e.file_name().to_str()?.parse().ok()?)).collect()
+        pids().filter_map(Self::read).collect()
     }
 
     /// The unit's history server: the main process systemd knows, else one in the unit's control
@@ -50,13 +49,11 @@ impl Process {
     /// Every history server, and what is about to become one: the shell of `user` that runs
     /// spark-class, and its launcher.
     pub fn all_stages(user: Option<u32>) -> Vec<Self> {
-        let Ok(proc) = fs::read_dir("/proc") else { return Vec::new() };
-        let pids = proc.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
         let early = |process: &Process| {
             let owner = fs::metadata(format!("/proc/{}", process.pid)).ok().map(|m| m.uid());
             user.is_some() && user == owner && process.args.iter().any(|a| a.contains(MAIN_CLASS))
         };
-        pids.filter_map(Self::parse).filter(|p| p.is_server() || early(p)).collect()
+        pids().filter_map(Self::parse).filter(|p| p.is_server() || early(p)).collect()
     }
 
     fn read(pid: u32) -> Option<Self> {
@@ -122,6 +119,11 @@ impl Process {
     pub fn property(&self, key: &str) -> Option<&str> {
         self.args.iter().rev().find_map(|a| a.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('='))
     }
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
 }
 
 fn scans(pid: u32) -> bool {
