@@ -65,7 +65,9 @@ impl<'a> Transaction<'a> {
         self.receipt.save(self.host).context("writing the receipt")?;
         for change in real() {
             interrupt::check()?;
-            if waits_for_restart(self.host, change) {
+            let is_old_program = matches!(change.resource, Resource::Program { .. }) && change.after == State::Absent;
+            // An old program could not be brought back: it goes when nothing can fail any more.
+            if waits_for_restart(self.host, change) || is_old_program {
                 self.after_restart.push(change.clone());
                 continue;
             }
@@ -102,7 +104,9 @@ impl<'a> Transaction<'a> {
         let mut trouble = Vec::new();
         for change in self.done.iter().rev() {
             let back = Change { before: change.after.clone(), after: change.before.clone(), ..change.clone() };
-            if waits_for_restart(self.host, &back) {
+            // A unit that ran before runs again once its files are what they were.
+            let runs_again = matches!(back.after, State::Unit { runs: Some(_), .. });
+            if waits_for_restart(self.host, &back) || runs_again {
                 self.after_restart.push(back);
             } else if let Err(e) = put_back(self.host, &back) {
                 trouble.push(e);

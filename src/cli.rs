@@ -1,7 +1,8 @@
 //! The command line. Every doc comment here is help text.
 
-use crate::config::LinkInto;
+use crate::config::{LinkInto, Mode};
 use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,6 +82,9 @@ pub enum Command {
     Prefix(InstallArgs),
     /// Only change spark-defaults.conf
     Configure(InstallArgs),
+    /// The log gateway: executor logs from S3 in the browser
+    #[command(subcommand)]
+    Proxy(Proxy),
     /// Restart the history server and wait until it is ready
     Restart(RestartArgs),
     /// Show what is installed, what drifted, and whether the history server answers
@@ -122,6 +126,12 @@ pub struct InstallArgs {
     /// S3 endpoint: a VPC endpoint, or a store other than AWS's
     #[arg(long, value_name = "URL", env = "EMR_SHS_ENDPOINT_URL")]
     pub endpoint_url: Option<String>,
+    /// No log gateway: log links keep leading to NodeManagers
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_NO_PROXY")]
+    pub no_proxy: Option<bool>,
+    /// How the log gateway shall be
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
     /// On a node that is not the primary: say so and exit 0
     #[arg(long, env = "EMR_SHS_IF_PRIMARY")]
     pub if_primary: bool,
@@ -134,6 +144,72 @@ pub struct InstallArgs {
     /// Show the plan and change nothing
     #[arg(short = 'n', long, env = "EMR_SHS_DRY_RUN")]
     pub dry_run: bool,
+}
+
+/// What `proxy` can do.
+#[derive(Subcommand)]
+pub enum Proxy {
+    /// Set the log gateway up as a service, and the links that lead to it
+    Install(InstallArgs),
+    /// Run the log gateway in the foreground, as its service does
+    Serve(ServeArgs),
+}
+
+/// How the log gateway shall be. What is left out is reused from the last run.
+#[derive(Args, Default)]
+pub struct GatewayArgs {
+    /// Where clusters archive their logs, such as s3://my-bucket/elasticmapreduce/;
+    /// may be repeated [default: this cluster's log URI]
+    #[arg(long, value_name = "URI", env = "EMR_SHS_LOG_URI", value_delimiter = ',', help_heading = "Log gateway")]
+    pub log_uri: Vec<String>,
+    /// Where it listens [default: [::]:9977, all addresses]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "EMR_SHS_LISTEN", help_heading = "Log gateway")]
+    pub listen: Option<SocketAddr>,
+    /// Its address in log links; / makes them relative, for use through the gateway alone
+    /// [default: http://, the node's private name, and the port]
+    #[arg(long, value_name = "URL", env = "EMR_SHS_PUBLIC_URL", help_heading = "Log gateway")]
+    pub public_url: Option<String>,
+    /// A further name it goes by; may be repeated
+    #[arg(long, value_name = "NAME", env = "EMR_SHS_HOST_NAME", value_delimiter = ',', help_heading = "Log gateway")]
+    pub host_name: Vec<String>,
+    /// How it gives a log [default: redirect]
+    #[arg(long, value_name = "MODE", env = "EMR_SHS_MODE", help_heading = "Log gateway")]
+    pub mode: Option<Mode>,
+    /// Serve TLS with this certificate chain (PEM)
+    #[arg(long, value_name = "FILE", env = "EMR_SHS_TLS_CERT", help_heading = "Log gateway")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", env = "EMR_SHS_TLS_KEY", help_heading = "Log gateway")]
+    pub tls_key: Option<PathBuf>,
+    /// Serve TLS with a certificate made at each start
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_TLS_SELF_SIGNED", conflicts_with = "tls_cert", help_heading = "Log gateway")]
+    pub tls_self_signed: Option<bool>,
+    /// Want a login from this file of NAME:HASH lines, as `htpasswd -B` writes them
+    #[arg(long, value_name = "FILE", env = "EMR_SHS_HTPASSWD", help_heading = "Log gateway")]
+    pub htpasswd: Option<PathBuf>,
+    /// Serve others than this node's own addresses without TLS and a login
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_INSECURE", help_heading = "Log gateway")]
+    pub insecure: Option<bool>,
+}
+
+/// Options of `proxy serve`.
+#[derive(Args)]
+pub struct ServeArgs {
+    /// How it shall be
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// This node's own cluster; its logs are looked for first
+    #[arg(long, value_name = "ID", env = "EMR_SHS_CLUSTER_ID")]
+    pub cluster_id: Option<String>,
+    /// Where the history server answers
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:18080", env = "EMR_SHS_HISTORY_SERVER")]
+    pub history_server: String,
+    /// AWS region [default: the SDK's own chain]
+    #[arg(long, value_name = "REGION", env = "EMR_SHS_REGION")]
+    pub region: Option<String>,
+    /// S3 endpoint: a VPC endpoint, or a store other than AWS's
+    #[arg(long, value_name = "URL", env = "EMR_SHS_ENDPOINT_URL")]
+    pub endpoint_url: Option<String>,
 }
 
 /// Options of `plan`.

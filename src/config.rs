@@ -1,12 +1,14 @@
 //! What is asked for: the command line over its environment over what the receipt remembers.
 
-use crate::cli::InstallArgs;
+use crate::aws::Cluster;
+use crate::cli::{GatewayArgs, InstallArgs};
 use crate::fault::Fault;
 use crate::host::Host;
-use crate::s3::EventLogs;
+use crate::s3::{EventLogs, LogUri};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Where links for the history server's class path go.
@@ -38,6 +40,129 @@ pub struct Settings {
     pub jars: Vec<PathBuf>,
     /// Where links go.
     pub link_into: LinkInto,
+    /// No log gateway.
+    pub no_proxy: bool,
+    /// How the log gateway is to be.
+    pub gateway: Gateway,
+    /// What EMR said of this cluster when it was asked; it does not change.
+    pub cluster: Option<Cluster>,
+}
+
+/// How the log gateway gives a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// By a presigned URL: the bytes go from S3 to the browser
+    #[default]
+    Redirect,
+    /// Through the gateway: for buckets that browsers may not reach
+    Stream,
+}
+
+/// How the log gateway is to be, as far as it was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gateway {
+    /// Where the logs of clusters are archived.
+    pub log_uris: Vec<LogUri>,
+    /// Where it listens.
+    pub listen: Option<SocketAddr>,
+    /// Its address in log links, or `/` for links without one.
+    pub public_url: Option<String>,
+    /// Further names it goes by.
+    pub host_names: Vec<String>,
+    /// Redirect or stream.
+    pub mode: Option<Mode>,
+    /// Certificate chain, PEM.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    pub tls_key: Option<PathBuf>,
+    /// TLS with a certificate made at each start.
+    pub tls_self_signed: bool,
+    /// Who may log in.
+    pub htpasswd: Option<PathBuf>,
+    /// Serve other peers without TLS and a login.
+    pub insecure: bool,
+}
+
+impl Gateway {
+    /// The command line, completed by what an earlier run was asked for.
+    pub fn merge(args: &GatewayArgs, earlier: &Self) -> Result<Self, Fault> {
+        let file = |now: &Option<PathBuf>, then: &Option<PathBuf>| {
+            now.clone().or_else(|| then.clone()).filter(|path| !path.as_os_str().is_empty())
+        };
+        let merged = Self {
+            log_uris: if args.log_uri.is_empty() {
+                earlier.log_uris.clone()
+            } else {
+                args.log_uri.iter().filter(|uri| !uri.is_empty()).map(|uri| uri.parse()).collect::<Result<_, _>>()?
+            },
+            listen: args.listen.or(earlier.listen),
+            public_url: match args.public_url.as_deref() {
+                Some("") => None,
+                Some(url) => Some(public_url(url)?),
+                None => earlier.public_url.clone(),
+            },
+            host_names: if args.host_name.is_empty() {
+                earlier.host_names.clone()
+            } else {
+                args.host_name.iter().filter(|name| !name.is_empty()).map(|n| host_name(n)).collect::<Result<_, _>>()?
+            },
+            mode: args.mode.or(earlier.mode),
+            tls_cert: file(&args.tls_cert, &earlier.tls_cert),
+            tls_key: file(&args.tls_key, &earlier.tls_key),
+            tls_self_signed: args.tls_self_signed.unwrap_or(earlier.tls_self_signed),
+            htpasswd: file(&args.htpasswd, &earlier.htpasswd),
+            insecure: args.insecure.unwrap_or(earlier.insecure),
+        };
+        if merged.tls_cert.is_some() != merged.tls_key.is_some() {
+            return Err(Fault::usage("a certificate and its key go together")
+                .hint("--tls-cert /path/chain.pem --tls-key /path/key.pem"));
+        }
+        for path in [&merged.tls_cert, &merged.tls_key, &merged.htpasswd].into_iter().flatten() {
+            if !path.is_absolute() || path.to_str().is_none_or(|p| p.contains(['\n', '"', '\\'])) {
+                return Err(Fault::usage(format!("{}: wanted an absolute path without quotes", path.display()))
+                    .hint("the gateway is started by systemd, from no directory of yours"));
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Whether it serves TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls_cert.is_some() || self.tls_self_signed
+    }
+
+    /// What log links begin with, if they name the gateway's address.
+    pub fn link_prefix(&self) -> Option<String> {
+        let url = self.public_url.as_deref().filter(|url| *url != "/")?;
+        Some(format!("{url}/logs/"))
+    }
+}
+
+/// `http(s)://host[:port]`, or `/`.
+fn public_url(url: &str) -> Result<String, Fault> {
+    if url == "/" {
+        return Ok(url.into());
+    }
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    match rest.map(|r| r.trim_end_matches('/')) {
+        Some(host) if !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]_".contains(c)) => {
+            Ok(url.trim_end_matches('/').into())
+        }
+        _ => Err(Fault::usage(format!("“{url}” is no address for links"))
+            .detail("wanted http:// or https://, a host and perhaps a port; or / for links without an address")
+            .hint("--public-url https://logs.example.com")),
+    }
+}
+
+fn host_name(name: &str) -> Result<String, Fault> {
+    if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) {
+        return Ok(name.into());
+    }
+    Err(Fault::usage(format!("“{name}” is no host name"))
+        .detail("wanted a name without scheme and port")
+        .hint("--host-name logs.example.com"))
 }
 
 /// Keys that have an option of their own.
@@ -82,6 +207,9 @@ impl Settings {
             set,
             jars,
             link_into: args.link_into.unwrap_or(earlier.link_into),
+            no_proxy: args.no_proxy.unwrap_or(earlier.no_proxy),
+            gateway: Gateway::merge(&args.gateway, &earlier.gateway)?,
+            cluster: earlier.cluster.clone(),
         })
     }
 

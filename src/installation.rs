@@ -4,14 +4,15 @@ use crate::cli::InstallArgs;
 use crate::config::Settings;
 use crate::fault::Fault;
 use crate::host::Host;
-use crate::node::Node;
 use crate::node::history_server::Readiness;
 use crate::node::jars::Scheme;
+use crate::node::{Node, describe_cluster};
 use crate::notes;
 use crate::plan::{self, Change, LINK_DIR, Plan};
 use crate::receipt::Receipt;
 use crate::resource::{Resource, State};
 use crate::s3::{Bucket, EventLogs};
+use crate::wanted::gateway::{self, Setup};
 use crate::wanted::{self, Context, Piece};
 use anyhow::{Result, anyhow};
 use std::time::Duration;
@@ -29,12 +30,14 @@ pub struct Installation {
     pub receipt: Receipt,
     /// What is asked for.
     pub settings: Settings,
-    /// Where event logs go.
-    pub event_logs: EventLogs,
+    /// Where event logs go; the gateway alone needs not know.
+    pub event_logs: Option<EventLogs>,
     /// What will change.
     pub plan: Plan,
     bucket: Bucket,
     scheme: Option<Scheme>,
+    /// The log gateway, or why there is none; `None` where none is asked for.
+    pub gateway: Option<Result<Setup, String>>,
     pieces: Vec<Piece>,
     force: bool,
 }
@@ -61,8 +64,14 @@ impl Installation {
     /// Reads and checks.
     pub fn prepare(command: &str, pieces: &[Piece], mut host: Host, args: &InstallArgs) -> Result<Self> {
         let receipt = Receipt::load(&host)?;
-        let settings = Settings::merge(&host, args, &receipt.settings)?;
-        let event_logs = settings.event_logs(command)?.clone();
+        let mut settings = Settings::merge(&host, args, &receipt.settings)?;
+        let only_gateway = pieces == [Piece::Gateway];
+        if only_gateway {
+            // Asked for by name.
+            settings.no_proxy = false;
+        }
+        let event_logs =
+            if only_gateway { settings.event_logs.clone() } else { Some(settings.event_logs(command)?.clone()) };
         let mut node = Node::read(&host)?;
         node.must_be_primary(&host, args.force)?;
         if !host.exists(&node.spark.defaults_path) {
@@ -72,20 +81,51 @@ impl Installation {
                 .hint("if this node is still being provisioned, run this as a step: steps begin when that is done")
                 .into());
         }
-        let mut s3 = if host.is_live() { Some(node.connect(&settings)?) } else { None };
-        // S3 takes as long to answer as this machine takes to be looked at.
-        let (looked, bucket) = std::thread::scope(|scope| {
-            let asked = scope.spawn(|| s3.as_mut().map_or(Ok(Bucket::default()), |s3| s3.find_bucket(&event_logs)));
+        let mut s3 = if host.is_live() && !only_gateway { Some(node.connect(&settings)?) } else { None };
+        let wants_gateway = host.is_live() && pieces.contains(&Piece::Gateway) && !settings.no_proxy;
+        let (cluster_id, region) = (node.identity.cluster_id.clone(), node.region(&settings));
+        let ask_emr = wants_gateway && settings.gateway.log_uris.is_empty() && settings.cluster.is_none();
+        // AWS takes as long to answer as this machine takes to be looked at.
+        let (looked, bucket, described) = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| match (&mut s3, &event_logs) {
+                (Some(s3), Some(uri)) => s3.find_bucket(uri),
+                _ => Ok(Bucket::default()),
+            });
+            let described = scope.spawn(|| ask_emr.then(|| describe_cluster(cluster_id.as_deref(), region)));
             let looked = look(&mut node, &host, &receipt, &settings, pieces);
-            (looked, asked.join())
+            (looked, asked.join(), described.join())
         });
         let scheme = looked?;
         let bucket = bucket.map_err(|_| anyhow!("the thread that asks S3 died"))??;
+        let described = described.map_err(|_| anyhow!("the thread that asks EMR died"))?.transpose();
+        if let Ok(Some(cluster)) = &described {
+            settings.cluster = Some(cluster.clone());
+        }
+        let described = described.map(|_| settings.cluster.as_ref());
+        let described = described.as_ref().map(|c| *c).map_err(String::as_str);
+        let gateway = if wants_gateway { Some(gateway::setup(&host, &node, &settings, described)?) } else { None };
+        if let (Some(Err(why)), true) = (&gateway, only_gateway) {
+            return Err(Fault::preflight(format!("no log gateway: {why}"))
+                .detail("nothing was changed")
+                .hint("emr-shs proxy install --log-uri s3://my-bucket/elasticmapreduce/")
+                .into());
+        }
         host.s3 = s3;
         let plan = Plan { changes: Vec::new(), restart: None, found: Vec::new(), notes: Vec::new() };
         let pieces = pieces.to_vec();
-        let mut this =
-            Self { host, node, receipt, settings, event_logs, plan, bucket, scheme, pieces, force: args.force };
+        let mut this = Self {
+            host,
+            node,
+            receipt,
+            settings,
+            event_logs,
+            plan,
+            bucket,
+            scheme,
+            gateway,
+            pieces,
+            force: args.force,
+        };
         this.plan.changes = this.changes(&this.receipt, &this.settings)?;
         if !args.force {
             wanted::refuse_foreign(&this.receipt, &this.plan.changes)?;
@@ -96,6 +136,7 @@ impl Installation {
             this.plan.found.extend(notes::server_is_down(&this.node));
         }
         this.plan.found.extend(this.no_store());
+        this.plan.found.extend(this.no_gateway());
         this.plan.notes = notes::consequences(&this.host, &this.node, &this.settings, &this.plan.changes);
         Ok(this)
     }
@@ -106,9 +147,10 @@ impl Installation {
             node: &self.node,
             receipt,
             settings,
-            event_logs: &self.event_logs,
+            event_logs: self.event_logs.as_ref(),
             bucket: &self.bucket,
             scheme: self.scheme.as_ref(),
+            gateway: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
             force: self.force,
         }
     }
@@ -118,6 +160,22 @@ impl Installation {
         let store = wanted::store(&self.host, &self.node, &self.receipt, &self.settings);
         let why = store.err().filter(|_| self.is_whole())?;
         Some(format!("No local store for the history server: {why}."))
+    }
+
+    /// Why executor logs will not open, as far as it is the gateway's affair.
+    fn no_gateway(&self) -> Option<String> {
+        match self.gateway.as_ref()? {
+            Err(why) => Some(format!(
+                "No log gateway: {why}. Log links keep leading to NodeManagers. Once there is one: emr-shs proxy install --log-uri s3://…"
+            )),
+            Ok(_) => {
+                let version = self.node.spark.version.as_ref()?;
+                (!version.at_least(3, 0)).then(|| format!(
+                    "Spark {version} has no {} (3.0 has it): its pages keep linking to NodeManagers. The gateway's own pages list the logs.",
+                    gateway::LINKS
+                ))
+            }
+        }
     }
 
     /// What has to change for these settings: the S3 prefix, then what goes, then what comes.
@@ -140,7 +198,7 @@ impl Installation {
 
     /// Whether this writes to the prefix, or makes others write there.
     pub fn concerns_s3(&self) -> bool {
-        self.pieces != [Piece::Link]
+        self.pieces != [Piece::Link] && self.pieces != [Piece::Gateway]
     }
 
     /// What the restarted server must be.
@@ -148,7 +206,10 @@ impl Installation {
         let linked = self.plan.changes.iter().any(|c| {
             matches!(&c.resource, Resource::Link { path } if path.starts_with(LINK_DIR)) && c.after != State::Absent
         });
-        Readiness { directory: Some(self.event_logs.to_string()), class_path: linked.then(|| format!("{LINK_DIR}/*")) }
+        Readiness {
+            directory: self.event_logs.as_ref().map(ToString::to_string),
+            class_path: linked.then(|| format!("{LINK_DIR}/*")),
+        }
     }
 
     fn restart_reason(&self) -> Option<String> {

@@ -16,6 +16,7 @@ pub mod interrupt;
 pub mod node;
 pub mod notes;
 pub mod plan;
+pub mod proxy;
 pub mod receipt;
 pub mod report;
 pub mod resource;

@@ -1,8 +1,8 @@
 //! parse → run → exit code
 
 use clap::Parser;
-use emr_shs::cli::{Cli, Command};
-use emr_shs::command::{discover, install, restart, status, uninstall};
+use emr_shs::cli::{Cli, Command, Proxy};
+use emr_shs::command::{discover, install, proxy, restart, status, uninstall};
 use emr_shs::fault::{Exit, Fault};
 use emr_shs::interrupt;
 use emr_shs::report::Console;
@@ -11,7 +11,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::new(&cli.global);
-    let exit = interrupt::listen().and_then(|()| run(&cli, &console)).unwrap_or_else(|error| {
+    // `proxy serve` ends in its own way.
+    let listening = if matches!(cli.command, Command::Proxy(Proxy::Serve(_))) { Ok(()) } else { interrupt::listen() };
+    let exit = listening.and_then(|()| run(&cli, &console)).unwrap_or_else(|error| {
         let fault = Fault::of(error);
         console.fault(&fault);
         fault.exit
@@ -28,6 +30,8 @@ fn run(cli: &Cli, console: &Console) -> anyhow::Result<Exit> {
         Command::Link(args) => install::link(root, args, console),
         Command::Prefix(args) => install::prefix(root, args, console),
         Command::Configure(args) => install::configure(root, args, console),
+        Command::Proxy(Proxy::Install(args)) => install::gateway(root, args, console),
+        Command::Proxy(Proxy::Serve(args)) => proxy::serve(args, console),
         Command::Restart(args) => restart::run(root, args, console),
         Command::Status => status::run(root, console),
         Command::Uninstall(args) => uninstall::run(root, args, console),

@@ -4,7 +4,7 @@
 use crate::host::Host;
 use crate::receipt::Receipt;
 use crate::resource::{Resource, State};
-use crate::wanted::{Want, Wanted};
+use crate::wanted::{Piece, Want, Wanted};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
@@ -46,8 +46,8 @@ impl Change {
     pub fn action(&self) -> Action {
         match (&self.before, &self.after) {
             (b, a) if b == a => Action::Keep,
-            (State::Absent, _) => Action::Create,
-            (_, State::Absent) => Action::Remove,
+            (State::Absent | State::Unit { runs: None, .. }, _) => Action::Create,
+            (_, State::Absent | State::Unit { runs: None, .. }) => Action::Remove,
             _ => Action::Change,
         }
     }
@@ -60,7 +60,12 @@ impl Change {
     /// Whether the history server notices this only when it is started anew.
     pub fn needs_restart(&self) -> bool {
         // A prefix is looked at when the server starts, and a server that started has it.
-        self.is_real() && !matches!(self.resource, Resource::Prefix { .. } | Resource::Dir { .. })
+        let of_server = match Piece::of(&self.resource) {
+            Piece::Prefix => false,
+            Piece::Gateway => matches!(self.resource, Resource::Key { .. }),
+            Piece::Link | Piece::Configure => !matches!(self.resource, Resource::Dir { .. }),
+        };
+        self.is_real() && of_server
     }
 
     /// Whether systemd must read its unit files again.

@@ -4,12 +4,14 @@
 //! nothing else, and only on a terminal.
 
 use crate::cli::{Color, Global};
+use crate::config::Settings;
 use crate::fault::{Exit, Fault};
 use crate::installation::Installation;
 use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT};
 use crate::node::spark::Spark;
 use crate::plan::{Action, Change, Plan};
 use crate::resource::{Resource, State};
+use crate::wanted::gateway::Setup;
 use anstream::{stderr, stdout};
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
@@ -55,7 +57,9 @@ pub struct Outcome {
     /// Seconds all of it took.
     pub seconds: f64,
     /// Where event logs are.
-    pub event_logs: String,
+    pub event_logs: Option<String>,
+    /// The command that brings the gateway to a browser.
+    pub tunnel: Option<Tunnel>,
     /// Where the history server answers.
     pub url: Option<String>,
     /// Whether a restart is still owed.
@@ -64,6 +68,32 @@ pub struct Outcome {
     pub found: Vec<String>,
     /// What the changes mean.
     pub notes: Vec<String>,
+}
+
+/// A tunnel to the gateway, which is the history server, too.
+#[derive(Debug, Serialize)]
+pub struct Tunnel {
+    /// What to type.
+    pub command: String,
+    /// What to open then.
+    pub url: String,
+}
+
+impl Tunnel {
+    /// A tunnel to a gateway that is set up so.
+    pub fn to(setup: &Setup, settings: &Settings) -> Self {
+        Self::new(setup.port(), setup.has_tls(), settings)
+    }
+
+    /// A tunnel to a port.
+    pub fn new(port: u16, tls: bool, settings: &Settings) -> Self {
+        let node = settings.cluster.as_ref().and_then(|cluster| cluster.public_dns.as_deref());
+        let scheme = if tls { "https" } else { "http" };
+        Self {
+            command: format!("ssh -L {port}:localhost:{port} hadoop@{}", node.unwrap_or("PRIMARY-NODE")),
+            url: format!("{scheme}://localhost:{port}"),
+        }
+    }
 }
 
 impl Outcome {
@@ -78,7 +108,8 @@ impl Outcome {
             changes,
             ready_after: ready.map(|d| d.as_secs_f64()),
             seconds: took.as_secs_f64(),
-            event_logs: job.event_logs.to_string(),
+            event_logs: job.event_logs.as_ref().map(ToString::to_string),
+            tunnel: job.gateway.as_ref().and_then(|g| g.as_ref().ok()).map(|setup| Tunnel::to(setup, &job.settings)),
             url: job.node.server.as_ref().map(HistoryServer::url),
             found: job.plan.found.clone(),
             notes: job.plan.notes.clone(),
@@ -209,7 +240,7 @@ impl Console {
         if let Some(seconds) = outcome.ready_after {
             let text = format!(
                 "reads {} after {seconds:.1} s; it lists what is there within the next minutes",
-                outcome.event_logs
+                outcome.event_logs.as_deref().unwrap_or("its directory")
             );
             self.ok("history server", &text);
         }
@@ -217,6 +248,9 @@ impl Console {
         self.say(&format!("done in {:.1} s. Undo everything: emr-shs uninstall", outcome.seconds));
         if outcome.owes_restart {
             self.say("The history server sees this after: emr-shs restart");
+        }
+        if let Some(tunnel) = &outcome.tunnel {
+            return self.say(&format!("Open {} after:\n  {}", tunnel.url, tunnel.command));
         }
         if let Some(url) = outcome.url.as_ref().filter(|_| outcome.ready_after.is_some()) {
             let port = url.rsplit(':').next().unwrap_or_default();
@@ -255,6 +289,11 @@ impl Console {
             Ok(text) => self::data(&text),
             Err(e) => talk(&format!("error: the answer cannot be written as JSON: {e}")),
         }
+    }
+
+    /// Whether talk is unwanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Whether stdout is for programs.
@@ -298,9 +337,10 @@ macro_rules! dataln {
     ($($text:tt)*) => { $crate::report::data(&format!($($text)*)) };
 }
 
-/// A directory that comes and goes with what lies in it; people are told of that instead.
+/// A directory that comes and goes with what lies in it, a program with the link to it; people are
+/// told of that instead.
 fn is_implied(change: &Change) -> bool {
-    matches!(change.resource, Resource::Dir { .. })
+    matches!(change.resource, Resource::Dir { .. } | Resource::Program { .. })
 }
 
 /// One row about a change.

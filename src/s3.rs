@@ -50,21 +50,7 @@ impl FromStr for EventLogs {
             other => return Err(bad(&format!("the scheme {other}://"), "s3:// or s3a://")),
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let valid = bucket.len() >= 3
-            && bucket.len() <= 63
-            && bucket.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b));
-        if !valid {
-            return Err(bad(
-                &format!("the bucket name “{bucket}”"),
-                "3 to 63 lower-case letters, digits, dots and hyphens",
-            ));
-        }
-        if bucket.ends_with("--x-s3") {
-            return Err(bad(
-                "a directory bucket",
-                "a general purpose bucket; Spark and its history server list by prefixes these do not have",
-            ));
-        }
+        check_bucket(bucket).map_err(|(found, wanted)| bad(&found, wanted))?;
         if let Some(odd) = prefix.chars().find(|c| "#?%\\{}^~[]`|<>\"".contains(*c)) {
             return Err(bad(
                 &format!("the character {odd} in the prefix"),
@@ -86,6 +72,83 @@ impl FromStr for EventLogs {
         }
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(Self { scheme: scheme.into(), bucket: bucket.into(), prefix })
+    }
+}
+
+/// What is wrong with a bucket's name: found, wanted.
+fn check_bucket(bucket: &str) -> Result<(), (String, &'static str)> {
+    if bucket.ends_with("--x-s3") {
+        return Err((
+            "a directory bucket".into(),
+            "a general purpose bucket; these are listed by prefixes, which directory buckets do not have",
+        ));
+    }
+    if bucket.starts_with("arn:") || bucket.ends_with(".mrap") {
+        return Err((
+            "an access point".into(),
+            "a bucket's name, or the alias of an access point in one region; multi-region ones need signatures of another kind",
+        ));
+    }
+    let valid = bucket.len() >= 3
+        && bucket.len() <= 63
+        && bucket.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b));
+    if valid {
+        return Ok(());
+    }
+    Err((format!("the bucket name “{bucket}”"), "3 to 63 lower-case letters, digits, dots and hyphens"))
+}
+
+/// Where EMR archives the logs of clusters: a cluster's log URI.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LogUri {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The key prefix: empty, or ending in exactly one `/`.
+    pub prefix: String,
+}
+
+impl FromStr for LogUri {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        let bad = |found: &str, wanted: &str| {
+            Fault::usage(format!("“{text}” is no log URI"))
+                .detail(format!("found {found}, wanted {wanted}"))
+                .hint("--log-uri s3://my-bucket/elasticmapreduce/")
+        };
+        if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control() || *c == ',') {
+            return Err(bad(&format!("the character {odd:?}"), "none in a URI"));
+        }
+        let rest = ["s3://", "s3n://", "s3a://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        let rest = rest.ok_or_else(|| bad("another scheme, or none", "s3://BUCKET/PREFIX/"))?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        check_bucket(bucket).map_err(|(found, wanted)| bad(&found, wanted))?;
+        let prefix = prefix.trim_end_matches('/');
+        if prefix.split('/').any(|name| name == "." || name == ".." || name.is_empty() && !prefix.is_empty()) {
+            return Err(bad("“.”, “..” or an empty name", "names joined by single slashes"));
+        }
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Ok(Self { bucket: bucket.into(), prefix })
+    }
+}
+
+impl TryFrom<String> for LogUri {
+    type Error = Fault;
+    fn try_from(text: String) -> Result<Self, Fault> {
+        text.parse()
+    }
+}
+
+impl From<LogUri> for String {
+    fn from(uri: LogUri) -> String {
+        uri.to_string()
+    }
+}
+
+impl fmt::Display for LogUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.prefix)
     }
 }
 
@@ -299,18 +362,24 @@ impl S3 {
     }
 }
 
-fn client(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
+/// A client for a store: AWS's own, or the one at `endpoint`.
+pub fn client(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
     let mut builder = aws_sdk_s3::config::Builder::from(config)
         // Stores other than AWS's do not know the newer checksums.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     if let Some(endpoint) = endpoint {
-        builder = builder.endpoint_url(endpoint).force_path_style(!endpoint.contains(".amazonaws.com"));
+        builder = builder.endpoint_url(endpoint).force_path_style(by_path(endpoint));
     }
     if let Some(region) = region {
         builder = builder.region(aws_config::Region::new(region));
     }
     Client::from_conf(builder.build())
+}
+
+/// Whether a store has no host name for each bucket.
+pub fn by_path(endpoint: &str) -> bool {
+    !endpoint.contains(".amazonaws.com")
 }
 
 fn status<E>(error: &SdkError<E>) -> Option<u16> {

@@ -19,6 +19,8 @@ pub struct Unit {
     pub active: String,
     /// The main process, if systemd knows one.
     pub main_pid: Option<u32>,
+    /// Whether it starts at boot.
+    pub enabled: bool,
     /// When it became active, in systemd's words.
     pub since: String,
     /// The `Environment=` of the unit and all its drop-ins. Not for others to read: it may hold
@@ -34,7 +36,7 @@ pub fn is_running() -> bool {
 
 /// Reads a unit.
 pub fn show(unit: &str) -> Result<Unit> {
-    let properties = "LoadState,ActiveState,MainPID,ActiveEnterTimestamp,Environment";
+    let properties = "LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestamp,Environment";
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
@@ -42,6 +44,7 @@ pub fn show(unit: &str) -> Result<Unit> {
         exists: !matches!(field("LoadState"), "not-found" | ""),
         active: field("ActiveState").into(),
         main_pid: field("MainPID").parse().ok().filter(|pid| *pid != 0),
+        enabled: field("UnitFileState") == "enabled",
         since: field("ActiveEnterTimestamp").into(),
         environment: words(field("Environment"))
             .iter()
@@ -74,6 +77,37 @@ pub fn restart(unit: &str, timeout: Duration, watch: &mut dyn FnMut()) -> Result
 /// Stops a unit.
 pub fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit], Duration::from_secs(60)).map(drop)
+}
+
+/// Makes a unit of ours start at boot or not, and run (anew) or not. The error ends with what the
+/// unit said last.
+pub fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    daemon_reload()?;
+    let there = show(unit)?.exists;
+    if !there && !enabled && !running {
+        return Ok(());
+    }
+    if !running {
+        run(&["stop", unit], PATIENCE)?;
+    }
+    run(&[if enabled { "enable" } else { "disable" }, unit], PATIENCE)?;
+    if running {
+        let _ = run(&["reset-failed", unit], Duration::from_secs(10));
+        run(&["restart", unit], PATIENCE).map_err(|e| {
+            let fault = Fault::failed(format!("{unit} does not start")).detail(format!("{e:#}"));
+            last_words(unit).into_iter().fold(fault, Fault::detail).hint(format!("journalctl -u {unit} shows more"))
+        })?;
+    }
+    Ok(())
+}
+
+/// The last lines a unit wrote to the journal.
+fn last_words(unit: &str) -> Vec<String> {
+    let out = Command::new("journalctl").args(["-q", "-u", unit, "-n", "8", "-o", "cat", "--no-pager"]).output();
+    let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+    let of_ours = text.lines().filter(|l| l.starts_with("error:") || l.starts_with("  ") || l.starts_with("hint:"));
+    of_ours.map(|line| line.trim().to_string()).collect()
 }
 
 fn run(args: &[&str], timeout: Duration) -> Result<String> {

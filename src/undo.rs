@@ -73,7 +73,7 @@ fn row(host: &Host, entry: &Entry) -> Result<Row> {
     let aside = now == State::Absent && matches!(entry.before, State::Occupied { .. });
     if now.same(&entry.before) {
         row(now.clone(), now, Fate::AsBefore, "is as it was")
-    } else if entry.wrote(&now) || aside {
+    } else if entry.wrote(&now) || aside || matches!(entry.resource, Resource::Unit { .. }) {
         row(now, entry.before.clone(), Fate::Back, "as it was before")
     } else {
         row(now.clone(), now, Fate::Changed, "left alone: changed since")

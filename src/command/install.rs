@@ -46,6 +46,11 @@ pub fn configure(root: &Path, args: &InstallArgs, console: &Console) -> Result<E
     run("configure", &[Piece::Configure], root, args, console)
 }
 
+/// Only the log gateway.
+pub fn gateway(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
+    run("proxy install", &[Piece::Gateway], root, args, console)
+}
+
 /// What `install` would do.
 pub fn plan(root: &Path, args: &PlanArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
@@ -101,8 +106,9 @@ fn prove_rights(job: &Installation, console: &Console) -> Result<()> {
     if job.settings.history_only && !makes_prefix {
         return Ok(());
     }
-    s3.probe(&job.event_logs)?;
-    console.ok(&job.event_logs.to_string(), "put, list, read, delete");
+    let Some(event_logs) = &job.event_logs else { return Ok(()) };
+    s3.probe(event_logs)?;
+    console.ok(&event_logs.to_string(), "put, list, read, delete");
     Ok(())
 }
 
@@ -172,7 +178,7 @@ impl Run<'_> {
             readiness.class_path = None;
             answer = self.restart(&mut server, &readiness)?;
         }
-        let took = answer.map_err(|e| e.fault(&job.host, Some(&job.event_logs)))?;
+        let took = answer.map_err(|e| e.fault(&job.host, job.event_logs.as_ref()))?;
         Ok((changes, Some(took)))
     }
 

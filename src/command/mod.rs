@@ -2,6 +2,7 @@
 
 pub mod discover;
 pub mod install;
+pub mod proxy;
 pub mod restart;
 pub mod status;
 pub mod uninstall;

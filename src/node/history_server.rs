@@ -181,6 +181,14 @@ impl HistoryServer {
         format!("{scheme}://localhost:{}", self.port)
     }
 
+    /// Where this node itself finds it.
+    pub fn local_url(&self) -> String {
+        match self.address(self.port) {
+            Some(address) => base(address, self.https),
+            None => self.url().replace("localhost", "127.0.0.1"),
+        }
+    }
+
     /// How many applications it lists; `None` if it does not say within two seconds.
     pub fn applications(&self) -> Option<usize> {
         let url = format!("{}/api/v1/applications", base(self.address(self.port)?, self.https));

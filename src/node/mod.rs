@@ -139,14 +139,19 @@ impl Node {
 
     /// What EMR says of this cluster, or why it could not be asked.
     pub fn describe_cluster(&self, settings: &Settings) -> Result<Cluster, String> {
-        let Some(id) = &self.identity.cluster_id else { return Err("this node's files name no cluster id".into()) };
-        let runtime = aws::runtime().map_err(|e| e.to_string())?;
-        let config = aws::config(&runtime, self.region(settings));
-        if config.region().is_none() {
-            return Err("no region: pass --region".into());
-        }
-        aws::describe_cluster(&runtime, &config, id)
+        describe_cluster(self.identity.cluster_id.as_deref(), self.region(settings))
     }
+}
+
+/// What EMR says of a cluster, or why it could not be asked.
+pub fn describe_cluster(id: Option<&str>, region: Option<String>) -> Result<Cluster, String> {
+    let Some(id) = id else { return Err("this node's files name no cluster id".into()) };
+    let runtime = aws::runtime().map_err(|e| e.to_string())?;
+    let config = aws::config(&runtime, region);
+    if config.region().is_none() {
+        return Err("no region: pass --region".into());
+    }
+    aws::describe_cluster(&runtime, &config, id)
 }
 
 /// The daemon's class path: of the running process if there is one, else as Spark's launcher

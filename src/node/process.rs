@@ -121,6 +121,25 @@ impl Process {
     }
 }
 
+/// Who listens on a port.
+pub struct Listener {
+    /// The process, where we may see it.
+    pub pid: Option<u32>,
+    /// Its command line.
+    pub command: Option<String>,
+}
+
+/// Who listens on a port of this node, if anybody does.
+pub fn listener(port: u16) -> Option<Listener> {
+    let inode = listening("/proc/net").into_iter().find(|(_, at)| at.port() == port)?.0;
+    let pid = pids().find(|pid| sockets(*pid).contains(&inode));
+    let command = pid.and_then(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok()).map(|bytes| {
+        let words: Vec<_> = bytes.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
+        words.join(" ").trim_end().chars().take(200).collect()
+    });
+    Some(Listener { pid, command })
+}
+
 fn pids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
@@ -135,30 +154,40 @@ fn scans(pid: u32) -> bool {
 }
 
 fn listens(pid: u32) -> Vec<SocketAddr> {
-    let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
-    let sockets: BTreeSet<u64> = fds
-        .flatten()
-        .filter_map(|fd| {
-            let link = fs::read_link(fd.path()).ok()?;
-            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-        })
+    let sockets = sockets(pid);
+    let found: BTreeSet<SocketAddr> = listening(&format!("/proc/{pid}/net"))
+        .into_iter()
+        .filter_map(|(inode, address)| sockets.contains(&inode).then_some(address))
         .collect();
-    let mut found = BTreeSet::new();
+    found.into_iter().collect()
+}
+
+/// The inodes of a process's sockets.
+fn sockets(pid: u32) -> BTreeSet<u64> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    fds.filter_map(|fd| {
+        let link = fs::read_link(fd.path()).ok()?;
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    })
+    .collect()
+}
+
+/// The listening sockets of a network namespace: their inodes and addresses.
+fn listening(net: &str) -> Vec<(u64, SocketAddr)> {
+    let mut found = Vec::new();
     for table in ["tcp", "tcp6"] {
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/{table}")) else { continue };
+        let Ok(text) = fs::read_to_string(format!("{net}/{table}")) else { continue };
         for line in text.lines().skip(1) {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let (Some(local), Some(&"0A"), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9)) else {
                 continue;
             };
-            if inode.parse().is_ok_and(|i: u64| sockets.contains(&i))
-                && let Some(address) = address(local)
-            {
-                found.insert(address);
+            if let (Ok(inode), Some(address)) = (inode.parse(), address(local)) {
+                found.push((inode, address));
             }
         }
     }
-    found.into_iter().collect()
+    found
 }
 
 /// `0100007F:46A0` of /proc/net/tcp: words in the machine's byte order.

@@ -5,13 +5,20 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Where event logs go in most tests; the bucket is there, the prefix is not.
 pub const LOGS: &str = "s3://acme-spark/events/";
+/// The cluster's log URI, as DescribeCluster has it.
+pub const LOG_URI: &str = "s3n://acme-logs/elasticmapreduce/";
+/// The cluster's id.
+pub const CLUSTER: &str = "j-3H6EATEWWRWS";
+/// The node's private name, known on it and on a laptop in its VPN.
+pub const PRIVATE_NAME: &str = "ip-172-31-59-96.ec2.internal";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/node");
 
 /// The two kinds of node.
@@ -21,6 +28,15 @@ pub enum Profile {
     Emr71,
     /// `s3://` is S3A, SDK v2.
     Emr712,
+}
+
+/// Where a command of this machine runs that reaches a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Laptop {
+    /// Knows nothing of the node but its ssh.
+    Ssh,
+    /// Knows the node's private name.
+    Vpn,
 }
 
 /// A running node; powered off when dropped.
@@ -53,6 +69,10 @@ impl Node {
         Self { name, root: root.trim().into() }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs emr-shs as root.
     pub fn emr_shs(&self, args: &[&str]) -> Ran {
         self.run(&[&["emr-shs"], args].concat())
@@ -73,6 +93,33 @@ impl Node {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()
+    }
+
+    /// A command of this machine that is to run on the node's laptop; its process is the command's own.
+    pub fn laptop(&self, kind: Laptop, command: &[&str]) -> Command {
+        let mut laptop = Command::new(SCRIPT);
+        laptop.args(["laptop", &self.name]);
+        if kind == Laptop::Vpn {
+            laptop.arg("--vpn");
+        }
+        laptop.arg("--").args(command).stdin(Stdio::null());
+        laptop
+    }
+
+    /// `ssh -N` from the laptop with options such as `-L 18080:localhost:18080` or `-D 1080`; returns
+    /// when the laptop's ports are open.
+    #[track_caller]
+    pub fn tunnel(&self, options: &[&str]) -> Tunnel {
+        // ssh runs its local command when it listens. A forwarded connection that fails is the browser's to report.
+        let said =
+            ["ssh", "-N", "-o", "LogLevel=ERROR", "-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo open"];
+        let mut ssh =
+            self.laptop(Laptop::Ssh, &[&said, options, &["primary"]].concat()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(ssh.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let tunnel = Tunnel(ssh);
+        assert_eq!(line, "open\n", "ssh -N {} opens its ports", options.join(" "));
+        tunnel
     }
 
     /// What a shell line prints; fails unless it succeeds.
@@ -124,6 +171,35 @@ impl Node {
         let copied = Command::new("cp").arg("-r").arg(fixtures).arg(self.root.join("srv/eventlogs")).status().unwrap();
         assert!(copied.success());
         self.sh(&format!("/opt/lab/s3 put-tree /srv/eventlogs {}", uri.replace("s3a://", "s3://")));
+    }
+
+    /// Every log of the fixtures' containers, where the cluster's nodes put them below that log URI.
+    pub fn upload_container_logs(&self, uri: &str, encoded: bool) {
+        let top = self.root.join("srv/container-logs");
+        if !top.exists() {
+            let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/yarn/container-logs");
+            assert!(Command::new("cp").arg("-r").arg(fixtures).arg(&top).status().unwrap().success());
+            self.sh("gzip -nr /srv/container-logs");
+        }
+        let (_, below) = uri.split_once("://").unwrap();
+        let header = if encoded { "-H 'Content-Encoding: gzip'" } else { "" };
+        let to = format!("s3://{}/{CLUSTER}/containers/", below.trim_end_matches('/'));
+        self.sh(&format!("/opt/lab/s3 put-tree {header} /srv/container-logs {to}"));
+    }
+
+    /// Changes a member of what the metadata stand-in answers; see `/opt/lab/aws-standin.py`.
+    pub fn stand_in(&self, member: &str, value: Value) {
+        let path = self.path("/etc/lab/standin.json");
+        let mut settings: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        settings[member] = value;
+        // It may be read at any moment.
+        fs::write(path.with_extension("new"), settings.to_string()).unwrap();
+        fs::rename(path.with_extension("new"), path).unwrap();
+    }
+
+    /// How many requests S3 has answered so far.
+    pub fn s3_requests(&self) -> usize {
+        self.sh("cat /var/log/lab-s3.log").lines().count()
     }
 
     /// Runs a small real application as user hadoop; gives its id.
@@ -205,6 +281,16 @@ impl Drop for Node {
             eprintln!("--- {}: the history server's log and status\n{}{}", self.name, log.out(), log.err());
         }
         script(&["down", "--kill", &self.name]);
+    }
+}
+
+/// A running `ssh -N`; ended when dropped.
+pub struct Tunnel(Child);
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

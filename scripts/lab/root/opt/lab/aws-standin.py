@@ -6,10 +6,18 @@ It answers as /etc/lab/standin.json says, read anew at each request:
     "cluster"          what DescribeCluster answers ("LogUri": null is answered as a cluster without one)
     "describe_error"   null, or the EMR API's error, as in {"__type": "AccessDeniedException", "Message": "..."}
     "imds_status"      200, or the HTTP status that all metadata requests get
+    "outage"           null; "hang": metadata requests get no answer until this changes; "refuse": nothing listens
     "role"             the instance profile's role; null for an instance without one
+    "rotate"           null: the role's credentials are always the same pair, which the S3 server always accepts;
+                       {"every": SECONDS, "life": SECONDS}: a new one so often, refused by the S3 server after its life;
+                       with "until": UNIX-SECONDS nothing newer than of then is served, though it expires (as when the
+                       real service cannot rotate)
     "credentials"      members that replace those of the role's credentials, as in {"Token": "", "Expiration": "..."}
 """
+import base64
 import datetime
+import hashlib
+import hmac
 import json
 import os
 import time
@@ -22,19 +30,40 @@ HOST = "ip-172-31-59-96.ec2.internal"
 TOKEN = "AQAEALab-token-of-the-instance-metadata-service=="
 
 
+def read_settings():
+    with open("/etc/lab/standin.json", encoding="utf-8") as file:
+        return json.load(file)
+
+
+def stamp(seconds):
+    return datetime.datetime.fromtimestamp(int(seconds), datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def rotated(expires):
+    """The pair that expires then; the S3 server derives it in the same way."""
+    access = f"ASIALABR{expires:012d}"
+
+    def derive(part):
+        digest = hmac.digest(os.environ["LAB_SESSION_SECRET_ACCESS_KEY"].encode(), (part + access).encode(), hashlib.sha256)
+        return base64.b64encode(digest).decode()
+    return access, derive("secret")[:40], os.environ["LAB_SESSION_TOKEN"] + derive("token")
+
+
 def credentials(settings):
     """As of the instance profile, for six hours; to the S3 server they are its owner, or the user that /etc/lab/session-user names."""
-    def stamp(hours):
-        at = datetime.datetime.fromtimestamp(int(time.time()), datetime.timezone.utc)
-        return (at + datetime.timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    issued = time.time()
+    expires = issued + 6 * 3600
+    pair = [os.environ["LAB_SESSION_" + name] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "TOKEN")]
+    if rotate := settings.get("rotate"):
+        issued = min(issued, rotate.get("until", issued)) // rotate["every"] * rotate["every"]
+        expires = int(issued + rotate["life"])
+        pair = rotated(expires)
     answer = {
         "Code": "Success",
-        "LastUpdated": stamp(0),
+        "LastUpdated": stamp(issued),
         "Type": "AWS-HMAC",
-        "AccessKeyId": os.environ["LAB_SESSION_ACCESS_KEY_ID"],
-        "SecretAccessKey": os.environ["LAB_SESSION_SECRET_ACCESS_KEY"],
-        "Token": os.environ["LAB_SESSION_TOKEN"],
-        "Expiration": stamp(6),
+        **dict(zip(("AccessKeyId", "SecretAccessKey", "Token"), pair)),
+        "Expiration": stamp(expires),
     }
     answer.update(settings.get("credentials") or {})
     return answer
@@ -79,11 +108,17 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def settings(self):
-        with open("/etc/lab/standin.json", encoding="utf-8") as file:
-            return json.load(file)
+    def gone(self, settings):
+        """Connections that were open when nothing was to listen any more end without an answer."""
+        self.close_connection = self.close_connection or settings.get("outage") == "refuse"
+        return settings.get("outage") == "refuse"
 
     def refused(self, settings):
+        while settings.get("outage") == "hang":
+            time.sleep(0.05)
+            settings = read_settings()
+        if self.gone(settings):
+            return True
         status = settings.get("imds_status", 200)
         if status != 200:
             self.answer(status, "")
@@ -91,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.refused(self.settings()):
+        if self.refused(read_settings()):
             return
         seconds = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
         if self.path != "/latest/api/token":
@@ -102,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, TOKEN, headers=[("X-aws-ec2-metadata-token-ttl-seconds", seconds)])
 
     def do_GET(self):
-        settings = self.settings()
+        settings = read_settings()
         if self.refused(settings):
             return
         if self.headers.get("X-aws-ec2-metadata-token") != TOKEN:
@@ -114,7 +149,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         kind = "application/x-amz-json-1.1"
-        settings = self.settings()
+        settings = read_settings()
+        if self.gone(settings):
+            return
         cluster = dict(settings["cluster"])
         error = settings.get("describe_error")
         target = self.headers.get("X-Amz-Target", "")
@@ -132,4 +169,28 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, json.dumps({"Cluster": cluster}), kind)
 
 
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["LAB_AWS_PORT"])), Handler).serve_forever()
+class Outage(Exception):
+    """Nothing is to listen."""
+
+
+class Server(ThreadingHTTPServer):
+    def service_actions(self):
+        if refuses():
+            raise Outage
+
+
+def refuses():
+    try:
+        return read_settings().get("outage") == "refuse"
+    except ValueError:
+        return False  # somebody is writing it
+
+
+while True:
+    with Server(("127.0.0.1", int(os.environ["LAB_AWS_PORT"])), Handler) as server:
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except Outage:
+            pass
+    while refuses():
+        time.sleep(0.05)

@@ -1,5 +1,7 @@
 //! What an installation wants of a node, piece by piece: the S3 prefix, the class path, the keys.
 
+pub mod gateway;
+
 use crate::config::{LinkInto, Settings};
 use crate::fault::Fault;
 use crate::host::{Host, Owner};
@@ -9,9 +11,9 @@ use crate::node::history_server::{UNIT, same_directory};
 use crate::node::jars::{Link, Scheme};
 use crate::plan::LINK_DIR;
 use crate::receipt::Receipt;
-use crate::resource::{Resource, State};
+use crate::resource::{GATEWAY_UNIT, Resource, State};
 use crate::s3::{Bucket, EventLogs};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use std::path::{Path, PathBuf};
 
@@ -57,15 +59,26 @@ pub enum Piece {
     Link,
     /// The keys of spark-defaults.conf and the directory one of them names.
     Configure,
+    /// The log gateway, and the key that makes links lead to it.
+    Gateway,
 }
 
 impl Piece {
     /// All of them: an installation.
-    pub const ALL: &[Piece] = &[Piece::Prefix, Piece::Configure, Piece::Link];
+    pub const ALL: &[Piece] = &[Piece::Prefix, Piece::Configure, Piece::Link, Piece::Gateway];
 
     /// Whose a resource is.
     pub fn of(resource: &Resource) -> Self {
+        let of_gateway = |path: &Path| {
+            let dirs = [gateway::PROGRAM_DIR, gateway::SETTINGS_DIR];
+            dirs.iter().any(|dir| path.starts_with(dir)) || path.ends_with(GATEWAY_UNIT)
+        };
         match resource {
+            Resource::Account { .. } | Resource::Program { .. } | Resource::Unit { .. } => Piece::Gateway,
+            Resource::Key { key, .. } if key == gateway::LINKS => Piece::Gateway,
+            Resource::Dir { path } | Resource::Link { path } | Resource::File { path } if of_gateway(path) => {
+                Piece::Gateway
+            }
             Resource::Prefix { .. } => Piece::Prefix,
             Resource::Dir { .. } | Resource::Link { .. } | Resource::File { .. } => Piece::Link,
             Resource::Cache { .. } | Resource::Key { .. } => Piece::Configure,
@@ -84,11 +97,13 @@ pub struct Context<'a> {
     /// What is asked for.
     pub settings: &'a Settings,
     /// Where event logs go.
-    pub event_logs: &'a EventLogs,
+    pub event_logs: Option<&'a EventLogs>,
     /// What is known of the bucket.
     pub bucket: &'a Bucket,
     /// What the event logs' scheme needs; `None` where no links are asked for.
     pub scheme: Option<&'a Scheme>,
+    /// The log gateway; `None` where there shall be none.
+    pub gateway: Option<&'a gateway::Setup>,
     /// Go on where something is not ours.
     pub force: bool,
 }
@@ -98,9 +113,10 @@ impl Context<'_> {
     /// fail and cheapest to undo comes first.
     pub fn wants(&self, pieces: &[Piece]) -> Result<Vec<Want>> {
         let mut wants = Vec::new();
-        if pieces.contains(&Piece::Prefix) && self.host.is_live() {
+        let prefix = self.event_logs.filter(|_| pieces.contains(&Piece::Prefix) && self.host.is_live());
+        if let Some(uri) = prefix {
             wants.push(Want {
-                resource: Resource::Prefix { uri: self.event_logs.clone() },
+                resource: Resource::Prefix { uri: uri.clone() },
                 wanted: Wanted::Is(State::Exists),
                 why: "so that Spark finds a directory there".into(),
             });
@@ -122,6 +138,10 @@ impl Context<'_> {
         }
         if pieces.contains(&Piece::Configure) {
             wants.extend(self.keys(store.map(|(path, _)| path).as_deref())?);
+        }
+        if let Some(setup) = self.gateway.filter(|_| pieces.contains(&Piece::Gateway)) {
+            wants.extend(self.gateway_links(setup)?);
+            wants.extend(self.gateway_service(setup)?);
         }
         Ok(wants)
     }
@@ -179,10 +199,11 @@ impl Context<'_> {
     }
 
     fn keys(&self, store: Option<&Path>) -> Result<Vec<Want>> {
-        self.nobody_deletes_history()?;
-        self.no_override()?;
+        let event_logs = self.event_logs.context("where the event logs go is not known")?;
+        self.nobody_deletes_history(event_logs)?;
+        self.no_override(event_logs)?;
         let path = &self.node.spark.defaults_path;
-        let uri = self.event_logs.to_string();
+        let uri = event_logs.to_string();
         let mut wants = Vec::new();
         let set = &self.settings.set;
         let mut want = |key: &str, value: String, yields: bool, why: &str| {
@@ -202,7 +223,7 @@ impl Context<'_> {
         }
         want("spark.history.fs.logDirectory", uri, false, "where the history server reads them");
 
-        let file_system = self.node.hadoop.file_system(&self.event_logs.scheme);
+        let file_system = self.node.hadoop.file_system(&event_logs.scheme);
         if file_system == Some(S3A) {
             if let Some(endpoint) = &self.settings.endpoint_url {
                 want("spark.hadoop.fs.s3a.endpoint", endpoint.clone(), false, "named with --endpoint-url");
@@ -217,7 +238,7 @@ impl Context<'_> {
             }
             let near = self.node.identity.region.as_ref();
             if let Some(region) = self.bucket.region.clone().filter(|r| near != Some(r)) {
-                let key = format!("spark.hadoop.fs.s3a.bucket.{}.endpoint.region", self.event_logs.bucket);
+                let key = format!("spark.hadoop.fs.s3a.bucket.{}.endpoint.region", event_logs.bucket);
                 want(&key, region, false, "the bucket lies in another region than the cluster");
             }
         }
@@ -253,13 +274,13 @@ impl Context<'_> {
     }
 
     /// A cleaner that was harmless on this cluster's HDFS would empty a shared bucket.
-    fn nobody_deletes_history(&self) -> Result<(), Fault> {
+    fn nobody_deletes_history(&self, event_logs: &EventLogs) -> Result<(), Fault> {
         const KEY: &str = "spark.history.fs.cleaner.enabled";
         if self.force || !self.effective(KEY).is_some_and(|v| v.eq_ignore_ascii_case("true")) {
             return Ok(());
         }
         let age = self.effective("spark.history.fs.cleaner.maxAge").unwrap_or("7d".into());
-        Err(Fault::preflight(format!("the history server would delete event logs from {}", self.event_logs))
+        Err(Fault::preflight(format!("the history server would delete event logs from {event_logs}"))
             .detail(format!("found {KEY} true, with a maximum age of {age}; wanted false"))
             .detail("it deletes everybody's logs under the prefix, not only this cluster's; nothing was changed")
             .hint(format!("set it to false (an S3 lifecycle rule deletes more cheaply): --set {KEY}=false; or add --force if that is what you want")))
@@ -281,10 +302,10 @@ impl Context<'_> {
     }
 
     /// A system property wins over spark-defaults.conf, so changing the file would do nothing.
-    fn no_override(&self) -> Result<(), Fault> {
+    fn no_override(&self, event_logs: &EventLogs) -> Result<(), Fault> {
         const KEY: &str = "spark.history.fs.logDirectory";
         match self.override_of(KEY) {
-            Some(dir) if !same_directory(&dir, &self.event_logs.to_string()) => {
+            Some(dir) if !same_directory(&dir, &event_logs.to_string()) => {
                 Err(Fault::preflight("the history server is told its directory on its command line, and that wins over spark-defaults.conf")
                     .detail(format!("found -D{KEY}={dir}, wanted none; nothing was changed"))
                     .hint("take it out of SPARK_HISTORY_OPTS (/etc/spark/conf/spark-env.sh, or the spark-env classification), then: emr-shs restart"))

@@ -4,10 +4,16 @@
 //! [`Resource::observe`] only reads; [`Resource::set`] is the only function of the product that
 //! changes a node or a bucket for good.
 
+mod account;
+mod program;
+
+pub use program::Program;
+
 use crate::fault::Fault;
 use crate::host::{Host, Owner, draft, remove_if_there, sync_dir};
 use crate::s3::EventLogs;
 use crate::spark_defaults::{self, SparkDefaults};
+use crate::systemd;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
@@ -46,6 +52,21 @@ pub enum Resource {
         /// The node's path of it.
         path: PathBuf,
     },
+    /// A system account.
+    Account {
+        /// Its name.
+        name: String,
+    },
+    /// A copy of this program, named after its content.
+    Program {
+        /// The node's path of it.
+        path: PathBuf,
+    },
+    /// A systemd unit of ours: whether it starts at boot, and whether it runs.
+    Unit {
+        /// `….service`
+        name: String,
+    },
     /// One key of spark-defaults.conf. A key, not the file: EMR rewrites that file and others
     /// edit it.
     Key {
@@ -62,7 +83,7 @@ pub enum Resource {
 pub enum State {
     /// It is not there.
     Absent,
-    /// It is there, and nothing else about it matters (a prefix).
+    /// It is there, and nothing else about it matters (a prefix, an account, a program).
     Exists,
     /// A directory.
     Dir {
@@ -89,6 +110,13 @@ pub enum State {
     Line {
         /// The line's bytes, continuation lines included.
         raw: String,
+    },
+    /// A unit's two switches.
+    Unit {
+        /// Whether it starts at boot.
+        enabled: bool,
+        /// With what it was started, if it runs: the value of [`STARTED_AS`] in its environment.
+        runs: Option<String>,
     },
     /// Something that is no link stands where a link should go.
     Occupied {
@@ -122,10 +150,20 @@ impl fmt::Display for State {
             State::Link { target } => write!(f, "→ {}", target.display()),
             State::File { content, mode, .. } => write!(f, "file {mode:04o}, {} bytes", content.len()),
             State::Line { .. } => f.write_str(&self.value().unwrap_or_default()),
+            State::Unit { enabled, runs } => {
+                f.write_str(if runs.is_some() { "running" } else { "not running" })?;
+                f.write_str(if *enabled { ", starts at boot" } else { "" })
+            }
             State::Occupied { by } => f.write_str(by),
         }
     }
 }
+
+/// The log gateway's unit.
+pub const GATEWAY_UNIT: &str = "emr-shs-gateway.service";
+/// The variable of the gateway's environment that tells with which program and settings it was
+/// started.
+pub const STARTED_AS: &str = "EMR_SHS_STARTED_AS";
 
 /// Largest file whose text is taken into the receipt as its `before`.
 const MAX_TEXT: u64 = 1 << 20;
@@ -136,8 +174,14 @@ impl Resource {
         match self {
             Resource::Prefix { uri } => uri.to_string(),
             Resource::Dir { path } | Resource::Cache { path } => format!("{}/", path.display()),
+            Resource::Account { name } => format!("user {name}"),
+            Resource::Unit { name } => name.clone(),
+            Resource::Program { path } => path.display().to_string(),
             Resource::Link { path } => path.display().to_string(),
-            Resource::File { path } => path.strip_prefix("/etc/systemd/system").unwrap_or(path).display().to_string(),
+            Resource::File { path } => {
+                let short = path.strip_prefix("/etc/systemd/system").ok().filter(|p| !p.ends_with(GATEWAY_UNIT));
+                short.unwrap_or(path).display().to_string()
+            }
             Resource::Key { key, .. } => key.clone(),
         }
     }
@@ -145,9 +189,10 @@ impl Resource {
     /// The path it lives at, unless it lives in S3.
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Resource::Prefix { .. } => None,
+            Resource::Prefix { .. } | Resource::Account { .. } | Resource::Unit { .. } => None,
             Resource::Dir { path }
             | Resource::Cache { path }
+            | Resource::Program { path }
             | Resource::Link { path }
             | Resource::File { path }
             | Resource::Key { path, .. } => Some(path),
@@ -190,6 +235,16 @@ impl Resource {
                     return Err(in_the_way(path, "a file that is not text", "a text file").into());
                 };
                 Ok(State::File { content, mode: meta.mode() & 0o7777, owner: (meta.uid(), meta.gid()) })
+            }
+            Resource::Account { name } => Ok(if host.account(name).is_some() { State::Exists } else { State::Absent }),
+            Resource::Program { path } => {
+                let whole = metadata(&host.path(path)?)?.is_some_and(|m| m.is_file() && m.len() > 0);
+                Ok(if whole { State::Exists } else { State::Absent })
+            }
+            Resource::Unit { name } => {
+                let unit = systemd::show(name)?;
+                let runs = unit.main_pid.filter(|_| unit.active == "active").map(started_as);
+                Ok(State::Unit { enabled: unit.enabled, runs })
             }
             Resource::Key { path, key } => {
                 let file = read_defaults(host, path)?;
@@ -264,6 +319,12 @@ impl Resource {
             (Resource::File { path }, State::File { content, mode, owner }) => {
                 host.write_atomic(path, content.as_bytes(), *mode, Some(*owner))
             }
+            (Resource::Account { name }, State::Exists) => account::create(name),
+            (Resource::Account { name }, State::Absent) => account::remove(name),
+            (Resource::Program { path }, State::Exists) => Program::this_at(path)?.install(host),
+            (Resource::Program { path }, State::Absent) => remove_if_there(&host.path(path)?),
+            (Resource::Unit { name }, State::Unit { enabled, runs }) => systemd::switch(name, *enabled, runs.is_some()),
+
             (Resource::Key { path, key }, State::Absent) => write_line(host, path, key, None),
             (Resource::Key { path, key }, State::Line { raw }) => write_line(host, path, key, Some(raw)),
             (resource, state) => bail!("{} cannot become “{state}”", resource.name()),
@@ -273,11 +334,24 @@ impl Resource {
     /// Removes what a crash in the middle of [`Resource::set`] can leave beside the resource.
     pub fn sweep(&self, host: &Host) -> Result<()> {
         match self {
-            Resource::Link { path } | Resource::File { path } => remove_if_there(&draft(&host.path(path)?)),
+            Resource::Link { path } | Resource::File { path } | Resource::Program { path } => {
+                remove_if_there(&draft(&host.path(path)?))
+            }
             Resource::Key { path, .. } => remove_if_there(&draft(&host.target(path)?)),
-            Resource::Prefix { .. } | Resource::Dir { .. } | Resource::Cache { .. } => Ok(()),
+            Resource::Prefix { .. }
+            | Resource::Dir { .. }
+            | Resource::Cache { .. }
+            | Resource::Account { .. }
+            | Resource::Unit { .. } => Ok(()),
         }
     }
+}
+
+/// What a running unit of ours was started with.
+fn started_as(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let told = bytes.split(|b| *b == 0).find_map(|pair| pair.strip_prefix(STARTED_AS.as_bytes())?.strip_prefix(b"="));
+    told.map_or("unknown".into(), |value| String::from_utf8_lossy(value).into_owned())
 }
 
 /// Where something goes that `--force` put out of a link's way. Not `*.jar`, so that no Java

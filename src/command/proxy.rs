@@ -1,0 +1,26 @@
+//! `proxy serve`: the log gateway in the foreground.
+
+use crate::cli::ServeArgs;
+use crate::config::Gateway;
+use crate::fault::{Exit, Fault};
+use crate::proxy::route::is_cluster;
+use crate::proxy::server::{self, Serve};
+use crate::report::Console;
+use anyhow::Result;
+
+/// Serves until it is told to end.
+pub fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
+    if let Some(id) = args.cluster_id.as_deref().filter(|id| !is_cluster(id)) {
+        return Err(Fault::usage(format!("“{id}” is no cluster id")).hint("--cluster-id j-3H6EATEWWRWS").into());
+    }
+    let given = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
+    server::run(Serve {
+        settings: Gateway::merge(&args.gateway, &Gateway::default())?,
+        cluster_id: given(&args.cluster_id),
+        region: given(&args.region),
+        endpoint_url: given(&args.endpoint_url),
+        history_server: args.history_server.clone(),
+        quiet: console.is_quiet(),
+    })?;
+    Ok(Exit::Done)
+}

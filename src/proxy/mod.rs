@@ -1,0 +1,428 @@
+//! The log gateway: a click on *stderr* in the history server leads here, and from here to a
+//! presigned URL of the log that EMR has archived in S3.
+//!
+//! A request goes through [`Gateway::answer`] from top to bottom: who asks (`access`), what for
+//! (`route`), where that is (`archive`), and the answer: a presigned URL (`presign`), the bytes
+//! (`stream`), a page (`pages`), or the history server's own (`front`).
+
+pub mod access;
+pub mod archive;
+pub mod credentials;
+pub mod front;
+pub mod metrics;
+pub mod pages;
+pub mod presign;
+pub mod route;
+pub mod server;
+pub mod stream;
+pub mod tls;
+
+use crate::config::Mode;
+use access::{Addresses, Names, Users};
+use archive::{Archive, Location, Trouble};
+use bytes::Bytes;
+use credentials::{Keeper, Session};
+use front::Front;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use metrics::{Metrics, Outcome};
+use pages::{Page, Run};
+use presign::{LatestSigner, encode_value};
+use route::{Ask, Bad, Place};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How long a presigned URL is good for, unless its credentials end sooner. It is signed for one
+/// click, and some bucket policies limit the age of signatures.
+pub const URL_LIFE: Duration = Duration::from_secs(300);
+
+/// What the answers' bodies fail with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// No body.
+pub fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that is at hand.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Headers of every answer that is the gateway's own.
+pub fn own_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+/// The gateway, as all its connections share it.
+pub struct Gateway {
+    /// The log URIs.
+    pub archive: Arc<Archive>,
+    /// The node's credentials.
+    pub keeper: Arc<Keeper>,
+    /// The history server.
+    pub front: Front,
+    /// Redirect or stream.
+    pub mode: Mode,
+    /// The names it answers to.
+    pub names: Names,
+    /// This node's addresses.
+    pub own: Addresses,
+    /// Whether others than this node's own addresses are served.
+    pub open: bool,
+    /// Whom it lets in, where a login is wanted.
+    pub users: Option<Arc<Users>>,
+    /// What it counts.
+    pub metrics: Metrics,
+    /// One for each log URI.
+    pub signers: Vec<LatestSigner>,
+}
+
+impl Gateway {
+    /// Answers a request. Gives what became of it, too.
+    pub async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> (Response<Body>, Outcome) {
+        if let Some(refusal) = self.refusal(peer, &request) {
+            return (refusal.answer(), Outcome::Refused);
+        }
+        if let Some(answer) = self.login(&request).await {
+            return (answer, Outcome::Refused);
+        }
+        let path = request.uri().path();
+        if path.starts_with("/-/") {
+            return self.own_page(path);
+        }
+        if path == "/logs" {
+            return (moved("/logs/"), Outcome::Page);
+        }
+        let prefixes: Vec<&str> = self.archive.stores.iter().map(|store| store.uri.prefix.as_str()).collect();
+        match route::route(path, request.uri().query(), &prefixes) {
+            None => self.history_server(request).await,
+            Some(Err(bad)) => (not_a_log(bad).answer(), Outcome::NotFound),
+            Some(Ok(route)) => {
+                let asked = Asked { method: request.method(), headers: request.headers(), download: route.download };
+                match &route.ask {
+                    Ask::Log(place, file) => self.log(place, file, route.under, &asked).await,
+                    ask => self.listing(ask, route.under).await,
+                }
+            }
+        }
+    }
+
+    /// What must be so before anything else is looked at.
+    fn refusal(&self, peer: SocketAddr, request: &Request<Incoming>) -> Option<Page> {
+        if !self.open && !self.own.contain(peer.ip()) {
+            return Some(
+                Page::new(StatusCode::FORBIDDEN, "This gateway serves its own node only")
+                    .text(&format!("You come from {}, which is not an address of this node. Through an ssh tunnel or ssh's SOCKS proxy you would come from the node itself:", access::plain(peer.ip())))
+                    .code("ssh -L 9977:localhost:9977 hadoop@PRIMARY-NODE")
+                    .text("To let others in, give it TLS and a login, on the node:")
+                    .code("sudo emr-shs proxy install --tls-cert CHAIN.pem --tls-key KEY.pem --htpasswd /etc/emr-shs/htpasswd"),
+            );
+        }
+        if request.uri().authority().is_some() || request.uri().scheme().is_some() {
+            return Some(Page::new(StatusCode::BAD_REQUEST, "This is not a proxy for other hosts"));
+        }
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        match (hosts.next().and_then(|h| h.to_str().ok()), hosts.next()) {
+            (Some(host), None) if self.names.contain(host, &self.own) => {}
+            (Some(host), None) => {
+                return Some(
+                    Page::new(StatusCode::MISDIRECTED_REQUEST, "This gateway does not go by that name")
+                        .text(&format!("Your browser asked for “{host}”. If that is a name of this node, tell the gateway, on the node:"))
+                        .code("sudo emr-shs proxy install --host-name NAME"),
+                );
+            }
+            _ => return Some(Page::new(StatusCode::BAD_REQUEST, "The request names no host, or more than one")),
+        }
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        (!reads).then(|| Page::new(StatusCode::METHOD_NOT_ALLOWED, "There is nothing to change here"))
+    }
+
+    async fn login(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let users = self.users.clone().filter(|_| request.uri().path() != "/-/healthz")?;
+        let given = request.headers().get(header::AUTHORIZATION).and_then(|a| a.to_str().ok()).map(str::to_string);
+        if let Some(given) = given {
+            // It takes a core for a tenth of a second.
+            let known = tokio::task::spawn_blocking(move || users.know(&given)).await;
+            if known.unwrap_or(false) {
+                return None;
+            }
+        }
+        let mut answer = Page::new(StatusCode::UNAUTHORIZED, "A login is needed").answer();
+        let challenge = HeaderValue::from_static("Basic realm=\"emr-shs\", charset=\"UTF-8\"");
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        Some(answer)
+    }
+
+    /// `/-/…`: for monitoring, and the pages' style.
+    fn own_page(&self, path: &str) -> (Response<Body>, Outcome) {
+        let left = self.keeper.current().map(|session| session.left(SystemTime::now()));
+        let (status, kind, text) = match path {
+            "/-/style.css" => (StatusCode::OK, "text/css; charset=utf-8", pages::STYLE.into()),
+            "/-/healthz" => (StatusCode::OK, "text/plain", "ok\n".into()),
+            "/-/readyz" => match (left.is_some(), self.archive.stores.iter().all(|s| s.known_way().is_some())) {
+                (true, true) => (StatusCode::OK, "text/plain", "ready\n".into()),
+                (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "no credentials\n".into()),
+                (_, false) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "S3 has not answered yet\n".into()),
+            },
+            "/-/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", self.metrics.text(left)),
+            _ => return (Page::new(StatusCode::NOT_FOUND, "There is no such page").answer(), Outcome::NotFound),
+        };
+        let mut answer = Response::new(full(text));
+        *answer.status_mut() = status;
+        own_headers(answer.headers_mut());
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        (answer, Outcome::Page)
+    }
+
+    async fn history_server(&self, request: Request<Incoming>) -> (Response<Body>, Outcome) {
+        match self.front.pass(request).await {
+            Ok(answer) => (answer, Outcome::History),
+            Err(e) => {
+                let page = Page::new(StatusCode::BAD_GATEWAY, "The history server does not answer")
+                    .text("Executor logs open all the same. On the node, this tells more:")
+                    .code("sudo emr-shs status")
+                    .text(&format!("{e:#}"));
+                (page.answer(), Outcome::Unavailable)
+            }
+        }
+    }
+
+    async fn log(
+        &self,
+        place: &Place,
+        file: &str,
+        under: Option<usize>,
+        asked: &Asked<'_>,
+    ) -> (Response<Body>, Outcome) {
+        let found = match self.archive.known(place, file, under) {
+            Some(at) => Ok(at),
+            None => self.archive.find(place, file, under).await,
+        };
+        let given = match found {
+            Ok(at) => self.give(&at, place, asked).await,
+            Err(e) => Err(e),
+        };
+        match given {
+            Ok(answer) => answer,
+            Err(trouble) => {
+                let ask = Ask::Log(place.clone(), file.into());
+                let run = self.run_of(&ask).await;
+                (pages::trouble(&trouble, &ask, &self.archive, &run).answer(), outcome(&trouble))
+            }
+        }
+    }
+
+    /// Gives a log that is there.
+    async fn give(
+        &self,
+        at: &Location,
+        place: &Place,
+        asked: &Asked<'_>,
+    ) -> Result<(Response<Body>, Outcome), Trouble> {
+        let store = &self.archive.stores[at.store];
+        let way = store.way().await?;
+        let attachment = asked.download.then(|| attachment(at, place));
+        if self.mode == Mode::Stream && *asked.method == Method::GET {
+            let answer = stream::log(way, &store.uri.bucket, at, asked.headers, attachment.as_deref()).await?;
+            return Ok((answer, Outcome::Stream));
+        }
+        let session = self.keeper.session().await.map_err(Trouble::NoCredentials)?;
+        let now = SystemTime::now();
+        let signer = self.signers[at.store].get(&session, now, &way.address, &way.region);
+        let life = url_life(&session, now).ok_or_else(|| Trouble::NoCredentials("they end this second".into()))?;
+        let zipped = at.key.ends_with(".gz");
+        let overrides: &[(&str, &str)] = match (&attachment, zipped) {
+            (Some(attachment), _) => &[
+                ("response-content-disposition", attachment),
+                // Else a browser would unpack it on the way.
+                ("response-content-encoding", "identity"),
+                ("response-content-type", if zipped { "application/gzip" } else { "application/octet-stream" }),
+            ],
+            (None, true) => {
+                &[("response-content-encoding", "gzip"), ("response-content-type", "text/plain; charset=utf-8")]
+            }
+            (None, false) => &[("response-content-type", "text/plain; charset=utf-8")],
+        };
+        let url = signer.url(asked.method.as_str(), &at.key, overrides, now, life);
+        Ok((moved(&url), Outcome::Redirect))
+    }
+
+    async fn listing(&self, ask: &Ask, under: Option<usize>) -> (Response<Body>, Outcome) {
+        let run = self.run_of(ask).await;
+        match self.list(ask, under, &run).await {
+            Ok(page) => (page.answer(), Outcome::Page),
+            Err(trouble) => (pages::trouble(&trouble, ask, &self.archive, &run).answer(), outcome(&trouble)),
+        }
+    }
+
+    async fn list(&self, ask: &Ask, under: Option<usize>, run: &Run) -> Result<Page, Trouble> {
+        let archive = &self.archive;
+        let prefix = |store: usize| &archive.stores[store].uri.prefix;
+        match ask {
+            Ask::Applications(cluster) => {
+                let own = archive.own_cluster.as_deref();
+                let mut others = Vec::new();
+                for store in 0..archive.stores.len() {
+                    others.extend(archive.directories(store, prefix(store)).await?);
+                }
+                others.retain(|name| route::is_cluster(name));
+                let Some(cluster) = cluster.as_deref().or(own).or(others.first().map(String::as_str)) else {
+                    return Ok(Page::new(StatusCode::NOT_FOUND, "No cluster has logs below the log URI"));
+                };
+                let mut ids = Vec::new();
+                for store in 0..archive.stores.len() {
+                    ids.extend(archive.directories(store, &format!("{}{cluster}/containers/", prefix(store))).await?);
+                }
+                ids.retain(|id| route::Application::parse(id).is_some());
+                Ok(pages::applications(
+                    cluster,
+                    own == Some(cluster),
+                    ids,
+                    &self.names_of_applications().await,
+                    &others,
+                ))
+            }
+            Ask::Containers(application, cluster) => {
+                let found = match cluster {
+                    Some(cluster) => Some((under.unwrap_or(0), cluster.clone())),
+                    None => archive.cluster(application).await?,
+                };
+                let (store, cluster) = found.unwrap_or_else(|| archive.own());
+                let below = format!("{}{cluster}/containers/{application}/", prefix(store));
+                let (files, whole) = archive.list_all(store, &below).await?;
+                Ok(pages::containers(&application.to_string(), &cluster, &files, whole, run))
+            }
+            Ask::Files(place) | Ask::Log(place, _) => {
+                let (store, directory) = match place {
+                    Place::Directory(directory) => (under.unwrap_or(0), directory.clone()),
+                    Place::Container(container) => {
+                        let found = archive.cluster(&container.application).await?;
+                        let (store, cluster) = found.unwrap_or_else(|| archive.own());
+                        (store, route::container_directory(&cluster, container))
+                    }
+                };
+                let below = format!("{}{directory}", prefix(store));
+                let files = archive.list(store, &below).await?;
+                let location = format!("s3://{}/{below}", archive.stores[store].uri.bucket);
+                Ok(pages::files(place, &location, &files, run))
+            }
+        }
+    }
+
+    /// The names of the applications that the history server lists.
+    async fn names_of_applications(&self) -> BTreeMap<String, String> {
+        let listed = self.front.json("/api/v1/applications?limit=1000").await;
+        let listed = listed.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        listed.iter().filter_map(|a| Some((a["id"].as_str()?.into(), a["name"].as_str()?.into()))).collect()
+    }
+
+    /// What the history server knows of the application that is asked for.
+    async fn run_of(&self, ask: &Ask) -> Run {
+        let (application, log) = match ask {
+            Ask::Log(Place::Container(container), file) => (&container.application, Some((container, file))),
+            Ask::Files(Place::Container(container)) => (&container.application, None),
+            Ask::Containers(application, _) => (application, None),
+            _ => return Run::default(),
+        };
+        let path = format!("/api/v1/applications/{application}");
+        let Some(found) = self.front.json(&path).await else { return Run::default() };
+        let mut run = Run { name: found["name"].as_str().map(str::to_string), ..Run::default() };
+        let attempts = found["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
+        run.incomplete = attempts.iter().any(|a| a["completed"] == false);
+        let end = attempts.iter().filter_map(|a| a["endTimeEpoch"].as_u64()).max().filter(|_| !run.incomplete);
+        run.ended = end.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
+        for attempt in attempts {
+            let of = attempt["attemptId"].as_str().map(|id| format!("/{id}")).unwrap_or_default();
+            let listed = self.front.json(&format!("{path}{of}/allexecutors")).await;
+            for executor in listed.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
+                let attribute = |name: &str| executor["attributes"][name].as_str();
+                let (Some(id), Some(container)) = (executor["id"].as_str(), attribute("CONTAINER_ID")) else {
+                    continue;
+                };
+                let role = if id == "driver" { id.into() } else { format!("executor {id}") };
+                run.roles.insert(container.into(), role);
+                if let Some((asked, file)) = log.filter(|(asked, _)| asked.id == container)
+                    && let (Some(node), Some(user)) = (attribute("NM_HTTP_ADDRESS"), attribute("USER"))
+                {
+                    let (user, file) = (encode_value(user), encode_value(file.trim_end_matches(".gz")));
+                    run.live =
+                        Some(format!("http://{node}/node/containerlogs/{}/{user}/{file}/?start=-4096", asked.id));
+                }
+            }
+        }
+        run
+    }
+}
+
+/// A request for a log.
+struct Asked<'a> {
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    download: bool,
+}
+
+/// How long a URL can be good for from the second that `now` lies in.
+fn url_life(session: &Session, now: SystemTime) -> Option<Duration> {
+    let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let left = session.left(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+    let life = left.map_or(URL_LIFE, |left| left.min(URL_LIFE));
+    (life.as_secs() > 0).then_some(life)
+}
+
+fn moved(to: &str) -> Response<Body> {
+    let mut answer = Response::new(empty());
+    *answer.status_mut() = StatusCode::FOUND;
+    own_headers(answer.headers_mut());
+    match HeaderValue::from_str(to) {
+        Ok(to) => drop(answer.headers_mut().insert(header::LOCATION, to)),
+        Err(_) => *answer.status_mut() = StatusCode::NOT_FOUND,
+    }
+    answer
+}
+
+/// `attachment` and a name for the file: its container's, so that ten stderrs can be told apart.
+fn attachment(at: &Location, place: &Place) -> String {
+    let file = at.key.rsplit('/').next().unwrap_or_default();
+    let name = match place {
+        Place::Container(container) => format!("{}-{file}", container.id),
+        Place::Directory(directory) => {
+            let last = directory.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            format!("{last}-{file}")
+        }
+    };
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    if plain == name {
+        format!("attachment; filename=\"{plain}\"")
+    } else {
+        format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{}", encode_value(&name))
+    }
+}
+
+fn not_a_log(bad: Bad) -> Page {
+    let (status, text) = match bad {
+        Bad::Malformed => (StatusCode::BAD_REQUEST, "The path holds what no log's path does."),
+        Bad::NotALog => (StatusCode::NOT_FOUND, "The gateway gives logs of containers and nothing else:"),
+    };
+    Page::new(status, "This is no log")
+        .text(text)
+        .code("/logs/\n/logs/application_1795352263709_0001/\n/logs/container_1795352263709_0001_01_000002/stderr")
+}
+
+fn outcome(trouble: &Trouble) -> Outcome {
+    match trouble {
+        Trouble::Missing { .. } => Outcome::NotFound,
+        Trouble::Denied { .. } | Trouble::Archived { .. } => Outcome::Refused,
+        Trouble::Searching | Trouble::NoCredentials(_) | Trouble::Unreachable(_) => Outcome::Unavailable,
+    }
+}

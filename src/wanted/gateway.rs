@@ -1,0 +1,241 @@
+//! The log gateway's part of an installation: a program, an account, settings, a unit, and the
+//! key that makes log links lead to it.
+
+use super::{Context, Want, Wanted, directory, root_owner};
+use crate::aws::Cluster;
+use crate::config::{Gateway, Settings};
+use crate::fault::Fault;
+use crate::host::Host;
+use crate::node::Node;
+use crate::node::process;
+use crate::proxy::server::PORT;
+use crate::receipt::Receipt;
+use crate::resource::{GATEWAY_UNIT, Program, Resource, State};
+use crate::s3::LogUri;
+use anyhow::{Context as _, Result};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// The key that makes the history server's log links lead elsewhere; new in Spark 3.0 (facts §5.4).
+pub const LINKS: &str = "spark.history.custom.executor.log.url";
+/// Where the gateway's program lies, whichever version of it.
+pub const PROGRAM_DIR: &str = "/usr/libexec/emr-shs";
+/// Where its settings lie.
+pub const SETTINGS_DIR: &str = "/etc/emr-shs";
+/// The account it runs as.
+pub const ACCOUNT: &str = "emr-shs";
+const UNIT_TEXT: &str = include_str!("../../assets/emr-shs-gateway.service");
+
+/// The gateway as it will be set up: every question answered.
+pub struct Setup {
+    settings: Gateway,
+    port: u16,
+    cluster_id: Option<String>,
+    region: Option<String>,
+    endpoint_url: Option<String>,
+    history_server: String,
+    program: Program,
+}
+
+/// What to set up; or, said in a sentence, why there will be no gateway.
+pub fn setup(
+    host: &Host,
+    node: &Node,
+    settings: &Settings,
+    described: Result<Option<&Cluster>, &str>,
+) -> Result<Result<Setup, String>> {
+    let mut gateway = settings.gateway.clone();
+    if gateway.log_uris.is_empty() {
+        let why = match described {
+            Ok(Some(Cluster { log_uri: Some(uri), .. })) => match uri.parse::<LogUri>() {
+                Ok(uri) => {
+                    gateway.log_uris.push(uri);
+                    None
+                }
+                Err(e) => Some(e.details.first().cloned().unwrap_or(e.message)),
+            },
+            Ok(_) => Some("this cluster has no log URI, so EMR archives no logs of it".into()),
+            Err(e) => Some(format!("the cluster's log URI is not known ({e})")),
+        };
+        if let Some(why) = why {
+            return Ok(Err(why));
+        }
+    }
+    let port = gateway.listen.map_or(PORT, |at| at.port());
+    let private = private_name(host, node);
+    let public = described.ok().flatten().and_then(|cluster| cluster.public_dns.clone());
+    if gateway.public_url.is_none() {
+        let scheme = if gateway.has_tls() { "https" } else { "http" };
+        gateway.public_url = Some(format!("{scheme}://{private}:{port}"));
+    }
+    for name in [Some(private), public].into_iter().flatten() {
+        if !gateway.host_names.contains(&name) {
+            gateway.host_names.push(name);
+        }
+    }
+    let server = node.server.as_ref();
+    let region = node.region(settings);
+    Ok(Ok(Setup {
+        port,
+        settings: gateway,
+        cluster_id: node.identity.cluster_id.clone(),
+        region,
+        endpoint_url: settings.endpoint_url.clone().or_else(|| node.hadoop.endpoint()),
+        history_server: server.map_or("http://127.0.0.1:18080".into(), |s| s.local_url()),
+        program: Program::this(PROGRAM_DIR)?,
+    }))
+}
+
+/// The node's private name, as YARN's own pages link to the history server by it.
+fn private_name(host: &Host, node: &Node) -> String {
+    let linked = node.spark.defaults.get("spark.yarn.historyServer.address").and_then(|a| a.split(':').next());
+    let named = host.read(Path::new("/proc/sys/kernel/hostname")).ok().flatten();
+    let name = linked.map(str::to_string).or(named).unwrap_or_default();
+    if name.trim().is_empty() { "localhost".into() } else { name.trim().into() }
+}
+
+impl Setup {
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether it serves TLS.
+    pub fn has_tls(&self) -> bool {
+        self.settings.has_tls()
+    }
+
+    /// What log links become.
+    fn links(&self) -> String {
+        let base = self.settings.public_url.as_deref().unwrap_or("/").trim_end_matches('/');
+        format!("{base}/logs/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}")
+    }
+
+    /// `/etc/emr-shs/gateway.env`: what `proxy serve` reads from its environment.
+    fn environment(&self) -> String {
+        let Setup { settings, .. } = self;
+        let uris: Vec<String> = settings.log_uris.iter().map(ToString::to_string).collect();
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
+        let yes = |on: bool| on.then(|| "true".to_string());
+        let mode = settings.mode.and_then(|m| clap::ValueEnum::to_possible_value(&m)).map(|v| v.get_name().to_string());
+        let lines = [
+            ("LOG_URI", Some(uris.join(","))),
+            ("CLUSTER_ID", self.cluster_id.clone()),
+            ("LISTEN", settings.listen.map(|at| at.to_string())),
+            ("PUBLIC_URL", settings.public_url.clone()),
+            ("HOST_NAME", Some(settings.host_names.join(","))),
+            ("MODE", mode),
+            ("TLS_CERT", path(&settings.tls_cert)),
+            ("TLS_KEY", path(&settings.tls_key)),
+            ("TLS_SELF_SIGNED", yes(settings.tls_self_signed)),
+            ("HTPASSWD", path(&settings.htpasswd)),
+            ("INSECURE", yes(settings.insecure)),
+            ("HISTORY_SERVER", Some(self.history_server.clone())),
+            ("REGION", self.region.clone()),
+            ("ENDPOINT_URL", self.endpoint_url.clone()),
+        ];
+        let mut text = String::from("# Written by emr-shs; to change it: emr-shs proxy install\n");
+        for (name, value) in lines {
+            if let Some(value) = value {
+                let _ = writeln!(text, "EMR_SHS_{name}=\"{value}\"");
+            }
+        }
+        text
+    }
+}
+
+impl Context<'_> {
+    /// Everything but the key.
+    pub fn gateway_service(&self, setup: &Setup) -> Result<Vec<Want>> {
+        self.port_is_free(setup)?;
+        let owner = root_owner(self.host);
+        let want = |resource, state, why: &str| Want { resource, wanted: Wanted::Is(state), why: why.into() };
+        let file = |path: PathBuf, content: String, why: &str| {
+            want(Resource::File { path }, State::File { content, mode: 0o644, owner }, why)
+        };
+        let link = Path::new(PROGRAM_DIR).join("emr-shs");
+        let settings = Path::new(SETTINGS_DIR).join("gateway.env");
+        let content = setup.environment();
+        let mut hash = Sha256::new();
+        for part in [setup.program.name(), &content, UNIT_TEXT] {
+            hash.update(part);
+        }
+        // What the running service has in its environment tells what it was started with.
+        let started_as: String = hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect();
+        let content = format!("{content}{}=\"{started_as}\"\n", crate::resource::STARTED_AS);
+        let unit = Path::new("/etc/systemd/system").join(GATEWAY_UNIT);
+        Ok(vec![
+            want(Resource::Account { name: ACCOUNT.into() }, State::Exists, "system account of the log gateway"),
+            directory(Path::new(PROGRAM_DIR), owner, "for the log gateway's program"),
+            want(Resource::Program { path: setup.program.path() }, State::Exists, "this program, for the log gateway"),
+            want(
+                Resource::Link { path: link },
+                State::Link { target: setup.program.name().into() },
+                "the log gateway's program",
+            ),
+            directory(Path::new(SETTINGS_DIR), owner, "for settings"),
+            file(settings, content, "settings of the log gateway"),
+            file(unit, UNIT_TEXT.into(), "the log gateway as a service"),
+            want(
+                Resource::Unit { name: GATEWAY_UNIT.into() },
+                State::Unit { enabled: true, runs: Some(started_as) },
+                &format!("serves executor logs on port {}", setup.port),
+            ),
+        ])
+    }
+
+    /// The key; none where this Spark does not know it, or somebody names another value.
+    pub fn gateway_links(&self, setup: &Setup) -> Result<Option<Want>> {
+        let knows = self.node.spark.version.as_ref().is_some_and(|v| v.at_least(3, 0));
+        if !knows || self.settings.set.contains_key(LINKS) {
+            return Ok(None);
+        }
+        let path = self.node.spark.defaults_path.clone();
+        let resource = Resource::Key { path: path.clone(), key: LINKS.into() };
+        let value = setup.links();
+        let mut why = "where log links lead".to_string();
+        if let Some(found) = self.node.spark.defaults.get(LINKS).filter(|found| *found != value) {
+            let state = resource.observe(self.host)?;
+            let ours = self.receipt.entry(&resource).is_some_and(|entry| entry.wrote(&state));
+            if found.contains("{{APP_ID}}") && found.contains(&format!(":{PORT}/")) {
+                why = "executors on YARN have no APP_ID, so the old one has no effect".into();
+            } else if !ours && !found.ends_with(&setup.links_tail()) && !self.force {
+                return Err(Fault::preflight("log links lead elsewhere already, and not by emr-shs")
+                    .detail(format!("{}: {LINKS} is {found}", path.display()))
+                    .detail(format!("wanted {value}; nothing was changed"))
+                    .hint("keep it: add --no-proxy; or replace it, until uninstall: add --force")
+                    .into());
+            }
+        }
+        Ok(Some(Want { resource, wanted: Wanted::Value { value, yields: false }, why }))
+    }
+
+    fn port_is_free(&self, setup: &Setup) -> Result<()> {
+        let main = crate::systemd::show(GATEWAY_UNIT).context("asking for the gateway's unit")?.main_pid;
+        let Some(other) = process::listener(setup.port).filter(|found| found.pid.is_none() || found.pid != main) else {
+            return Ok(());
+        };
+        let who = match (other.pid, &other.command) {
+            (Some(pid), Some(command)) => format!("process {pid}: {command}"),
+            (Some(pid), None) => format!("process {pid}"),
+            _ => "a process of another container".into(),
+        };
+        Err(Fault::preflight(format!("port {} of the log gateway is taken", setup.port))
+            .detail(format!("found {who}"))
+            .detail("nothing was changed")
+            .hint("end that process (the published Python proxy uses this port, too), choose another port: --listen '[::]:9978', or do without: --no-proxy")
+            .into())
+    }
+}
+
+impl Setup {
+    fn links_tail(&self) -> String {
+        ":".to_string() + &self.port.to_string() + "/logs/{{CONTAINER_ID}}/{{FILE_NAME}}"
+    }
+}
+
+/// How the gateway answers on this node, by the receipt; `None` where none is installed.
+pub fn installed(receipt: &Receipt) -> Option<&crate::receipt::Entry> {
+    receipt.entries.iter().find(|e| matches!(&e.resource, Resource::Unit { name } if name == GATEWAY_UNIT))
+}
