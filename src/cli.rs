@@ -129,6 +129,10 @@ pub struct InstallArgs {
     /// No log gateway: log links keep leading to NodeManagers
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_NO_PROXY")]
     pub no_proxy: Option<bool>,
+    /// Whose logs the history server's links lead to: emr, or serverless:APPLICATION-ID
+    /// for applications of EMR Serverless [default: emr]
+    #[arg(long, value_name = "LAYOUT", env = "EMR_SHS_LAYOUT", help_heading = "Log gateway")]
+    pub layout: Option<String>,
     /// How the log gateway shall be
     #[command(flatten)]
     pub gateway: GatewayArgs,

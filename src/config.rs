@@ -4,6 +4,7 @@ use crate::aws::Cluster;
 use crate::cli::{GatewayArgs, InstallArgs};
 use crate::fault::Fault;
 use crate::host::Host;
+use crate::proxy::route::is_id;
 use crate::s3::{EventLogs, LogUri};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -42,11 +43,16 @@ pub struct Settings {
     pub link_into: LinkInto,
     /// No log gateway.
     pub no_proxy: bool,
+    /// The Serverless application whose logs links lead to; none for applications on YARN.
+    pub serverless: Option<String>,
     /// How the log gateway is to be.
     pub gateway: Gateway,
     /// What EMR said of this cluster when it was asked; it does not change.
     pub cluster: Option<Cluster>,
 }
+
+/// The log gateway's port.
+pub const PORT: u16 = 9977;
 
 /// How the log gateway gives a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -128,6 +134,12 @@ impl Gateway {
         Ok(merged)
     }
 
+    /// Where it listens: on all addresses, of both families where the kernel has both, unless it
+    /// was told otherwise.
+    pub fn address(&self) -> SocketAddr {
+        self.listen.unwrap_or((std::net::Ipv6Addr::UNSPECIFIED, PORT).into())
+    }
+
     /// Whether it serves TLS.
     pub fn has_tls(&self) -> bool {
         self.tls_cert.is_some() || self.tls_self_signed
@@ -137,6 +149,16 @@ impl Gateway {
     pub fn link_prefix(&self) -> Option<String> {
         let url = self.public_url.as_deref().filter(|url| *url != "/")?;
         Some(format!("{url}/logs/"))
+    }
+}
+
+/// The application id of `serverless:<id>`.
+fn serverless(layout: &str) -> Result<String, Fault> {
+    match layout.strip_prefix("serverless:") {
+        Some(id) if is_id(id) => Ok(id.into()),
+        _ => Err(Fault::usage(format!("“{layout}” is no layout"))
+            .detail("wanted emr, or serverless: and the id of an EMR Serverless application")
+            .hint("--layout serverless:00f1r2fo0l4l4l09")),
     }
 }
 
@@ -208,6 +230,11 @@ impl Settings {
             jars,
             link_into: args.link_into.unwrap_or(earlier.link_into),
             no_proxy: args.no_proxy.unwrap_or(earlier.no_proxy),
+            serverless: match args.layout.as_deref() {
+                None => earlier.serverless.clone(),
+                Some("" | "emr") => None,
+                Some(layout) => Some(serverless(layout)?),
+            },
             gateway: Gateway::merge(&args.gateway, &earlier.gateway)?,
             cluster: earlier.cluster.clone(),
         })

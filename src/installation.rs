@@ -67,6 +67,11 @@ impl Installation {
         let mut settings = Settings::merge(&host, args, &receipt.settings)?;
         let only_gateway = pieces == [Piece::Gateway];
         if only_gateway {
+            if !host.is_live() {
+                return Err(Fault::usage("the log gateway is a service, and below another root there are none")
+                    .hint("run it on the node itself: sudo emr-shs proxy install")
+                    .into());
+            }
             // Asked for by name.
             settings.no_proxy = false;
         }

@@ -135,9 +135,9 @@ fn each_option_does_what_it_says(profile: Profile) {
     same_tree(&before, &node.tree());
 
     // The pieces, each alone, come to the same as the whole.
-    for piece in ["prefix", "link", "configure"] {
-        node.emr_shs(&[piece, "--event-logs", LOGS]).expect(0);
-        assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "{piece} alone restarts nothing");
+    for piece in [&["prefix"][..], &["link"], &["configure"], &["proxy", "install"]] {
+        node.emr_shs(&[piece, &["--event-logs", LOGS]].concat()).expect(0);
+        assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "{piece:?} alone restarts nothing");
     }
     node.emr_shs(&["restart"]).expect(0);
     assert_eq!(node.reads(), LOGS);

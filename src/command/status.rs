@@ -5,6 +5,7 @@ use crate::dataln;
 use crate::fault::Exit;
 use crate::host::Host;
 use crate::node::Node;
+use crate::node::gateway::LogGateway;
 use crate::node::history_server::{HistoryServer, Readiness};
 use crate::receipt::Receipt;
 use crate::report::{Console, data, row};
@@ -46,6 +47,8 @@ struct Status {
     no_local_store: Option<String>,
     server: Option<HistoryServer>,
     server_reads_event_logs: bool,
+    /// The log gateway, if it is installed.
+    gateway: Option<LogGateway>,
     rows: Vec<Row>,
 }
 
@@ -79,6 +82,7 @@ pub fn run(root: &Path, console: &Console) -> Result<Exit> {
         server_reads_event_logs: event_logs.is_some() && node.server.as_ref().is_some_and(|s| s.is_ready(&readiness)),
         event_logs,
         server: node.server.clone(),
+        gateway: LogGateway::observe(&receipt)?,
         rows,
     };
     if console.is_json() {
@@ -133,6 +137,14 @@ fn print(status: &Status, node: &Node) {
             ),
         }
     }
+    if let Some(gateway) = &status.gateway {
+        let (verb, style, text) = match &gateway.says {
+            Some(says) if gateway.is_ready() => ("ok", green, format!("{says} on port {}", gateway.port)),
+            Some(says) => ("down", red, format!("answers on port {}, but: {says}", gateway.port)),
+            None => ("down", red, format!("unit {}, nothing answers on port {}", gateway.unit.active, gateway.port)),
+        };
+        data(&row(verb, style, "log gateway", &text));
+    }
     if let Some(why) = &status.no_local_store {
         data(&row("none", yellow, "local store", why));
     }
@@ -156,6 +168,9 @@ fn print(status: &Status, node: &Node) {
             "\n{drifted} of {} are not as installed. What an install would do about it: emr-shs plan",
             status.rows.len()
         );
+    }
+    if let Some(gateway) = status.gateway.as_ref().filter(|gateway| gateway.is_ready()) {
+        dataln!("\nOpen {} after:\n  {}", gateway.tunnel.url, gateway.tunnel.command);
     }
     if status.owes_restart {
         dataln!("\nThe history server has not been restarted since a change: emr-shs restart");

@@ -331,7 +331,7 @@ fn base(at: SocketAddr, https: bool) -> String {
 }
 
 /// A client for this machine's own server, whose certificate is not ours to judge.
-fn agent(timeout: Duration) -> Agent {
+pub fn agent(timeout: Duration) -> Agent {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = TlsConfig::builder().disable_verification(true).unversioned_rustls_crypto_provider(provider).build();
     let config = Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false);

@@ -1,5 +1,6 @@
 //! The node as it is: read, never changed.
 
+pub mod gateway;
 pub mod hadoop;
 pub mod history_server;
 pub mod identity;

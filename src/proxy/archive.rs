@@ -3,7 +3,7 @@
 
 use super::credentials::{Keeper, Kept};
 use super::presign::Address;
-use super::route::{Application, Container, Place, container_directory, is_cluster, stored_name};
+use super::route::{Application, Place, container_directory, is_cluster, stored_name};
 use crate::s3::{LogUri, root_causes};
 use anyhow::Result;
 use aws_config::SdkConfig;
@@ -26,6 +26,10 @@ const CLUSTERS: usize = 1 << 14;
 const THERE: Duration = Duration::from_secs(3600);
 /// How long a cluster that was not found is not looked for again.
 const NOT_FOUND: Duration = Duration::from_secs(30);
+/// How long a cluster without applications is not asked again.
+const EMPTY: Duration = Duration::from_secs(300);
+/// How many pages of a thousand directories a page shows at most.
+const LISTED: usize = 50;
 /// How long a click waits for S3 to say that a log is there, once its place is known.
 const CLICK: Duration = Duration::from_millis(300);
 /// How long a page waits for S3.
@@ -59,7 +63,28 @@ pub struct Way {
 #[derive(Default)]
 struct Index {
     listed: Option<Instant>,
-    clusters: BTreeMap<String, Option<u64>>,
+    clusters: BTreeMap<String, First>,
+}
+
+/// The cluster timestamp of a cluster's first application.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    /// It has not been asked for.
+    Unasked,
+    /// There was none at that time.
+    None(Instant),
+    /// This, for ever.
+    Known(u64),
+}
+
+impl First {
+    fn is_worth_asking(self) -> bool {
+        match self {
+            First::Unasked => true,
+            First::None(when) => when.elapsed() > EMPTY,
+            First::Known(_) => false,
+        }
+    }
 }
 
 /// One object.
@@ -199,9 +224,16 @@ impl Archive {
         };
         // One whose place is known opens even if S3 is slow to say that it is there.
         let sure = directories.len() == 1;
+        let mut looked = None;
         if let (Place::Container(container), true) = (place, directories.is_empty()) {
-            if let Some(at) = self.in_own_cluster(container, file).await? {
-                return Ok(at);
+            // Most are of this very cluster.
+            if let Some(own) = &self.own_cluster {
+                let at = self.at(0, &container_directory(own, container), file);
+                if self.look(&at).await? {
+                    self.clusters.insert(container.application.timestamp, (0, own.clone()));
+                    return Ok(at);
+                }
+                looked = Some(at);
             }
             let (store, cluster) = self.cluster(&container.application).await?.unwrap_or_else(|| self.own());
             directories = vec![(store, container_directory(&cluster, container))];
@@ -209,7 +241,9 @@ impl Archive {
         let mut first = None;
         for (store, directory) in directories {
             let at = self.at(store, &directory, file);
-            let answer = if sure {
+            let answer = if looked.as_ref() == Some(&at) {
+                false
+            } else if sure {
                 match tokio::time::timeout(CLICK, self.look(&at)).await {
                     Err(_) => return Ok(at),
                     Ok(answer) => answer?,
@@ -232,17 +266,6 @@ impl Archive {
             first.get_or_insert(missing);
         }
         Err(first.unwrap_or(Trouble::Searching))
-    }
-
-    /// The first look at an application's logs: most are of this very cluster.
-    async fn in_own_cluster(&self, container: &Container, file: &str) -> Result<Option<Location>, Trouble> {
-        let Some(own) = &self.own_cluster else { return Ok(None) };
-        let at = self.at(0, &container_directory(own, container), file);
-        if !self.look(&at).await? {
-            return Ok(None);
-        }
-        self.clusters.insert(container.application.timestamp, (0, own.clone()));
-        Ok(Some(at))
     }
 
     /// Where an application is looked for that is nowhere.
@@ -337,16 +360,22 @@ impl Archive {
         Ok((found, false))
     }
 
-    /// The names of the directories directly below a prefix.
+    /// The names of the directories directly below a prefix, at most fifty thousand.
     pub async fn directories(&self, store: usize, prefix: &str) -> Result<Vec<String>, Trouble> {
-        self.pages(store, prefix, |name| Some(name.to_string())).await
+        self.pages(store, prefix, LISTED, |name| Some(name.to_string())).await
     }
 
-    async fn pages<T>(&self, store: usize, prefix: &str, keep: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Trouble> {
+    async fn pages<T>(
+        &self,
+        store: usize,
+        prefix: &str,
+        most: usize,
+        keep: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, Trouble> {
         let (uri, client) = self.ask(store).await?;
         let mut found = Vec::new();
         let mut token = None;
-        loop {
+        for _ in 0..most {
             let asked = client
                 .list_objects_v2()
                 .bucket(&uri.bucket)
@@ -361,9 +390,10 @@ impl Archive {
             }
             match page.next_continuation_token() {
                 Some(next) => token = Some(next.to_string()),
-                None => return Ok(found),
+                None => break,
             }
         }
+        Ok(found)
     }
 
     async fn ask(&self, store: usize) -> Result<(&LogUri, &Client), Trouble> {
@@ -434,20 +464,25 @@ impl Archive {
         if let Some(found) = self.clusters.get(&timestamp).filter(|(at, _)| *at == store) {
             return Ok(Some(found.1));
         }
-        if let Some((cluster, _)) = index.clusters.iter().find(|(_, first)| **first == Some(timestamp)) {
+        if let Some((cluster, _)) = index.clusters.iter().find(|(_, first)| **first == First::Known(timestamp)) {
             return Ok(Some(cluster.clone()));
         }
         if index.listed.is_none_or(|when| when.elapsed() > NOT_FOUND) {
-            let names = self.pages(store, &uri.prefix, |name| is_cluster(name).then(|| name.to_string())).await?;
+            let names =
+                self.pages(store, &uri.prefix, usize::MAX, |name| is_cluster(name).then(|| name.to_string())).await?;
             let names: BTreeSet<String> = names.into_iter().collect();
             index.clusters.retain(|cluster, _| names.contains(cluster));
             for name in names {
-                index.clusters.entry(name).or_insert(None);
+                index.clusters.entry(name).or_insert(First::Unasked);
             }
             index.listed = Some(Instant::now());
         }
-        let mut unknown: Vec<String> =
-            index.clusters.iter().filter(|(_, first)| first.is_none()).map(|(cluster, _)| cluster.clone()).collect();
+        let mut unknown: Vec<String> = index
+            .clusters
+            .iter()
+            .filter(|(_, first)| first.is_worth_asking())
+            .map(|(cluster, _)| cluster.clone())
+            .collect();
         // The newest clusters are asked for most, and nothing else tells which they are.
         if let Some(own) = unknown.iter().position(|c| Some(c) == self.own_cluster.as_ref()) {
             unknown.swap(0, own);
@@ -467,7 +502,8 @@ impl Archive {
         while let Some(answer) = asked.join_next().await {
             let (cluster, first) = answer.map_err(|e| Trouble::Unreachable(e.to_string()))?;
             let first = first?;
-            index.clusters.insert(cluster.clone(), first);
+            let known = first.map_or_else(|| First::None(Instant::now()), First::Known);
+            index.clusters.insert(cluster.clone(), known);
             if first == Some(timestamp) {
                 return Ok(Some(cluster));
             }
@@ -478,8 +514,10 @@ impl Archive {
         let mut earlier: Vec<(u64, &String)> = index
             .clusters
             .iter()
-            .filter_map(|(cluster, first)| Some(((*first)?, cluster)))
-            .filter(|(first, _)| *first < timestamp)
+            .filter_map(|(cluster, first)| match first {
+                First::Known(first) if *first < timestamp => Some((*first, cluster)),
+                _ => None,
+            })
             .collect();
         earlier.sort_unstable_by(|a, b| b.cmp(a));
         for (_, cluster) in earlier.into_iter().take(EARLIER) {

@@ -47,8 +47,9 @@ impl Front {
         })
     }
 
-    /// Passes a request on and its answer back. The error says why there is none.
-    pub async fn pass(&self, request: Request<Incoming>) -> Result<Response<Body>> {
+    /// Passes a request on and its answer back. The error says why there is none. A login that is
+    /// meant for the gateway is `kept` from the history server.
+    pub async fn pass(&self, request: Request<Incoming>, kept: bool) -> Result<Response<Body>> {
         let host = request.headers().get(header::HOST).cloned();
         let path = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_string();
         let is_static = path.starts_with("/static/");
@@ -58,8 +59,9 @@ impl Front {
         for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-context"] {
             onward.headers_mut().remove(name);
         }
-        // The login is the gateway's, not the history server's.
-        onward.headers_mut().remove(header::AUTHORIZATION);
+        if kept {
+            onward.headers_mut().remove(header::AUTHORIZATION);
+        }
         onward.headers_mut().remove(header::CONTENT_LENGTH);
         if !is_static {
             // What is compressed cannot be rewritten.
@@ -268,9 +270,8 @@ impl rustls::client::danger::ServerCertVerifier for Ourselves {
     }
 }
 
-/// Asks the history server for some JSON of its REST API; `None` if it cannot say.
 impl Front {
-    /// One of its REST answers.
+    /// One of its REST answers; `None` if it cannot say.
     pub async fn json(&self, path: &str) -> Option<serde_json::Value> {
         const WAIT: Duration = Duration::from_secs(2);
         const MOST: usize = 4 << 20;

@@ -90,6 +90,10 @@ pub struct Gateway {
 impl Gateway {
     /// Answers a request. Gives what became of it, too.
     pub async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> (Response<Body>, Outcome) {
+        if request.uri().path() == "/-/style.css" {
+            // Refusals want to be read, too.
+            return self.own_page(request.uri().path());
+        }
         if let Some(refusal) = self.refusal(peer, &request) {
             return (refusal.answer(), Outcome::Refused);
         }
@@ -185,7 +189,7 @@ impl Gateway {
     }
 
     async fn history_server(&self, request: Request<Incoming>) -> (Response<Body>, Outcome) {
-        match self.front.pass(request).await {
+        match self.front.pass(request, self.users.is_some()).await {
             Ok(answer) => (answer, Outcome::History),
             Err(e) => {
                 let page = Page::new(StatusCode::BAD_GATEWAY, "The history server does not answer")
@@ -377,6 +381,14 @@ fn url_life(session: &Session, now: SystemTime) -> Option<Duration> {
     let left = session.left(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
     let life = left.map_or(URL_LIFE, |left| left.min(URL_LIFE));
     (life.as_secs() > 0).then_some(life)
+}
+
+/// A redirect, or nothing but a refusal.
+fn moved_or_refused(to: Option<&str>) -> Response<Body> {
+    match to {
+        Some(to) => moved(to),
+        None => Page::new(StatusCode::MISDIRECTED_REQUEST, "This gateway does not go by that name").answer(),
+    }
 }
 
 fn moved(to: &str) -> Response<Body> {

@@ -120,15 +120,17 @@ pub enum Bad {
 /// a slash. `None` means that it is no business of the gateway, but the history server's.
 pub fn route(path: &str, query: Option<&str>, prefixes: &[&str]) -> Option<Result<Route, Bad>> {
     let download = query.is_some_and(|q| q.split('&').any(|pair| pair == "download=1"));
-    let route = |ask, under| Route { ask, under, download };
-    if let Some(rest) = path.strip_prefix("/logs/") {
-        return Some(
-            below(rest)
-                .and_then(|names| short(&names).or_else(|| long(&names)).ok_or(Bad::NotALog))
-                .map(|ask| route(ask, None)),
-        );
-    }
-    // The long form: only where all of it has the right shape is it ours.
+    let route = |(ask, under)| Route { ask, under, download };
+    let Some(rest) = path.strip_prefix("/logs/") else {
+        return spelled_out(path, prefixes).map(route).map(Ok);
+    };
+    let found = below(rest).and_then(|names| short(&names).or_else(|| long(&names)).ok_or(Bad::NotALog));
+    // A log URI's own prefix may begin with `logs/`, too.
+    Some(found.map(|ask| (ask, None)).or_else(|bad| spelled_out(path, prefixes).ok_or(bad)).map(route))
+}
+
+/// The long form: only where all of it has the right shape is it ours.
+fn spelled_out(path: &str, prefixes: &[&str]) -> Option<(Ask, Option<usize>)> {
     let names = below(path.strip_prefix('/')?).ok()?;
     prefixes.iter().enumerate().find_map(|(i, prefix)| {
         let depth = prefix.split('/').filter(|name| !name.is_empty()).count();
@@ -137,7 +139,7 @@ pub fn route(path: &str, query: Option<&str>, prefixes: &[&str]) -> Option<Resul
         match long(rest).filter(|_| same)? {
             // A bare `/` or `/j-…/` would hide pages of the history server.
             Ask::Applications(_) => None,
-            ask => Some(Ok(route(ask, Some(i)))),
+            ask => Some((ask, Some(i))),
         }
     })
 }
@@ -158,14 +160,16 @@ fn decode(raw: &str) -> Option<String> {
     let hex = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_hexdigit);
     let sound = (0..bytes.len()).all(|i| bytes[i] != b'%' || hex(i + 1) && hex(i + 2));
     let name = percent_decode_str(raw).decode_utf8().ok().filter(|_| sound)?;
-    let harmless = name != "." && name != ".." && !name.contains(['/', '\\']) && !name.chars().any(is_odd);
-    (harmless && name.len() <= LONGEST_NAME).then(|| name.into_owned())
+    let plain = name != "." && name != ".." && name.trim() == name && name.len() <= LONGEST_NAME;
+    let harmless = !name.contains(['/', '\\']) && !name.chars().any(is_odd);
+    (plain && harmless).then(|| name.into_owned())
 }
 
-/// Control characters, and the marks that turn the direction of what is read.
+/// Control characters, line separators, and the marks that turn the direction of what is read.
 fn is_odd(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 fn short(names: &[String]) -> Option<Ask> {

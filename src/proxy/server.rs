@@ -35,16 +35,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
-/// The gateway's port.
-pub const PORT: u16 = 9977;
 /// How long a connection may take to send a request's head, and how long it may be idle.
 const HEAD: Duration = Duration::from_secs(30);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Connections at a time; further ones wait to be accepted.
 const CONNECTIONS: usize = 1024;
+/// How large a request's head may be, in bytes: browsers bring all cookies of `localhost`.
+const LARGEST_HEAD: usize = 64 * 1024;
 /// How long answers under way may take when the gateway is to end.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(15);
 /// Lines of the access log that may wait for a slow reader; more are dropped.
 const LINES: usize = 8192;
 
@@ -75,7 +75,7 @@ pub fn run(serve: Serve) -> Result<()> {
 }
 
 async fn listen(serve: Serve) -> Result<()> {
-    let (listener, at) = bind(serve.settings.listen).await?;
+    let (listener, at) = bind(serve.settings.address()).await?;
     let tls = tls(&serve.settings)?;
     let log = AccessLog::start(serve.quiet);
     let gateway = Arc::new(gateway(&serve, tls.is_some()).await?);
@@ -133,11 +133,9 @@ async fn listen(serve: Serve) -> Result<()> {
     Ok(())
 }
 
-/// All addresses, of both families where the kernel has both, unless one is named.
-async fn bind(wanted: Option<SocketAddr>) -> Result<(TcpListener, SocketAddr)> {
-    let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
-    let at = wanted.unwrap_or(all);
+async fn bind(at: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     let mut bound = TcpListener::bind(at).await;
+    // A kernel without IPv6.
     if bound.is_err() && at.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
         let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, at.port())).await;
         bound = if v4.is_ok() { v4 } else { bound };
@@ -234,6 +232,14 @@ fn describe(serve: &Serve, gateway: &Gateway) -> String {
     format!("logs below {}, {mode}, serves {peers}{login}", uris.join(" and "))
 }
 
+/// Whether the first byte is not the one that a TLS handshake begins with.
+async fn speaks_http(stream: &TcpStream) -> bool {
+    const HANDSHAKE_RECORD: u8 = 22;
+    let mut first = [0];
+    let peeked = tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1)) if first[0] != HANDSHAKE_RECORD)
+}
+
 /// Tells systemd, if it asked to be told.
 fn notify(state: &str) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
@@ -257,6 +263,7 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         match tls {
             None => self.http(stream, watcher).await,
+            Some(_) if speaks_http(&stream).await => self.send_to_https(stream, watcher).await,
             Some(tls) => {
                 if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
                     self.http(stream, watcher).await;
@@ -270,9 +277,26 @@ impl Connection {
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
-            .max_buf_size(64 * 1024)
+            .max_buf_size(LARGEST_HEAD)
             .serve_connection(TokioIo::new(stream), service);
         // An error is a peer that went away, or spoke no HTTP: it was answered if it could be.
+        let _ = watcher.watch(connection).await;
+    }
+
+    /// Whoever types `http://` to a TLS port is sent on, not left with a broken connection.
+    async fn send_to_https(self, stream: TcpStream, watcher: Watcher) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let host = request.headers().get(hyper::header::HOST).and_then(|h| h.to_str().ok());
+            let host = host.filter(|host| self.gateway.names.contain(host, &self.gateway.own));
+            let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
+            let to = host.map(|host| format!("https://{host}{path}"));
+            std::future::ready(Ok::<_, Infallible>(super::moved_or_refused(to.as_deref())))
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
         let _ = watcher.watch(connection).await;
     }
 

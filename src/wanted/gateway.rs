@@ -3,13 +3,11 @@
 
 use super::{Context, Want, Wanted, directory, root_owner};
 use crate::aws::Cluster;
-use crate::config::{Gateway, Settings};
+use crate::config::{Gateway, PORT, Settings};
 use crate::fault::Fault;
 use crate::host::Host;
 use crate::node::Node;
 use crate::node::process;
-use crate::proxy::server::PORT;
-use crate::receipt::Receipt;
 use crate::resource::{GATEWAY_UNIT, Program, Resource, State};
 use crate::s3::LogUri;
 use anyhow::{Context as _, Result};
@@ -30,11 +28,11 @@ const UNIT_TEXT: &str = include_str!("../../assets/emr-shs-gateway.service");
 /// The gateway as it will be set up: every question answered.
 pub struct Setup {
     settings: Gateway,
-    port: u16,
     cluster_id: Option<String>,
     region: Option<String>,
     endpoint_url: Option<String>,
     history_server: String,
+    serverless: Option<String>,
     program: Program,
 }
 
@@ -62,7 +60,7 @@ pub fn setup(
             return Ok(Err(why));
         }
     }
-    let port = gateway.listen.map_or(PORT, |at| at.port());
+    let port = gateway.address().port();
     let private = private_name(host, node);
     let public = described.ok().flatten().and_then(|cluster| cluster.public_dns.clone());
     if gateway.public_url.is_none() {
@@ -77,12 +75,12 @@ pub fn setup(
     let server = node.server.as_ref();
     let region = node.region(settings);
     Ok(Ok(Setup {
-        port,
         settings: gateway,
         cluster_id: node.identity.cluster_id.clone(),
         region,
         endpoint_url: settings.endpoint_url.clone().or_else(|| node.hadoop.endpoint()),
         history_server: server.map_or("http://127.0.0.1:18080".into(), |s| s.local_url()),
+        serverless: settings.serverless.clone(),
         program: Program::this(PROGRAM_DIR)?,
     }))
 }
@@ -98,7 +96,7 @@ fn private_name(host: &Host, node: &Node) -> String {
 impl Setup {
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.port
+        self.settings.address().port()
     }
 
     /// Whether it serves TLS.
@@ -109,7 +107,16 @@ impl Setup {
     /// What log links become.
     fn links(&self) -> String {
         let base = self.settings.public_url.as_deref().unwrap_or("/").trim_end_matches('/');
-        format!("{base}/logs/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}")
+        format!("{base}{}", self.links_path())
+    }
+
+    /// The attributes that a log link needs (facts §5.2, §5.4). Executors on YARN have no APP_ID;
+    /// those of Serverless, whose image AWS itself links so, should have.
+    fn links_path(&self) -> String {
+        match &self.serverless {
+            Some(id) => format!("/logs/applications/{id}/jobs/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}"),
+            None => "/logs/{{CONTAINER_ID}}/{{FILE_NAME}}".into(),
+        }
     }
 
     /// `/etc/emr-shs/gateway.env`: what `proxy serve` reads from its environment.
@@ -180,7 +187,7 @@ impl Context<'_> {
             want(
                 Resource::Unit { name: GATEWAY_UNIT.into() },
                 State::Unit { enabled: true, runs: Some(started_as) },
-                &format!("serves executor logs on port {}", setup.port),
+                &format!("serves executor logs on port {}", setup.port()),
             ),
         ])
     }
@@ -198,9 +205,10 @@ impl Context<'_> {
         if let Some(found) = self.node.spark.defaults.get(LINKS).filter(|found| *found != value) {
             let state = resource.observe(self.host)?;
             let ours = self.receipt.entry(&resource).is_some_and(|entry| entry.wrote(&state));
-            if found.contains("{{APP_ID}}") && found.contains(&format!(":{PORT}/")) {
+            let published = found.contains("{{APP_ID}}") && found.contains(&format!(":{PORT}/"));
+            if published && setup.serverless.is_none() {
                 why = "executors on YARN have no APP_ID, so the old one has no effect".into();
-            } else if !ours && !found.ends_with(&setup.links_tail()) && !self.force {
+            } else if !ours && !found.ends_with(&format!(":{}{}", setup.port(), setup.links_path())) && !self.force {
                 return Err(Fault::preflight("log links lead elsewhere already, and not by emr-shs")
                     .detail(format!("{}: {LINKS} is {found}", path.display()))
                     .detail(format!("wanted {value}; nothing was changed"))
@@ -213,7 +221,8 @@ impl Context<'_> {
 
     fn port_is_free(&self, setup: &Setup) -> Result<()> {
         let main = crate::systemd::show(GATEWAY_UNIT).context("asking for the gateway's unit")?.main_pid;
-        let Some(other) = process::listener(setup.port).filter(|found| found.pid.is_none() || found.pid != main) else {
+        let Some(other) = process::listener(setup.port()).filter(|found| found.pid.is_none() || found.pid != main)
+        else {
             return Ok(());
         };
         let who = match (other.pid, &other.command) {
@@ -221,21 +230,10 @@ impl Context<'_> {
             (Some(pid), None) => format!("process {pid}"),
             _ => "a process of another container".into(),
         };
-        Err(Fault::preflight(format!("port {} of the log gateway is taken", setup.port))
+        Err(Fault::preflight(format!("port {} of the log gateway is taken", setup.port()))
             .detail(format!("found {who}"))
             .detail("nothing was changed")
             .hint("end that process (the published Python proxy uses this port, too), choose another port: --listen '[::]:9978', or do without: --no-proxy")
             .into())
     }
-}
-
-impl Setup {
-    fn links_tail(&self) -> String {
-        ":".to_string() + &self.port.to_string() + "/logs/{{CONTAINER_ID}}/{{FILE_NAME}}"
-    }
-}
-
-/// How the gateway answers on this node, by the receipt; `None` where none is installed.
-pub fn installed(receipt: &Receipt) -> Option<&crate::receipt::Entry> {
-    receipt.entries.iter().find(|e| matches!(&e.resource, Resource::Unit { name } if name == GATEWAY_UNIT))
 }
