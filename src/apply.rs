@@ -93,6 +93,12 @@ impl<'a> Transaction<'a> {
             // It holds nothing that cannot be rebuilt; that it stays is no reason to undo the rest.
             let _ = change.resource.set(self.host, &change.after);
         }
+        // A directory that could not go because of them.
+        for change in self.rows.iter().filter(|c| matches!(c.resource, Resource::Dir { .. }) && c.is_real()) {
+            if change.after == State::Absent {
+                let _ = change.resource.set(self.host, &change.after);
+            }
+        }
         Ok(())
     }
 

@@ -162,8 +162,8 @@ pub enum Proxy {
 /// How the log gateway shall be. What is left out is reused from the last run.
 #[derive(Args, Default)]
 pub struct GatewayArgs {
-    /// Where clusters archive their logs, such as s3://my-bucket/elasticmapreduce/;
-    /// may be repeated [default: this cluster's log URI]
+    /// Where clusters archive their logs, such as s3://my-bucket/elasticmapreduce/; may be
+    /// repeated, this cluster's own first [default: this cluster's alone]
     #[arg(long, value_name = "URI", env = "EMR_SHS_LOG_URI", value_delimiter = ',', help_heading = "Log gateway")]
     pub log_uri: Vec<String>,
     /// Where it listens [default: [::]:9977, all addresses]
@@ -173,7 +173,7 @@ pub struct GatewayArgs {
     /// [default: http://, the node's private name, and the port]
     #[arg(long, value_name = "URL", env = "EMR_SHS_PUBLIC_URL", help_heading = "Log gateway")]
     pub public_url: Option<String>,
-    /// A further name it goes by; may be repeated
+    /// A further name it goes by; may be repeated, and replaces those of earlier runs
     #[arg(long, value_name = "NAME", env = "EMR_SHS_HOST_NAME", value_delimiter = ',', help_heading = "Log gateway")]
     pub host_name: Vec<String>,
     /// How it gives a log [default: redirect]
@@ -186,7 +186,7 @@ pub struct GatewayArgs {
     #[arg(long, value_name = "FILE", env = "EMR_SHS_TLS_KEY", help_heading = "Log gateway")]
     pub tls_key: Option<PathBuf>,
     /// Serve TLS with a certificate made at each start
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_TLS_SELF_SIGNED", conflicts_with = "tls_cert", help_heading = "Log gateway")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_TLS_SELF_SIGNED", help_heading = "Log gateway")]
     pub tls_self_signed: Option<bool>,
     /// Want a login from this file of NAME:HASH lines, as `htpasswd -B` writes them
     #[arg(long, value_name = "FILE", env = "EMR_SHS_HTPASSWD", help_heading = "Log gateway")]

@@ -97,7 +97,14 @@ impl Gateway {
         let file = |now: &Option<PathBuf>, then: &Option<PathBuf>| {
             now.clone().or_else(|| then.clone()).filter(|path| !path.as_os_str().is_empty())
         };
-        let merged = Self {
+        let (own, made) =
+            (args.tls_cert.as_ref().filter(|f| !f.as_os_str().is_empty()), args.tls_self_signed == Some(true));
+        if own.is_some() && made {
+            return Err(
+                Fault::usage("--tls-cert and --tls-self-signed exclude each other").hint("leave one of them out")
+            );
+        }
+        let mut merged = Self {
             log_uris: if args.log_uri.is_empty() {
                 earlier.log_uris.clone()
             } else {
@@ -121,6 +128,11 @@ impl Gateway {
             htpasswd: file(&args.htpasswd, &earlier.htpasswd),
             insecure: args.insecure.unwrap_or(earlier.insecure),
         };
+        // What this run names takes the place of the other kind.
+        merged.tls_self_signed &= own.is_none();
+        if made {
+            (merged.tls_cert, merged.tls_key) = (None, None);
+        }
         if merged.tls_cert.is_some() != merged.tls_key.is_some() {
             return Err(Fault::usage("a certificate and its key go together")
                 .hint("--tls-cert /path/chain.pem --tls-key /path/key.pem"));

@@ -52,6 +52,10 @@ fn look(
 ) -> Result<Option<Scheme>> {
     node.look(host, receipt)?;
     node.must_have_service()?;
+    if pieces == [Piece::Gateway] {
+        // Nothing is restarted, so nobody need look into the server.
+        return Ok(None);
+    }
     if let Some(server) = &mut node.server {
         server.settle(&node.spark, PATIENCE)?;
     }
@@ -66,6 +70,11 @@ impl Installation {
         let receipt = Receipt::load(&host)?;
         let mut settings = Settings::merge(&host, args, &receipt.settings)?;
         let only_gateway = pieces == [Piece::Gateway];
+        if !pieces.contains(&Piece::Gateway) {
+            // What the gateway is told here would not reach it.
+            settings.gateway = receipt.settings.gateway.clone();
+            settings.no_proxy = receipt.settings.no_proxy;
+        }
         if only_gateway {
             if !host.is_live() {
                 return Err(Fault::usage("the log gateway is a service, and below another root there are none")
@@ -188,8 +197,10 @@ impl Installation {
         let wants = self.context(receipt, settings).wants(&self.pieces)?;
         let mut changes = plan::changes(&self.host, receipt, &wants)?;
         let released = plan::releases(&self.host, receipt, &wants, |r| {
+            // What --set names is of another piece than the key's usual one.
+            let named = matches!(r, Resource::Key { key, .. } if settings.set.contains_key(key));
             // A directory the server works in goes after a restart, which a piece alone does not make.
-            self.pieces.contains(&Piece::of(r)) && (self.is_whole() || !matches!(r, Resource::Cache { .. }))
+            self.pieces.contains(&Piece::of(r)) && !named && (self.is_whole() || !matches!(r, Resource::Cache { .. }))
         })?;
         let prefixes = changes.iter().take_while(|c| matches!(c.resource, Resource::Prefix { .. })).count();
         changes.splice(prefixes..prefixes, released);

@@ -165,7 +165,8 @@ pub fn releases(
     dropped
         .map(|entry| {
             let now = entry.resource.observe(host)?;
-            let ours = entry.wrote(&now);
+            // A unit that was stopped is ours all the same: its file goes, too.
+            let ours = entry.wrote(&now) || matches!(entry.resource, Resource::Unit { .. });
             Ok(Change {
                 resource: entry.resource.clone(),
                 after: if ours { entry.before.clone() } else { now.clone() },

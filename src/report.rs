@@ -4,14 +4,13 @@
 //! nothing else, and only on a terminal.
 
 use crate::cli::{Color, Global};
-use crate::config::Settings;
 use crate::fault::{Exit, Fault};
 use crate::installation::Installation;
+use crate::node::gateway::Tunnel;
 use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT};
 use crate::node::spark::Spark;
 use crate::plan::{Action, Change, Plan};
 use crate::resource::{Resource, State};
-use crate::wanted::gateway::Setup;
 use anstream::{stderr, stdout};
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
@@ -70,32 +69,6 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// A tunnel to the gateway, which is the history server, too.
-#[derive(Debug, Serialize)]
-pub struct Tunnel {
-    /// What to type.
-    pub command: String,
-    /// What to open then.
-    pub url: String,
-}
-
-impl Tunnel {
-    /// A tunnel to a gateway that is set up so.
-    pub fn to(setup: &Setup, settings: &Settings) -> Self {
-        Self::new(setup.port(), setup.has_tls(), settings)
-    }
-
-    /// A tunnel to a port.
-    pub fn new(port: u16, tls: bool, settings: &Settings) -> Self {
-        let node = settings.cluster.as_ref().and_then(|cluster| cluster.public_dns.as_deref());
-        let scheme = if tls { "https" } else { "http" };
-        Self {
-            command: format!("ssh -L {port}:localhost:{port} hadoop@{}", node.unwrap_or("PRIMARY-NODE")),
-            url: format!("{scheme}://localhost:{port}"),
-        }
-    }
-}
-
 impl Outcome {
     /// What an installation came to.
     pub fn of(command: &str, job: &Installation, ready: Option<Duration>, took: Duration) -> Self {
@@ -109,8 +82,8 @@ impl Outcome {
             ready_after: ready.map(|d| d.as_secs_f64()),
             seconds: took.as_secs_f64(),
             event_logs: job.event_logs.as_ref().map(ToString::to_string),
-            tunnel: job.gateway.as_ref().and_then(|g| g.as_ref().ok()).map(|setup| Tunnel::to(setup, &job.settings)),
-            url: job.node.server.as_ref().map(HistoryServer::url),
+            tunnel: job.gateway.as_ref().and_then(|g| g.as_ref().ok()).map(|_| Tunnel::of(&job.settings)),
+            url: job.node.server.as_ref().map(|server| server.url(&job.node.spark, &job.settings.set)),
             found: job.plan.found.clone(),
             notes: job.plan.notes.clone(),
         }
@@ -238,8 +211,9 @@ impl Console {
             return self.notes(&outcome.notes);
         }
         if let Some(seconds) = outcome.ready_after {
+            let port = outcome.url.as_deref().and_then(|url| url.rsplit(':').next()).unwrap_or_default();
             let text = format!(
-                "reads {} after {seconds:.1} s; it lists what is there within the next minutes",
+                "reads {} after {seconds:.1} s, on port {port}; it lists what is there within the next minutes",
                 outcome.event_logs.as_deref().unwrap_or("its directory")
             );
             self.ok("history server", &text);

@@ -84,12 +84,13 @@ pub fn stop(unit: &str) -> Result<()> {
 pub fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(60);
     daemon_reload()?;
-    let there = show(unit)?.exists;
-    if !there && !enabled && !running {
-        return Ok(());
-    }
-    if !running {
+    let now = show(unit)?;
+    // One whose file is gone may still run.
+    if !running && (now.exists || now.main_pid.is_some()) {
         run(&["stop", unit], PATIENCE)?;
+    }
+    if !now.exists && !enabled && !running {
+        return Ok(());
     }
     run(&[if enabled { "enable" } else { "disable" }, unit], PATIENCE)?;
     if running {

@@ -46,6 +46,17 @@ pub fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// The same for what the history server reads when it starts, and nothing else: the log gateway
+/// lives without it.
+pub fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<Row>> {
+    let mut rows = plan(host, receipt)?;
+    rows.retain(|row| {
+        let resource = &row.change.resource;
+        Piece::of(resource) != Piece::Gateway || matches!(resource, Resource::Key { .. })
+    });
+    Ok(rows)
+}
+
 /// The directory on S3 that the server would still read, because somebody changed the key since.
 pub fn stays_on_s3(rows: &[Row]) -> Option<String> {
     const KEY: &str = "spark.history.fs.logDirectory";
@@ -101,7 +112,10 @@ pub fn carry_out(
     let mut trouble = Vec::new();
     let waits = phase == Phase::AfterRestart;
     let mut changes = Vec::new();
-    for row in rows.iter().filter(|r| apply::waits_for_restart(host, &r.change) == waits) {
+    // A unit that ran before runs again once its files are what they were.
+    let waiting =
+        |c: &Change| apply::waits_for_restart(host, c) || matches!(c.after, State::Unit { runs: Some(_), .. });
+    for row in rows.iter().filter(|r| waiting(&r.change) == waits) {
         undo(host, receipt, row, &mut trouble, tell)?;
         changes.push(row.change.clone());
     }

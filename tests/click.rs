@@ -172,13 +172,13 @@ fn through_socks_and_vpn(profile: Profile) {
     browser.whole_page(&format!("{name}-foreign"));
     // admin, “correct horse”: made with htpasswd -nbB.
     let users = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/htpasswd");
-    node.copy(users.to_str().unwrap(), "/etc/emr-shs/htpasswd");
+    node.copy(users.to_str().unwrap(), "/etc/emr-shs/users");
     let ran = node.emr_shs(&[
         "proxy",
         "install",
         "--tls-self-signed",
         "--htpasswd",
-        "/etc/emr-shs/htpasswd",
+        "/etc/emr-shs/users",
         "--mode",
         "stream",
     ]);

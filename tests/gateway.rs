@@ -449,19 +449,30 @@ fn stores_that_the_lab_has_not() {
     // Storage classes and buckets in other regions, which the lab's own store does not know.
     const STUB: &str = r#"
 import http.server
+ARCHIVED = "<Error><Code>InvalidObjectState</Code><Message>no</Message><StorageClass>%s</StorageClass>%s</Error>"
 class Store(http.server.BaseHTTPRequestHandler):
-    def do_HEAD(self):
-        away = self.path.rstrip("/") == "/acme-logs"
-        self.send_response(301 if away else 200)
+    def say(self, status, body=b""):
+        self.send_response(status)
         self.send_header("x-amz-bucket-region", "eu-central-1")
-        if "stderr" in self.path:
-            self.send_header("x-amz-storage-class", "DEEP_ARCHIVE")
-        if "restored" in self.path:
-            self.send_header("x-amz-restore", 'ongoing-request="false", expiry-date="Fri, 21 Dec 2029 00:00:00 GMT"')
-        if "tiered" in self.path:
-            self.send_header("x-amz-storage-class", "INTELLIGENT_TIERING")
-            self.send_header("x-amz-archive-status", "ARCHIVE_ACCESS")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+    def do_HEAD(self):
+        self.say(301)
+    def do_GET(self):
+        if "stderr" in self.path:
+            self.say(403, (ARCHIVED % ("DEEP_ARCHIVE", "")).encode())
+        elif "tiered" in self.path:
+            self.say(403, (ARCHIVED % ("INTELLIGENT_TIERING", "<AccessTier>ARCHIVE_ACCESS</AccessTier>")).encode())
+        elif "secret" in self.path:
+            self.say(400, b"<Error><Code>KMS.DisabledException</Code><Message>the key is disabled</Message></Error>")
+        elif "empty" in self.path:
+            self.say(416, b"<Error><Code>InvalidRange</Code></Error>")
+        elif "list-type" in self.path:
+            self.say(200, b"<ListBucketResult></ListBucketResult>")
+        else:
+            self.say(206, b"x")
 http.server.ThreadingHTTPServer(("127.0.0.1", 7071), Store).serve_forever()
 "#;
     let node = node("stub");
@@ -483,9 +494,66 @@ http.server.ThreadingHTTPServer(("127.0.0.1", 7071), Store).serve_forever()
         );
         assert!(answer.body.contains("aws s3api restore-object --bucket acme-logs --key"), "{}", answer.body);
     }
-    assert_eq!(ask("stderr-restored").status, 302);
+    let answer = ask("secret");
+    assert_eq!(answer.status, 403, "{}", answer.body);
+    assert!(
+        answer.body.contains("needs kms:Decrypt here") && answer.body.contains("the key is disabled"),
+        "{}",
+        answer.body
+    );
+    assert_eq!(ask("empty").status, 302, "an empty log is one, too");
     let answer = ask("stdout");
     assert!(answer.header("location").contains("%2Feu-central-1%2Fs3%2Faws4_request"), "{}", answer.head);
+}
+
+#[test]
+#[ignore = "needs root: scripts/test"]
+fn tls_and_a_login() {
+    let node = node("tls");
+    let make = |name: &str| {
+        node.sh(&format!(
+            "mkdir -p /srv/tls; cd /srv/tls; openssl req -x509 -newkey rsa:2048 -nodes -subj /CN={name} -days 2 -keyout k -out c 2>/dev/null; \
+             chmod 644 k; cat k > key.pem; cat c > chain.pem"
+        ));
+    };
+    let served =
+        || node.sh("openssl s_client -connect localhost:9977 </dev/null 2>/dev/null | openssl x509 -noout -subject");
+    node.emr_shs(&["proxy", "install", "--tls-self-signed"]).expect(0);
+    assert!(served().contains("rcgen"), "{}", served());
+    make("one");
+    node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/htpasswd"), "/srv/users");
+    let files = ["--tls-cert", "/srv/tls/chain.pem", "--tls-key", "/srv/tls/key.pem", "--htpasswd", "/srv/users"];
+    node.emr_shs(&[&["proxy", "install"], &files[..]].concat()).expect(0);
+    assert!(served().contains("CN = one"), "{}", served());
+    let status = node.emr_shs(&["status"]).expect(0).out();
+    assert!(
+        status.contains("answers, wants a login on port 9977") && status.contains("https://localhost:9977"),
+        "{status}"
+    );
+
+    let url = format!("https://localhost:9977{LOG}");
+    let login = |user: &str| ask(&node, &["-k", "-u", user, &url]);
+    let nobody = ask(&node, &["-k", &url]);
+    assert_eq!((nobody.status, nobody.header("www-authenticate")), (401, "Basic realm=\"emr-shs\", charset=\"UTF-8\""));
+    assert!(nobody.body.contains("A login is needed"), "{}", nobody.body);
+    for wrong in ["admin:wrong", "nobody:correct horse", "admin:", ":"] {
+        assert_eq!(login(wrong).status, 401, "{wrong}");
+    }
+    assert_eq!(login("admin:correct horse").status, 302);
+    assert_eq!(ask(&node, &["-k", "https://localhost:9977/-/healthz"]).status, 200);
+    assert_eq!(ask(&node, &["-k", "https://localhost:9977/-/metrics"]).status, 401);
+    assert_eq!(ask(&node, &["-k", "https://localhost:9977/"]).status, 401, "the history server, too");
+
+    // A renewed certificate; then one that does not fit its key, which changes nothing.
+    make("two");
+    wait("the new certificate", || served().contains("CN = two").then_some(()));
+    node.sh("echo broken > /srv/tls/chain.pem");
+    wait("a warning", || {
+        node.sh(&format!("journalctl -u {UNIT} -o cat")).contains("the new certificate is not used").then_some(())
+    });
+    assert!(served().contains("CN = two"));
+    let ran = node.emr_shs(&["proxy", "install"]).expect(3);
+    assert!(ran.err().contains("/srv/tls/chain.pem"), "{}", ran.err());
 }
 
 /// A process that ends with the test.
@@ -543,9 +611,26 @@ fn it_comes_and_goes_without_a_trace() {
     assert!(!ran.out().contains(UNIT), "{}", ran.out());
     node.sh("cp -p /srv/standin.json /etc/lab/");
 
+    // Files that it could not use are found before the first change.
+    let users = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/htpasswd");
+    for (path, mode, says) in [
+        ("/nowhere", "644", "No such file"),
+        ("/srv/private", "600", "found mode 600"),
+        ("/root/users", "644", "sees nothing below /root"),
+    ] {
+        if path != "/nowhere" {
+            node.copy(users.to_str().unwrap(), path);
+            node.sh(&format!("chmod {mode} {path}"));
+        }
+        let ran = node.emr_shs(&["proxy", "install", "--htpasswd", path]).expect(3);
+        assert!(ran.err().contains(&format!("cannot read {path}")) && ran.err().contains(says), "{}", ran.err());
+    }
     // A gateway that cannot start is put back, and says why.
-    let ran = node.emr_shs(&["proxy", "install", "--htpasswd", "/nowhere"]).expect(1);
-    assert!(ran.err().contains("does not start") && ran.err().contains("/nowhere"), "{}", ran.err());
+    node.sh("mkdir -m 700 /srv/closed");
+    node.copy(users.to_str().unwrap(), "/srv/closed/users");
+    let closed = ["proxy", "install", "--htpasswd", "/srv/closed/users"];
+    let ran = node.emr_shs(&closed).expect(1);
+    assert!(ran.err().contains("does not start") && ran.err().contains("ermission denied"), "{}", ran.err());
     same_tree(&before, &node.tree());
     assert_eq!(node.sh("getent passwd emr-shs || true"), "");
 
@@ -580,7 +665,7 @@ fn it_comes_and_goes_without_a_trace() {
     // A newer program takes the older one's place; one whose settings do not start leaves the older.
     let older = node.sh("readlink /usr/libexec/emr-shs/emr-shs");
     node.sh("cp /usr/local/bin/emr-shs /srv/newer && printf x >> /srv/newer");
-    let ran = node.run(&["/srv/newer", "proxy", "install", "--htpasswd", "/nowhere"]).expect(1);
+    let ran = node.run(&[&["/srv/newer"], &closed[..]].concat()).expect(1);
     assert!(ran.err().contains("put back"), "{}", ran.err());
     assert_eq!(node.sh("readlink /usr/libexec/emr-shs/emr-shs"), older);
     assert!(get_ok(&node), "the older one runs again");

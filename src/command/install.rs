@@ -1,4 +1,4 @@
-//! `install`, its pieces `prefix`, `configure` and `link`, and `plan`, which stops before the
+//! `install`, its pieces `prefix`, `configure`, `link` and `proxy install`, and `plan`, which stops before the
 //! first change.
 
 use super::{host, must_be_root, node_name, uninstall};
@@ -8,12 +8,13 @@ use crate::config::LinkInto;
 use crate::fault::{Exit, Fault};
 use crate::host::Host;
 use crate::installation::Installation;
+use crate::node::gateway::LogGateway;
 use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT, same_directory};
 use crate::node::identity::{Identity, Role};
 use crate::node::process::Process;
 use crate::node::spark::Spark;
 use crate::plan::Change;
-use crate::receipt::Lock;
+use crate::receipt::{Lock, Receipt};
 use crate::report::{Console, Outcome};
 use crate::resource::Resource;
 use crate::systemd;
@@ -94,8 +95,29 @@ fn run(command: &str, pieces: &[Piece], root: &Path, args: &InstallArgs, console
         ready = carry_out(&mut job, args.timeout, console)?;
     }
     console.outcome(&Outcome::of(command, &job, ready, begun.elapsed()));
+    if matches!(job.gateway, Some(Ok(_))) {
+        settle_gateway(&job.host, console)?;
+    }
     drop(lock);
     Ok(Exit::Done)
+}
+
+/// Says so if the log gateway runs and logs do not open all the same: S3 or credentials are missing.
+fn settle_gateway(host: &Host, console: &Console) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let Some(gateway) = LogGateway::observe(&Receipt::load(host)?)? else { return Ok(()) };
+        if gateway.is_ready() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let says = gateway.says.unwrap_or("nothing".into());
+            console.warn(&format!("the log gateway runs, but logs do not open yet; it answers: {says}"));
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Before anything is written: event logs that jobs cannot write make every job fail. A node that
@@ -279,7 +301,7 @@ impl Run<'_> {
         let job = self.job;
         let mut receipt = job.receipt.clone();
         systemd::stop(UNIT).map_err(|e| format!("{e:#}")).and_then(|()| self.end_strays())?;
-        let undone = undo::plan(&job.host, &receipt).and_then(|rows| {
+        let undone = undo::plan_of_server(&job.host, &receipt).and_then(|rows| {
             uninstall::carry_out(&job.host, &mut receipt, &rows, self.timeout.max(RECOVERY), self.console)
         });
         transaction.began_with(receipt);

@@ -34,7 +34,7 @@ pub fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
                 return Err(fault.into());
             }
             console.warn("the history server does not live with what emr-shs changed; putting that back");
-            let rows = undo::plan(&host, &receipt)?;
+            let rows = undo::plan_of_server(&host, &receipt)?;
             return match uninstall::carry_out(&host, &mut receipt, &rows, args.timeout, console) {
                 Ok(()) => Err(fault
                     .detail("put back: everything that emr-shs changed; the history server lives again")

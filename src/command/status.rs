@@ -106,12 +106,13 @@ fn print(status: &Status, node: &Node) {
     data(&row("node", anstyle::Style::new(), &status.node, ""));
     match &status.event_logs {
         Some(uri) if status.installed => data(&row("ok", green, "installed", &format!("event logs in {uri}"))),
+        _ if status.gateway.is_some() => data(&row("ok", green, "installed", "the log gateway alone")),
         _ => data(&row("none", yellow, "not installed", "emr-shs plan --event-logs s3://…")),
     }
     if let Some(server) = &status.server {
         let directory = server.directory(&node.spark).unwrap_or_else(|| "no directory".into());
         match &server.answer {
-            Some(answer) if !status.installed || status.server_reads_event_logs => {
+            Some(answer) if status.event_logs.is_none() || status.server_reads_event_logs => {
                 dataln!(
                     "{}",
                     row(

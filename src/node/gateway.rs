@@ -1,8 +1,8 @@
 //! The log gateway as it is on this node: its unit, and whether it answers.
 
 use super::history_server::agent;
+use crate::config::Settings;
 use crate::receipt::Receipt;
-use crate::report::Tunnel;
 use crate::resource::{GATEWAY_UNIT, Resource};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
@@ -37,15 +37,42 @@ impl LogGateway {
             // Whoever may not see more is told so by the gateway itself.
             let login = answer.status() == 401;
             let text = answer.body_mut().read_to_string().ok()?;
-            Some(if login { "ready, wants a login".into() } else { text.trim().into() })
+            Some(if login { "answers, wants a login".into() } else { text.trim().into() })
         });
-        let tunnel = Tunnel::new(at.port(), settings.has_tls(), &receipt.settings);
+        let tunnel = Tunnel::of(&receipt.settings);
         Ok(Some(Self { unit: systemd::show(GATEWAY_UNIT)?, port: at.port(), says, tunnel }))
     }
 
     /// Whether logs open.
     pub fn is_ready(&self) -> bool {
-        self.says.as_deref().is_some_and(|says| says.starts_with("ready"))
+        matches!(self.says.as_deref(), Some("ready" | "answers, wants a login"))
+    }
+}
+
+/// A tunnel to the gateway, which is the history server, too.
+#[derive(Debug, Serialize)]
+pub struct Tunnel {
+    /// What to type.
+    pub command: String,
+    /// What to open then.
+    pub url: String,
+}
+
+impl Tunnel {
+    /// To the gateway of a node that is set up so.
+    pub fn of(settings: &Settings) -> Self {
+        let (at, tls) = (settings.gateway.address(), settings.gateway.has_tls());
+        let public = settings.cluster.as_ref().and_then(|cluster| cluster.public_dns.clone());
+        let own = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_string());
+        let node = public.or_else(|| own().ok()).unwrap_or("PRIMARY-NODE".into());
+        let (port, scheme) = (at.port(), if tls { "https" } else { "http" });
+        // What listens on one address is not on the node's loopback.
+        let to = if at.ip().is_unspecified() { "localhost".into() } else { SocketAddr::new(at.ip(), 0).to_string() };
+        let to = to.trim_end_matches(":0");
+        Self {
+            command: format!("ssh -L {port}:{to}:{port} hadoop@{node}"),
+            url: format!("{scheme}://localhost:{port}"),
+        }
     }
 }
 

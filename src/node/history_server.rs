@@ -17,6 +17,7 @@ use crate::systemd::{self, Unit};
 use anyhow::Result;
 use fs_err as fs;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -175,17 +176,24 @@ impl HistoryServer {
         near.find(|p| self.address(*p).is_some_and(|at| matches!(ask(at, self.https), Asked::Answer(_))))
     }
 
-    /// Where a person's tools find it.
-    pub fn url(&self) -> String {
-        let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://localhost:{}", self.port)
+    /// Where a person's tools find it, once these keys are set.
+    pub fn url(&self, spark: &Spark, set: &BTreeMap<String, String>) -> String {
+        format!("{}://localhost:{}", if self.https { "https" } else { "http" }, self.port_after(spark, set))
     }
 
-    /// Where this node itself finds it.
-    pub fn local_url(&self) -> String {
-        match self.address(self.port) {
-            Some(address) => base(address, self.https),
-            None => self.url().replace("localhost", "127.0.0.1"),
+    /// Where this node itself finds it, once these keys are set.
+    pub fn local_url(&self, spark: &Spark, set: &BTreeMap<String, String>) -> String {
+        let ip = self.address(self.port).map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |at| at.ip());
+        base((ip, self.port_after(spark, set)).into(), self.https)
+    }
+
+    fn port_after(&self, spark: &Spark, set: &BTreeMap<String, String>) -> u16 {
+        let tls_port = self.https && spark.defaults.get("spark.ssl.historyServer.port").is_some();
+        let number = |key: &str| set.get(key).and_then(|port| port.parse::<u16>().ok());
+        match number("spark.history.ui.port").filter(|_| !tls_port) {
+            Some(port) if self.https => port.saturating_add(TLS_OFFSET),
+            Some(port) => port,
+            None => self.port,
         }
     }
 

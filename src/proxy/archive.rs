@@ -1,22 +1,23 @@
 //! Where EMR archives container logs: one or more log URIs, the clusters below them, and what is
 //! known of their objects. Asks S3 as seldom as it can and remembers what cannot change.
 
+use super::clusters::{Index, SEARCHES};
 use super::credentials::{Keeper, Kept};
 use super::presign::Address;
-use super::route::{Application, Place, container_directory, is_cluster, stored_name};
+use super::route::{Application, Place, container_directory, stored_name};
 use crate::s3::{LogUri, root_causes};
 use anyhow::Result;
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::StorageClass;
 use quick_cache::sync::Cache;
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, OnceCell};
-use tokio::task::JoinSet;
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 /// How many objects are remembered to be there.
 const OBJECTS: usize = 1 << 16;
@@ -24,20 +25,12 @@ const OBJECTS: usize = 1 << 16;
 const CLUSTERS: usize = 1 << 14;
 /// How long an object that was there is taken to be there.
 const THERE: Duration = Duration::from_secs(3600);
-/// How long a cluster that was not found is not looked for again.
-const NOT_FOUND: Duration = Duration::from_secs(30);
-/// How long a cluster without applications is not asked again.
-const EMPTY: Duration = Duration::from_secs(300);
 /// How many pages of a thousand directories a page shows at most.
 const LISTED: usize = 50;
 /// How long a click waits for S3 to say that a log is there, once its place is known.
 const CLICK: Duration = Duration::from_millis(300);
 /// How long a page waits for S3.
 pub const PAGE: Duration = Duration::from_secs(8);
-/// How many clusters are asked about at a time.
-const AT_ONCE: usize = 16;
-/// How many clusters that began before an application are looked through for it.
-const EARLIER: usize = 64;
 
 /// A log URI and the way to it.
 pub struct Store {
@@ -46,8 +39,9 @@ pub struct Store {
     config: SdkConfig,
     endpoint: Option<String>,
     way: OnceCell<Way>,
+    no_way: std::sync::Mutex<String>,
     /// Each cluster below it, with the cluster timestamp of its first application.
-    index: Mutex<Index>,
+    pub(super) index: Mutex<Index>,
 }
 
 /// How a bucket is reached: looked up once.
@@ -58,33 +52,6 @@ pub struct Way {
     pub address: Address,
     /// What to sign for.
     pub region: String,
-}
-
-#[derive(Default)]
-struct Index {
-    listed: Option<Instant>,
-    clusters: BTreeMap<String, First>,
-}
-
-/// The cluster timestamp of a cluster's first application.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum First {
-    /// It has not been asked for.
-    Unasked,
-    /// There was none at that time.
-    None(Instant),
-    /// This, for ever.
-    Known(u64),
-}
-
-impl First {
-    fn is_worth_asking(self) -> bool {
-        match self {
-            First::Unasked => true,
-            First::None(when) => when.elapsed() > EMPTY,
-            First::Known(_) => false,
-        }
-    }
 }
 
 /// One object.
@@ -150,8 +117,10 @@ pub struct Archive {
     keeper: Arc<Keeper>,
     hasher: RandomState,
     there: Cache<u64, Instant>,
-    clusters: Cache<u64, (usize, String)>,
-    not_found: Cache<u64, Instant>,
+    pub(super) clusters: Cache<u64, (usize, String)>,
+    pub(super) not_found: Cache<u64, Instant>,
+    /// How many searches may still begin; each asks S3 many times.
+    pub(super) searches: Arc<Semaphore>,
 }
 
 impl Archive {
@@ -173,6 +142,7 @@ impl Archive {
             config: config.clone(),
             endpoint: endpoint.clone(),
             way: OnceCell::new(),
+            no_way: std::sync::Mutex::new("S3 has not answered yet".into()),
             index: Mutex::default(),
         };
         Self {
@@ -183,23 +153,38 @@ impl Archive {
             there: Cache::new(OBJECTS),
             clusters: Cache::new(CLUSTERS),
             not_found: Cache::new(CLUSTERS),
+            searches: Arc::new(Semaphore::new(SEARCHES)),
         }
     }
 
     /// Where a log is, if that is known without asking anybody.
     pub fn known(&self, place: &Place, file: &str, under: Option<usize>) -> Option<Location> {
-        let at = match place {
+        let there = |store: usize, directory: &str| {
+            let stored = self.at(store, directory, file);
+            let named = || Location { store, key: format!("{}{directory}{file}", self.stores[store].uri.prefix) };
+            if self.is_there(&stored) { Some(stored) } else { Some(named()).filter(|at| self.is_there(at)) }
+        };
+        match place {
             Place::Container(container) => {
                 let (store, cluster) = self.clusters.get(&container.application.timestamp)?;
-                self.at(store, &container_directory(&cluster, container), file)
+                there(store, &container_directory(&cluster, container))
             }
-            Place::Directory(directory) => self.at(under.or((self.stores.len() == 1).then_some(0))?, directory, file),
-        };
-        self.is_there(&at).then_some(at)
+            Place::Directory(directory) => self.stores_of(under).find_map(|store| there(store, directory)),
+        }
+    }
+
+    /// Why a bucket is not reached, in a line.
+    pub fn no_way(&self) -> String {
+        self.stores.iter().find_map(Store::no_way).unwrap_or_default()
+    }
+
+    /// The log URIs a path can mean.
+    pub fn stores_of(&self, under: Option<usize>) -> std::ops::Range<usize> {
+        under.map_or(0..self.stores.len(), |one| one..one + 1)
     }
 
     fn at(&self, store: usize, directory: &str, file: &str) -> Location {
-        Location { store, key: format!("{}{directory}{}", self.stores[store].uri.prefix, stored_name(file)) }
+        Location { store, key: [&self.stores[store].uri.prefix, directory, &stored_name(file)].concat() }
     }
 
     fn is_there(&self, at: &Location) -> bool {
@@ -213,10 +198,7 @@ impl Archive {
     /// Finds a log that can be read.
     pub async fn find(self: &Arc<Self>, place: &Place, file: &str, under: Option<usize>) -> Result<Location, Trouble> {
         let mut directories = match place {
-            Place::Directory(directory) => {
-                let stores = under.map_or(0..self.stores.len(), |one| one..one + 1);
-                stores.map(|store| (store, directory.clone())).collect()
-            }
+            Place::Directory(directory) => self.stores_of(under).map(|store| (store, directory.clone())).collect(),
             Place::Container(container) => match self.cluster_known(&container.application) {
                 Some((store, cluster)) => vec![(store, container_directory(&cluster, container))],
                 None => Vec::new(),
@@ -273,64 +255,59 @@ impl Archive {
         (0, self.own_cluster.clone().unwrap_or_else(|| "j-UNKNOWN".into()))
     }
 
-    fn cluster_known(&self, application: &Application) -> Option<(usize, String)> {
+    pub(super) fn cluster_known(&self, application: &Application) -> Option<(usize, String)> {
         self.clusters.get(&application.timestamp)
     }
 
-    /// Asks S3 for an object, and remembers it if it is there and can be read.
+    /// Asks S3 for an object's first byte, and remembers it if it is there and can be read. Not for
+    /// its head: that says nothing of the right to decrypt it, and gives no reason.
     async fn look(&self, at: &Location) -> Result<bool, Trouble> {
         if self.is_there(at) {
             return Ok(true);
         }
-        self.keeper.session().await.map_err(Trouble::NoCredentials)?;
-        let store = &self.stores[at.store];
-        let client = &store.way().await?.client;
-        let asked = client.head_object().bucket(&store.uri.bucket).key(&at.key).send();
+        let (uri, client) = self.ask(at.store).await?;
+        let asked = client.get_object().bucket(&uri.bucket).key(&at.key).range("bytes=0-0").send();
         match patiently(asked).await? {
-            Ok(head) => {
-                if let Some(class) = archived(&head) {
-                    return Err(Trouble::Archived { at: at.clone(), class });
-                }
-                self.there.insert(self.mark(at), Instant::now());
-                Ok(true)
-            }
-            Err(e) => match status(&e) {
-                Some(404) => Ok(false),
-                Some(403) => self.refused(at).await,
-                _ => Err(Trouble::Unreachable(root_causes(&e))),
-            },
+            Ok(_) => {}
+            // It has no first byte.
+            Err(e) if status(&e) == Some(416) => {}
+            Err(e) if status(&e) == Some(404) && e.code() != Some("NoSuchBucket") => return Ok(false),
+            Err(e) if e.code() == Some("AccessDenied") && self.is_missing(at).await => return Ok(false),
+            Err(e) => return Err(self.refused(at, &e).await),
         }
+        self.there.insert(self.mark(at), Instant::now());
+        Ok(true)
     }
 
-    /// A 403 has no words to a HEAD. And without the right to list, S3 says 403 for an object that
-    /// is not there (second facts §6).
-    async fn refused(&self, at: &Location) -> Result<bool, Trouble> {
-        let store = &self.stores[at.store];
+    /// Whether S3 lists no such object. Without the right to list, it says 403 for one that is not
+    /// there (second facts §6).
+    async fn is_missing(&self, at: &Location) -> bool {
         let listed = self.list(at.store, &at.key).await;
-        if listed.as_ref().is_ok_and(|objects| !objects.iter().any(|o| o.name.is_empty())) {
-            return Ok(false);
+        listed.is_ok_and(|objects| !objects.iter().any(|o| o.name.is_empty()))
+    }
+
+    /// Why S3 does not give an object.
+    pub async fn refused(&self, at: &Location, error: &SdkError<GetObjectError>) -> Trouble {
+        if let Some(GetObjectError::InvalidObjectState(state)) = error.as_service_error() {
+            let class = state.storage_class().map_or("archived", StorageClass::as_str);
+            let tier = state.access_tier().map(|tier| format!(", {}", tier.as_str())).unwrap_or_default();
+            return Trouble::Archived { at: at.clone(), class: format!("{class}{tier}") };
         }
-        let asked =
-            store.way().await?.client.get_object().bucket(&store.uri.bucket).key(&at.key).range("bytes=0-0").send();
-        let (code, said) = match patiently(asked).await? {
-            Ok(_) => return Ok(true),
-            Err(e) if status(&e) == Some(404) => return Ok(false),
-            Err(e) if status(&e).is_some() => {
-                (e.code().unwrap_or("AccessDenied").to_string(), e.message().unwrap_or_default().to_string())
+        let (code, said) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
+        let said = format!("{code} {said}").trim_end().to_string();
+        match (status(error), code) {
+            (Some(404), _) => Trouble::Missing { at: at.clone(), others: None },
+            (Some(403 | 400), code) if code.starts_with("KMS") || said.contains("kms:") => {
+                Trouble::Denied { at: at.clone(), permission: "kms:Decrypt", said }
             }
-            Err(e) => return Err(Trouble::Unreachable(root_causes(&e))),
-        };
-        if code == "InvalidObjectState" {
-            return Err(Trouble::Archived { at: at.clone(), class: "archived".into() });
+            (Some(403), "AccessDenied" | "") => {
+                let may_list = self.list(at.store, &at.key).await.is_ok();
+                let permission = if may_list { "s3:GetObject" } else { "s3:GetObject and s3:ListBucket" };
+                Trouble::Denied { at: at.clone(), permission, said }
+            }
+            (Some(status), _) => Trouble::Unreachable(format!("S3 answers {status} {said}")),
+            (None, _) => Trouble::Unreachable(root_causes(error)),
         }
-        let permission = if code.starts_with("KMS") || said.contains("kms:") {
-            "kms:Decrypt"
-        } else if listed.is_err() {
-            "s3:GetObject and s3:ListBucket"
-        } else {
-            "s3:GetObject"
-        };
-        Err(Trouble::Denied { at: at.clone(), permission, said: format!("{code} {said}").trim_end().to_string() })
     }
 
     /// The objects directly below a prefix, at most a thousand.
@@ -365,7 +342,7 @@ impl Archive {
         self.pages(store, prefix, LISTED, |name| Some(name.to_string())).await
     }
 
-    async fn pages<T>(
+    pub(super) async fn pages<T>(
         &self,
         store: usize,
         prefix: &str,
@@ -396,13 +373,13 @@ impl Archive {
         Ok(found)
     }
 
-    async fn ask(&self, store: usize) -> Result<(&LogUri, &Client), Trouble> {
+    pub(super) async fn ask(&self, store: usize) -> Result<(&LogUri, &Client), Trouble> {
         self.keeper.session().await.map_err(Trouble::NoCredentials)?;
         let store = &self.stores[store];
         Ok((&store.uri, &store.way().await?.client))
     }
 
-    fn list_refused<E>(&self, store: usize, prefix: &str, e: &SdkError<E>) -> Trouble
+    pub(super) fn list_refused<E>(&self, store: usize, prefix: &str, e: &SdkError<E>) -> Trouble
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
@@ -415,136 +392,22 @@ impl Archive {
             _ => Trouble::Unreachable(root_causes(e)),
         }
     }
-
-    /// The cluster an application ran on: remembered, or found below the log URIs. `None` if it is
-    /// nowhere there.
-    pub async fn cluster(self: &Arc<Self>, application: &Application) -> Result<Option<(usize, String)>, Trouble> {
-        let timestamp = application.timestamp;
-        if let Some(known) = self.cluster_known(application) {
-            return Ok(Some(known));
-        }
-        if self.not_found.get(&timestamp).is_some_and(|when| when.elapsed() < NOT_FOUND) {
-            return Ok(None);
-        }
-        // It goes on when this request has stopped waiting: the next one finds what it found.
-        let this = self.clone();
-        let search = tokio::spawn(async move { this.search(timestamp).await });
-        match tokio::time::timeout(PAGE, search).await {
-            Err(_) => Err(Trouble::Searching),
-            Ok(Err(e)) => Err(Trouble::Unreachable(e.to_string())),
-            Ok(Ok(found)) => found,
-        }
-    }
-
-    async fn search(self: Arc<Self>, timestamp: u64) -> Result<Option<(usize, String)>, Trouble> {
-        let mut refused = None;
-        for store in 0..self.stores.len() {
-            match self.clone().search_in(store, timestamp).await {
-                Ok(Some(cluster)) => {
-                    self.clusters.insert(timestamp, (store, cluster.clone()));
-                    return Ok(Some((store, cluster)));
-                }
-                Ok(None) => {}
-                Err(e) => refused = Some(e),
-            }
-        }
-        if let Some(e) = refused {
-            return Err(e);
-        }
-        self.not_found.insert(timestamp, Instant::now());
-        Ok(None)
-    }
-
-    /// The cluster with this timestamp below one log URI. Each cluster is asked once for its first
-    /// application, which never changes; where a ResourceManager was restarted, the cluster that
-    /// began last before the timestamp is the likeliest.
-    async fn search_in(self: Arc<Self>, store: usize, timestamp: u64) -> Result<Option<String>, Trouble> {
-        let Store { uri, index, .. } = &self.stores[store];
-        let mut index = index.lock().await;
-        if let Some(found) = self.clusters.get(&timestamp).filter(|(at, _)| *at == store) {
-            return Ok(Some(found.1));
-        }
-        if let Some((cluster, _)) = index.clusters.iter().find(|(_, first)| **first == First::Known(timestamp)) {
-            return Ok(Some(cluster.clone()));
-        }
-        if index.listed.is_none_or(|when| when.elapsed() > NOT_FOUND) {
-            let names =
-                self.pages(store, &uri.prefix, usize::MAX, |name| is_cluster(name).then(|| name.to_string())).await?;
-            let names: BTreeSet<String> = names.into_iter().collect();
-            index.clusters.retain(|cluster, _| names.contains(cluster));
-            for name in names {
-                index.clusters.entry(name).or_insert(First::Unasked);
-            }
-            index.listed = Some(Instant::now());
-        }
-        let mut unknown: Vec<String> = index
-            .clusters
-            .iter()
-            .filter(|(_, first)| first.is_worth_asking())
-            .map(|(cluster, _)| cluster.clone())
-            .collect();
-        // The newest clusters are asked for most, and nothing else tells which they are.
-        if let Some(own) = unknown.iter().position(|c| Some(c) == self.own_cluster.as_ref()) {
-            unknown.swap(0, own);
-        }
-        let mut asked = JoinSet::new();
-        let mut unknown = unknown.into_iter();
-        let ask = |asked: &mut JoinSet<_>, cluster: String| {
-            let this = self.clone();
-            asked.spawn(async move {
-                let first = this.first_timestamp(store, &cluster, None).await;
-                (cluster, first)
-            });
-        };
-        for cluster in unknown.by_ref().take(AT_ONCE) {
-            ask(&mut asked, cluster);
-        }
-        while let Some(answer) = asked.join_next().await {
-            let (cluster, first) = answer.map_err(|e| Trouble::Unreachable(e.to_string()))?;
-            let first = first?;
-            let known = first.map_or_else(|| First::None(Instant::now()), First::Known);
-            index.clusters.insert(cluster.clone(), known);
-            if first == Some(timestamp) {
-                return Ok(Some(cluster));
-            }
-            if let Some(next) = unknown.next() {
-                ask(&mut asked, next);
-            }
-        }
-        let mut earlier: Vec<(u64, &String)> = index
-            .clusters
-            .iter()
-            .filter_map(|(cluster, first)| match first {
-                First::Known(first) if *first < timestamp => Some((*first, cluster)),
-                _ => None,
-            })
-            .collect();
-        earlier.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, cluster) in earlier.into_iter().take(EARLIER) {
-            if self.first_timestamp(store, cluster, Some(timestamp)).await?.is_some() {
-                return Ok(Some(cluster.clone()));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The timestamp of a cluster's first application, of all or of those with one timestamp.
-    async fn first_timestamp(&self, store: usize, cluster: &str, of: Option<u64>) -> Result<Option<u64>, Trouble> {
-        let (uri, client) = self.ask(store).await?;
-        let of = of.map(|timestamp| format!("{timestamp}_")).unwrap_or_default();
-        let prefix = format!("{}{cluster}/containers/application_{of}", uri.prefix);
-        let asked = client.list_objects_v2().bucket(&uri.bucket).prefix(&prefix).delimiter("/").max_keys(1).send();
-        let page = patiently(asked).await?.map_err(|e| self.list_refused(store, &prefix, &e))?;
-        let first = page.common_prefixes().first().and_then(|p| p.prefix()).unwrap_or_default();
-        let name = first.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        Ok(Application::parse(name).map(|application| application.timestamp))
-    }
 }
 
 impl Store {
     /// The way to the bucket.
     pub async fn way(&self) -> Result<&Way, Trouble> {
-        self.way.get_or_try_init(|| self.find_way()).await
+        let way = self.way.get_or_try_init(|| self.find_way()).await;
+        if let Err(Trouble::Unreachable(why) | Trouble::NoCredentials(why)) = &way {
+            self.no_way.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(why);
+        }
+        way
+    }
+
+    /// Why there is no way to the bucket, as far as it was tried.
+    fn no_way(&self) -> Option<String> {
+        let why = self.no_way.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        Some(why).filter(|_| self.way.get().is_none())
     }
 
     /// The way to the bucket, if it was looked up.
@@ -557,9 +420,14 @@ impl Store {
         let client = crate::s3::client(&self.config, endpoint, None);
         let told = match patiently(client.head_bucket().bucket(&self.uri.bucket).send()).await? {
             Ok(found) => found.bucket_region().map(str::to_string),
-            Err(e) => match e.raw_response() {
-                Some(answer) => answer.headers().get("x-amz-bucket-region").map(str::to_string),
-                None => return Err(Trouble::Unreachable(root_causes(&e))),
+            Err(e) => match (status(&e), e.raw_response()) {
+                // Of a bucket that may not be looked at, or is elsewhere, S3 tells the region.
+                (Some(301 | 307 | 400 | 403), Some(answer)) => {
+                    answer.headers().get("x-amz-bucket-region").map(str::to_string)
+                }
+                (Some(404), _) => return Err(Trouble::Unreachable(format!("there is no bucket {}", self.uri.bucket))),
+                (Some(code), _) => return Err(Trouble::Unreachable(format!("S3 answers {code} to HeadBucket"))),
+                (None, _) => return Err(Trouble::Unreachable(root_causes(&e))),
             },
         };
         let configured = self.config.region().map(ToString::to_string);
@@ -578,20 +446,9 @@ fn object(found: &aws_sdk_s3::types::Object, prefix: &str) -> Option<Object> {
 }
 
 /// An answer of S3, or that there is none in the time a person waits.
-async fn patiently<T>(asked: impl Future<Output = T>) -> Result<T, Trouble> {
+pub(super) async fn patiently<T>(asked: impl Future<Output = T>) -> Result<T, Trouble> {
     let late = |_| Trouble::Unreachable(format!("S3 did not answer within {} s", PAGE.as_secs()));
     tokio::time::timeout(PAGE, asked).await.map_err(late)
-}
-
-/// The storage class of an object that cannot be read before it is restored.
-fn archived(head: &aws_sdk_s3::operation::head_object::HeadObjectOutput) -> Option<String> {
-    let class = head.storage_class().map(|class| class.as_str().to_string()).unwrap_or_default();
-    let restored = head.restore().is_some_and(|r| r.contains("ongoing-request=\"false\""));
-    match (class.as_str(), head.archive_status()) {
-        (_, Some(status)) if !restored => Some(format!("{class}, {}", status.as_str())),
-        ("GLACIER" | "DEEP_ARCHIVE", _) if !restored => Some(class),
-        _ => None,
-    }
 }
 
 fn status<E>(error: &SdkError<E>) -> Option<u16> {

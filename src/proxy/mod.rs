@@ -7,8 +7,10 @@
 
 pub mod access;
 pub mod archive;
+pub mod clusters;
 pub mod credentials;
 pub mod front;
+pub mod history;
 pub mod metrics;
 pub mod pages;
 pub mod presign;
@@ -23,20 +25,20 @@ use archive::{Archive, Location, Trouble};
 use bytes::Bytes;
 use credentials::{Keeper, Session};
 use front::Front;
+use history::Run;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use metrics::{Metrics, Outcome};
-use pages::{Page, Run};
+use pages::Page;
 use presign::{LatestSigner, encode_value};
 use route::{Ask, Bad, Place};
-use serde_json::Value;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
 
 /// How long a presigned URL is good for, unless its credentials end sooner. It is signed for one
 /// click, and some bucket policies limit the age of signatures.
@@ -81,6 +83,10 @@ pub struct Gateway {
     pub open: bool,
     /// Whom it lets in, where a login is wanted.
     pub users: Option<Arc<Users>>,
+    /// How many logins may still be checked at the same time.
+    pub logins: Semaphore,
+    /// What people type on their own machine to come from this node itself.
+    pub tunnel: String,
     /// What it counts.
     pub metrics: Metrics,
     /// One for each log URI.
@@ -105,7 +111,7 @@ impl Gateway {
             return self.own_page(path);
         }
         if path == "/logs" {
-            return (moved("/logs/"), Outcome::Page);
+            return (moved("/logs/".into()), Outcome::Page);
         }
         let prefixes: Vec<&str> = self.archive.stores.iter().map(|store| store.uri.prefix.as_str()).collect();
         match route::route(path, request.uri().query(), &prefixes) {
@@ -127,9 +133,9 @@ impl Gateway {
             return Some(
                 Page::new(StatusCode::FORBIDDEN, "This gateway serves its own node only")
                     .text(&format!("You come from {}, which is not an address of this node. Through an ssh tunnel or ssh's SOCKS proxy you would come from the node itself:", access::plain(peer.ip())))
-                    .code("ssh -L 9977:localhost:9977 hadoop@PRIMARY-NODE")
+                    .code(&self.tunnel)
                     .text("To let others in, give it TLS and a login, on the node:")
-                    .code("sudo emr-shs proxy install --tls-cert CHAIN.pem --tls-key KEY.pem --htpasswd /etc/emr-shs/htpasswd"),
+                    .code("sudo emr-shs proxy install --tls-cert /etc/emr-shs/chain.pem --tls-key /etc/emr-shs/key.pem --htpasswd /etc/emr-shs/users"),
             );
         }
         if request.uri().authority().is_some() || request.uri().scheme().is_some() {
@@ -141,8 +147,8 @@ impl Gateway {
             (Some(host), None) => {
                 return Some(
                     Page::new(StatusCode::MISDIRECTED_REQUEST, "This gateway does not go by that name")
-                        .text(&format!("Your browser asked for “{host}”. If that is a name of this node, tell the gateway, on the node:"))
-                        .code("sudo emr-shs proxy install --host-name NAME"),
+                        .text(&format!("Your browser asked for “{host}”. If that is a name of this node, tell the gateway all its further names, on the node:"))
+                        .code("sudo emr-shs proxy install --host-name NAME --host-name ANOTHER"),
                 );
             }
             _ => return Some(Page::new(StatusCode::BAD_REQUEST, "The request names no host, or more than one")),
@@ -155,7 +161,14 @@ impl Gateway {
         let users = self.users.clone().filter(|_| request.uri().path() != "/-/healthz")?;
         let given = request.headers().get(header::AUTHORIZATION).and_then(|a| a.to_str().ok()).map(str::to_string);
         if let Some(given) = given {
-            // It takes a core for a tenth of a second.
+            if users.remember(&given) {
+                return None;
+            }
+            // It takes a core, and memory, for a tenth of a second.
+            let Ok(_one) = self.logins.try_acquire() else {
+                let busy = Page::new(StatusCode::SERVICE_UNAVAILABLE, "Too many people log in at this moment");
+                return Some(busy.text("Try again in a second.").answer());
+            };
             let known = tokio::task::spawn_blocking(move || users.know(&given)).await;
             if known.unwrap_or(false) {
                 return None;
@@ -176,7 +189,7 @@ impl Gateway {
             "/-/readyz" => match (left.is_some(), self.archive.stores.iter().all(|s| s.known_way().is_some())) {
                 (true, true) => (StatusCode::OK, "text/plain", "ready\n".into()),
                 (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "no credentials\n".into()),
-                (_, false) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "S3 has not answered yet\n".into()),
+                (_, false) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{}\n", self.archive.no_way())),
             },
             "/-/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", self.metrics.text(left)),
             _ => return (Page::new(StatusCode::NOT_FOUND, "There is no such page").answer(), Outcome::NotFound),
@@ -220,7 +233,7 @@ impl Gateway {
             Ok(answer) => answer,
             Err(trouble) => {
                 let ask = Ask::Log(place.clone(), file.into());
-                let run = self.run_of(&ask).await;
+                let run = self.front.run_of(&ask).await;
                 (pages::trouble(&trouble, &ask, &self.archive, &run).answer(), outcome(&trouble))
             }
         }
@@ -236,9 +249,12 @@ impl Gateway {
         let store = &self.archive.stores[at.store];
         let way = store.way().await?;
         let attachment = asked.download.then(|| attachment(at, place));
-        if self.mode == Mode::Stream && *asked.method == Method::GET {
-            let answer = stream::log(way, &store.uri.bucket, at, asked.headers, attachment.as_deref()).await?;
-            return Ok((answer, Outcome::Stream));
+        if self.mode == Mode::Stream {
+            let streamed = stream::log(way, &store.uri.bucket, at, asked.headers, attachment.as_deref()).await;
+            return match streamed {
+                Ok(answer) => Ok((answer, Outcome::Stream)),
+                Err(e) => Err(self.archive.refused(at, &e).await),
+            };
         }
         let session = self.keeper.session().await.map_err(Trouble::NoCredentials)?;
         let now = SystemTime::now();
@@ -258,11 +274,11 @@ impl Gateway {
             (None, false) => &[("response-content-type", "text/plain; charset=utf-8")],
         };
         let url = signer.url(asked.method.as_str(), &at.key, overrides, now, life);
-        Ok((moved(&url), Outcome::Redirect))
+        Ok((moved(url), Outcome::Redirect))
     }
 
     async fn listing(&self, ask: &Ask, under: Option<usize>) -> (Response<Body>, Outcome) {
-        let run = self.run_of(ask).await;
+        let run = self.front.run_of(ask).await;
         match self.list(ask, under, &run).await {
             Ok(page) => (page.answer(), Outcome::Page),
             Err(trouble) => (pages::trouble(&trouble, ask, &self.archive, &run).answer(), outcome(&trouble)),
@@ -292,79 +308,49 @@ impl Gateway {
                     cluster,
                     own == Some(cluster),
                     ids,
-                    &self.names_of_applications().await,
+                    &self.front.names_of_applications().await,
                     &others,
                 ))
             }
             Ask::Containers(application, cluster) => {
-                let found = match cluster {
-                    Some(cluster) => Some((under.unwrap_or(0), cluster.clone())),
-                    None => archive.cluster(application).await?,
+                let (stores, cluster) = match cluster {
+                    Some(cluster) => (archive.stores_of(under), cluster.clone()),
+                    None => {
+                        let (store, cluster) = archive.cluster(application).await?.unwrap_or_else(|| archive.own());
+                        (store..store + 1, cluster)
+                    }
                 };
-                let (store, cluster) = found.unwrap_or_else(|| archive.own());
-                let below = format!("{}{cluster}/containers/{application}/", prefix(store));
-                let (files, whole) = archive.list_all(store, &below).await?;
+                let (mut files, mut whole) = (Vec::new(), true);
+                for store in stores {
+                    let below = format!("{}{cluster}/containers/{application}/", prefix(store));
+                    (files, whole) = archive.list_all(store, &below).await?;
+                    if !files.is_empty() {
+                        break;
+                    }
+                }
                 Ok(pages::containers(&application.to_string(), &cluster, &files, whole, run))
             }
             Ask::Files(place) | Ask::Log(place, _) => {
-                let (store, directory) = match place {
-                    Place::Directory(directory) => (under.unwrap_or(0), directory.clone()),
+                let (stores, directory) = match place {
+                    Place::Directory(directory) => (archive.stores_of(under), directory.clone()),
                     Place::Container(container) => {
                         let found = archive.cluster(&container.application).await?;
                         let (store, cluster) = found.unwrap_or_else(|| archive.own());
-                        (store, route::container_directory(&cluster, container))
+                        (store..store + 1, route::container_directory(&cluster, container))
                     }
                 };
-                let below = format!("{}{directory}", prefix(store));
-                let files = archive.list(store, &below).await?;
-                let location = format!("s3://{}/{below}", archive.stores[store].uri.bucket);
+                let (mut files, mut location) = (Vec::new(), String::new());
+                for store in stores {
+                    let below = format!("{}{directory}", prefix(store));
+                    files = archive.list(store, &below).await?;
+                    location = format!("s3://{}/{below}", archive.stores[store].uri.bucket);
+                    if !files.is_empty() {
+                        break;
+                    }
+                }
                 Ok(pages::files(place, &location, &files, run))
             }
         }
-    }
-
-    /// The names of the applications that the history server lists.
-    async fn names_of_applications(&self) -> BTreeMap<String, String> {
-        let listed = self.front.json("/api/v1/applications?limit=1000").await;
-        let listed = listed.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        listed.iter().filter_map(|a| Some((a["id"].as_str()?.into(), a["name"].as_str()?.into()))).collect()
-    }
-
-    /// What the history server knows of the application that is asked for.
-    async fn run_of(&self, ask: &Ask) -> Run {
-        let (application, log) = match ask {
-            Ask::Log(Place::Container(container), file) => (&container.application, Some((container, file))),
-            Ask::Files(Place::Container(container)) => (&container.application, None),
-            Ask::Containers(application, _) => (application, None),
-            _ => return Run::default(),
-        };
-        let path = format!("/api/v1/applications/{application}");
-        let Some(found) = self.front.json(&path).await else { return Run::default() };
-        let mut run = Run { name: found["name"].as_str().map(str::to_string), ..Run::default() };
-        let attempts = found["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
-        run.incomplete = attempts.iter().any(|a| a["completed"] == false);
-        let end = attempts.iter().filter_map(|a| a["endTimeEpoch"].as_u64()).max().filter(|_| !run.incomplete);
-        run.ended = end.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
-        for attempt in attempts {
-            let of = attempt["attemptId"].as_str().map(|id| format!("/{id}")).unwrap_or_default();
-            let listed = self.front.json(&format!("{path}{of}/allexecutors")).await;
-            for executor in listed.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
-                let attribute = |name: &str| executor["attributes"][name].as_str();
-                let (Some(id), Some(container)) = (executor["id"].as_str(), attribute("CONTAINER_ID")) else {
-                    continue;
-                };
-                let role = if id == "driver" { id.into() } else { format!("executor {id}") };
-                run.roles.insert(container.into(), role);
-                if let Some((asked, file)) = log.filter(|(asked, _)| asked.id == container)
-                    && let (Some(node), Some(user)) = (attribute("NM_HTTP_ADDRESS"), attribute("USER"))
-                {
-                    let (user, file) = (encode_value(user), encode_value(file.trim_end_matches(".gz")));
-                    run.live =
-                        Some(format!("http://{node}/node/containerlogs/{}/{user}/{file}/?start=-4096", asked.id));
-                }
-            }
-        }
-        run
     }
 }
 
@@ -384,18 +370,18 @@ fn url_life(session: &Session, now: SystemTime) -> Option<Duration> {
 }
 
 /// A redirect, or nothing but a refusal.
-fn moved_or_refused(to: Option<&str>) -> Response<Body> {
+fn moved_or_refused(to: Option<String>) -> Response<Body> {
     match to {
         Some(to) => moved(to),
         None => Page::new(StatusCode::MISDIRECTED_REQUEST, "This gateway does not go by that name").answer(),
     }
 }
 
-fn moved(to: &str) -> Response<Body> {
+fn moved(to: String) -> Response<Body> {
     let mut answer = Response::new(empty());
     *answer.status_mut() = StatusCode::FOUND;
     own_headers(answer.headers_mut());
-    match HeaderValue::from_str(to) {
+    match HeaderValue::try_from(to) {
         Ok(to) => drop(answer.headers_mut().insert(header::LOCATION, to)),
         Err(_) => *answer.status_mut() = StatusCode::NOT_FOUND,
     }

@@ -2,6 +2,7 @@
 //! elsewhere is escaped.
 
 use super::archive::{Archive, Location, Object, PAGE, Trouble};
+use super::history::Run;
 use super::presign::encode_value;
 use super::route::{Ask, Container, Place};
 use super::{Body, full, own_headers};
@@ -114,21 +115,6 @@ fn escape(text: &str) -> String {
         }
     }
     out
-}
-
-/// What the history server knows of an application.
-#[derive(Default)]
-pub struct Run {
-    /// Its name.
-    pub name: Option<String>,
-    /// Whether it still runs, as far as its event log tells.
-    pub incomplete: bool,
-    /// When it ended.
-    pub ended: Option<SystemTime>,
-    /// What runs in which container: `driver`, `executor 3`, …
-    pub roles: BTreeMap<String, String>,
-    /// Where its NodeManager shows the log that is asked for, while the container lives.
-    pub live: Option<String>,
 }
 
 /// The applications of a cluster. `names` are from the history server.
@@ -295,9 +281,9 @@ fn why_missing(page: Page, run: &Run) -> Page {
                 ))
             }
         }
-        (false, None) => page.text(&format!(
-            "{UPLOAD}. Of an application the history server does not list (yet), nothing more can be said."
-        )),
+        (false, None) => {
+            page.text(&format!("{UPLOAD}. The history server does not tell (yet) whether this application still runs."))
+        }
     };
     match run.live.as_ref().filter(|_| run.incomplete) {
         Some(live) => page.html(&format!(
@@ -358,13 +344,15 @@ pub fn trouble(trouble: &Trouble, ask: &Ask, archive: &Archive, run: &Run) -> Pa
         Trouble::Archived { at, class } => above(Page::new(StatusCode::CONFLICT, format!("{what} is archived")))
             .text(&format!("Its storage class is {class}, so it must be restored before it can be read. That takes minutes to hours."))
             .code(&format!(
-                "aws s3api restore-object --bucket {} --key '{}' --restore-request Days=7",
+                "aws s3api restore-object --bucket {} --key '{}' --restore-request {}",
                 archive.stores[at.store].uri.bucket,
-                at.key.replace('\'', "'\\''")
+                at.key.replace('\'', "'\\''"),
+                // Tiered objects go back to where they were; others get a copy for some days.
+                if class.starts_with("INTELLIGENT") { "'{}'" } else { "Days=7" }
             )),
         Trouble::Searching => {
             let mut page = above(Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("Looking for {what}")))
-                .text("It is of another cluster, and the clusters below the log URI are still being looked through. This page asks again by itself; what was found is remembered.");
+                .text("It may be of another cluster, and the clusters below the log URI are still being looked through. This page asks again by itself; what was found is remembered.");
             page.again = Some(5);
             page
         }

@@ -11,7 +11,6 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -85,7 +84,7 @@ pub struct Signer {
 impl Signer {
     /// For a day (UTC) that `time` lies in.
     pub fn new(address: Address, region: &str, credentials: &Credentials, time: SystemTime) -> Self {
-        let scope = format!("{}/{region}/s3/aws4_request", &stamp(time)[..8]);
+        let scope = format!("{}/{region}/s3/aws4_request", date(time));
         let key = generate_signing_key(credentials.secret_access_key(), time, region, "s3");
         let id = encode_value(&format!("{}/{scope}", credentials.access_key_id()));
         Self {
@@ -109,26 +108,45 @@ impl Signer {
     /// A URL that gives a key's object (`GET`) or its headers (`HEAD`) from `time` on, for `life`. `overrides` are response
     /// headers, sorted by name, each beginning with `response-`: part of what is signed.
     pub fn url(&self, method: &str, key: &str, overrides: &[(&str, &str)], time: SystemTime, life: Duration) -> String {
-        let stamp = stamp(time);
-        let path = format!("{}/{}", self.address.path, encode_key(key));
-        let mut query = String::with_capacity(1024 + self.token.len());
-        let seconds = life.as_secs();
-        let Self { credential, token, .. } = self;
-        let _ =
-            write!(query, "{credential}&X-Amz-Date={stamp}&X-Amz-Expires={seconds}{token}&X-Amz-SignedHeaders=host");
+        let Self { address, scope, credential, token, .. } = self;
+        let stamp = self.stamp(time);
+        let seconds = life.as_secs().to_string();
+        // This is most of a redirect: one string, which nothing is formatted into.
+        let mut url = String::with_capacity(address.base.len() + key.len() + credential.len() + token.len() + 400);
+        push(&mut url, &[&address.base, "/"]);
+        url.extend(utf8_percent_encode(key, KEY));
+        let path = address.base.len() - address.path.len()..url.len();
+        push(&mut url, &["?", credential, "&X-Amz-Date=", &stamp, "&X-Amz-Expires=", &seconds, token]);
+        url.push_str("&X-Amz-SignedHeaders=host");
         for (name, value) in overrides {
-            let _ = write!(query, "&{name}={}", utf8_percent_encode(value, VALUE));
+            push(&mut url, &["&", name, "="]);
+            url.extend(utf8_percent_encode(value, VALUE));
         }
+        let query = &url[path.end + 1..];
         let mut request = Sha256::new();
-        for part in [method, "\n", &path, "\n", &query, "\nhost:", &self.address.host, "\n\nhost\nUNSIGNED-PAYLOAD"] {
+        for part in [method, "\n", &url[path], "\n", query, "\nhost:", &address.host, "\n\nhost\nUNSIGNED-PAYLOAD"] {
             request.update(part);
         }
-        let mut text = format!("AWS4-HMAC-SHA256\n{stamp}\n{}\n", self.scope);
+        let mut text = String::with_capacity(256);
+        push(&mut text, &["AWS4-HMAC-SHA256\n", &stamp, "\n", scope, "\n"]);
         for byte in request.finalize() {
-            let _ = write!(text, "{byte:02x}");
+            text.extend([byte >> 4, byte & 15].map(|half| char::from(b"0123456789abcdef"[usize::from(half)])));
         }
-        let signature = calculate_signature(&self.key, text.as_bytes());
-        format!("{}/{}?{query}&X-Amz-Signature={signature}", self.address.base, &path[self.address.path.len() + 1..])
+        push(&mut url, &["&X-Amz-Signature=", &calculate_signature(&self.key, text.as_bytes())]);
+        url
+    }
+
+    /// `20261122T180000Z`, of a time on its day.
+    fn stamp(&self, time: SystemTime) -> String {
+        let second = seconds(time) % 86_400;
+        let (day, hour, minute, second) = (&self.scope[..8], second / 3600, second / 60 % 60, second % 60);
+        format!("{day}T{hour:02}{minute:02}{second:02}Z")
+    }
+}
+
+fn push(text: &mut String, parts: &[&str]) {
+    for part in parts {
+        text.push_str(part);
     }
 }
 
@@ -151,14 +169,18 @@ impl LatestSigner {
     }
 }
 
-fn day(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// `20261122T180000Z`
-fn stamp(time: SystemTime) -> String {
-    let whole = DateTime::from_secs(DateTime::from(time).secs());
-    let mut text = whole.fmt(DateTimeFormat::DateTime).unwrap_or_default();
-    text.retain(|c| c != '-' && c != ':');
+fn day(time: SystemTime) -> u64 {
+    seconds(time) / 86_400
+}
+
+/// `20261122`
+fn date(time: SystemTime) -> String {
+    let mut text = DateTime::from(time).fmt(DateTimeFormat::DateTime).unwrap_or_default();
+    text.truncate(10);
+    text.retain(|c| c != '-');
     text
 }

@@ -262,7 +262,7 @@ fn is_pod(text: &str) -> bool {
 
 /// The directory of a container's logs below a log URI.
 pub fn container_directory(cluster: &str, container: &Container) -> String {
-    format!("{cluster}/containers/{}/{}/", container.application, container.id)
+    [cluster, "/containers/", &container.application.to_string(), "/", &container.id, "/"].concat()
 }
 
 /// The name a log is stored under: EMR compresses what it archives.

@@ -17,7 +17,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use std::convert::Infallible;
@@ -43,10 +43,20 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const CONNECTIONS: usize = 1024;
 /// How large a request's head may be, in bytes: browsers bring all cookies of `localhost`.
 const LARGEST_HEAD: usize = 64 * 1024;
+/// Logins that are checked at a time.
+const LOGINS: usize = 2;
+/// Peers that are told, at a time, that they are not served.
+const FOREIGN: usize = 64;
+/// How long that may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// The longest path in the access log, in bytes.
+const LONGEST: usize = 512;
 /// How long answers under way may take when the gateway is to end.
 const DRAIN: Duration = Duration::from_secs(15);
 /// Lines of the access log that may wait for a slow reader; more are dropped.
 const LINES: usize = 8192;
+/// How long the next lines are waited for. Else each would wake the thread that writes them.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What `proxy serve` was told.
 pub struct Serve {
@@ -85,7 +95,7 @@ async fn listen(serve: Serve) -> Result<()> {
         // So that the first click need not wait for it.
         for store in &warm.archive.stores {
             while store.way().await.is_err() {
-                tokio::time::sleep(Duration::from_secs(5)).await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
             }
         }
     });
@@ -99,6 +109,7 @@ async fn listen(serve: Serve) -> Result<()> {
     notify("READY=1");
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let foreign = Arc::new(Semaphore::new(FOREIGN));
     loop {
         let permit = tokio::select! {
             permit = room.clone().acquire_owned() => permit?,
@@ -118,6 +129,16 @@ async fn listen(serve: Serve) -> Result<()> {
             _ = interrupt.recv() => break,
         };
         let connection = Connection { gateway: gateway.clone(), peer, log: log.clone() };
+        if !gateway.open && !gateway.own.contain(peer.ip()) {
+            // They must not keep others from being served.
+            if let Ok(place) = foreign.clone().try_acquire_owned() {
+                tokio::spawn(async move {
+                    let _place = place;
+                    let _ = tokio::time::timeout(FAREWELL, connection.farewell(stream)).await;
+                });
+            }
+            continue;
+        }
         let (tls, watcher) = (tls.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _permit = permit;
@@ -130,6 +151,8 @@ async fn listen(serve: Serve) -> Result<()> {
     notify("STOPPING=1");
     drop(listener);
     let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    // The last lines of the access log.
+    tokio::time::sleep(2 * PAUSE).await;
     Ok(())
 }
 
@@ -216,6 +239,12 @@ async fn gateway(serve: &Serve, tls: bool) -> Result<Gateway> {
         own: Addresses::default(),
         open: settings.insecure || (tls && users.is_some()),
         users,
+        logins: Semaphore::new(LOGINS),
+        tunnel: format!(
+            "ssh -L {port}:localhost:{port} hadoop@{}",
+            settings.host_names.last().map_or("PRIMARY-NODE", String::as_str),
+            port = settings.address().port()
+        ),
         metrics: Metrics::default(),
         signers,
     })
@@ -283,6 +312,15 @@ impl Connection {
         let _ = watcher.watch(connection).await;
     }
 
+    /// One answer to a peer that is not served.
+    async fn farewell(self, stream: TcpStream) {
+        let service = service_fn(|request| self.one(request));
+        let _ = hyper::server::conn::http1::Builder::new()
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+
     /// Whoever types `http://` to a TLS port is sent on, not left with a broken connection.
     async fn send_to_https(self, stream: TcpStream, watcher: Watcher) {
         let service = service_fn(|request: Request<Incoming>| {
@@ -290,7 +328,7 @@ impl Connection {
             let host = host.filter(|host| self.gateway.names.contain(host, &self.gateway.own));
             let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
             let to = host.map(|host| format!("https://{host}{path}"));
-            std::future::ready(Ok::<_, Infallible>(super::moved_or_refused(to.as_deref())))
+            std::future::ready(Ok::<_, Infallible>(super::moved_or_refused(to)))
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -302,11 +340,11 @@ impl Connection {
 
     async fn one(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let begun = Instant::now();
-        let line = self.log.wants().then(|| format!("{} {}", request.method(), request.uri().path()));
+        let asked = self.log.wants().then(|| (request.method().clone(), request.uri().clone()));
         let (answer, outcome) = self.gateway.answer(self.peer, request).await;
         self.gateway.metrics.count(outcome);
-        if let Some(line) = line {
-            self.log.write(self.peer.ip(), &line, answer.status().as_u16(), outcome, begun.elapsed());
+        if let Some((method, uri)) = asked {
+            self.log.write(self.peer.ip(), &method, uri.path(), answer.status().as_u16(), outcome, begun.elapsed());
         }
         Ok(answer)
     }
@@ -329,6 +367,7 @@ impl AccessLog {
                     let _ = out.write_all(line.as_bytes());
                 }
                 let _ = out.flush();
+                std::thread::sleep(PAUSE);
             }
         });
         Self(Some(sender))
@@ -339,9 +378,12 @@ impl AccessLog {
     }
 
     /// The path only: no query, no URL, nothing that was signed.
-    fn write(&self, peer: IpAddr, line: &str, status: u16, outcome: Outcome, took: Duration) {
-        let ms = took.as_secs_f64() * 1000.0;
-        let text = format!("{} {line} {status} {} {ms:.1} ms\n", plain(peer), outcome.name());
+    fn write(&self, peer: IpAddr, method: &Method, path: &str, status: u16, outcome: Outcome, took: Duration) {
+        // A path is ASCII here, or it was refused before it was looked at.
+        let path = path.get(..LONGEST).unwrap_or(path);
+        let tenths = took.as_micros() / 100;
+        let (ms, tenth) = (tenths / 10, tenths % 10);
+        let text = format!("{} {method} {path} {status} {} {ms}.{tenth} ms\n", plain(peer), outcome.name());
         if let Some(sender) = &self.0 {
             let _ = sender.try_send(text);
         }

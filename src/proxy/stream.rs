@@ -2,10 +2,10 @@
 //! policies on how or from where a request comes (second facts §6). Memory is bounded: a chunk is
 //! read from S3 when the browser has taken the last one.
 
-use super::archive::{Location, Trouble, Way};
+use super::archive::{Location, Way};
 use super::{Body, BoxError, own_headers};
-use crate::s3::root_causes;
-use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
@@ -17,27 +17,31 @@ use std::io::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A log's bytes: as text, or with `attachment` as they are stored.
+/// A log's bytes: as text, or with `attachment` as they are stored. The error is S3's, for whoever
+/// knows what it means.
 pub async fn log(
     way: &Way,
     bucket: &str,
     at: &Location,
     asked: &HeaderMap,
     attachment: Option<&str>,
-) -> Result<Response<Body>, Trouble> {
+) -> Result<Response<Body>, SdkError<GetObjectError>> {
     let zipped = at.key.ends_with(".gz");
-    // A part of a text has no place in the compressed object.
-    let range = asked.get(header::RANGE).and_then(|r| r.to_str().ok()).filter(|_| attachment.is_some() || !zipped);
+    // A part of a text has no place in the compressed object; and of two versions of a log, which
+    // grows while its application runs, no parts are put together.
+    let in_parts = (attachment.is_some() || !zipped) && !asked.contains_key(header::IF_RANGE);
+    let range = asked.get(header::RANGE).and_then(|r| r.to_str().ok()).filter(|_| in_parts);
     let request = way.client.get_object().bucket(bucket).key(&at.key).set_range(range.map(str::to_string));
-    let object = request.send().await.map_err(|e| match e.raw_response().map(|r| r.status().as_u16()) {
-        Some(403) => Trouble::Denied {
-            at: at.clone(),
-            permission: "s3:GetObject",
-            said: format!("{} {}", e.code().unwrap_or("AccessDenied"), e.message().unwrap_or_default()),
-        },
-        Some(404) => Trouble::Missing { at: at.clone(), others: None },
-        _ => Trouble::Unreachable(root_causes(&e)),
-    })?;
+    let object = match request.send().await {
+        Ok(object) => object,
+        Err(e) if e.raw_response().is_some_and(|r| r.status().as_u16() == 416) => {
+            let mut answer = Response::new(super::empty());
+            *answer.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            own_headers(answer.headers_mut());
+            return Ok(answer);
+        }
+        Err(e) => return Err(e),
+    };
 
     let mut answer = Response::new(());
     let headers = answer.headers_mut();

@@ -1,14 +1,19 @@
 //! System accounts, through the node's own tools: they know its databases and their locks.
 
+use crate::host::Host;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Creates a system account with a group of its own, without home and shell.
-pub fn create(name: &str) -> Result<()> {
+/// Creates a system account with a group of its name, without home and shell.
+pub fn create(host: &Host, name: &str) -> Result<()> {
+    let groups = host.read(Path::new("/etc/group"))?.unwrap_or_default();
+    let there = groups.lines().any(|line| line.split(':').next() == Some(name));
+    let group: &[&str] = if there { &["--gid", name] } else { &["--user-group"] };
     let shells = ["/sbin/nologin", "/usr/sbin/nologin"];
     let shell = shells.iter().find(|shell| Path::new(shell).exists()).unwrap_or(&"/bin/false");
-    run("useradd", &["--system", "--user-group", "--no-create-home", "--home-dir", "/", "--shell", shell, name])
+    let rest = ["--no-create-home", "--home-dir", "/", "--shell", shell, name];
+    run("useradd", &[&["--system"], group, &rest].concat())
 }
 
 /// Removes an account, and its group with it.

@@ -319,7 +319,7 @@ impl Resource {
             (Resource::File { path }, State::File { content, mode, owner }) => {
                 host.write_atomic(path, content.as_bytes(), *mode, Some(*owner))
             }
-            (Resource::Account { name }, State::Exists) => account::create(name),
+            (Resource::Account { name }, State::Exists) => account::create(host, name),
             (Resource::Account { name }, State::Absent) => account::remove(name),
             (Resource::Program { path }, State::Exists) => Program::this_at(path)?.install(host),
             (Resource::Program { path }, State::Absent) => remove_if_there(&host.path(path)?),

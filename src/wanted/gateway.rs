@@ -8,11 +8,14 @@ use crate::fault::Fault;
 use crate::host::Host;
 use crate::node::Node;
 use crate::node::process;
+use crate::proxy::access::Users;
+use crate::proxy::tls::Tls;
 use crate::resource::{GATEWAY_UNIT, Program, Resource, State};
 use crate::s3::LogUri;
 use anyhow::{Context as _, Result};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The key that makes the history server's log links lead elsewhere; new in Spark 3.0 (facts §5.4).
@@ -22,7 +25,7 @@ pub const PROGRAM_DIR: &str = "/usr/libexec/emr-shs";
 /// Where its settings lie.
 pub const SETTINGS_DIR: &str = "/etc/emr-shs";
 /// The account it runs as.
-pub const ACCOUNT: &str = "emr-shs";
+const ACCOUNT: &str = "emr-shs";
 const UNIT_TEXT: &str = include_str!("../../assets/emr-shs-gateway.service");
 
 /// The gateway as it will be set up: every question answered.
@@ -79,7 +82,7 @@ pub fn setup(
         cluster_id: node.identity.cluster_id.clone(),
         region,
         endpoint_url: settings.endpoint_url.clone().or_else(|| node.hadoop.endpoint()),
-        history_server: server.map_or("http://127.0.0.1:18080".into(), |s| s.local_url()),
+        history_server: server.map_or("http://127.0.0.1:18080".into(), |s| s.local_url(&node.spark, &settings.set)),
         serverless: settings.serverless.clone(),
         program: Program::this(PROGRAM_DIR)?,
     }))
@@ -94,14 +97,52 @@ fn private_name(host: &Host, node: &Node) -> String {
 }
 
 impl Setup {
-    /// The port it listens on.
-    pub fn port(&self) -> u16 {
+    fn port(&self) -> u16 {
         self.settings.address().port()
     }
 
-    /// Whether it serves TLS.
-    pub fn has_tls(&self) -> bool {
-        self.settings.has_tls()
+    /// Whether the gateway will be able to use the files it is told of.
+    fn check_files(&self, host: &Host) -> Result<()> {
+        let Gateway { tls_cert, tls_key, htpasswd, .. } = &self.settings;
+        for path in [tls_cert, tls_key, htpasswd].into_iter().flatten() {
+            let bad = |found: String, hint: String| {
+                Fault::preflight(format!("the log gateway cannot read {}", path.display()))
+                    .detail(format!("{found}; nothing was changed"))
+                    .hint(hint)
+            };
+            let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+            if let Some(dir) = hidden.iter().find(|dir| path.starts_with(dir)) {
+                return Err(
+                    bad(format!("its unit sees nothing below {dir}"), format!("put it into {SETTINGS_DIR}")).into()
+                );
+            }
+            let meta = std::fs::metadata(path).map_err(|e| bad(e.to_string(), "check the path".into()))?;
+            let group = host.account(ACCOUNT).map(|(_, group)| group);
+            let may = meta.mode() & 0o004 != 0 || meta.mode() & 0o040 != 0 && Some(meta.gid()) == group;
+            if !may {
+                let how = match group {
+                    Some(_) => format!("chgrp {ACCOUNT} {0} && chmod g+r {0}", path.display()),
+                    None => format!(
+                        "set the gateway up without it; then there is the group {ACCOUNT}, which may be let read it"
+                    ),
+                };
+                return Err(
+                    bad(format!("found mode {:o}, and it runs as user {ACCOUNT}", meta.mode() & 0o777), how).into()
+                );
+            }
+        }
+        let unusable = |e: anyhow::Error| {
+            Fault::preflight("the log gateway cannot use a file it is told of")
+                .detail(format!("{e:#}; nothing was changed"))
+                .hint("mend or leave out --tls-cert, --tls-key, --htpasswd")
+        };
+        if let Some(path) = htpasswd {
+            Users::read(path).map_err(unusable)?;
+        }
+        if let (Some(chain), Some(key)) = (tls_cert, tls_key) {
+            Tls::from_files(chain.clone(), key.clone()).map_err(unusable)?;
+        }
+        Ok(())
     }
 
     /// What log links become.
@@ -145,6 +186,7 @@ impl Setup {
         let mut text = String::from("# Written by emr-shs; to change it: emr-shs proxy install\n");
         for (name, value) in lines {
             if let Some(value) = value {
+                let value = value.replace('\\', "\\\\").replace('"', "\\\"");
                 let _ = writeln!(text, "EMR_SHS_{name}=\"{value}\"");
             }
         }
@@ -155,6 +197,7 @@ impl Setup {
 impl Context<'_> {
     /// Everything but the key.
     pub fn gateway_service(&self, setup: &Setup) -> Result<Vec<Want>> {
+        setup.check_files(self.host)?;
         self.port_is_free(setup)?;
         let owner = root_owner(self.host);
         let want = |resource, state, why: &str| Want { resource, wanted: Wanted::Is(state), why: why.into() };
@@ -228,7 +271,7 @@ impl Context<'_> {
         let who = match (other.pid, &other.command) {
             (Some(pid), Some(command)) => format!("process {pid}: {command}"),
             (Some(pid), None) => format!("process {pid}"),
-            _ => "a process of another container".into(),
+            _ => "a process that only root may see".into(),
         };
         Err(Fault::preflight(format!("port {} of the log gateway is taken", setup.port()))
             .detail(format!("found {who}"))

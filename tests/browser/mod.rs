@@ -18,11 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Keys that have no character, as WebDriver writes them.
 pub mod key {
     pub const TAB: &str = "\u{E004}";
-    pub const ENTER: &str = "\u{E007}";
-    pub const ESCAPE: &str = "\u{E00C}";
-    pub const END: &str = "\u{E010}";
-    pub const HOME: &str = "\u{E011}";
-    pub const DOWN: &str = "\u{E015}";
 }
 
 /// How the browser is set up; the default is a desktop's, with no proxy.
@@ -189,16 +184,8 @@ impl<'a> Browser<'a> {
         self.try_post("url", &json!({ "url": url })).map(drop)
     }
 
-    pub fn back(&self) {
-        self.post("back", &json!({}));
-    }
-
     pub fn url(&self) -> String {
         text(&self.get("url"))
-    }
-
-    pub fn title(&self) -> String {
-        text(&self.get("title"))
     }
 
     /// The document as HTML, scripts' changes included.
@@ -219,13 +206,6 @@ impl<'a> Browser<'a> {
         (answer[0].as_u64().unwrap(), text(&answer[1]))
     }
 
-    /// What the page said on the console since the last call, refused resources and policy violations included.
-    pub fn console(&self) -> Vec<String> {
-        let entries = self.post("se/log", &json!({ "type": "browser" }));
-        let entries = entries.as_array().unwrap().iter();
-        entries.map(|e| format!("{}: {}", text(&e["level"]), text(&e["message"]))).collect()
-    }
-
     /// Runs a function's body in the page; gives what it returns.
     #[track_caller]
     pub fn script(&self, body: &str) -> Value {
@@ -236,12 +216,6 @@ impl<'a> Browser<'a> {
     #[track_caller]
     pub fn cdp(&self, command: &str, params: &Value) -> Value {
         self.post("goog/cdp/execute", &json!({ "cmd": command, "params": params }))
-    }
-
-    /// Goes to the window that was opened last, for links that open another one.
-    pub fn last_window(&self) {
-        let handles = self.get("window/handles");
-        self.post("window", &json!({ "handle": handles.as_array().unwrap().last().unwrap() }));
     }
 
     // --- Elements ---
@@ -278,21 +252,6 @@ impl<'a> Browser<'a> {
     #[track_caller]
     pub fn click_link(&self, text: &str) {
         self.click_on("link text", text);
-    }
-
-    /// Clicks the link with that text in the first table row that contains another text.
-    #[track_caller]
-    pub fn click_in_row(&self, row: &str, link: &str) {
-        assert!(!row.contains('"') && !link.contains('"'));
-        let path = format!(r#"//tr[contains(., "{row}")]//a[normalize-space(.) = "{link}"]"#);
-        self.click_on("xpath", &path);
-    }
-
-    /// Types into a field.
-    #[track_caller]
-    pub fn fill(&self, css: &str, text: &str) {
-        let element = self.element("css selector", css);
-        self.post(&format!("element/{element}/value"), &json!({ "text": text }));
     }
 
     #[track_caller]

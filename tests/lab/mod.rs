@@ -243,7 +243,7 @@ impl Node {
     /// the same while its size, inode and time are.
     pub fn tree(&self) -> BTreeMap<PathBuf, String> {
         let mut tree = BTreeMap::new();
-        for dir in ["usr/lib", "etc", "var/lib", "mnt", "usr/share/aws", "usr/local"] {
+        for dir in ["usr/lib", "usr/libexec", "etc", "var/lib", "mnt", "usr/share/aws", "usr/local"] {
             self.walk(&self.root.join(dir), &mut tree);
         }
         tree
