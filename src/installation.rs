@@ -10,7 +10,7 @@ use crate::node::{Node, describe_cluster};
 use crate::notes;
 use crate::plan::{self, Change, LINK_DIR, Plan};
 use crate::receipt::Receipt;
-use crate::resource::{Resource, State};
+use crate::resource::{Program, Resource, State};
 use crate::s3::{Bucket, EventLogs};
 use crate::wanted::gateway::{self, Setup};
 use crate::wanted::{self, Context, Piece};
@@ -100,14 +100,15 @@ impl Installation {
         let (cluster_id, region) = (node.identity.cluster_id.clone(), node.region(&settings));
         let ask_emr = wants_gateway && settings.gateway.log_uris.is_empty() && settings.cluster.is_none();
         // AWS takes as long to answer as this machine takes to be looked at.
-        let (looked, bucket, described) = std::thread::scope(|scope| {
+        let (looked, bucket, described, program) = std::thread::scope(|scope| {
             let asked = scope.spawn(|| match (&mut s3, &event_logs) {
                 (Some(s3), Some(uri)) => s3.find_bucket(uri),
                 _ => Ok(Bucket::default()),
             });
             let described = scope.spawn(|| ask_emr.then(|| describe_cluster(cluster_id.as_deref(), region)));
+            let program = scope.spawn(|| wants_gateway.then(|| Program::this(gateway::PROGRAM_DIR)));
             let looked = look(&mut node, &host, &receipt, &settings, pieces);
-            (looked, asked.join(), described.join())
+            (looked, asked.join(), described.join(), program.join())
         });
         let scheme = looked?;
         let bucket = bucket.map_err(|_| anyhow!("the thread that asks S3 died"))??;
@@ -117,7 +118,8 @@ impl Installation {
         }
         let described = described.map(|_| settings.cluster.as_ref());
         let described = described.as_ref().map(|c| *c).map_err(String::as_str);
-        let gateway = if wants_gateway { Some(gateway::setup(&host, &node, &settings, described)?) } else { None };
+        let program = program.map_err(|_| anyhow!("the thread that reads this program died"))?.transpose()?;
+        let gateway = program.map(|program| gateway::setup(&host, &node, &settings, described, program));
         if let (Some(Err(why)), true) = (&gateway, only_gateway) {
             return Err(Fault::preflight(format!("no log gateway: {why}"))
                 .detail("nothing was changed")

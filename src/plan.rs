@@ -3,11 +3,12 @@
 
 use crate::host::Host;
 use crate::receipt::Receipt;
-use crate::resource::{Resource, State};
+use crate::resource::{GATEWAY_UNIT, Resource, State};
 use crate::wanted::{Piece, Want, Wanted};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
+use std::path::Path;
 
 /// The directory whose jars only the history server gets.
 pub const LINK_DIR: &str = "/usr/lib/emr-shs/jars";
@@ -70,7 +71,10 @@ impl Change {
 
     /// Whether systemd must read its unit files again.
     pub fn needs_reload(&self) -> bool {
-        self.is_real() && matches!(&self.resource, Resource::File { path } if path.starts_with("/etc/systemd"))
+        // A unit of ours that is switched on is read then.
+        let ours = |path: &Path| path.ends_with(GATEWAY_UNIT) && self.after != State::Absent;
+        self.is_real()
+            && matches!(&self.resource, Resource::File { path } if path.starts_with("/etc/systemd") && !ours(path))
     }
 }
 

@@ -83,7 +83,6 @@ pub fn stop(unit: &str) -> Result<()> {
 /// unit said last.
 pub fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(60);
-    daemon_reload()?;
     let now = show(unit)?;
     // One whose file is gone may still run.
     if !running && (now.exists || now.main_pid.is_some()) {
@@ -92,6 +91,7 @@ pub fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
     if !now.exists && !enabled && !running {
         return Ok(());
     }
+    // Either makes systemd read its unit files again.
     run(&[if enabled { "enable" } else { "disable" }, unit], PATIENCE)?;
     if running {
         let _ = run(&["reset-failed", unit], Duration::from_secs(10));

@@ -12,6 +12,7 @@ mod ran;
 
 use browser::{Browser, Setup, key};
 use lab::{CLUSTER, LOG_URI, LOGS, Laptop, Node, PRIVATE_NAME, Profile};
+use serde_json::json;
 use std::path::Path;
 
 macro_rules! on_both_profiles {
@@ -128,6 +129,30 @@ fn through_a_tunnel(profile: Profile) {
     browser.open(&at("/logs/j-3H6EATEWWRWS/node/i-1/daemons/x.gz"));
     browser.wait_for_text("This is no log");
     browser.whole_page(&format!("{name}-no-log"));
+
+    // What S3, the metadata service and the history server do not give.
+    let role_may_list = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::acme-logs"]}]}"#;
+    node.sh(&format!(
+        "/opt/lab/s3 user limited limitedsecret user; echo limited >/etc/lab/session-user; echo '{role_may_list}' >/tmp/policy.json
+         /opt/lab/s3 policy s3://acme-logs /tmp/policy.json; systemctl restart emr-shs-gateway"
+    ));
+    let log = at("/logs/container_1795352263709_0001_01_000002/stderr");
+    browser.open(&log);
+    browser.wait_for_text("The gateway's role needs s3:GetObject here");
+    browser.whole_page(&format!("{name}-refused"));
+    node.sh("/opt/lab/s3 policy s3://acme-logs; rm /etc/lab/session-user");
+    node.stand_in("outage", json!("refuse"));
+    node.sh("systemctl restart emr-shs-gateway");
+    browser.open(&log);
+    browser.wait_for_text("The gateway has no credentials");
+    browser.whole_page(&format!("{name}-no-credentials"));
+    node.stand_in("outage", json!(null));
+    node.sh("systemctl stop spark-history-server || true");
+    browser.open(&at("/"));
+    browser.wait_for_text("The history server does not answer");
+    browser.whole_page(&format!("{name}-no-history-server"));
+    node.sh("systemctl start spark-history-server; systemctl restart emr-shs-gateway");
+    node.wait_for_applications(8);
     drop(browser);
 
     // Dark, and on a phone; and nothing there overflows.

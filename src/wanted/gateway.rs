@@ -45,7 +45,8 @@ pub fn setup(
     node: &Node,
     settings: &Settings,
     described: Result<Option<&Cluster>, &str>,
-) -> Result<Result<Setup, String>> {
+    program: Program,
+) -> Result<Setup, String> {
     let mut gateway = settings.gateway.clone();
     if gateway.log_uris.is_empty() {
         let why = match described {
@@ -60,7 +61,7 @@ pub fn setup(
             Err(e) => Some(format!("the cluster's log URI is not known ({e})")),
         };
         if let Some(why) = why {
-            return Ok(Err(why));
+            return Err(why);
         }
     }
     let port = gateway.address().port();
@@ -77,15 +78,15 @@ pub fn setup(
     }
     let server = node.server.as_ref();
     let region = node.region(settings);
-    Ok(Ok(Setup {
+    Ok(Setup {
         settings: gateway,
         cluster_id: node.identity.cluster_id.clone(),
         region,
         endpoint_url: settings.endpoint_url.clone().or_else(|| node.hadoop.endpoint()),
         history_server: server.map_or("http://127.0.0.1:18080".into(), |s| s.local_url(&node.spark, &settings.set)),
         serverless: settings.serverless.clone(),
-        program: Program::this(PROGRAM_DIR)?,
-    }))
+        program,
+    })
 }
 
 /// The node's private name, as YARN's own pages link to the history server by it.
@@ -263,11 +264,11 @@ impl Context<'_> {
     }
 
     fn port_is_free(&self, setup: &Setup) -> Result<()> {
+        let Some(other) = process::listener(setup.port()) else { return Ok(()) };
         let main = crate::systemd::show(GATEWAY_UNIT).context("asking for the gateway's unit")?.main_pid;
-        let Some(other) = process::listener(setup.port()).filter(|found| found.pid.is_none() || found.pid != main)
-        else {
+        if other.pid.is_some() && other.pid == main {
             return Ok(());
-        };
+        }
         let who = match (other.pid, &other.command) {
             (Some(pid), Some(command)) => format!("process {pid}: {command}"),
             (Some(pid), None) => format!("process {pid}"),
