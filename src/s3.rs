@@ -382,7 +382,8 @@ pub fn by_path(endpoint: &str) -> bool {
     !endpoint.contains(".amazonaws.com")
 }
 
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
+/// The HTTP status an error came with; `None` if nothing answered.
+pub fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|r| r.status().as_u16())
 }
 

@@ -520,6 +520,11 @@ fn tls_and_a_login() {
         || node.sh("openssl s_client -connect localhost:9977 </dev/null 2>/dev/null | openssl x509 -noout -subject");
     node.emr_shs(&["proxy", "install", "--tls-self-signed"]).expect(0);
     assert!(served().contains("rcgen"), "{}", served());
+    // TLS alone lets nobody else in, and tells them so.
+    let url = format!("https://{PRIVATE_NAME}:9977{LOG}");
+    let refused = node.laptop(Laptop::Vpn, &["curl", "-ski", "--max-time", "10", &url]).output().unwrap();
+    let refused = String::from_utf8(refused.stdout).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 403") && refused.contains("--htpasswd"), "{refused}");
     make("one");
     node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/htpasswd"), "/srv/users");
     let files = ["--tls-cert", "/srv/tls/chain.pem", "--tls-key", "/srv/tls/key.pem", "--htpasswd", "/srv/users"];

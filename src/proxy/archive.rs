@@ -5,7 +5,7 @@ use super::clusters::{Index, SEARCHES};
 use super::credentials::{Keeper, Kept};
 use super::presign::Address;
 use super::route::{Application, Place, container_directory, stored_name};
-use crate::s3::{LogUri, root_causes};
+use crate::s3::{LogUri, root_causes, status};
 use anyhow::Result;
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
@@ -161,7 +161,7 @@ impl Archive {
     pub fn known(&self, place: &Place, file: &str, under: Option<usize>) -> Option<Location> {
         let there = |store: usize, directory: &str| {
             let stored = self.at(store, directory, file);
-            let named = || Location { store, key: format!("{}{directory}{file}", self.stores[store].uri.prefix) };
+            let named = || self.uncompressed(store, directory, file);
             if self.is_there(&stored) { Some(stored) } else { Some(named()).filter(|at| self.is_there(at)) }
         };
         match place {
@@ -185,6 +185,10 @@ impl Archive {
 
     fn at(&self, store: usize, directory: &str, file: &str) -> Location {
         Location { store, key: [&self.stores[store].uri.prefix, directory, &stored_name(file)].concat() }
+    }
+
+    fn uncompressed(&self, store: usize, directory: &str, file: &str) -> Location {
+        Location { store, key: [&self.stores[store].uri.prefix, directory, file].concat() }
     }
 
     fn is_there(&self, at: &Location) -> bool {
@@ -238,9 +242,8 @@ impl Archive {
             }
             let others = self.list(store, &format!("{}{directory}", self.stores[store].uri.prefix)).await;
             // Stored as it was named, uncompressed.
-            if let Some(other) = others.iter().flatten().find(|o| o.name == file) {
-                let key = format!("{}{directory}{}", self.stores[store].uri.prefix, other.name);
-                let at = Location { store, key };
+            if others.iter().flatten().any(|o| o.name == file) {
+                let at = self.uncompressed(store, &directory, file);
                 self.there.insert(self.mark(&at), Instant::now());
                 return Ok(at);
             }
@@ -449,8 +452,4 @@ fn object(found: &aws_sdk_s3::types::Object, prefix: &str) -> Option<Object> {
 pub(super) async fn patiently<T>(asked: impl Future<Output = T>) -> Result<T, Trouble> {
     let late = |_| Trouble::Unreachable(format!("S3 did not answer within {} s", PAGE.as_secs()));
     tokio::time::timeout(PAGE, asked).await.map_err(late)
-}
-
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
-    error.raw_response().map(|r| r.status().as_u16())
 }

@@ -42,7 +42,7 @@ use tokio::sync::Semaphore;
 
 /// How long a presigned URL is good for, unless its credentials end sooner. It is signed for one
 /// click, and some bucket policies limit the age of signatures.
-pub const URL_LIFE: Duration = Duration::from_secs(300);
+const URL_LIFE: Duration = Duration::from_secs(300);
 
 /// What the answers' bodies fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -19,11 +19,6 @@ const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 /// The same for a key, whose slashes stay.
 const KEY: &AsciiSet = &VALUE.remove(b'/');
 
-/// How a key is encoded in a URL's path, once.
-pub fn encode_key(key: &str) -> String {
-    utf8_percent_encode(key, KEY).to_string()
-}
-
 /// How a value is encoded in a query.
 pub fn encode_value(value: &str) -> String {
     utf8_percent_encode(value, VALUE).to_string()

@@ -132,9 +132,10 @@ async fn listen(serve: Serve) -> Result<()> {
         if !gateway.open && !gateway.own.contain(peer.ip()) {
             // They must not keep others from being served.
             if let Ok(place) = foreign.clone().try_acquire_owned() {
+                let tls = tls.clone();
                 tokio::spawn(async move {
                     let _place = place;
-                    let _ = tokio::time::timeout(FAREWELL, connection.farewell(stream)).await;
+                    let _ = tokio::time::timeout(FAREWELL, connection.farewell(stream, tls)).await;
                 });
             }
             continue;
@@ -313,7 +314,18 @@ impl Connection {
     }
 
     /// One answer to a peer that is not served.
-    async fn farewell(self, stream: TcpStream) {
+    async fn farewell(self, stream: TcpStream, tls: Option<Arc<Tls>>) {
+        match tls {
+            Some(tls) if !speaks_http(&stream).await => {
+                if let Ok(stream) = tls.acceptor().accept(stream).await {
+                    self.once(stream).await;
+                }
+            }
+            _ => self.once(stream).await,
+        }
+    }
+
+    async fn once<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let service = service_fn(|request| self.one(request));
         let _ = hyper::server::conn::http1::Builder::new()
             .keep_alive(false)

@@ -12,7 +12,7 @@ use crate::node::jars::{Link, Scheme};
 use crate::plan::LINK_DIR;
 use crate::receipt::Receipt;
 use crate::resource::{GATEWAY_UNIT, Resource, State};
-use crate::s3::{Bucket, EventLogs};
+use crate::s3::{Bucket, EventLogs, by_path};
 use anyhow::{Context as _, Result};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use std::path::{Path, PathBuf};
@@ -227,7 +227,7 @@ impl Context<'_> {
         if file_system == Some(S3A) {
             if let Some(endpoint) = &self.settings.endpoint_url {
                 want("spark.hadoop.fs.s3a.endpoint", endpoint.clone(), false, "named with --endpoint-url");
-                if !endpoint.contains(".amazonaws.com") {
+                if by_path(endpoint) {
                     want(
                         "spark.hadoop.fs.s3a.path.style.access",
                         "true".into(),
