@@ -361,9 +361,8 @@ impl<'a> Browser<'a> {
     #[track_caller]
     pub fn downloaded(&self, name: &str) -> Vec<u8> {
         let path = self.downloads().join(name);
-        // Until it is complete it has another name.
-        wait(&format!("the download of {name}"), || path.exists().then_some(()));
-        fs::read(path).unwrap()
+        // Until it is complete it has another name, and an empty file keeps this one.
+        wait(&format!("the download of {name}"), || fs::read(&path).ok().filter(|content| !content.is_empty()))
     }
 }
 
