@@ -8,6 +8,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_emr::error::ProvideErrorMetadata;
+use aws_sdk_emr::types::{LogType, LogUploadPolicyValue};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -28,16 +29,29 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime for AWS calls")
 }
 
-/// The SDK's default chain, with bounds that fit a person who waits.
-pub fn config(runtime: &tokio::runtime::Runtime, region: Option<String>) -> SdkConfig {
+/// How long AWS is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// As a person who waits for an installation bears it.
+    Usual,
+    /// What does not answer at once is what somebody is looking for.
+    Short,
+}
+
+/// The SDK's default chain.
+pub fn config(runtime: &tokio::runtime::Runtime, region: Option<String>, patience: Patience) -> SdkConfig {
+    let (attempt, all, attempts) = match patience {
+        Patience::Usual => (8, 20, 2),
+        Patience::Short => (4, 6, 1),
+    };
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
-        .operation_attempt_timeout(Duration::from_secs(8))
-        .operation_timeout(Duration::from_secs(20))
+        .operation_attempt_timeout(Duration::from_secs(attempt))
+        .operation_timeout(Duration::from_secs(all))
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(2));
+        .retry_config(RetryConfig::standard().with_max_attempts(attempts));
     if let Some(region) = region {
         loader = loader.region(Region::new(region));
     }
@@ -57,19 +71,52 @@ pub fn instance_role(runtime: &tokio::runtime::Runtime) -> Option<String> {
     role.as_ref().lines().next().map(str::to_string)
 }
 
-/// Asks EMR about a cluster; the error is one line that says why it could not.
-pub fn describe_cluster(runtime: &tokio::runtime::Runtime, config: &SdkConfig, id: &str) -> Result<Cluster, String> {
-    let client = aws_sdk_emr::Client::new(config);
-    let answer = runtime.block_on(client.describe_cluster().cluster_id(id).send()).map_err(|e| match e.code() {
-        Some(code) => format!("{code} {}", e.message().unwrap_or_default()).trim_end().to_string(),
-        None => root_causes(&e),
-    })?;
-    let cluster = answer.cluster.ok_or("the answer names no cluster")?;
-    Ok(Cluster {
-        log_uri: cluster.log_uri().and_then(normalise_log_uri),
-        release: cluster.release_label().map(str::to_string),
-        public_dns: cluster.master_public_dns_name().map(str::to_string),
-    })
+/// What EMR answers about a cluster; the error is one line that says why it could not be asked.
+pub struct Described(aws_sdk_emr::types::Cluster);
+
+impl Described {
+    /// Asks EMR.
+    pub fn ask(runtime: &tokio::runtime::Runtime, config: &SdkConfig, id: &str) -> Result<Self, String> {
+        let client = aws_sdk_emr::Client::new(config);
+        let answer = runtime.block_on(client.describe_cluster().cluster_id(id).send()).map_err(why)?;
+        answer.cluster.map(Self).ok_or("the answer names no cluster".into())
+    }
+
+    /// What does not change while the cluster lives.
+    pub fn cluster(&self) -> Cluster {
+        Cluster {
+            log_uri: self.0.log_uri().and_then(normalise_log_uri),
+            release: self.0.release_label().map(str::to_string),
+            public_dns: self.0.master_public_dns_name().map(str::to_string),
+        }
+    }
+
+    /// Whether the upload of application logs is switched off (facts §5.1).
+    pub fn uploads_no_application_logs(&self) -> bool {
+        let logging = self.0.monitoring_configuration().and_then(|m| m.s3_logging_configuration());
+        let policy = logging.and_then(|l| l.log_type_upload_policy()?.get(&LogType::ApplicationLogs));
+        policy == Some(&LogUploadPolicyValue::Disabled)
+    }
+
+    /// Whether jobs may run under roles of their own: what the cluster's security configuration
+    /// says. The error is why it could not be asked.
+    pub fn has_runtime_roles(&self, runtime: &tokio::runtime::Runtime, config: &SdkConfig) -> Result<bool, String> {
+        let Some(name) = self.0.security_configuration() else { return Ok(false) };
+        let client = aws_sdk_emr::Client::new(config);
+        let answer = runtime.block_on(client.describe_security_configuration().name(name).send()).map_err(why)?;
+        let text = answer.security_configuration().unwrap_or_default();
+        let json: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let switch = "/AuthorizationConfiguration/IAMConfiguration/EnableApplicationScopedIAMRole";
+        Ok(json.pointer(switch).is_some_and(|on| on == true))
+    }
+}
+
+/// Why EMR could not be asked, in one line.
+fn why<E: ProvideErrorMetadata + std::error::Error + 'static>(error: aws_sdk_emr::error::SdkError<E>) -> String {
+    match error.code() {
+        Some(code) => format!("{code} {}", error.message().unwrap_or_default()).trim_end().to_string(),
+        None => root_causes(&error),
+    }
 }
 
 /// EMR often spells it `s3n://bucket/prefix`, with or without a slash at the end.

@@ -89,6 +89,8 @@ pub enum Command {
     Restart(RestartArgs),
     /// Show what is installed, what drifted, and whether the history server answers
     Status,
+    /// Check every known cause of trouble, and say what mends it
+    Doctor(DoctorArgs),
     /// Put everything back as the first install found it
     Uninstall(UninstallArgs),
 }
@@ -225,6 +227,23 @@ pub struct PlanArgs {
     /// What is planned
     #[command(flatten)]
     pub install: InstallArgs,
+}
+
+/// Options of `doctor`. What is left out is as it was installed, or else as it is configured.
+#[derive(Args)]
+#[command(
+    after_help = "It changes nothing on the node, and ends within 20 seconds. In S3 it writes one small\nobject under the prefix and deletes it again, as install does. -v says of each check\nwhat it is about.\n\nExit codes: 0 nothing failed, 3 a check failed"
+)]
+pub struct DoctorArgs {
+    /// Event logs to check for, such as s3://my-bucket/spark-events/
+    #[arg(long, value_name = "URI", env = "EMR_SHS_EVENT_LOGS")]
+    pub event_logs: Option<String>,
+    /// AWS region [default: the cluster's]
+    #[arg(long, value_name = "REGION", env = "EMR_SHS_REGION")]
+    pub region: Option<String>,
+    /// S3 endpoint: a VPC endpoint, or a store other than AWS's
+    #[arg(long, value_name = "URL", env = "EMR_SHS_ENDPOINT_URL")]
+    pub endpoint_url: Option<String>,
 }
 
 /// Options of `restart`.

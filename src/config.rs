@@ -281,7 +281,8 @@ fn key_value(pair: &str) -> Result<(String, String), Fault> {
     Ok((key.into(), value.into()))
 }
 
-fn endpoint(url: &str) -> Result<String, Fault> {
+/// `http(s)://host[:port]`
+pub fn endpoint(url: &str) -> Result<String, Fault> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     match rest.map(|r| r.trim_end_matches('/')) {
         Some(host) if !host.is_empty() && !host.contains(['/', ' ', '?', '#', '@']) => {

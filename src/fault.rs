@@ -18,7 +18,7 @@ pub enum Exit {
 }
 
 /// An error written for its reader: one sentence, the facts below it, and the way out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fault {
     /// The exit code this error ends the command with.
     pub exit: Exit,

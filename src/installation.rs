@@ -1,7 +1,10 @@
 //! An installation that was thought through: everything read, everything checked, nothing written.
 
+use crate::aws::Patience;
 use crate::cli::InstallArgs;
 use crate::config::Settings;
+use crate::doctor::store::Store;
+use crate::doctor::{self, Facts};
 use crate::fault::Fault;
 use crate::host::Host;
 use crate::node::history_server::Readiness;
@@ -11,7 +14,7 @@ use crate::notes;
 use crate::plan::{self, Change, LINK_DIR, Plan};
 use crate::receipt::Receipt;
 use crate::resource::{Program, Resource, State};
-use crate::s3::{Bucket, EventLogs};
+use crate::s3::{EventLogs, Probe};
 use crate::wanted::gateway::{self, Setup};
 use crate::wanted::{self, Context, Piece};
 use anyhow::{Result, anyhow};
@@ -34,8 +37,8 @@ pub struct Installation {
     pub event_logs: Option<EventLogs>,
     /// What will change.
     pub plan: Plan,
-    bucket: Bucket,
-    scheme: Option<Scheme>,
+    store: Store,
+    scheme: Option<Result<Scheme, Fault>>,
     /// The log gateway, or why there is none; `None` where none is asked for.
     pub gateway: Option<Result<Setup, String>>,
     pieces: Vec<Piece>,
@@ -49,9 +52,8 @@ fn look(
     receipt: &Receipt,
     settings: &Settings,
     pieces: &[Piece],
-) -> Result<Option<Scheme>> {
+) -> Result<Option<Result<Scheme, Fault>>> {
     node.look(host, receipt)?;
-    node.must_have_service()?;
     if pieces == [Piece::Gateway] {
         // Nothing is restarted, so nobody need look into the server.
         return Ok(None);
@@ -59,9 +61,8 @@ fn look(
     if let Some(server) = &mut node.server {
         server.settle(&node.spark, PATIENCE)?;
     }
-    node.must_be_open()?;
     let wanted = settings.event_logs.as_ref().filter(|_| pieces.contains(&Piece::Link));
-    Ok(wanted.map(|uri| node.scheme(host, &uri.scheme, &settings.jars)).transpose()?)
+    Ok(wanted.map(|uri| node.scheme(host, &uri.scheme, &settings.jars)))
 }
 
 impl Installation {
@@ -87,23 +88,30 @@ impl Installation {
         let event_logs =
             if only_gateway { settings.event_logs.clone() } else { Some(settings.event_logs(command)?.clone()) };
         let mut node = Node::read(&host)?;
-        node.must_be_primary(&host, args.force)?;
-        if !host.exists(&node.spark.defaults_path) {
-            let path = node.spark.defaults_path.display();
-            return Err(Fault::preflight(format!("there is no {path}"))
-                .detail("EMR writes it when it installs Spark; nothing was changed")
-                .hint("if this node is still being provisioned, run this as a step: steps begin when that is done")
-                .into());
-        }
-        let mut s3 = if host.is_live() && !only_gateway { Some(node.connect(&settings)?) } else { None };
+        // What the files tell is told before anybody is asked.
+        let files = Facts {
+            host: &host,
+            node: &node,
+            receipt: &receipt,
+            settings: &settings,
+            event_logs: event_logs.as_ref(),
+            scheme: None,
+            store: None,
+            setup: None,
+            force: args.force,
+            seen: None,
+        };
+        doctor::preflight(&files, pieces)?;
+        let connects = host.is_live() && !only_gateway;
+        let mut s3 = connects.then(|| node.way_to_s3(&settings).open(Patience::Usual)).transpose()?;
         let wants_gateway = host.is_live() && pieces.contains(&Piece::Gateway) && !settings.no_proxy;
         let (cluster_id, region) = (node.identity.cluster_id.clone(), node.region(&settings));
         let ask_emr = wants_gateway && settings.gateway.log_uris.is_empty() && settings.cluster.is_none();
         // AWS takes as long to answer as this machine takes to be looked at.
         let (looked, bucket, described, program) = std::thread::scope(|scope| {
             let asked = scope.spawn(|| match (&mut s3, &event_logs) {
-                (Some(s3), Some(uri)) => s3.find_bucket(uri),
-                _ => Ok(Bucket::default()),
+                (Some(s3), Some(uri)) => Some(s3.find_bucket(uri)),
+                _ => None,
             });
             let described = scope.spawn(|| ask_emr.then(|| describe_cluster(cluster_id.as_deref(), region)));
             let program = scope.spawn(|| wants_gateway.then(|| Program::this(gateway::PROGRAM_DIR)));
@@ -111,7 +119,7 @@ impl Installation {
             (looked, asked.join(), described.join(), program.join())
         });
         let scheme = looked?;
-        let bucket = bucket.map_err(|_| anyhow!("the thread that asks S3 died"))??;
+        let bucket = bucket.map_err(|_| anyhow!("the thread that asks S3 died"))?;
         let described = described.map_err(|_| anyhow!("the thread that asks EMR died"))?.transpose();
         if let Ok(Some(cluster)) = &described {
             settings.cluster = Some(cluster.clone());
@@ -120,12 +128,6 @@ impl Installation {
         let described = described.as_ref().map(|c| *c).map_err(String::as_str);
         let program = program.map_err(|_| anyhow!("the thread that reads this program died"))?.transpose()?;
         let gateway = program.map(|program| gateway::setup(&host, &node, &settings, described, program));
-        if let (Some(Err(why)), true) = (&gateway, only_gateway) {
-            return Err(Fault::preflight(format!("no log gateway: {why}"))
-                .detail("nothing was changed")
-                .hint("emr-shs proxy install --log-uri s3://my-bucket/elasticmapreduce/")
-                .into());
-        }
         host.s3 = s3;
         let plan = Plan { changes: Vec::new(), restart: None, found: Vec::new(), notes: Vec::new() };
         let pieces = pieces.to_vec();
@@ -136,12 +138,19 @@ impl Installation {
             settings,
             event_logs,
             plan,
-            bucket,
+            store: Store { bucket, complete: true, ..Store::default() },
             scheme,
             gateway,
             pieces,
             force: args.force,
         };
+        doctor::preflight(&this.facts(&this.store), &this.pieces)?;
+        if let (Some(Err(why)), true) = (&this.gateway, only_gateway) {
+            return Err(Fault::preflight(format!("no log gateway: {why}"))
+                .detail("nothing was changed")
+                .hint("emr-shs proxy install --log-uri s3://my-bucket/elasticmapreduce/")
+                .into());
+        }
         this.plan.changes = this.changes(&this.receipt, &this.settings)?;
         if !args.force {
             wanted::refuse_foreign(&this.receipt, &this.plan.changes)?;
@@ -157,6 +166,26 @@ impl Installation {
         Ok(this)
     }
 
+    fn facts<'a>(&'a self, store: &'a Store) -> Facts<'a> {
+        Facts {
+            host: &self.host,
+            node: &self.node,
+            receipt: &self.receipt,
+            settings: &self.settings,
+            event_logs: self.event_logs.as_ref(),
+            scheme: self.scheme.as_ref(),
+            store: Some(store),
+            setup: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
+            force: self.force,
+            seen: None,
+        }
+    }
+
+    /// Refuses a bucket that this node may not do with what is needed.
+    pub fn allow(&self, probe: Probe) -> Result<(), Fault> {
+        doctor::preflight(&self.facts(&Store { probe, ..self.store.clone() }), &self.pieces)
+    }
+
     fn context<'a>(&'a self, receipt: &'a Receipt, settings: &'a Settings) -> Context<'a> {
         Context {
             host: &self.host,
@@ -164,8 +193,8 @@ impl Installation {
             receipt,
             settings,
             event_logs: self.event_logs.as_ref(),
-            bucket: &self.bucket,
-            scheme: self.scheme.as_ref(),
+            bucket: self.store.bucket.as_ref().and_then(|bucket| bucket.as_ref().ok()),
+            scheme: self.scheme.as_ref().and_then(|scheme| scheme.as_ref().ok()),
             gateway: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
             force: self.force,
         }

@@ -9,6 +9,7 @@ pub mod aws;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod doctor;
 pub mod fault;
 pub mod host;
 pub mod installation;

@@ -9,6 +9,7 @@ use crate::node::history_server::{self, HistoryServer, same_directory};
 use crate::plan::Change;
 use crate::receipt::Receipt;
 use crate::resource::Resource;
+use std::collections::BTreeSet;
 
 /// What changing these resources means (facts §0.9, §5.5, §8).
 pub fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Change]) -> Vec<String> {
@@ -27,7 +28,11 @@ pub fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Ch
         );
     }
     if let Some(old) = old("spark.history.fs.logDirectory") {
-        let count = node.server.as_ref().and_then(HistoryServer::applications);
+        let count = node
+            .server
+            .as_ref()
+            .and_then(HistoryServer::list)
+            .map(|list| list.iter().map(|attempt| &attempt.application).collect::<BTreeSet<_>>().len());
         let of = count.map(|n| format!(" ({n} applications)")).unwrap_or_default();
         let in_hdfs = old.starts_with("hdfs:");
         match count {

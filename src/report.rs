@@ -270,6 +270,11 @@ impl Console {
         self.quiet
     }
 
+    /// Whether more is wanted.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Whether stdout is for programs.
     pub fn is_json(&self) -> bool {
         self.json

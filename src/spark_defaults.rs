@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 /// A parsed file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SparkDefaults {
     pieces: Vec<Piece>,
 }

@@ -21,12 +21,23 @@ pub struct Unit {
     pub main_pid: Option<u32>,
     /// Whether it starts at boot.
     pub enabled: bool,
+    /// How its last run ended: `success`, `exit-code`, `signal`, `oom-kill`, …
+    pub result: String,
+    /// The exit code or the signal it ended with.
+    pub status: Option<i32>,
     /// When it became active, in systemd's words.
     pub since: String,
     /// The `Environment=` of the unit and all its drop-ins. Not for others to read: it may hold
     /// what is nobody's business.
     #[serde(skip)]
     pub environment: BTreeMap<String, String>,
+}
+
+impl Unit {
+    /// Whether it failed because its process was killed.
+    pub fn was_killed(&self) -> bool {
+        self.active == "failed" && matches!((self.result.as_str(), self.status), ("oom-kill", _) | ("signal", Some(9)))
+    }
 }
 
 /// Whether this machine runs systemd.
@@ -36,7 +47,8 @@ pub fn is_running() -> bool {
 
 /// Reads a unit.
 pub fn show(unit: &str) -> Result<Unit> {
-    let properties = "LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestamp,Environment";
+    let properties =
+        "LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestamp,Environment,Result,ExecMainStatus";
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
@@ -45,6 +57,8 @@ pub fn show(unit: &str) -> Result<Unit> {
         active: field("ActiveState").into(),
         main_pid: field("MainPID").parse().ok().filter(|pid| *pid != 0),
         enabled: field("UnitFileState") == "enabled",
+        result: field("Result").into(),
+        status: field("ExecMainStatus").parse().ok(),
         since: field("ActiveEnterTimestamp").into(),
         environment: words(field("Environment"))
             .iter()

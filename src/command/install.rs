@@ -129,7 +129,7 @@ fn prove_rights(job: &Installation, console: &Console) -> Result<()> {
         return Ok(());
     }
     let Some(event_logs) = &job.event_logs else { return Ok(()) };
-    s3.probe(event_logs)?;
+    job.allow(s3.probe(event_logs))?;
     console.ok(&event_logs.to_string(), "put, list, read, delete");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One module a command: each reads top to bottom like what it does.
 
 pub mod discover;
+pub mod doctor;
 pub mod install;
 pub mod proxy;
 pub mod restart;

@@ -2,6 +2,7 @@
 
 use super::{host, must_be_root, uninstall};
 use crate::cli::RestartArgs;
+use crate::doctor::node::has_service;
 use crate::fault::{Exit, Fault};
 use crate::node::Node;
 use crate::node::history_server::Readiness;
@@ -19,7 +20,7 @@ pub fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
     let _lock = Lock::take(&host, "restart")?;
     let mut receipt = Receipt::load(&host)?;
     let node = Node::observe(&host, &receipt)?;
-    node.must_have_service()?;
+    has_service(&node)?;
     let Some(mut server) = node.server.clone() else {
         return Err(Fault::usage("there is no service to restart below another root").into());
     };

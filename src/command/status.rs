@@ -2,6 +2,7 @@
 
 use super::{host, node_name};
 use crate::dataln;
+use crate::doctor::installed::{self, Condition, Row};
 use crate::fault::Exit;
 use crate::host::Host;
 use crate::node::Node;
@@ -15,27 +16,6 @@ use anstyle::AnsiColor;
 use anyhow::Result;
 use serde::Serialize;
 use std::path::Path;
-
-/// How a resource of ours is now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Condition {
-    /// As we wrote it.
-    Ours,
-    /// As it was before us, or gone: what EMR's reconfiguration does to spark-defaults.conf.
-    Lost,
-    /// Somebody else's.
-    Changed,
-}
-
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    resource: Resource,
-    condition: Condition,
-    found: String,
-    wanted: String,
-}
 
 #[derive(Serialize)]
 struct Status {
@@ -57,21 +37,7 @@ pub fn run(root: &Path, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
     let node = Node::observe(&host, &receipt)?;
-    let mut rows = Vec::new();
-    // S3 is not asked here: what the history server reads says more, and sooner.
-    for entry in receipt.entries.iter().filter(|e| !matches!(e.resource, Resource::Prefix { .. })) {
-        let found = entry.resource.observe(&host);
-        let (condition, found) = match &found {
-            Ok(state) if entry.wrote(state) => (Condition::Ours, state.to_string()),
-            Ok(state) if state.same(&entry.before) || *state == crate::resource::State::Absent => {
-                (Condition::Lost, state.to_string())
-            }
-            Ok(state) => (Condition::Changed, state.to_string()),
-            Err(e) => (Condition::Changed, e.to_string()),
-        };
-        let wanted = entry.ours.last().map(ToString::to_string).unwrap_or_default();
-        rows.push(Row { name: entry.resource.name(), resource: entry.resource.clone(), condition, found, wanted });
-    }
+    let rows = installed::rows(&host, &receipt);
     let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
     let readiness = Readiness { directory: event_logs.clone(), class_path: None };
     let status = Status {

@@ -19,6 +19,8 @@ pub struct LogGateway {
     pub port: u16,
     /// `ready`, or why it is not; `None` if nothing answers.
     pub says: Option<String>,
+    /// How long its credentials are good for; `None` if they do not end or it does not tell.
+    pub credentials_left: Option<Duration>,
     /// The tunnel that brings it to a browser.
     pub tunnel: Tunnel,
 }
@@ -32,15 +34,22 @@ impl LogGateway {
         let settings = &receipt.settings.gateway;
         let at = settings.address();
         let scheme = if settings.has_tls() { "https" } else { "http" };
-        let url = format!("{scheme}://{}/-/readyz", reachable(at));
-        let says = agent(Duration::from_secs(2)).get(&url).call().ok().and_then(|mut answer| {
+        let base = format!("{scheme}://{}/-/", reachable(at));
+        let get = |path: &str| agent(Duration::from_secs(2)).get(format!("{base}{path}")).call().ok();
+        let says = get("readyz").and_then(|mut answer| {
             // Whoever may not see more is told so by the gateway itself.
             let login = answer.status() == 401;
             let text = answer.body_mut().read_to_string().ok()?;
             Some(if login { "answers, wants a login".into() } else { text.trim().into() })
         });
+        let credentials_left = says.as_ref().and_then(|_| {
+            let metrics = get("metrics")?.body_mut().read_to_string().ok()?;
+            let left = metrics.lines().find_map(|l| l.strip_prefix("emr_shs_gateway_credentials_left_seconds "))?;
+            left.parse().ok().map(Duration::from_secs)
+        });
         let tunnel = Tunnel::of(&receipt.settings);
-        Ok(Some(Self { unit: systemd::show(GATEWAY_UNIT)?, port: at.port(), says, tunnel }))
+        let unit = systemd::show(GATEWAY_UNIT)?;
+        Ok(Some(Self { unit, port: at.port(), says, credentials_left, tunnel }))
     }
 
     /// Whether logs open.

@@ -68,6 +68,23 @@ pub struct Answer {
     pub reads: Option<String>,
 }
 
+/// An attempt of an application that the server lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt {
+    /// The application's id.
+    pub application: String,
+    /// Its attempt, where attempts are told apart: in YARN's cluster mode (facts §11).
+    pub attempt: Option<String>,
+}
+
+impl Attempt {
+    /// Its path below `applications/` in the REST API.
+    pub fn path(&self) -> String {
+        let attempt = self.attempt.as_ref().map(|attempt| format!("/{attempt}")).unwrap_or_default();
+        format!("{}{attempt}", self.application)
+    }
+}
+
 /// What a server must be to be ready.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
@@ -170,7 +187,7 @@ impl HistoryServer {
     }
 
     /// The port near its own on which it answers instead, because its own was taken.
-    fn moved_to(&self) -> Option<u16> {
+    pub fn moved_to(&self) -> Option<u16> {
         let ports = self.process.as_ref()?.listens.iter().map(SocketAddr::port);
         let mut near = ports.filter(|p| *p != self.port && p.abs_diff(self.port) <= PORT_RETRIES);
         near.find(|p| self.address(*p).is_some_and(|at| matches!(ask(at, self.https), Asked::Answer(_))))
@@ -197,11 +214,34 @@ impl HistoryServer {
         }
     }
 
-    /// How many applications it lists; `None` if it does not say within two seconds.
-    pub fn applications(&self) -> Option<usize> {
-        let url = format!("{}/api/v1/applications", base(self.address(self.port)?, self.https));
-        let body = agent(Duration::from_secs(2)).get(&url).call().ok()?.body_mut().read_to_string().ok()?;
-        serde_json::from_str::<Vec<serde::de::IgnoredAny>>(&body).ok().map(|list| list.len())
+    /// What it lists; `None` if it does not say within four seconds.
+    pub fn list(&self) -> Option<Vec<Attempt>> {
+        self.answer.as_ref()?;
+        let list = self.api("applications", Duration::from_secs(4))?;
+        let of = |application: &serde_json::Value| {
+            let id = application.get("id")?.as_str()?.to_string();
+            let attempts = application.get("attempts")?.as_array()?.clone();
+            let name = |attempt: &serde_json::Value| Some(attempt.get("attemptId")?.as_str()?.to_string());
+            Some(attempts.into_iter().map(move |a| Attempt { application: id.clone(), attempt: name(&a) }))
+        };
+        Some(list.as_array()?.iter().filter_map(of).flatten().collect())
+    }
+
+    /// What the executors of an application have in its event log, by name; `None` if it has none
+    /// or the server does not say within four seconds. The server opens the log for it.
+    pub fn attributes(&self, of: &Attempt) -> Option<Vec<String>> {
+        let executors = self.api(&format!("applications/{}/allexecutors", of.path()), Duration::from_secs(4))?;
+        let executor = executors.as_array()?.iter().find(|e| e.get("id").is_some_and(|id| id != "driver"))?;
+        Some(executor.get("attributes")?.as_object()?.keys().cloned().collect())
+    }
+
+    /// An answer of its REST API; `None` if there is none in time, or no JSON.
+    pub fn api(&self, path: &str, patience: Duration) -> Option<serde_json::Value> {
+        let url = format!("{}/api/v1/{path}", base(self.address(self.port)?, self.https));
+        let mut answer = agent(patience).get(&url).call().ok().filter(|answer| answer.status() == 200)?;
+        // Thousands of applications are megabytes.
+        let text = answer.body_mut().with_config().limit(256 << 20).read_to_string().ok()?;
+        serde_json::from_str(&text).ok()
     }
 
     /// The directory it reads, or would read: its own word first, then its command line, then
@@ -438,8 +478,14 @@ fn log_file(spark: &Spark) -> PathBuf {
     logs.max_by_key(|e| e.metadata().and_then(|m| m.modified()).ok()).map_or(own, |e| e.path())
 }
 
+/// The end of the server's log, and how long ago it was written to.
+pub fn log(spark: &Spark) -> (String, Duration) {
+    let mark = LogMark { path: log_file(spark), len: 0, head: Vec::new() };
+    let written = fs::metadata(&mark.path).and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
+    (mark.since(), written.unwrap_or_default())
+}
+
 /// What its log says at present, for a server that is found dead.
 pub fn last_trouble(spark: &Spark) -> Option<Diagnosis> {
-    let mark = LogMark { path: log_file(spark), len: 0, head: Vec::new() };
-    symptoms::diagnose(&mark.since())
+    symptoms::diagnose(&log(spark).0)
 }

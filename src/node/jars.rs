@@ -326,7 +326,8 @@ fn built_for(host: &Host, jar: &Path, class: &str) -> Option<Sdk> {
     Sdk::ALL.into_iter().find(|sdk| memchr::memmem::find(&bytes, sdk.package()).is_some())
 }
 
-fn jars_in(host: &Host, dir: &Path) -> Vec<PathBuf> {
+/// The jars of a directory.
+pub fn jars_in(host: &Host, dir: &Path) -> Vec<PathBuf> {
     let Ok(real) = host.target(dir) else { return Vec::new() };
     let Ok(entries) = fs::read_dir(real) else { return Vec::new() };
     let mut jars: Vec<PathBuf> = entries
@@ -372,6 +373,12 @@ fn unversioned(host: &Host, jar: &Path) -> PathBuf {
         .into_iter()
         .find(|other| version_in(&file_name(other)).is_empty() && host.target(other).ok() == real)
         .unwrap_or_else(|| jar.to_path_buf())
+}
+
+/// Whether a jar is, by its name, of an AWS SDK or needs one.
+pub fn is_of_aws(jar: &Path) -> bool {
+    let name = file_name(jar);
+    ["aws-java-sdk", "aws-sdk", "hadoop-aws"].iter().any(|part| name.contains(part)) || name.starts_with("bundle-")
 }
 
 /// The numbers of a versioned jar name: `hadoop-aws-3.4.1-amzn-3.jar` is `[3, 4, 1, 3]`.

@@ -1,5 +1,6 @@
 //! The history server's process, as the kernel shows it: its arguments, and where it listens.
 
+use super::spark::mebibytes;
 use anyhow::{Result, bail};
 use fs_err as fs;
 use nix::sys::signal::{Signal, kill};
@@ -115,6 +116,20 @@ impl Process {
         self.args.get(at + 1).map(String::as_str)
     }
 
+    /// Its heap by its command line, in MiB.
+    pub fn heap_mib(&self) -> Option<u64> {
+        mebibytes(self.args.iter().rev().find_map(|a| a.strip_prefix("-Xmx"))?)
+    }
+
+    /// How long it has been running.
+    pub fn up(&self) -> Option<Duration> {
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let since_boot: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+        let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+        let began = Duration::from_secs(self.started / u64::try_from(ticks).ok()?);
+        Some(Duration::from_secs_f64(since_boot).saturating_sub(began))
+    }
+
     /// A system property of its command line; it wins over spark-defaults.conf.
     pub fn property(&self, key: &str) -> Option<&str> {
         self.args.iter().rev().find_map(|a| a.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('='))
@@ -127,6 +142,22 @@ pub struct Listener {
     pub pid: Option<u32>,
     /// Its command line.
     pub command: Option<String>,
+}
+
+impl Listener {
+    /// In words.
+    pub fn who(&self) -> String {
+        match (self.pid, &self.command) {
+            (Some(pid), Some(command)) => format!("process {pid}: {command}"),
+            (Some(pid), None) => format!("process {pid}"),
+            _ => "a process that only root may see".into(),
+        }
+    }
+
+    /// Whether it is a history server.
+    pub fn is_history_server(&self) -> bool {
+        self.pid.and_then(Process::parse).is_some_and(|p| p.is_server())
+    }
 }
 
 /// Who listens on a port of this node, if anybody does.

@@ -71,6 +71,18 @@ impl Spark {
         })
     }
 
+    /// Spark where its configuration cannot be read.
+    pub fn without_configuration(host: &Host) -> Self {
+        let home = PathBuf::from(HOME);
+        Self {
+            version: version(host, &home),
+            home,
+            defaults_path: Path::new(CONF).join("spark-defaults.conf"),
+            defaults: SparkDefaults::default(),
+            env: BTreeMap::new(),
+        }
+    }
+
     /// Whether Spark is installed.
     pub fn is_installed(&self, host: &Host) -> bool {
         host.exists(&self.home.join("jars"))

@@ -2,6 +2,7 @@
 //! (facts §6.3).
 
 use serde::Serialize;
+use std::time::Duration;
 
 /// A trouble that is known by what it prints.
 struct Symptom {
@@ -139,23 +140,81 @@ pub struct Diagnosis {
 
 /// The first known trouble in a piece of log.
 pub fn diagnose(log: &str) -> Option<Diagnosis> {
-    log.lines().find_map(|line| {
-        if let Some(class) = missing_class(line) {
-            return Some(Diagnosis {
-                line: line.trim().into(),
-                cause: format!("it cannot load {class}"),
-                fix: "no jar below /usr/lib, /usr/share/aws or /opt has it".into(),
-                missing_class: Some(class),
-            });
-        }
-        let known = KNOWN.iter().find(|s| s.needles.iter().all(|n| line.contains(n)))?;
-        Some(Diagnosis {
+    log.lines().find_map(diagnose_line)
+}
+
+fn diagnose_line(line: &str) -> Option<Diagnosis> {
+    if let Some(class) = missing_class(line) {
+        return Some(Diagnosis {
             line: line.trim().into(),
-            cause: known.cause.into(),
-            fix: known.fix.into(),
-            missing_class: None,
-        })
-    })
+            cause: format!("it cannot load {class}"),
+            fix: "no jar below /usr/lib, /usr/share/aws or /opt has it".into(),
+            missing_class: Some(class),
+        });
+    }
+    let known = KNOWN.iter().find(|s| s.needles.iter().all(|n| line.contains(n)))?;
+    Some(Diagnosis { line: line.trim().into(), cause: known.cause.into(), fix: known.fix.into(), missing_class: None })
+}
+
+/// What Spark logs for an event log it cannot read; it goes on all the same (facts §11).
+pub const UNREADABLE: &str = "Exception while merging application listings";
+
+/// A known trouble, as often as a log has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The first line of its kind.
+    pub diagnosis: Diagnosis,
+    /// How many lines.
+    pub count: usize,
+    /// How long ago the last of them was written.
+    pub ago: Duration,
+}
+
+/// Every known trouble in a log that was written to last so long ago. Its own times tell the rest:
+/// they are the node's, in whatever time zone.
+pub fn sightings(log: &str, written: Duration) -> Vec<Sighting> {
+    let mut found: Vec<(Diagnosis, usize, u64)> = Vec::new();
+    let mut now = 0;
+    for line in log.lines() {
+        now = seconds(line).unwrap_or(now);
+        let Some(diagnosis) = diagnose_line(line) else { continue };
+        match found.iter_mut().find(|(known, ..)| known.cause == diagnosis.cause) {
+            Some((_, count, last)) => (*count, *last) = (*count + 1, now),
+            None => found.push((diagnosis, 1, now)),
+        }
+    }
+    let ago = |last: u64| written + Duration::from_secs(now.saturating_sub(last));
+    found.into_iter().map(|(diagnosis, count, last)| Sighting { diagnosis, count, ago: ago(last) }).collect()
+}
+
+/// The seconds of a line that begins with `26/11/22 20:36:55`, since some day long ago.
+fn seconds(line: &str) -> Option<u64> {
+    let (date, rest) = line.split_once(' ')?;
+    let number = |text: &str| text.parse::<u64>().ok().filter(|_| text.len() == 2);
+    let mut date = date.split('/').map(number);
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let mut time = rest.get(..8)?.split(':').map(number);
+    let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
+    // Two lines of one log are seldom months apart: months of 31 days do.
+    Some((((year * 12 + month) * 31 + day) * 24 + hour) * 3600 + minute * 60 + second)
+}
+
+/// How many event logs a log says could not be read, and why the first could not.
+pub fn unreadable(log: &str) -> (usize, Option<String>) {
+    let mut lines = log.lines().filter(|line| !line.trim().is_empty());
+    let mut count = 0;
+    let mut reason = None;
+    while let Some(line) = lines.next() {
+        if !line.contains(UNREADABLE) {
+            continue;
+        }
+        count += 1;
+        if reason.is_none() {
+            // The exception's own line comes next.
+            reason = lines.clone().next().map(|why| why.trim().chars().take(200).collect());
+        }
+    }
+    (count, reason)
 }
 
 /// The last lines that speak of an error, at most three, without their stack traces.

@@ -258,7 +258,7 @@ impl Resource {
     pub fn set(&self, host: &Host, state: &State) -> Result<()> {
         match (self, state) {
             (Resource::Prefix { uri }, State::Exists) => {
-                host.s3.as_ref().context("S3 is not reached from here")?.create_prefix(uri)
+                Ok(host.s3.as_ref().context("S3 is not reached from here")?.create_prefix(uri)?)
             }
             // Never deleted: S3A may have replaced the marker, other clusters may share it.
             (Resource::Prefix { .. }, State::Absent) => Ok(()),

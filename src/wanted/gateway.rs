@@ -103,7 +103,7 @@ impl Setup {
     }
 
     /// Whether the gateway will be able to use the files it is told of.
-    fn check_files(&self, host: &Host) -> Result<()> {
+    pub fn check_files(&self, host: &Host) -> Result<()> {
         let Gateway { tls_cert, tls_key, htpasswd, .. } = &self.settings;
         for path in [tls_cert, tls_key, htpasswd].into_iter().flatten() {
             let bad = |found: String, hint: String| {
@@ -144,6 +144,20 @@ impl Setup {
             Tls::from_files(chain.clone(), key.clone()).map_err(unusable)?;
         }
         Ok(())
+    }
+
+    /// Whether nobody else has the gateway's port.
+    pub fn port_is_free(&self) -> Result<()> {
+        let Some(other) = process::listener(self.port()) else { return Ok(()) };
+        let main = crate::systemd::show(GATEWAY_UNIT).context("asking for the gateway's unit")?.main_pid;
+        if other.pid.is_some() && other.pid == main {
+            return Ok(());
+        }
+        Err(Fault::preflight(format!("port {} of the log gateway is taken", self.port()))
+            .detail(format!("found {}", other.who()))
+            .detail("nothing was changed")
+            .hint("end that process (the published Python proxy uses this port, too), choose another port: --listen '[::]:9978', or do without: --no-proxy")
+            .into())
     }
 
     /// What log links become.
@@ -198,8 +212,6 @@ impl Setup {
 impl Context<'_> {
     /// Everything but the key.
     pub fn gateway_service(&self, setup: &Setup) -> Result<Vec<Want>> {
-        setup.check_files(self.host)?;
-        self.port_is_free(setup)?;
         let owner = root_owner(self.host);
         let want = |resource, state, why: &str| Want { resource, wanted: Wanted::Is(state), why: why.into() };
         let file = |path: PathBuf, content: String, why: &str| {
@@ -261,23 +273,5 @@ impl Context<'_> {
             }
         }
         Ok(Some(Want { resource, wanted: Wanted::Value { value, yields: false }, why }))
-    }
-
-    fn port_is_free(&self, setup: &Setup) -> Result<()> {
-        let Some(other) = process::listener(setup.port()) else { return Ok(()) };
-        let main = crate::systemd::show(GATEWAY_UNIT).context("asking for the gateway's unit")?.main_pid;
-        if other.pid.is_some() && other.pid == main {
-            return Ok(());
-        }
-        let who = match (other.pid, &other.command) {
-            (Some(pid), Some(command)) => format!("process {pid}: {command}"),
-            (Some(pid), None) => format!("process {pid}"),
-            _ => "a process that only root may see".into(),
-        };
-        Err(Fault::preflight(format!("port {} of the log gateway is taken", setup.port()))
-            .detail(format!("found {who}"))
-            .detail("nothing was changed")
-            .hint("end that process (the published Python proxy uses this port, too), choose another port: --listen '[::]:9978', or do without: --no-proxy")
-            .into())
     }
 }

@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::host::{Host, Owner};
 use crate::node::Node;
 use crate::node::hadoop::S3A;
-use crate::node::history_server::{UNIT, same_directory};
+use crate::node::history_server::UNIT;
 use crate::node::jars::{Link, Scheme};
 use crate::plan::LINK_DIR;
 use crate::receipt::Receipt;
@@ -99,7 +99,7 @@ pub struct Context<'a> {
     /// Where event logs go.
     pub event_logs: Option<&'a EventLogs>,
     /// What is known of the bucket.
-    pub bucket: &'a Bucket,
+    pub bucket: Option<&'a Bucket>,
     /// What the event logs' scheme needs; `None` where no links are asked for.
     pub scheme: Option<&'a Scheme>,
     /// The log gateway; `None` where there shall be none.
@@ -200,8 +200,6 @@ impl Context<'_> {
 
     fn keys(&self, store: Option<&Path>) -> Result<Vec<Want>> {
         let event_logs = self.event_logs.context("where the event logs go is not known")?;
-        self.nobody_deletes_history(event_logs)?;
-        self.no_override(event_logs)?;
         let path = &self.node.spark.defaults_path;
         let uri = event_logs.to_string();
         let mut wants = Vec::new();
@@ -237,7 +235,8 @@ impl Context<'_> {
                 }
             }
             let near = self.node.identity.region.as_ref();
-            if let Some(region) = self.bucket.region.clone().filter(|r| near != Some(r)) {
+            let region = self.bucket.and_then(|bucket| bucket.region.clone());
+            if let Some(region) = region.filter(|r| near != Some(r)) {
                 let key = format!("spark.hadoop.fs.s3a.bucket.{}.endpoint.region", event_logs.bucket);
                 want(&key, region, false, "the bucket lies in another region than the cluster");
             }
@@ -271,47 +270,6 @@ impl Context<'_> {
             want(key, value.clone(), false, "named with --set");
         }
         Ok(wants)
-    }
-
-    /// A cleaner that was harmless on this cluster's HDFS would empty a shared bucket.
-    fn nobody_deletes_history(&self, event_logs: &EventLogs) -> Result<(), Fault> {
-        const KEY: &str = "spark.history.fs.cleaner.enabled";
-        if self.force || !self.effective(KEY).is_some_and(|v| v.eq_ignore_ascii_case("true")) {
-            return Ok(());
-        }
-        let age = self.effective("spark.history.fs.cleaner.maxAge").unwrap_or("7d".into());
-        Err(Fault::preflight(format!("the history server would delete event logs from {event_logs}"))
-            .detail(format!("found {KEY} true, with a maximum age of {age}; wanted false"))
-            .detail("it deletes everybody's logs under the prefix, not only this cluster's; nothing was changed")
-            .hint(format!("set it to false (an S3 lifecycle rule deletes more cheaply): --set {KEY}=false; or add --force if that is what you want")))
-    }
-
-    /// What the history server will be told for a key: a system property wins over the file.
-    fn effective(&self, key: &str) -> Option<String> {
-        let set = || self.settings.set.get(key).cloned();
-        let written = || self.node.spark.defaults.get(key).map(str::to_string);
-        self.override_of(key).or_else(set).or_else(written)
-    }
-
-    /// The value of a key on the server's command line, now or after its next start.
-    fn override_of(&self, key: &str) -> Option<String> {
-        let running = self.node.server.as_ref().and_then(|s| s.process.as_ref()).and_then(|p| p.property(key));
-        let options = self.node.spark.env.get("SPARK_HISTORY_OPTS").into_iter().flat_map(|o| o.split_whitespace());
-        let written = options.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('=')).next_back();
-        running.or(written).map(str::to_string)
-    }
-
-    /// A system property wins over spark-defaults.conf, so changing the file would do nothing.
-    fn no_override(&self, event_logs: &EventLogs) -> Result<(), Fault> {
-        const KEY: &str = "spark.history.fs.logDirectory";
-        match self.override_of(KEY) {
-            Some(dir) if !same_directory(&dir, &event_logs.to_string()) => {
-                Err(Fault::preflight("the history server is told its directory on its command line, and that wins over spark-defaults.conf")
-                    .detail(format!("found -D{KEY}={dir}, wanted none; nothing was changed"))
-                    .hint("take it out of SPARK_HISTORY_OPTS (/etc/spark/conf/spark-env.sh, or the spark-env classification), then: emr-shs restart"))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

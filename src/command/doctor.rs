@@ -1,0 +1,97 @@
+//! `doctor`: every known cause of trouble, checked, and what mends it.
+
+use super::host;
+use crate::cli::DoctorArgs;
+use crate::config::Settings;
+use crate::doctor::Line;
+use crate::doctor::examination::Examination;
+use crate::fault::Exit;
+use crate::receipt::Receipt;
+use crate::report::{Console, data};
+use anstyle::AnsiColor;
+use anyhow::Result;
+use serde::Serialize;
+use std::path::Path;
+
+const WIDTH: usize = 80;
+/// Where what was found begins: after the result and the longest name.
+const INDENT: &str = "                     ";
+
+#[derive(Serialize)]
+struct Report<'a> {
+    node: String,
+    failed: usize,
+    skipped: usize,
+    passed: usize,
+    checks: &'a [Line],
+}
+
+/// Runs all checks; the exit code says whether one failed.
+pub fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<Exit> {
+    let host = host(root)?;
+    let receipt = Receipt::load(&host)?;
+    let settings = args.settings(&receipt.settings)?;
+    let examination = Examination::make(host, receipt, settings)?;
+    let lines = examination.report(|_| true);
+    let count = |result: &str| lines.iter().filter(|line| line.result == result).count();
+    let report = Report {
+        node: super::node_name(examination.node()),
+        failed: count("fail"),
+        skipped: count("skip"),
+        passed: count("pass"),
+        checks: &lines,
+    };
+    if console.is_json() {
+        console.data("doctor", &report);
+    } else {
+        data(&text(&lines, console.is_verbose()));
+        data(&format!("\n{} FAIL, {} SKIP, {} PASS", report.failed, report.skipped, report.passed));
+    }
+    Ok(if report.failed > 0 { Exit::Preflight } else { Exit::Done })
+}
+
+/// A report for people: a line a check, more only where something is wrong.
+pub fn text(lines: &[Line], verbose: bool) -> String {
+    lines.iter().map(|line| entry(line, verbose)).collect::<Vec<_>>().join("\n")
+}
+
+fn entry(line: &Line, verbose: bool) -> String {
+    let (word, style) = match line.result {
+        "pass" => ("PASS", AnsiColor::Green.on_default()),
+        "fail" => ("FAIL", AnsiColor::Red.on_default()),
+        _ => ("SKIP", AnsiColor::Yellow.on_default()),
+    };
+    let mut text = wrapped(&format!("{word}  {:<14} ", line.name), &line.found);
+    text.replace_range(..word.len(), &format!("{style}{word}{style:#}"));
+    let mut more: Vec<String> = line.details.clone();
+    more.extend(line.fix.as_ref().map(|fix| format!("fix: {fix}")));
+    if verbose {
+        more.insert(0, line.why.into());
+    }
+    for paragraph in more.iter().flat_map(|text| text.lines()) {
+        text.push('\n');
+        text.push_str(&wrapped(INDENT, paragraph.trim()));
+    }
+    text
+}
+
+/// Wrapped, but never within a word: a path stays whole.
+fn wrapped(head: &str, text: &str) -> String {
+    let options = textwrap::Options::new(WIDTH).initial_indent(head).subsequent_indent(INDENT);
+    textwrap::fill(text, options.break_words(false).word_splitter(textwrap::WordSplitter::NoHyphenation))
+}
+
+impl DoctorArgs {
+    /// What is installed, with what the command line says else.
+    fn settings(&self, installed: &Settings) -> Result<Settings> {
+        let mut settings = installed.clone();
+        if let Some(uri) = self.event_logs.as_deref().filter(|uri| !uri.is_empty()) {
+            settings.event_logs = Some(uri.parse()?);
+        }
+        settings.region = self.region.clone().filter(|r| !r.is_empty()).or(settings.region);
+        if let Some(url) = self.endpoint_url.as_deref().filter(|url| !url.is_empty()) {
+            settings.endpoint_url = Some(crate::config::endpoint(url)?);
+        }
+        Ok(settings)
+    }
+}

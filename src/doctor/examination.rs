@@ -1,0 +1,216 @@
+//! What `doctor` gathers before it judges: at once, and each thing within its time, for what it is
+//! called for may be that something hangs.
+
+use super::server::Server;
+use super::store::{PATIENCE, Store};
+use super::{Facts, Line, report};
+use crate::aws::{self, Cluster, Described};
+use crate::config::Settings;
+use crate::fault::Fault;
+use crate::host::Host;
+use crate::node::Node;
+use crate::node::gateway::LogGateway;
+use crate::node::history_server::{self, Attempt};
+use crate::node::jars::Scheme;
+use crate::node::process::Process;
+use crate::receipt::Receipt;
+use crate::s3::{EventLogs, LogUri, Refusal};
+use anyhow::Result;
+use std::collections::BTreeMap;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// When whatever has not answered is given up.
+const DEADLINE: Duration = Duration::from_secs(14);
+/// How large an event log may be for the server to be asked to open it.
+const MODERATE: i64 = 20 << 20;
+/// How many applications are opened to find one with executors.
+const SAMPLES: usize = 3;
+
+/// What only an examination looks for.
+pub struct Seen {
+    /// Why a file of the node could not be read.
+    pub unreadable: Option<Fault>,
+    /// What EMR says of the cluster; `None` if it took too long.
+    pub emr: Option<Result<Emr, String>>,
+    /// What lies where container logs are archived; `None` if S3 took too long.
+    pub archive: Option<Result<Archived, Refusal>>,
+    /// The history server's words.
+    pub server: Server,
+    /// The log gateway, or why it could not be looked at.
+    pub gateway: Result<Option<LogGateway>, String>,
+}
+
+/// What EMR says of the cluster.
+#[derive(Clone, Debug)]
+pub struct Emr {
+    /// What does not change.
+    pub cluster: Cluster,
+    /// Whether container logs are not uploaded.
+    pub uploads_no_application_logs: bool,
+    /// Whether jobs may have roles of their own, or why nobody tells.
+    pub runtime_roles: Result<bool, String>,
+}
+
+/// What lies where container logs are archived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Archived {
+    /// No log of this cluster.
+    Nothing,
+    /// Logs that can be read.
+    Logs,
+}
+
+/// A node that was looked at from all sides.
+pub struct Examination {
+    host: Host,
+    node: Node,
+    receipt: Receipt,
+    settings: Settings,
+    event_logs: Option<EventLogs>,
+    scheme: Option<Result<Scheme, Fault>>,
+    store: Option<Store>,
+    seen: Seen,
+}
+
+impl Examination {
+    /// Looks at everything. `settings` are the receipt's, with what the command line says else.
+    pub fn make(host: Host, receipt: Receipt, settings: Settings) -> Result<Self> {
+        let begun = Instant::now();
+        let (mut node, unreadable) = Node::read_what_can_be(&host);
+        let configured = || node.spark.defaults.get("spark.history.fs.logDirectory")?.parse().ok();
+        let event_logs: Option<EventLogs> = settings.event_logs.clone().or_else(configured);
+        let live = host.is_live();
+
+        let store = Arc::new(Mutex::new(Store::default()));
+        let asked =
+            event_logs.as_ref().filter(|_| live).map(|uri| ask_store(&node, &settings, uri, &store)).transpose()?;
+        let emr = live.then(|| ask_emr(&node, &settings));
+        // With nothing taken for ours the class path is what it is.
+        node.look(&host, &Receipt::default())?;
+        let scheme = event_logs.as_ref().map(|uri| node.scheme(&host, &uri.scheme, &settings.jars));
+        let gateway = if live { LogGateway::observe(&receipt).map_err(|e| format!("{e:#}")) } else { Ok(None) };
+        let listed = node.server.as_ref().and_then(|server| server.list());
+
+        let emr = emr.and_then(|emr| within(&emr, begun));
+        let archive = live.then(|| {
+            let uris = settings.gateway.log_uris.first().cloned();
+            let described = emr.as_ref().and_then(|emr| emr.as_ref().ok()?.cluster.log_uri.as_ref()?.parse().ok());
+            let uri: LogUri = uris.or(described)?;
+            let cluster = node.identity.cluster_id.clone()?;
+            within(&ask_archive(&node, &settings, &uri, cluster), begun)
+        });
+        if let Some(asked) = &asked {
+            within(asked, begun);
+        }
+        let store = asked.map(|_| store.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let mut server = Server::of_log(&node);
+        server.attributes = sample(&node, store.as_ref(), listed.as_deref());
+        server.listed = listed;
+        server.pid_later = Process::find(history_server::UNIT, None).map(|p| p.pid);
+        let seen = Seen { unreadable, emr, archive: archive.flatten(), server, gateway };
+        Ok(Self { host, node, receipt, settings, event_logs, scheme, store, seen })
+    }
+
+    /// For the checks.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            host: &self.host,
+            node: &self.node,
+            receipt: &self.receipt,
+            settings: &self.settings,
+            event_logs: self.event_logs.as_ref(),
+            scheme: self.scheme.as_ref(),
+            store: self.store.as_ref(),
+            setup: None,
+            force: false,
+            seen: Some(&self.seen),
+        }
+    }
+
+    /// The checks whose names are asked for. On a node that runs no history server only the first
+    /// has something to say.
+    pub fn report(&self, asked: impl Fn(&str) -> bool) -> Vec<Line> {
+        let first = report(&self.facts(), |name| name == "primary");
+        if first.iter().any(|line| line.result == "fail") {
+            return first;
+        }
+        report(&self.facts(), asked)
+    }
+
+    /// The node that was looked at.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+}
+
+/// Does something in the background. Whoever waits for it may give up.
+fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (done, result) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Nobody may be waiting any more.
+        let _ = done.send(work());
+    });
+    result
+}
+
+fn within<T>(result: &Receiver<T>, begun: Instant) -> Option<T> {
+    result.recv_timeout(DEADLINE.saturating_sub(begun.elapsed())).ok()
+}
+
+fn ask_store(node: &Node, settings: &Settings, uri: &EventLogs, store: &Arc<Mutex<Store>>) -> Result<Receiver<()>> {
+    let way = node.way_to_s3(settings);
+    let (uri, store, writes) = (uri.clone(), store.clone(), !settings.history_only);
+    Ok(aside(move || {
+        let Ok(mut s3) = way.open(PATIENCE) else { return };
+        Store::ask(&store, &mut s3, &uri, writes);
+    }))
+}
+
+fn ask_emr(node: &Node, settings: &Settings) -> Receiver<Result<Emr, String>> {
+    let (id, region) = (node.identity.cluster_id.clone(), node.region(settings));
+    aside(move || {
+        let id = id.ok_or("this node's files name no cluster id")?;
+        let runtime = aws::runtime().map_err(|e| e.to_string())?;
+        let config = aws::config(&runtime, region, PATIENCE);
+        if config.region().is_none() {
+            return Err("no region: pass --region".into());
+        }
+        let described = Described::ask(&runtime, &config, &id)?;
+        Ok(Emr {
+            cluster: described.cluster(),
+            uploads_no_application_logs: described.uploads_no_application_logs(),
+            runtime_roles: described.has_runtime_roles(&runtime, &config),
+        })
+    })
+}
+
+fn ask_archive(node: &Node, settings: &Settings, uri: &LogUri, cluster: String) -> Receiver<Result<Archived, Refusal>> {
+    let way = node.way_to_s3(settings);
+    let (bucket, prefix) = (uri.bucket.clone(), format!("{}{cluster}/containers/", uri.prefix));
+    aside(move || {
+        let place = EventLogs { scheme: "s3".into(), bucket, prefix };
+        let mut s3 = way.open(PATIENCE).map_err(Fault::of)?;
+        s3.find_bucket(&place)?;
+        match s3.first_object(&place)? {
+            None => Ok(Archived::Nothing),
+            Some(key) => s3.get(&place, &key, Some(1)).map(|_| Archived::Logs),
+        }
+    })
+}
+
+/// The attributes of an executor, by the server: of the smallest application first.
+fn sample(node: &Node, store: Option<&Store>, listed: Option<&[Attempt]>) -> Option<(String, Vec<String>)> {
+    let (server, listed) = (node.server.as_ref()?, listed?);
+    let sizes: BTreeMap<String, i64> = store
+        .and_then(|s| s.listing.as_ref()?.as_ref().ok())
+        .map(|listing| listing.objects.iter().map(|o| (o.name.clone(), o.size)).collect())
+        .unwrap_or_default();
+    let size =
+        |one: &Attempt| sizes.iter().find(|(name, _)| name.starts_with(&one.application)).map_or(0, |(_, size)| *size);
+    let mut candidates: Vec<(i64, &Attempt)> = listed.iter().map(|one| (size(one), one)).collect();
+    candidates.retain(|(size, one)| *size < MODERATE && one.application.starts_with("application_"));
+    candidates.sort();
+    candidates.into_iter().take(SAMPLES).find_map(|(_, one)| Some((one.application.clone(), server.attributes(one)?)))
+}

@@ -1,0 +1,100 @@
+//! The check of what an installation wrote, shared with `status`.
+
+use super::{Facts, Found, skip};
+use crate::fault::Fault;
+use crate::host::Host;
+use crate::receipt::{Entry, Receipt};
+use crate::resource::{Resource, State};
+use serde::Serialize;
+
+/// How a resource of ours is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// As we wrote it.
+    Ours,
+    /// As it was before us, or gone: what EMR's reconfiguration does to spark-defaults.conf.
+    Lost,
+    /// Somebody else's.
+    Changed,
+}
+
+/// A resource of the receipt, compared with the node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub resource: Resource,
+    /// How it is.
+    pub condition: Condition,
+    /// In words.
+    pub found: String,
+    /// As it was written last.
+    pub wanted: String,
+}
+
+/// Compares all of a receipt with the node. S3 is not asked: what the history server reads says
+/// more, and sooner.
+pub fn rows(host: &Host, receipt: &Receipt) -> Vec<Row> {
+    let on_node = receipt.entries.iter().filter(|e| !matches!(e.resource, Resource::Prefix { .. }));
+    on_node.map(|entry| Row::of(host, entry)).collect()
+}
+
+impl Row {
+    fn of(host: &Host, entry: &Entry) -> Self {
+        let found = entry.resource.observe(host);
+        let (condition, found) = match &found {
+            Ok(state) if entry.wrote(state) => (Condition::Ours, state.to_string()),
+            Ok(state) if state.same(&entry.before) || *state == State::Absent => (Condition::Lost, state.to_string()),
+            Ok(state) => (Condition::Changed, state.to_string()),
+            Err(e) => (Condition::Changed, e.to_string()),
+        };
+        let wanted = entry.ours.last().map(ToString::to_string).unwrap_or_default();
+        Self { name: entry.resource.name(), resource: entry.resource.clone(), condition, found, wanted }
+    }
+
+    fn is_key(&self) -> bool {
+        matches!(self.resource, Resource::Key { .. })
+    }
+}
+
+/// Whether everything is as it was installed.
+pub fn drift(f: &Facts<'_>) -> Found {
+    if f.receipt.is_empty() {
+        return skip("emr-shs is not installed here");
+    }
+    let rows = rows(f.host, f.receipt);
+    let drifted: Vec<&Row> = rows.iter().filter(|row| row.condition != Condition::Ours).collect();
+    if drifted.is_empty() {
+        if f.receipt.owes_restart {
+            return Err(Fault::preflight("the history server has not been restarted since a change")
+                .detail("a run of emr-shs was cut short")
+                .hint("sudo emr-shs restart")
+                .into());
+        }
+        return Ok(format!("all {} are as installed", rows.len()));
+    }
+    let (keys, lost): (Vec<&Row>, Vec<&Row>) = (
+        rows.iter().filter(|row| row.is_key()).collect(),
+        drifted.iter().copied().filter(|row| row.is_key()).collect(),
+    );
+    let of_keys = lost.len() == drifted.len();
+    let rewritten = of_keys && lost.len() == keys.len() && lost.iter().all(|row| row.condition == Condition::Lost);
+    let mut fault = Fault::preflight(match rewritten {
+        true => format!("all {} keys are gone from spark-defaults.conf, and nothing else is", keys.len()),
+        false => format!("{} of {} are not as installed", drifted.len(), rows.len()),
+    });
+    if rewritten {
+        fault = fault.detail(
+            "that is what a reconfiguration of the cluster does: it writes the file anew and restarts the server",
+        );
+    }
+    for row in drifted.iter().take(if rewritten { 0 } else { 5 }) {
+        fault = fault.detail(format!("{}: found {}, wanted {}", row.name, row.found, row.wanted));
+    }
+    if drifted.len() > 5 && !rewritten {
+        fault = fault.detail("emr-shs status shows the others");
+    }
+    Err(fault.hint("sudo emr-shs install puts them back; sudo emr-shs plan shows how").into())
+}

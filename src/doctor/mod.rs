@@ -1,0 +1,191 @@
+//! Every known cause of trouble, each a check: one constant list, causes before what they cause.
+//!
+//! `doctor` runs all of them over facts that are gathered first, at once and each within its time
+//! ([`examination`]). What `install` and its pieces must not fail for is marked in the same list;
+//! they run those with what they know themselves.
+
+pub mod archive;
+pub mod examination;
+pub mod installed;
+pub mod node;
+pub mod server;
+pub mod store;
+
+use crate::config::Settings;
+use crate::fault::Fault;
+use crate::host::Host;
+use crate::node::Node;
+use crate::node::jars::Scheme;
+use crate::receipt::Receipt;
+use crate::s3::EventLogs;
+use crate::wanted::Piece;
+use crate::wanted::gateway::Setup;
+use examination::Seen;
+use serde::Serialize;
+use store::Store;
+
+/// What is known. Where something is `None`, the checks that need it cannot tell.
+pub struct Facts<'a> {
+    /// The machine.
+    pub host: &'a Host,
+    /// What is on it.
+    pub node: &'a Node,
+    /// What we did to it.
+    pub receipt: &'a Receipt,
+    /// What is, or will be, installed.
+    pub settings: &'a Settings,
+    /// Where event logs are, or will be.
+    pub event_logs: Option<&'a EventLogs>,
+    /// What their scheme needs; before an installation without what that will add.
+    pub scheme: Option<&'a Result<Scheme, Fault>>,
+    /// What S3 answered.
+    pub store: Option<&'a Store>,
+    /// The log gateway that will be set up, if that is the question.
+    pub setup: Option<&'a Setup>,
+    /// Go on where something is not ours.
+    pub force: bool,
+    /// What only an examination looks for; none before an installation.
+    pub seen: Option<&'a Seen>,
+}
+
+/// What a check came to.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    /// As it should be: what was found, in a clause.
+    Pass(String),
+    /// Not as it should be: what was found, the facts, and what mends it.
+    Fail(Fault),
+    /// It cannot be told, and why.
+    Skip(String),
+}
+
+/// Why a check ends early: what it found is a failure, or it cannot tell.
+pub enum Stop {
+    /// A failure.
+    Fail(Fault),
+    /// It cannot tell.
+    Skip(String),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Stop::Fail(fault)
+    }
+}
+
+/// What a check's function gives: what is well, or why it ends early.
+pub type Found = Result<String, Stop>;
+
+/// Ends a check that cannot tell.
+pub fn skip<T>(why: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Skip(why.into()))
+}
+
+/// One known cause of trouble.
+pub struct Check {
+    /// Its name in the list.
+    pub name: &'static str,
+    /// What is looked at, and why it matters.
+    pub why: &'static str,
+    /// The pieces of an installation that it may stop before anything is changed.
+    pub stops: &'static [Piece],
+    look: fn(&Facts<'_>) -> Found,
+}
+
+const ALL: &[Piece] = Piece::ALL;
+const OF_SERVER: &[Piece] = &[Piece::Prefix, Piece::Configure, Piece::Link];
+const WRITES: &[Piece] = &[Piece::Prefix, Piece::Configure];
+
+const fn check(name: &'static str, stops: &'static [Piece], look: fn(&Facts<'_>) -> Found, why: &'static str) -> Check {
+    Check { name, why, stops, look }
+}
+
+/// All checks.
+#[rustfmt::skip]
+pub const CHECKS: &[Check] = &[
+    check("primary", ALL, node::primary, "Only the primary node runs the history server."),
+    check("release", ALL, node::release, "What works depends on the EMR release and on Spark's version."),
+    check("systemd", ALL, node::systemd, "The history server is restarted through its systemd unit."),
+    check("drift", &[], installed::drift, "What an installation wrote is still there; a reconfiguration of the cluster rewrites spark-defaults.conf."),
+    check("defaults", OF_SERVER, node::defaults, "Spark can read spark-defaults.conf, and the running server uses what it says."),
+    check("class path", &[Piece::Link], node::class_path, "The event logs' scheme has a class on the server's class path, and that class its AWS SDK, in one version."),
+    check("job uploads", &[], node::job_uploads, "What lies in Spark's jars directory is uploaded by every job."),
+    check("disk", &[], node::disk, "The local store and the server's log need room."),
+    check("buffer", &[], node::buffer, "EMRFS works only with a local directory it may write to."),
+    check("heap", &[], server::heap, "A history server without memory ends at once, by EMR's own JVM options."),
+    check("port", &[], server::port, "On a port that is taken the server moves to the next one, where nobody looks."),
+    check("credentials", &[], store::credentials, "S3 is asked with the instance profile's credentials."),
+    check("clock", &[], store::clock, "S3 refuses what is signed by a clock that is 15 minutes off."),
+    check("bucket", &[Piece::Prefix, Piece::Configure, Piece::Link], store::bucket, "The bucket is there, and the server asks for it in its region."),
+    check("prefix", &[], store::prefix, "Without any object under it, the event log directory does not exist, and servers and jobs fail."),
+    check("list", WRITES, store::list, "The history server lists the event logs: s3:ListBucket."),
+    check("kms", WRITES, store::kms, "Encrypted objects need kms:Decrypt to read and kms:GenerateDataKey to write."),
+    check("get", WRITES, store::get, "The history server reads event logs: s3:GetObject."),
+    check("put", WRITES, store::put, "Jobs write event logs, or fail: s3:PutObject."),
+    check("delete", WRITES, store::delete, "Spark renames finished event logs, which S3 does by copy and delete: s3:DeleteObject."),
+    check("cleaner", &[Piece::Configure], server::cleaner, "Spark's cleaner deletes everybody's event logs under the prefix."),
+    check("service", &[], server::service, "The unit is active, one process serves it, and it answers on its port."),
+    check("server log", &[], server::log, "What is known to go wrong leaves a line in the server's log."),
+    check("pages", OF_SERVER, server::pages, "A server that wants a login cannot be looked into after a restart."),
+    check("reads", &[], server::reads, "A server that answers may read nothing: all event logs in S3 are listed."),
+    check("cost", &[], server::cost, "Each scan of the directory is S3 requests, which cost money and time."),
+    check("log URI", &[], archive::log_uri, "Executor logs are served from where EMR archives them."),
+    check("archive", &[], archive::logs, "EMR uploads container logs, and the node's role may list and read them."),
+    check("log pattern", &[], archive::pattern, "A log link may name only what executors have in the event log; else Spark keeps the link to the NodeManager."),
+    check("gateway", &[Piece::Gateway], archive::gateway, "The log gateway runs, answers, and has credentials."),
+    check("runtime roles", &[], archive::runtime_roles, "Jobs under roles of their own need S3 permissions of their own, and their logs a gateway with a login."),
+    check("primaries", &[], node::primaries, "On a cluster with three primary nodes each one needs its installation."),
+];
+
+impl Check {
+    fn run(&self, facts: &Facts<'_>) -> Finding {
+        match (self.look)(facts) {
+            Ok(found) => Finding::Pass(found),
+            Err(Stop::Skip(why)) => Finding::Skip(why),
+            Err(Stop::Fail(mut fault)) => {
+                fault.details.retain(|line| !line.contains("nothing was changed"));
+                Finding::Fail(fault)
+            }
+        }
+    }
+}
+
+/// Stops a piece of an installation for the first check that fails, as far as the facts tell.
+pub fn preflight(facts: &Facts<'_>, pieces: &[Piece]) -> Result<(), Fault> {
+    for check in CHECKS.iter().filter(|check| check.stops.iter().any(|piece| pieces.contains(piece))) {
+        if let Err(Stop::Fail(fault)) = (check.look)(facts) {
+            return Err(fault);
+        }
+    }
+    Ok(())
+}
+
+/// One line of a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    /// The check's name.
+    pub name: &'static str,
+    /// What it looks at, and why.
+    pub why: &'static str,
+    /// `pass`, `fail` or `skip`.
+    pub result: &'static str,
+    /// What was found.
+    pub found: String,
+    /// The facts behind a failure.
+    pub details: Vec<String>,
+    /// What mends a failure.
+    pub fix: Option<String>,
+}
+
+/// Runs the checks whose names are asked for.
+pub fn report(facts: &Facts<'_>, asked: impl Fn(&str) -> bool) -> Vec<Line> {
+    let line = |check: &Check| {
+        let (result, found, details, fix) = match check.run(facts) {
+            Finding::Pass(found) => ("pass", found, Vec::new(), None),
+            Finding::Skip(why) => ("skip", why, Vec::new(), None),
+            Finding::Fail(fault) => ("fail", fault.message, fault.details, fault.hint),
+        };
+        Line { name: check.name, why: check.why, result, found, details, fix }
+    };
+    CHECKS.iter().filter(|check| asked(check.name)).map(line).collect()
+}
