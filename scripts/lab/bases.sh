@@ -1,7 +1,8 @@
 # Builds the layers a node's root directory is stacked from, each once for a given recipe and input, into the cache. Sourced by scripts/node.
 # shellcheck shell=bash disable=SC2034,SC2154
 
-profiles=(7.1 7.12)
+profiles=(7.1 7.12 8.1)
+declare -A spark_of=([7.1]=3.5.8 [7.12]=3.5.8 [8.1]=4.1.1)
 
 # --- What the recipes in scripts/lab/layers use -------------------------------------------------------------------
 
@@ -35,10 +36,26 @@ emrfs_jar() {
   jar --update --file "$1" -C "$REPLY" com
 }
 
-# node_files LABEL CLASS: files that name the release label or the class of s3://, and the texts beside the SDK's jars.
+# lab_jars: hdfs:// and the little application, compiled for the Spark of this profile.
+lab_jars() {
+  local class_path="$spark/usr/lib/spark/jars/*:$spark/opt/lab/hadoop-client/*" name jar
+  mkdir -p "$out"/usr/lib/spark/jars "$out/opt/lab"
+  while read -r name jar; do
+    scratch
+    javac --release 17 -nowarn -cp "$class_path" -d "$REPLY" "$lab/java/$name.java"
+    jar --create --file "$out/$jar" -C "$REPLY" .
+  done <<'LIST'
+LabHdfs usr/lib/spark/jars/lab-hdfs.jar
+TinyApp opt/lab/tiny-app.jar
+LIST
+}
+
+# node_files LABEL CLASS: Spark's settings, files that name the release label or the class of s3://, and the texts beside the SDK's jars.
 node_files() {
   local dir
-  mkdir -p "$out"/etc/{hadoop/conf,lab} "$out/mnt/var/lib/info"
+  mkdir -p "$out"/etc/{hadoop/conf,lab,spark/conf.dist} "$out/mnt/var/lib/info"
+  install -m 644 "$lab/emr/spark-defaults-7.1.0.conf" "$out/etc/spark/conf.dist/spark-defaults.conf"
+  install -m 644 "$lab/emr/spark-env-7.1.0.sh" "$out/etc/spark/conf.dist/spark-env.sh"
   sed -e "s/@S3_CLASS@/$2/" "$lab/templates/core-site.xml" >"$out/etc/hadoop/conf/core-site.xml"
   sed -e "s/@LABEL@/$1/" "$lab/templates/standin.json" >"$out/etc/lab/standin.json"
   sed -e 's/j-0SYNTHETIC00/j-3H6EATEWWRWS/; s/"localhost"/"ip-172-31-59-96.ec2.internal"/' -e "s/emr-6.15.0/$1/" \
@@ -46,7 +63,7 @@ node_files() {
   sed -e 's/j-1PJ03JVIDQH3T/j-3H6EATEWWRWS/; s/us-east-1/eu-west-3/; s/"localhost"/"ip-172-31-59-96.ec2.internal"/' \
     -e "s/emr-5.29.0/$1/; s/\"s3.amazonaws.com\"/\"s3.eu-west-3.amazonaws.com\"/" \
     "$lab/emr/extraInstanceData-5.29.0.json" >"$out/mnt/var/lib/info/extraInstanceData.json"
-  for dir in "$out"/usr/share/aws/aws-java-sdk{,-v2}; do
+  for dir in "$out"/usr/share/aws/aws-java-sdk*; do
     echo 'The licence of the SDK lies here on a real node.' >"$dir/LICENSE.txt"
     echo 'The notice of the SDK lies here on a real node.' >"$dir/NOTICE.txt"
   done
@@ -58,18 +75,19 @@ node_files() {
 key() { (cd "$lab" && find "$@" -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12); }
 
 # layer NAME INPUT...: sets REPLY to the layer's directory, which is built if there is none of this recipe and these inputs.
+# What comes after a '-' in the name is the recipe's variable $version. With $pruning nothing is built.
 layer() {
-  local name=$1 out recipe=$lab/layers/$1
+  local name=$1 out recipe=${1%%-*} version=${1#*-}
   shift
   local target
-  target=$cache/layers/$name-$(key "layers/$name" "$@")
-  if [[ ! -d $target ]]; then
+  target=$cache/layers/$name-$(key "layers/$recipe" "$@")
+  if [[ ! -d $target && ! ${pruning-} ]]; then
     say "building layer $name"
     scratch
     out=$REPLY/layer
     mkdir -p "$out" "$cache/layers"
     # shellcheck source=/dev/null
-    source "$recipe"
+    source "$lab/layers/$recipe"
     mv "$out" "$target"
   fi
   REPLY=$target
@@ -77,15 +95,14 @@ layer() {
 
 # layers PROFILE: sets the variables os, spark, s3server, labfiles and profile_files to the layers' directories, building what is missing.
 layers() {
-  local lab_inputs=(bases.sh deps.txt)
   layer os
   os=$REPLY
-  layer spark deps.txt
+  layer "spark-${spark_of[$1]}" deps.txt
   spark=$REPLY
   layer s3 s3server
   s3server=$REPLY
-  layer lab "${lab_inputs[@]}" root emr java layers/spark layers/os
+  layer lab root emr layers/os
   labfiles=$REPLY
-  layer "$1" "${lab_inputs[@]}" templates emr java layers/spark
+  layer "$1" bases.sh deps.txt templates emr java layers/spark
   profile_files=$REPLY
 }

@@ -21,13 +21,15 @@ pub const CLUSTER: &str = "j-3H6EATEWWRWS";
 pub const PRIVATE_NAME: &str = "ip-172-31-59-96.ec2.internal";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/node");
 
-/// The two kinds of node.
+/// The kinds of node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// `s3://` is EMRFS, SDK v1.
     Emr71,
     /// `s3://` is S3A, SDK v2.
     Emr712,
+    /// The same, Spark 4.1, and neither EMRFS nor SDK v1 anywhere.
+    Emr81,
 }
 
 /// Where a command of this machine runs that reaches a node.
@@ -60,6 +62,7 @@ impl Node {
         let profile = match profile {
             Profile::Emr71 => "7.1",
             Profile::Emr712 => "7.12",
+            Profile::Emr81 => "8.1",
         };
         let name = format!("{name}-{}", profile.replace('.', "-"));
         script(&["down", "--kill", &name]);

@@ -1,10 +1,14 @@
 #!/usr/bin/python3
-"""Stands in for the instance metadata service (version 2) and for EMR's DescribeCluster, on loopback.
+"""Stands in for the instance metadata service (version 2) and for two calls of the EMR API, on loopback.
 
 It answers as /etc/lab/standin.json says, read anew at each request:
 
     "cluster"          what DescribeCluster answers ("LogUri": null is answered as a cluster without one)
     "describe_error"   null, or the EMR API's error, as in {"__type": "AccessDeniedException", "Message": "..."}
+    "security_configuration"
+                       what DescribeSecurityConfiguration answers for the name in the cluster's "SecurityConfiguration"
+    "security_configuration_error"
+                       as "describe_error", for that call
     "imds_status"      200, or the HTTP status that all metadata requests get
     "outage"           null; "hang": metadata requests get no answer until this changes; "refuse": nothing listens
     "role"             the instance profile's role; null for an instance without one
@@ -93,6 +97,26 @@ def metadata(path, settings):
     return texts.get(path.rstrip("/"))
 
 
+def describe_cluster(request, settings):
+    """The answer, and the error that goes before it."""
+    cluster = dict(settings["cluster"])
+    error = settings.get("describe_error")
+    if not error and request.get("ClusterId") != cluster["Id"]:
+        error = {"__type": "InvalidRequestException", "ErrorCode": "NoSuchCluster", "Message": "Cluster id is not valid."}
+    if cluster.get("LogUri") is None:
+        cluster.pop("LogUri", None)
+    return {"Cluster": cluster}, error
+
+
+def describe_security_configuration(request, settings):
+    name, configuration = request.get("Name"), settings.get("security_configuration")
+    error = settings.get("security_configuration_error")
+    if not error and (configuration is None or name != settings["cluster"].get("SecurityConfiguration")):
+        error = {"__type": "InvalidRequestException", "Message": f"Security configuration with name '{name}' does not exist."}
+    # The configuration is JSON within JSON, as a text.
+    return {"Name": name, "SecurityConfiguration": json.dumps(configuration), "CreationDateTime": 1.7e9}, error
+
+
 class Handler(BaseHTTPRequestHandler):
     # Headers and body are two packets; without this the second waits for the first one's acknowledgement.
     disable_nagle_algorithm = True
@@ -152,21 +176,18 @@ class Handler(BaseHTTPRequestHandler):
         settings = read_settings()
         if self.gone(settings):
             return
-        cluster = dict(settings["cluster"])
-        error = settings.get("describe_error")
         target = self.headers.get("X-Amz-Target", "")
+        call = {
+            "ElasticMapReduce.DescribeCluster": describe_cluster,
+            "ElasticMapReduce.DescribeSecurityConfiguration": describe_security_configuration,
+        }.get(target)
         if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 "):
-            error = {"__type": "MissingAuthenticationTokenException", "message": "Missing Authentication Token"}
-        elif target != "ElasticMapReduce.DescribeCluster":
-            error = {"__type": "UnknownOperationException", "Message": f"no {target} here"}
-        elif not error and json.loads(body or b"{}").get("ClusterId") != cluster["Id"]:
-            error = {"__type": "InvalidRequestException", "ErrorCode": "NoSuchCluster", "Message": "Cluster id is not valid."}
-        if error:
-            self.answer(400, json.dumps(error), kind)
-            return
-        if cluster.get("LogUri") is None:
-            cluster.pop("LogUri", None)
-        self.answer(200, json.dumps({"Cluster": cluster}), kind)
+            answer, error = None, {"__type": "MissingAuthenticationTokenException", "message": "Missing Authentication Token"}
+        elif not call:
+            answer, error = None, {"__type": "UnknownOperationException", "Message": f"no {target} here"}
+        else:
+            answer, error = call(json.loads(body or b"{}"), settings)
+        self.answer(400 if error else 200, json.dumps(error or answer), kind)
 
 
 class Outage(Exception):
