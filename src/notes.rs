@@ -20,12 +20,13 @@ pub fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Ch
         change.before.value().filter(|old| !same_directory(old, &new))
     };
     if old("spark.eventLog.dir").is_some() {
-        notes.push(
+        let rolls = node.spark.rolls_event_logs();
+        notes.push(format!(
             "Applications that start after it log to S3; those running now finish where they began. \
-             On S3 an application is listed once its log is closed, a long one earlier with \
-             spark.eventLog.rolling.enabled. Jobs under runtime roles need their own right to write there."
-                .into(),
-        );
+             On S3 an application is listed once its log is closed{}. \
+             Jobs under runtime roles need their own right to write there.",
+            if rolls { ", or a part of it" } else { ", a long one earlier with spark.eventLog.rolling.enabled" }
+        ));
     }
     if let Some(old) = old("spark.history.fs.logDirectory") {
         let count = node
@@ -33,7 +34,7 @@ pub fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Ch
             .as_ref()
             .and_then(HistoryServer::list)
             .map(|list| list.iter().map(|attempt| &attempt.application).collect::<BTreeSet<_>>().len());
-        let of = count.map(|n| format!(" ({n} applications)")).unwrap_or_default();
+        let of = count.map(|n| format!(" ({n} application{})", if n == 1 { "" } else { "s" })).unwrap_or_default();
         let in_hdfs = old.starts_with("hdfs:");
         match count {
             Some(0) => {}

@@ -87,7 +87,8 @@ impl ClassPath {
                 None => elements.push(PathBuf::from(element)),
             }
         }
-        elements.retain(|e| !ours(e));
+        let mut seen = BTreeSet::new();
+        elements.retain(|e| !ours(e) && seen.insert(e.clone()));
         Self { elements, from_process }
     }
 

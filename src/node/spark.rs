@@ -98,6 +98,13 @@ impl Spark {
         PathBuf::from(self.env.get("SPARK_LOG_DIR").map_or("/var/log/spark", String::as_str))
     }
 
+    /// Whether jobs write event logs in parts: `spark.eventLog.rolling.enabled`, which is on from
+    /// Spark 4.0 (facts 2 §3.1).
+    pub fn rolls_event_logs(&self) -> bool {
+        let by_default = self.version.as_ref().is_some_and(|v| v.at_least(4, 0));
+        self.defaults.get("spark.eventLog.rolling.enabled").map_or(by_default, |on| on.eq_ignore_ascii_case("true"))
+    }
+
     /// Heap of the history server in MiB: `SPARK_DAEMON_MEMORY`, by default 1 GiB.
     pub fn daemon_heap_mib(&self) -> u64 {
         self.env.get("SPARK_DAEMON_MEMORY").and_then(|m| mebibytes(m)).unwrap_or(1024)

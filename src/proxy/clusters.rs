@@ -165,7 +165,10 @@ impl Archive {
             })
             .collect();
         earlier.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, cluster) in earlier.into_iter().take(EARLIER) {
+        // This node's own may have had no application yet.
+        let own = self.own_cluster.iter().filter(|own| index.clusters.contains_key(*own));
+        let earlier = own.chain(earlier.into_iter().take(EARLIER).map(|(_, cluster)| cluster));
+        for cluster in earlier {
             if self.first_timestamp(store, cluster, Some(timestamp)).await?.is_some() {
                 return Ok(Some(cluster.clone()));
             }
@@ -176,12 +179,13 @@ impl Archive {
     /// The timestamp of a cluster's first application, of all or of those with one timestamp.
     async fn first_timestamp(&self, store: usize, cluster: &str, of: Option<u64>) -> Result<Option<u64>, Trouble> {
         let (uri, client) = self.ask(store).await?;
-        let of = of.map(|timestamp| format!("{timestamp}_")).unwrap_or_default();
-        let prefix = format!("{}{cluster}/containers/application_{of}", uri.prefix);
+        let one = of.map(|timestamp| format!("{timestamp}_")).unwrap_or_default();
+        let prefix = format!("{}{cluster}/containers/application_{one}", uri.prefix);
         let asked = client.list_objects_v2().bucket(&uri.bucket).prefix(&prefix).delimiter("/").max_keys(1).send();
         let page = patiently(asked).await?.map_err(|e| self.list_refused(store, &prefix, &e))?;
         let first = page.common_prefixes().first().and_then(|p| p.prefix()).unwrap_or_default();
         let name = first.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        Ok(Application::parse(name).map(|application| application.timestamp))
+        let known = Application::parse(name).filter(|application| of.is_some() || !application.is_made_up());
+        Ok(known.map(|application| application.timestamp))
     }
 }

@@ -36,6 +36,22 @@ impl Application {
         Self::of_parts(text.strip_prefix("application_")?.split_once('_')?)
     }
 
+    /// One that YARN cannot have: it counts applications in 31 bits. `verify` writes a log under
+    /// such a number, and nobody may take it for a cluster's own.
+    pub fn made_up(timestamp: u64, salt: u32) -> Self {
+        Self { timestamp, number: (9_000_000_000 + u64::from(salt) % 999_999_999).to_string() }
+    }
+
+    /// Whether it is one that YARN cannot have.
+    pub fn is_made_up(&self) -> bool {
+        self.number.parse().is_ok_and(|number: u64| number > u64::from(i32::MAX.unsigned_abs()))
+    }
+
+    /// The id of its container of that number, in its first attempt.
+    pub fn container(&self, number: u32) -> String {
+        format!("container_{}_{}_01_{number:06}", self.timestamp, self.number)
+    }
+
     fn of_parts((timestamp, number): (&str, &str)) -> Option<Self> {
         let fits = digits(timestamp, 1..=19) && digits(number, 4..=10) && !timestamp.starts_with('0');
         Some(Self { timestamp: timestamp.parse().ok().filter(|_| fits)?, number: number.into() })

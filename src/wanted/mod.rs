@@ -187,8 +187,12 @@ impl Context<'_> {
         let ours = format!("{LINK_DIR}/*");
         let server = self.node.server.as_ref();
         let there = server.and_then(|s| s.unit.environment.get("SPARK_DAEMON_CLASSPATH")).map_or("", String::as_str);
-        let mut elements: Vec<&str> = there.split(':').filter(|e| !e.is_empty() && *e != ours).collect();
-        elements.push(&ours);
+        // What is added stands before Spark's own jars, and an SDK bundle may bring copies of their
+        // classes: its SLF4J would silence the server's log. So Spark's jars come once more, first.
+        let sparks = format!("{}/jars/*", self.node.spark.home.display());
+        let theirs = |e: &&str| !e.is_empty() && *e != ours && *e != sparks;
+        let mut elements: Vec<&str> = there.split(':').filter(theirs).collect();
+        elements.extend([sparks.as_str(), &ours]);
         let value = elements.join(":").replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
         format!(
             "# Written by emr-shs; `emr-shs uninstall` removes it.\n\
@@ -260,7 +264,9 @@ impl Context<'_> {
                 want("spark.history.store.serializer", "PROTOBUF".into(), true, "the faster local store");
             }
         }
-        want("spark.history.fs.update.interval", "60s".into(), true, "every scan is S3 requests; the default is 10s");
+        // Each rolling log takes two requests a scan (facts 2 §3.2).
+        let interval = if self.node.spark.rolls_event_logs() { "300s" } else { "60s" };
+        want("spark.history.fs.update.interval", interval.into(), true, "every scan is S3 requests; the default is 10s");
         // Below another root the cores of this machine say nothing about the node's.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = if self.host.is_live() { cores } else { 1 };
