@@ -75,7 +75,7 @@ pub enum Command {
     /// Show what `install` would change, and what that means
     Plan(PlanArgs),
     /// Bring the history server up on S3, or leave the node as it was
-    Install(InstallArgs),
+    Install(WholeArgs),
     /// Only put the missing jars on the history server's class path
     Link(InstallArgs),
     /// Only make the S3 prefix exist
@@ -91,6 +91,8 @@ pub enum Command {
     Status,
     /// Check every known cause of trouble, and say what mends it
     Doctor(DoctorArgs),
+    /// Prove from end to end that an executor's log opens, and remove what that took
+    Verify(VerifyArgs),
     /// Put everything back as the first install found it
     Uninstall(UninstallArgs),
 }
@@ -150,6 +152,17 @@ pub struct InstallArgs {
     /// Show the plan and change nothing
     #[arg(short = 'n', long, env = "EMR_SHS_DRY_RUN")]
     pub dry_run: bool,
+}
+
+/// Options of `install`.
+#[derive(Args)]
+pub struct WholeArgs {
+    /// What is installed
+    #[command(flatten)]
+    pub install: InstallArgs,
+    /// At the end prove that an executor's log opens, as the command verify does
+    #[arg(long, env = "EMR_SHS_VERIFY")]
+    pub verify: bool,
 }
 
 /// What `proxy` can do.
@@ -244,6 +257,20 @@ pub struct DoctorArgs {
     /// S3 endpoint: a VPC endpoint, or a store other than AWS's
     #[arg(long, value_name = "URL", env = "EMR_SHS_ENDPOINT_URL")]
     pub endpoint_url: Option<String>,
+}
+
+/// Options of `verify`.
+#[derive(Args)]
+#[command(
+    after_help = "It writes the event log of an application that never ran and one container log to S3,\nwaits until the history server lists the one, follows its link to the other, compares\nthe bytes, and deletes both, also on Ctrl-C.\n\nExit codes: 0 proved, 1 interrupted, 3 a stage failed"
+)]
+pub struct VerifyArgs {
+    /// How many seconds the history server has to list it [default: two of its scans and a minute]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, env = "EMR_SHS_TIMEOUT")]
+    pub timeout: Option<Duration>,
+    /// A login for the log gateway, if it wants one; better given in the variable
+    #[arg(long, value_name = "NAME:PASSWORD", env = "EMR_SHS_LOGIN", hide_env_values = true)]
+    pub login: Option<String>,
 }
 
 /// Options of `restart`.

@@ -252,6 +252,12 @@ impl Settings {
         })
     }
 
+    /// Where this cluster's logs are archived, as far as it is known.
+    pub fn log_uri(&self) -> Option<LogUri> {
+        let described = || self.cluster.as_ref()?.log_uri.as_ref()?.parse().ok();
+        self.gateway.log_uris.first().cloned().or_else(described)
+    }
+
     /// The event logs' place, which the first run must name.
     pub fn event_logs(&self, command: &str) -> Result<&EventLogs, Fault> {
         self.event_logs.as_ref().ok_or_else(|| {

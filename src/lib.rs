@@ -25,4 +25,5 @@ pub mod s3;
 pub mod spark_defaults;
 pub mod systemd;
 pub mod undo;
+pub mod verify;
 pub mod wanted;

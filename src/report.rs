@@ -4,6 +4,7 @@
 //! nothing else, and only on a terminal.
 
 use crate::cli::{Color, Global};
+use crate::command::verify;
 use crate::fault::{Exit, Fault};
 use crate::installation::Installation;
 use crate::node::gateway::Tunnel;
@@ -45,8 +46,6 @@ struct Document<'a, T: Serialize> {
 /// How an installation went.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
-    #[serde(skip)]
-    command: String,
     /// `done` or `nothing-to-do`.
     pub result: &'static str,
     /// The changes that were made.
@@ -67,14 +66,16 @@ pub struct Outcome {
     pub found: Vec<String>,
     /// What the changes mean.
     pub notes: Vec<String>,
+    /// The proof that it works, if one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<verify::Report>,
 }
 
 impl Outcome {
     /// What an installation came to.
-    pub fn of(command: &str, job: &Installation, ready: Option<Duration>, took: Duration) -> Self {
+    pub fn of(job: &Installation, ready: Option<Duration>, took: Duration) -> Self {
         let changes: Vec<Change> = job.plan.real().cloned().collect();
         Self {
-            command: command.into(),
             result: if job.plan.is_done() { "nothing-to-do" } else { "done" },
             owes_restart: ready.is_none()
                 && (job.receipt.owes_restart || job.node.server.is_some() && changes.iter().any(Change::needs_restart)),
@@ -86,6 +87,7 @@ impl Outcome {
             url: job.node.server.as_ref().map(|server| server.url(&job.node.spark, &job.settings.set)),
             found: job.plan.found.clone(),
             notes: job.plan.notes.clone(),
+            verify: None,
         }
     }
 }
@@ -201,11 +203,8 @@ impl Console {
         }
     }
 
-    /// The last lines of an installation.
+    /// The last words of an installation.
     pub fn outcome(&self, outcome: &Outcome) {
-        if self.json {
-            self.data(&outcome.command, outcome);
-        }
         if outcome.result == "nothing-to-do" {
             self.say("nothing to do");
             return self.notes(&outcome.notes);
@@ -288,6 +287,11 @@ impl Console {
             });
             data(&serde_json::json!({ "schema": SCHEMA, "error": error }).to_string());
         }
+        self.fault_in_words(fault);
+    }
+
+    /// The same for people alone.
+    pub fn fault_in_words(&self, fault: &Fault) {
         let red = AnsiColor::Red.on_default();
         let green = AnsiColor::Green.on_default();
         talk(&format!("{red}error{red:#}: {}", fault.message));

@@ -151,8 +151,8 @@ fn what_is_on_the_class_path_already_is_not_linked(profile: Profile) {
     let node = Node::fresh(profile, "complete");
     node.sh(match profile {
         Profile::Emr71 => "ln -s /usr/share/aws/emr/emrfs/lib/emrfs-hadoop-assembly-2.62.0.jar /usr/lib/spark/jars/",
-        Profile::Emr712 => {
-            "ln -s /usr/lib/hadoop/hadoop-aws.jar /usr/share/aws/aws-java-sdk-v2/aws-sdk-java-bundle-2.24.6.jar /usr/lib/spark/jars/"
+        _ => {
+            "ln -s /usr/lib/hadoop/hadoop-aws.jar /usr/share/aws/aws-java-sdk-v2/aws-sdk-java-bundle-*.jar /usr/lib/spark/jars/"
         }
     });
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);

@@ -109,9 +109,7 @@ fn what_is_wrong_before_the_first_change(profile: Profile) {
             SDK_V1,
             "emr-shs install --event-logs s3a://acme-spark/events/",
         ),
-        Profile::Emr712 => {
-            ("org.apache.hadoop.fs.s3a.S3AFileSystem", "/usr/lib/hadoop", "hadoop-aws.jar", SDK_V2, INSTALL)
-        }
+        _ => ("org.apache.hadoop.fs.s3a.S3AFileSystem", "/usr/lib/hadoop", "hadoop-aws.jar", SDK_V2, INSTALL),
     };
     jar(&node, "/opt/sdk/sdk-1.jar", &[(sdk, b"")]);
     jar(&node, "/opt/sdk/sdk-2.jar", &[(sdk, b"")]);
@@ -295,7 +293,7 @@ fn a_server_that_dies_is_brought_back(profile: Profile) {
             jar(&node, "/opt/mine/half.jar", &[(name, &class)]);
             ("it cannot load org.apache.hadoop.fs.s3a.S3AFileSystem", "34m")
         }
-        Profile::Emr712 => {
+        _ => {
             jar(&node, "/opt/mine/half.jar", &[(SDK_V2, b"")]);
             ("it cannot load software.amazon.awssdk", "40m")
         }

@@ -8,7 +8,7 @@ use crate::doctor::examination::Examination;
 use crate::fault::Exit;
 use crate::receipt::Receipt;
 use crate::report::{Console, data};
-use anstyle::AnsiColor;
+use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use serde::Serialize;
 use std::path::Path;
@@ -56,12 +56,8 @@ pub fn text(lines: &[Line], verbose: bool) -> String {
 }
 
 fn entry(line: &Line, verbose: bool) -> String {
-    let (word, style) = match line.result {
-        "pass" => ("PASS", AnsiColor::Green.on_default()),
-        "fail" => ("FAIL", AnsiColor::Red.on_default()),
-        _ => ("SKIP", AnsiColor::Yellow.on_default()),
-    };
-    let mut text = wrapped(&format!("{word}  {:<14} ", line.name), &line.found);
+    let (word, style) = word(line.result);
+    let mut text = wrapped(&format!("{word}  {:<14} ", line.name), INDENT, &line.found);
     text.replace_range(..word.len(), &format!("{style}{word}{style:#}"));
     let mut more: Vec<String> = line.details.clone();
     more.extend(line.fix.as_ref().map(|fix| format!("fix: {fix}")));
@@ -70,14 +66,23 @@ fn entry(line: &Line, verbose: bool) -> String {
     }
     for paragraph in more.iter().flat_map(|text| text.lines()) {
         text.push('\n');
-        text.push_str(&wrapped(INDENT, paragraph.trim()));
+        text.push_str(&wrapped(INDENT, INDENT, paragraph.trim()));
     }
     text
 }
 
+/// The word for `pass`, `fail` and `skip`, and its colour.
+pub fn word(result: &str) -> (&'static str, Style) {
+    match result {
+        "pass" => ("PASS", AnsiColor::Green.on_default()),
+        "fail" => ("FAIL", AnsiColor::Red.on_default()),
+        _ => ("SKIP", AnsiColor::Yellow.on_default()),
+    }
+}
+
 /// Wrapped, but never within a word: a path stays whole.
-fn wrapped(head: &str, text: &str) -> String {
-    let options = textwrap::Options::new(WIDTH).initial_indent(head).subsequent_indent(INDENT);
+pub fn wrapped(head: &str, indent: &str, text: &str) -> String {
+    let options = textwrap::Options::new(WIDTH).initial_indent(head).subsequent_indent(indent);
     textwrap::fill(text, options.break_words(false).word_splitter(textwrap::WordSplitter::NoHyphenation))
 }
 

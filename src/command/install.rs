@@ -1,9 +1,9 @@
 //! `install`, its pieces `prefix`, `configure`, `link` and `proxy install`, and `plan`, which stops before the
 //! first change.
 
-use super::{host, must_be_root, node_name, uninstall};
+use super::{host, must_be_root, node_name, uninstall, verify};
 use crate::apply::Transaction;
-use crate::cli::{InstallArgs, PlanArgs};
+use crate::cli::{InstallArgs, PlanArgs, WholeArgs};
 use crate::config::LinkInto;
 use crate::fault::{Exit, Fault};
 use crate::host::Host;
@@ -28,28 +28,28 @@ use std::time::{Duration, Instant};
 const RECOVERY: Duration = Duration::from_secs(120);
 
 /// Everything at once.
-pub fn install(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("install", Piece::ALL, root, args, console)
+pub fn install(root: &Path, args: &WholeArgs, console: &Console) -> Result<Exit> {
+    run("install", Piece::ALL, root, &args.install, args.verify, console)
 }
 
 /// Only the class path.
 pub fn link(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("link", &[Piece::Link], root, args, console)
+    run("link", &[Piece::Link], root, args, false, console)
 }
 
 /// Only the S3 prefix.
 pub fn prefix(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("prefix", &[Piece::Prefix], root, args, console)
+    run("prefix", &[Piece::Prefix], root, args, false, console)
 }
 
 /// Only spark-defaults.conf.
 pub fn configure(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("configure", &[Piece::Configure], root, args, console)
+    run("configure", &[Piece::Configure], root, args, false, console)
 }
 
 /// Only the log gateway.
 pub fn gateway(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("proxy install", &[Piece::Gateway], root, args, console)
+    run("proxy install", &[Piece::Gateway], root, args, false, console)
 }
 
 /// What `install` would do.
@@ -69,7 +69,14 @@ fn passes_by(host: &Host, args: &InstallArgs) -> bool {
     args.if_primary && Identity::observe(host).role == Role::Worker
 }
 
-fn run(command: &str, pieces: &[Piece], root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
+fn run(
+    command: &str,
+    pieces: &[Piece],
+    root: &Path,
+    args: &InstallArgs,
+    proves: bool,
+    console: &Console,
+) -> Result<Exit> {
     let begun = Instant::now();
     let host = host(root)?;
     if passes_by(&host, args) {
@@ -94,12 +101,19 @@ fn run(command: &str, pieces: &[Piece], root: &Path, args: &InstallArgs, console
         prove_rights(&job, console)?;
         ready = carry_out(&mut job, args.timeout, console)?;
     }
-    console.outcome(&Outcome::of(command, &job, ready, begun.elapsed()));
+    let mut outcome = Outcome::of(&job, ready, begun.elapsed());
+    console.outcome(&outcome);
     if matches!(job.gateway, Some(Ok(_))) {
         settle_gateway(&job.host, console)?;
     }
     drop(lock);
-    Ok(Exit::Done)
+    if proves {
+        outcome.verify = Some(verify::prove(job.host, None, None, console)?);
+    }
+    if console.is_json() {
+        console.data(command, &outcome);
+    }
+    outcome.verify.map_or(Ok(Exit::Done), |report| report.end(console))
 }
 
 /// Says so if the log gateway runs and logs do not open all the same: S3 or credentials are missing.

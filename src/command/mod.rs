@@ -7,6 +7,7 @@ pub mod proxy;
 pub mod restart;
 pub mod status;
 pub mod uninstall;
+pub mod verify;
 
 use crate::fault::Fault;
 use crate::host::Host;

@@ -86,7 +86,7 @@ impl Tunnel {
 }
 
 /// Where a listener on `at` is reached from this node itself.
-fn reachable(at: SocketAddr) -> SocketAddr {
+pub fn reachable(at: SocketAddr) -> SocketAddr {
     match at {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
         SocketAddr::V6(v6) if *v6.ip() == Ipv6Addr::UNSPECIFIED => (Ipv4Addr::LOCALHOST, v6.port()).into(),

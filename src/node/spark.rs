@@ -9,6 +9,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where EMR installs Spark (facts §1.3).
 pub const HOME: &str = "/usr/lib/spark";
@@ -105,6 +106,12 @@ impl Spark {
         self.defaults.get("spark.eventLog.rolling.enabled").map_or(by_default, |on| on.eq_ignore_ascii_case("true"))
     }
 
+    /// How often the history server scans its directory, by spark-defaults.conf.
+    pub fn scan_interval(&self) -> Duration {
+        let told = self.defaults.get("spark.history.fs.update.interval").and_then(duration);
+        told.unwrap_or(Duration::from_secs(10))
+    }
+
     /// Heap of the history server in MiB: `SPARK_DAEMON_MEMORY`, by default 1 GiB.
     pub fn daemon_heap_mib(&self) -> u64 {
         self.env.get("SPARK_DAEMON_MEMORY").and_then(|m| mebibytes(m)).unwrap_or(1024)
@@ -137,6 +144,21 @@ pub fn mebibytes(text: &str) -> Option<u64> {
         "m" => n,
         "g" => n << 10,
         "t" => n << 20,
+        _ => return None,
+    })
+}
+
+/// `60s`, `5m`, `1h`, or a bare number of seconds, as Spark reads a time.
+pub fn duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let n: u64 = digits.parse().ok()?;
+    Some(match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "s" => Duration::from_secs(n),
+        "ms" => Duration::from_millis(n),
+        "m" | "min" => Duration::from_secs(n * 60),
+        "h" => Duration::from_secs(n * 3600),
+        "d" => Duration::from_secs(n * 86_400),
         _ => return None,
     })
 }

@@ -266,7 +266,12 @@ impl Context<'_> {
         }
         // Each rolling log takes two requests a scan (facts 2 §3.2).
         let interval = if self.node.spark.rolls_event_logs() { "300s" } else { "60s" };
-        want("spark.history.fs.update.interval", interval.into(), true, "every scan is S3 requests; the default is 10s");
+        want(
+            "spark.history.fs.update.interval",
+            interval.into(),
+            true,
+            "every scan is S3 requests; the default is 10s",
+        );
         // Below another root the cores of this machine say nothing about the node's.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = if self.host.is_live() { cores } else { 1 };

@@ -1,0 +1,132 @@
+//! `verify`: proof from end to end that what is installed works; what fails is explained by the
+//! checks that concern it.
+
+use super::{doctor, host};
+use crate::cli::VerifyArgs;
+use crate::doctor::Line;
+use crate::doctor::examination::Examination;
+use crate::fault::{Exit, Fault};
+use crate::host::Host;
+use crate::interrupt;
+use crate::node::Node;
+use crate::receipt::Receipt;
+use crate::report::{Console, data};
+use crate::verify::{Failure, News, Proof, Step};
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What it came to.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// `done` or `failed`.
+    result: &'static str,
+    /// The stages, in their order.
+    stages: Vec<Step>,
+    /// Seconds all of it took.
+    seconds: f64,
+    /// The checks that concern the stage that failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<Line>,
+    #[serde(skip)]
+    fault: Option<Fault>,
+}
+
+/// Proves it.
+pub fn run(root: &Path, args: &VerifyArgs, console: &Console) -> Result<Exit> {
+    let host = host(root)?;
+    if !host.is_live() {
+        return Err(Fault::usage("below another root there is no history server to prove anything of")
+            .hint("run it on the node itself: sudo emr-shs verify")
+            .into());
+    }
+    let report = prove(host, args.login.as_deref(), args.timeout, console)?;
+    if console.is_json() {
+        console.data("verify", &report);
+    }
+    report.end(console)
+}
+
+/// Goes through all stages, each printed when it has ended. `timeout` is how long the history
+/// server may take to list what is new; none means as long as two of its scans and a minute.
+pub fn prove(host: Host, login: Option<&str>, timeout: Option<Duration>, console: &Console) -> Result<Report> {
+    let begun = Instant::now();
+    let receipt = Receipt::load(&host)?;
+    let settings = &receipt.settings;
+    let Some(event_logs) = settings.event_logs.as_ref().filter(|_| !receipt.is_empty()) else {
+        return Err(Fault::preflight("emr-shs is not installed here, so there is nothing to prove")
+            .detail("what is wrong with a node without it, doctor tells")
+            .hint("sudo emr-shs install --event-logs s3://my-bucket/spark-events/; or: sudo emr-shs doctor")
+            .into());
+    };
+    let node = Node::read(&host)?;
+    let timeout = timeout.unwrap_or(node.spark.scan_interval() * 2 + Duration::from_secs(60));
+    let proof = Proof { node: &node, settings, login, timeout };
+    let mut stages: Vec<Step> = Vec::new();
+    let bar = progress(console);
+    let result = proof.carry_out(event_logs, &mut |news| match news {
+        News::Waits(what) => {
+            bar.set_message(what.to_string());
+            bar.tick();
+        }
+        News::Step(step) => {
+            if !console.is_json() {
+                bar.suspend(|| data(&row(&step)));
+            }
+            stages.push(step);
+        }
+    });
+    bar.finish_and_clear();
+    let mut report =
+        Report { result: "done", stages, seconds: begun.elapsed().as_secs_f64(), checks: Vec::new(), fault: None };
+    if let Err(Failure { stage, mut fault }) = result {
+        fault.details.retain(|line| !line.contains("nothing was changed"));
+        report.result = "failed";
+        report.fault = Some(fault);
+        // Who ends it by Ctrl-C knows why it ended.
+        if !interrupt::asked() {
+            let settings = receipt.settings.clone();
+            let lines = Examination::make(host, receipt, settings)?.report(|name| stage.checks.contains(&name));
+            report.checks = lines.into_iter().filter(|line| line.result == "fail").collect();
+        }
+    }
+    Ok(report)
+}
+
+impl Report {
+    /// Says how it ended: the fault, and what explains it.
+    pub fn end(self, console: &Console) -> Result<Exit> {
+        let Some(fault) = self.fault else {
+            console.say(&format!("proved in {:.1} s", self.seconds));
+            return Ok(Exit::Done);
+        };
+        console.fault_in_words(&fault);
+        if self.checks.is_empty() && !interrupt::asked() {
+            console.say("no check that concerns it fails; all of them: sudo emr-shs doctor");
+        }
+        let more: Vec<Line> = self.checks.into_iter().filter(|line| line.found != fault.message).collect();
+        if !console.is_json() && !more.is_empty() {
+            data(&doctor::text(&more, false));
+        }
+        Ok(if interrupt::asked() { Exit::Failed } else { Exit::Preflight })
+    }
+}
+
+fn progress(console: &Console) -> ProgressBar {
+    if !std::io::stderr().is_terminal() || console.is_quiet() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::new_spinner().with_style(style)
+}
+
+fn row(step: &Step) -> String {
+    let (word, style) = doctor::word(step.result);
+    let head = format!("{word}  {:<15} {:>6.1} s  ", step.stage, step.seconds);
+    let text = doctor::wrapped(&head, &" ".repeat(head.len()), &step.found);
+    format!("{style}{word}{style:#}{}", &text[word.len()..])
+}

@@ -1,0 +1,383 @@
+//! `verify`: proof from end to end. One small application that never ran is written to S3, and
+//! followed as a person would: the history server lists it, links to its executor's log, and the
+//! log gateway gives that log's very bytes. What was written goes again, whatever happened.
+
+pub mod made_up;
+
+use crate::aws::Patience;
+use crate::config::Settings;
+use crate::fault::Fault;
+use crate::interrupt;
+use crate::node::Node;
+use crate::node::gateway::reachable;
+use crate::node::history_server::{HistoryServer, agent, client_of_the_world};
+use crate::s3::{EventLogs, S3};
+use crate::wanted::gateway::LINKS;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
+use made_up::MadeUp;
+use serde::Serialize;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+/// How often the history server is asked whether it lists the application.
+const POLL: Duration = Duration::from_millis(500);
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A stage of the proof, and the checks that explain why it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Its name.
+    pub name: &'static str,
+    /// The names of checks.
+    pub checks: &'static [&'static str],
+}
+
+const OF_S3: &[&str] = &["credentials", "clock", "bucket", "list", "kms", "get", "put", "delete"];
+const WRITE_EVENT_LOG: Stage = Stage { name: "event log", checks: OF_S3 };
+const WRITE_LOG: Stage = Stage { name: "container log", checks: &["credentials", "clock", "log URI", "archive"] };
+const LISTED: Stage = Stage {
+    name: "listed",
+    checks: &[
+        "drift",
+        "defaults",
+        "class path",
+        "disk",
+        "heap",
+        "port",
+        "prefix",
+        "kms",
+        "get",
+        "service",
+        "server log",
+        "reads",
+    ],
+};
+const EXECUTORS: Stage = Stage { name: "executors", checks: &["heap", "disk", "service", "server log"] };
+const LINK: Stage = Stage { name: "link", checks: &["drift", "defaults", "log pattern", "gateway"] };
+const GATEWAY: Stage = Stage { name: "gateway", checks: &["drift", "gateway", "log URI", "archive", "clock"] };
+const LOG: Stage = Stage { name: "log", checks: &["clock", "credentials", "archive", "gateway"] };
+const REMOVED: Stage = Stage { name: "removed", checks: &["delete", "credentials"] };
+
+/// What a stage came to.
+#[derive(Debug, Serialize)]
+pub struct Step {
+    /// The stage.
+    pub stage: &'static str,
+    /// `pass`, `fail` or `skip`.
+    pub result: &'static str,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// What was seen.
+    pub found: String,
+}
+
+/// What happens, as it happens.
+pub enum News<'a> {
+    /// A stage has ended.
+    Step(Step),
+    /// Something is waited for.
+    Waits(&'a str),
+}
+
+/// Who is told of it.
+type Tell<'a> = &'a mut dyn FnMut(News<'_>);
+
+/// A proof that failed: at which stage, and how.
+pub struct Failure {
+    /// Where.
+    pub stage: Stage,
+    /// How.
+    pub fault: Fault,
+}
+
+/// What is proved, and how long it may take.
+pub struct Proof<'a> {
+    /// The node, its history server answering.
+    pub node: &'a Node,
+    /// Its installation.
+    pub settings: &'a Settings,
+    /// `name:password`, if the gateway wants a login.
+    pub login: Option<&'a str>,
+    /// How long the history server may take to list the application.
+    pub timeout: Duration,
+}
+
+enum End {
+    /// The stage is passed: what was seen.
+    Pass(String),
+    /// The stage does not apply.
+    Skip(String),
+}
+
+impl Proof<'_> {
+    /// Goes through all stages, and removes what was written.
+    pub fn carry_out(&self, uri: &EventLogs, tell: Tell<'_>) -> Result<(), Failure> {
+        let mut written = Written::default();
+        let result = self.stages(uri, &mut written, tell);
+        let objects = written.keys.len();
+        if objects == 0 {
+            return result;
+        }
+        // Ctrl-C is why we may be here.
+        let removed = stage(tell, REMOVED, false, |_| {
+            written.remove()?;
+            Ok(End::Pass(format!("all that was written: {objects} in S3")))
+        });
+        result.and(removed)
+    }
+
+    fn stages(&self, uri: &EventLogs, written: &mut Written, tell: Tell<'_>) -> Result<(), Failure> {
+        let made_up = MadeUp::new(self.node, self.settings);
+        let mut log_is_there = false;
+        stage(tell, WRITE_EVENT_LOG, true, |_| {
+            let (name, parts) = made_up.event_log();
+            written.put(self.s3(uri)?, uri, &parts)?;
+            Ok(End::Pass(format!("{name} in {uri}")))
+        })?;
+        stage(tell, WRITE_LOG, true, |_| {
+            if self.settings.no_proxy {
+                return Ok(End::Skip("no log gateway is installed".into()));
+            }
+            let Some(place) = self.settings.log_uri() else { return Ok(End::Skip("no log URI is known".into())) };
+            let Some(key) = made_up.log_key(self.node.identity.cluster_id.as_deref()) else {
+                return Ok(End::Skip("this node's files name no cluster id".into()));
+            };
+            let place = EventLogs { scheme: "s3".into(), bucket: place.bucket, prefix: place.prefix };
+            let mut s3 = self.s3(&place)?;
+            // How that bucket encrypts is its own affair.
+            s3.encryption = None;
+            written.put(s3, &place, &[(key, made_up.log_gz())])?;
+            log_is_there = true;
+            Ok(End::Pass(format!("stderr of {} in {place}", made_up.container())))
+        })?;
+        let mut link = None;
+        let mut server = None;
+        stage(tell, LISTED, true, |tell| {
+            let found = server.insert(self.listed(&made_up, tell)?);
+            Ok(End::Pass(format!("by the history server on port {}", found.port)))
+        })?;
+        stage(tell, EXECUTORS, true, |_| {
+            let found = server.as_ref().and_then(|server| stderr_link(server, &made_up));
+            link = Some(found.ok_or_else(|| {
+                Fault::failed("the history server lists the application, and shows no log of its executor")
+                    .detail(format!("asked for applications/{}/allexecutors", made_up.id()))
+            })?);
+            Ok(End::Pass("one, with a link to its stderr".into()))
+        })?;
+        let Some(link) = link.filter(|_| log_is_there) else { return Ok(()) };
+        let mut path = String::new();
+        stage(tell, LINK, true, |_| {
+            path = self.path_of(&link, &made_up)?;
+            Ok(End::Pass(link.clone()))
+        })?;
+        let mut answer = Answer::default();
+        stage(tell, GATEWAY, true, |_| {
+            answer = self.ask_gateway(&path)?;
+            Ok(End::Pass(match &answer.location {
+                Some(_) => "redirects to a presigned URL".into(),
+                None => "gives the log itself".into(),
+            }))
+        })?;
+        stage(tell, LOG, true, |_| {
+            let text = match &answer.location {
+                Some(location) => fetch(location)?,
+                None => plain(std::mem::take(&mut answer.body)),
+            };
+            if text != made_up.log() {
+                return Err(Fault::failed("the log that came is not the log that was written").detail(format!(
+                    "found {} bytes, wanted {}",
+                    text.len(),
+                    made_up.log().len()
+                )));
+            }
+            Ok(End::Pass(format!("{} bytes, the very ones that were written", text.len())))
+        })
+    }
+
+    fn s3(&self, uri: &EventLogs) -> Result<S3, Fault> {
+        let mut s3 = self.node.way_to_s3(self.settings).open(Patience::Usual).map_err(Fault::of)?;
+        s3.find_bucket(uri).map_err(|refusal| refusal.fault)?;
+        Ok(s3)
+    }
+
+    /// Waits until the history server lists the application.
+    fn listed(&self, made_up: &MadeUp, tell: Tell<'_>) -> Result<HistoryServer, Fault> {
+        let begun = Instant::now();
+        let wanted = made_up.id();
+        // Thousands of older ones need not be told of each time.
+        let question = format!("applications?minEndDate={}", made_up.before_its_end());
+        loop {
+            let server = HistoryServer::observe(&self.node.spark).map_err(Fault::of)?;
+            if server.answer.is_none() {
+                return Err(Fault::failed(format!("the history server does not answer on port {}", server.port)));
+            }
+            let list = server.api(&question, PATIENCE);
+            let mut listed = list.iter().filter_map(|list| list.as_array()).flatten();
+            if listed.any(|application| application.get("id").is_some_and(|id| *id == wanted)) {
+                return Ok(server);
+            }
+            if begun.elapsed() > self.timeout {
+                return Err(Fault::failed(format!(
+                    "the history server does not list {wanted} after {} s",
+                    begun.elapsed().as_secs()
+                ))
+                .detail(format!("it scans every {}", self.interval())));
+            }
+            interrupt::check().map_err(Fault::of)?;
+            tell(News::Waits(&format!("waiting for the history server, which scans every {}", self.interval())));
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn interval(&self) -> &str {
+        self.node.spark.defaults.get("spark.history.fs.update.interval").unwrap_or("10s")
+    }
+
+    /// The link's path on the gateway. One that leads elsewhere opens nothing once its node is gone.
+    fn path_of(&self, link: &str, made_up: &MadeUp) -> Result<String, Fault> {
+        let own = self.settings.gateway.link_prefix();
+        let pattern = self.node.spark.defaults.get(LINKS).unwrap_or_default();
+        let base = pattern.split("/logs/").next().unwrap_or_default();
+        let rest = own.as_deref().and_then(|own| link.strip_prefix(own.trim_end_matches("/logs/")));
+        let path = rest.or_else(|| link.strip_prefix(base).filter(|_| !pattern.is_empty()));
+        match path {
+            Some(path) if path.starts_with("/logs/") => Ok(path.to_string()),
+            _ => Err(Fault::failed("the link leads past the log gateway")
+                .detail(format!("found {link}"))
+                .detail(format!("wanted one that ends in /logs/{}/stderr; {LINKS} is {pattern}", made_up.container()))),
+        }
+    }
+
+    fn ask_gateway(&self, path: &str) -> Result<Answer, Fault> {
+        let gateway = &self.settings.gateway;
+        let at = reachable(gateway.address());
+        let url = format!("{}://{at}{path}", if gateway.has_tls() { "https" } else { "http" });
+        let failed = |what: String| Fault::failed(what).detail(format!("asked {url}"));
+        let mut request = agent(PATIENCE).get(&url).header("accept-encoding", "identity");
+        if let Some(login) = self.login {
+            request = request.header("authorization", format!("Basic {}", STANDARD.encode(login)));
+        }
+        let mut answer = request.call().map_err(|e| failed(format!("the log gateway does not answer: {e}")))?;
+        let status = answer.status().as_u16();
+        let location = answer.headers().get("location").and_then(|l| l.to_str().ok()).map(str::to_string);
+        let body = answer.body_mut().read_to_vec().unwrap_or_default();
+        match (status, &location) {
+            (302, Some(_)) | (200, None) => Ok(Answer { location, body }),
+            (401, _) => {
+                Err(failed("the log gateway wants a login".into()).hint("EMR_SHS_LOGIN=name:password emr-shs verify"))
+            }
+            _ => {
+                let page = String::from_utf8_lossy(&body).into_owned();
+                let says = page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).unwrap_or_default();
+                Err(failed(format!("the log gateway answers {status}: {says}")))
+            }
+        }
+    }
+}
+
+/// The link to the executor's stderr, by the history server.
+fn stderr_link(server: &HistoryServer, made_up: &MadeUp) -> Option<String> {
+    let executors = server.api(&format!("applications/{}/allexecutors", made_up.id()), PATIENCE)?;
+    let one = executors.as_array()?.iter().find(|executor| executor.get("id").is_some_and(|id| id == "1"))?;
+    Some(one.get("executorLogs")?.get("stderr")?.as_str()?.to_string())
+}
+
+/// What the gateway answered.
+#[derive(Default)]
+struct Answer {
+    location: Option<String>,
+    body: Vec<u8>,
+}
+
+/// The log behind a presigned URL, as a browser would show it.
+fn fetch(location: &str) -> Result<Vec<u8>, Fault> {
+    // Its signature is nobody's business.
+    let shown = location.split('?').next().unwrap_or_default();
+    let failed = |what: String| Fault::failed(what).detail(format!("asked {shown}"));
+    let mut answer = client_of_the_world(PATIENCE)
+        .get(location)
+        .header("accept-encoding", "identity")
+        .call()
+        .map_err(|e| failed(format!("S3 does not answer to the presigned URL: {e}")))?;
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().read_to_vec().unwrap_or_default();
+    if status != 200 {
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let inner = |tag: &str| text.split(&format!("<{tag}>")).nth(1)?.split("</").next().map(str::to_string);
+        return Err(failed(format!("S3 answers {status} to the presigned URL")).detail(format!(
+            "{} {}",
+            inner("Code").unwrap_or_default(),
+            inner("Message").unwrap_or_default()
+        )));
+    }
+    Ok(plain(body))
+}
+
+/// Unpacked, if it is packed.
+fn plain(body: Vec<u8>) -> Vec<u8> {
+    let mut text = Vec::new();
+    match GzDecoder::new(body.as_slice()).read_to_end(&mut text) {
+        Ok(_) => text,
+        Err(_) => body,
+    }
+}
+
+fn stage(
+    tell: Tell<'_>,
+    stage: Stage,
+    may_be_interrupted: bool,
+    work: impl FnOnce(Tell<'_>) -> Result<End, Fault>,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let go_on = if may_be_interrupted { interrupt::check().map_err(Fault::of) } else { Ok(()) };
+    let result = go_on.and_then(|()| work(tell));
+    let (word, found) = match &result {
+        Ok(End::Pass(found)) => ("pass", found.clone()),
+        Ok(End::Skip(why)) => ("skip", why.clone()),
+        Err(fault) => ("fail", fault.message.clone()),
+    };
+    tell(News::Step(Step { stage: stage.name, result: word, seconds: begun.elapsed().as_secs_f64(), found }));
+    result.map(drop).map_err(|fault| Failure { stage, fault })
+}
+
+/// What was written and has to go: its way to S3, its place, its key.
+#[derive(Default)]
+struct Written {
+    ways: Vec<S3>,
+    keys: Vec<(usize, EventLogs, String)>,
+}
+
+impl Written {
+    /// Writes objects below a prefix. Even what failed may be there.
+    fn put(&mut self, s3: S3, uri: &EventLogs, objects: &[(String, Vec<u8>)]) -> Result<(), Fault> {
+        self.ways.push(s3);
+        for (name, body) in objects {
+            let key = format!("{}{name}", uri.prefix);
+            self.keys.push((self.ways.len() - 1, uri.clone(), key.clone()));
+            self.ways[self.ways.len() - 1].put(uri, &key, body).map_err(|refusal| refusal.fault)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes all of it; the fault names what is left.
+    fn remove(&mut self) -> Result<(), Fault> {
+        let mut left: Option<Fault> = None;
+        for (way, uri, key) in self.keys.drain(..) {
+            if let Err(refusal) = self.ways[way].delete(&uri, &key) {
+                let fault = left.take().unwrap_or(refusal.fault);
+                left = Some(fault.detail(format!("left behind: s3://{}/{key}", uri.bucket)));
+            }
+        }
+        left.map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Written {
+    /// Whatever happened.
+    fn drop(&mut self) {
+        let _ = self.remove();
+    }
+}
