@@ -245,7 +245,7 @@ pub struct PlanArgs {
 /// Options of `doctor`. What is left out is as it was installed, or else as it is configured.
 #[derive(Args)]
 #[command(
-    after_help = "It changes nothing on the node, and ends within 20 seconds. In S3 it writes one small\nobject under the prefix and deletes it again, as install does. -v says of each check\nwhat it is about.\n\nExit codes: 0 nothing failed, 3 a check failed"
+    after_help = "It changes nothing on the node, and ends within 20 seconds. In S3 it writes one small object under the prefix and deletes it again, as install does. -v says of each check what it is about.\n\nExit codes: 0 nothing failed, 3 a check failed"
 )]
 pub struct DoctorArgs {
     /// Event logs to check for, such as s3://my-bucket/spark-events/
@@ -262,7 +262,7 @@ pub struct DoctorArgs {
 /// Options of `verify`.
 #[derive(Args)]
 #[command(
-    after_help = "It writes the event log of an application that never ran and one container log to S3,\nwaits until the history server lists the one, follows its link to the other, compares\nthe bytes, and deletes both, also on Ctrl-C.\n\nExit codes: 0 proved, 1 interrupted, 3 a stage failed"
+    after_help = "It writes the event log of an application that never ran and one container log to S3, waits until the history server lists the one, follows its link to the other, compares the bytes, and deletes both, also on Ctrl-C.\n\nExit codes: 0 proved, 1 interrupted, 3 a stage failed"
 )]
 pub struct VerifyArgs {
     /// How many seconds the history server has to list it [default: two of its scans and a minute]
