@@ -115,8 +115,26 @@ impl Described {
 fn why<E: ProvideErrorMetadata + std::error::Error + 'static>(error: aws_sdk_emr::error::SdkError<E>) -> String {
     match error.code() {
         Some(code) => format!("{code} {}", error.message().unwrap_or_default()).trim_end().to_string(),
-        None => root_causes(&error),
+        None => {
+            let text = root_causes(&error);
+            no_credentials(&text).unwrap_or(text)
+        }
     }
+}
+
+/// What the SDK says where its default chain finds no credentials, in one line. On a node only the
+/// end of that chain counts: the metadata service.
+pub fn no_credentials(text: &str) -> Option<String> {
+    let (_, of_node) = text.split_once("Ec2InstanceMetadata: ")?;
+    let said = of_node.lines().next()?.trim();
+    let said = said.strip_prefix("the credential provider was not enabled: ").unwrap_or(said);
+    Some(match said.strip_prefix("could not communicate with IMDS: ") {
+        _ if said.contains("received 404") => {
+            "the metadata service knows no role: this node has no instance profile".into()
+        }
+        Some(why) => format!("the metadata service does not answer: {}", why.rsplit(": ").next().unwrap_or(why)),
+        None => format!("the metadata service gives none: {said}"),
+    })
 }
 
 /// EMR often spells it `s3n://bucket/prefix`, with or without a slash at the end.

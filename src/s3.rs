@@ -225,15 +225,28 @@ pub struct Object {
 /// Why S3 did not do what it was asked for.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The IAM action that is not allowed; `None` if it is something else.
-    pub action: Option<&'static str>,
+    /// Of what kind.
+    pub kind: RefusalKind,
     /// In words.
     pub fault: Fault,
 }
 
+/// What kinds of refusals there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// This IAM action is not allowed.
+    Denied(&'static str),
+    /// This node's clock is wrong.
+    Clock,
+    /// There was no answer.
+    Silence,
+    /// Something else.
+    Other,
+}
+
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
-        Self { action: None, fault }
+        Self { kind: RefusalKind::Other, fault }
     }
 }
 
@@ -386,15 +399,14 @@ impl S3 {
     /// Reads one object, or its first bytes.
     pub fn get(&self, uri: &EventLogs, key: &str, first: Option<u64>) -> Result<Vec<u8>, Refusal> {
         let range = first.map(|n| format!("bytes=0-{}", n.saturating_sub(1)));
-        self.runtime.block_on(async {
-            let request = self.client.get_object().bucket(&uri.bucket).key(key).set_range(range);
-            let object = request.send().await.map_err(|e| self.explain(uri, "s3:GetObject", "read", &e))?;
-            let body = object.body.collect().await;
-            body.map(|bytes| bytes.to_vec()).map_err(|e| {
-                Fault::preflight(format!("s3://{}/{key} cannot be read to its end", uri.bucket))
-                    .detail(root_causes(&e))
-                    .into()
-            })
+        let request = self.client.get_object().bucket(&uri.bucket).key(key).set_range(range);
+        // What is wrong is explained outside: that asks for the role, on the same runtime.
+        let body = self.runtime.block_on(async { Ok(request.send().await?.body.collect().await) });
+        let body = body.map_err(|e: SdkError<_>| self.explain(uri, "s3:GetObject", "read", &e))?;
+        body.map(|bytes| bytes.to_vec()).map_err(|e| {
+            Fault::preflight(format!("s3://{}/{key} cannot be read to its end", uri.bucket))
+                .detail(root_causes(&e))
+                .into()
         })
     }
 
@@ -465,7 +477,8 @@ impl S3 {
         let Some(provider) = self.config.credentials_provider() else {
             return (Err("no place where they could come from".into()), None);
         };
-        let got = self.runtime.block_on(provider.provide_credentials()).map_err(|e| root_causes(&e));
+        let got = self.runtime.block_on(provider.provide_credentials());
+        let got = got.map_err(|e| aws::no_credentials(&root_causes(&e)).unwrap_or_else(|| root_causes(&e)));
         let left = |end: SystemTime| end.duration_since(SystemTime::now()).unwrap_or_default();
         (got.map(|got| got.expiry().map(left)), aws::instance_role(&self.runtime))
     }
@@ -485,7 +498,14 @@ impl S3 {
         let hidden = said.contains("ciphertext refers to a customer master key");
         let action = of_kms.or(hidden.then_some("kms:Decrypt")).unwrap_or(action);
         let denied = status(error) == Some(403) || of_kms.is_some() || hidden;
-        Refusal { action: denied.then_some(action), fault: self.fault(uri, action, verb, error) }
+        let kind = match (status(error), error.code()) {
+            (_, Some("RequestTimeTooSkewed")) => RefusalKind::Clock,
+            (_, Some("SignatureDoesNotMatch" | "InvalidAccessKeyId" | "ExpiredToken")) => RefusalKind::Other,
+            _ if denied => RefusalKind::Denied(action),
+            (None, _) => RefusalKind::Silence,
+            _ => RefusalKind::Other,
+        };
+        Refusal { kind, fault: self.fault(uri, action, verb, error) }
     }
 
     fn fault<E>(&self, uri: &EventLogs, action: &str, verb: &str, error: &SdkError<E>) -> Fault
@@ -523,7 +543,7 @@ impl S3 {
                 .detail(unchanged)
                 .hint("check the bucket's name, and --region and --endpoint-url if you gave them"),
             (None, _) => Fault::preflight(format!("S3 could not be asked about {uri}"))
-                .detail(root_causes(error))
+                .detail(aws::no_credentials(&root_causes(error)).unwrap_or_else(|| root_causes(error)))
                 .detail(format!("region {}, endpoint {}", self.region.as_deref().unwrap_or("unknown"), self.place()))
                 .detail(unchanged)
                 .hint(match self.own_endpoint {

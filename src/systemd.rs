@@ -27,6 +27,9 @@ pub struct Unit {
     pub status: Option<i32>,
     /// When it became active, in systemd's words.
     pub since: String,
+    /// How often systemd has started it again by itself.
+    #[serde(skip)]
+    pub restarts: u32,
     /// The `Environment=` of the unit and all its drop-ins. Not for others to read: it may hold
     /// what is nobody's business.
     #[serde(skip)]
@@ -34,6 +37,13 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// Whether it was stopped, and did not end by itself: what a Java process that is told to end
+    /// makes of it is a failure.
+    pub fn was_stopped(&self) -> bool {
+        const TOLD_TO_END: [i32; 2] = [15, 128 + 15];
+        self.active == "inactive" || self.active == "failed" && self.status.is_some_and(|s| TOLD_TO_END.contains(&s))
+    }
+
     /// Whether it failed because its process was killed.
     pub fn was_killed(&self) -> bool {
         self.active == "failed" && matches!((self.result.as_str(), self.status), ("oom-kill", _) | ("signal", Some(9)))
@@ -48,7 +58,7 @@ pub fn is_running() -> bool {
 /// Reads a unit.
 pub fn show(unit: &str) -> Result<Unit> {
     let properties =
-        "LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestamp,Environment,Result,ExecMainStatus";
+        "LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestamp,Environment,Result,ExecMainStatus,NRestarts";
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
@@ -59,6 +69,7 @@ pub fn show(unit: &str) -> Result<Unit> {
         enabled: field("UnitFileState") == "enabled",
         result: field("Result").into(),
         status: field("ExecMainStatus").parse().ok(),
+        restarts: field("NRestarts").parse().unwrap_or_default(),
         since: field("ActiveEnterTimestamp").into(),
         environment: words(field("Environment"))
             .iter()

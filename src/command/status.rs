@@ -13,7 +13,7 @@ use crate::report::{Console, data, row};
 use crate::resource::Resource;
 use crate::wanted;
 use anstyle::AnsiColor;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 use std::path::Path;
 
@@ -36,7 +36,12 @@ struct Status {
 pub fn run(root: &Path, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
-    let node = Node::observe(&host, &receipt)?;
+    // Either may hang, and this is for people who want to know at once.
+    let (node, gateway) = std::thread::scope(|scope| {
+        let gateway = scope.spawn(|| LogGateway::observe(&receipt));
+        (Node::observe(&host, &receipt), gateway.join())
+    });
+    let (node, gateway) = (node?, gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??);
     let rows = installed::rows(&host, &receipt);
     let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
     let readiness = Readiness { directory: event_logs.clone(), class_path: None };
@@ -48,7 +53,7 @@ pub fn run(root: &Path, console: &Console) -> Result<Exit> {
         server_reads_event_logs: event_logs.is_some() && node.server.as_ref().is_some_and(|s| s.is_ready(&readiness)),
         event_logs,
         server: node.server.clone(),
-        gateway: LogGateway::observe(&receipt)?,
+        gateway,
         rows,
     };
     if console.is_json() {

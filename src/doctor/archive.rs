@@ -1,7 +1,7 @@
 //! The checks of executor logs: where EMR archives them, and the gateway that serves them.
 
-use super::examination::Archived;
-use super::{Facts, Found, skip};
+use super::examination::{self, Archived};
+use super::{Facts, Found, Stop, installed, skip};
 use crate::fault::Fault;
 use crate::s3::LogUri;
 use crate::wanted::gateway::LINKS;
@@ -13,11 +13,13 @@ const LIFE: Duration = Duration::from_secs(30);
 impl Facts<'_> {
     /// Where this cluster's logs are archived, as far as it is known.
     pub fn log_uri(&self) -> Option<LogUri> {
-        let described = self.seen.and_then(|seen| seen.emr.as_ref()?.as_ref().ok());
-        let remembered = self.settings.cluster.as_ref();
-        let cluster = described.map(|described| &described.cluster).or(remembered);
-        self.settings.gateway.log_uris.first().cloned().or_else(|| cluster?.log_uri.as_ref()?.parse().ok())
+        examination::log_uri(self.settings, self.seen.and_then(|seen| seen.emr.as_ref()))
     }
+}
+
+/// Why EMR has said nothing.
+fn unasked(f: &Facts<'_>) -> &'static str {
+    if f.host.is_live() { "EMR did not answer in time" } else { "below another root nobody is asked" }
 }
 
 /// Whether EMR archives logs at all.
@@ -31,7 +33,7 @@ pub fn log_uri(f: &Facts<'_>) -> Found {
             .hint("a cluster gets its log URI when it is created: --log-uri of aws emr create-cluster")
             .into()),
         Some(Err(why)) => skip(format!("EMR could not be asked: {why}")),
-        None => skip("EMR did not answer in time"),
+        None => skip(unasked(f)),
     }
 }
 
@@ -46,16 +48,19 @@ pub fn logs(f: &Facts<'_>) -> Found {
             .hint("it is set when a cluster is created: LogTypeUploadPolicy in its monitoring configuration")
             .into());
     }
-    let Some(uri) = f.log_uri() else { return skip("the log URI is not known") };
-    let Some(cluster) = &f.node.identity.cluster_id else { return skip("the cluster's id is not known") };
+    if f.log_uri().is_none() {
+        return skip("the log URI is not known");
+    }
+    if f.node.identity.cluster_id.is_none() {
+        return skip("the cluster's id is not known");
+    }
     match &seen.archive {
         None => skip("S3 did not answer in time"),
-        Some(Err(refusal)) => Err(refusal.fault.clone().into()),
-        Some(Ok(Archived::Nothing)) => {
-            skip(format!("nothing yet under {uri}{cluster}/containers/; EMR uploads every 5 minutes"))
-        }
+        Some(Err(refusal)) => Err(refusal.clone().into()),
+        Some(Ok(Archived::Nothing)) => skip("no container log yet; EMR uploads them every 5 minutes"),
         Some(Ok(Archived::Logs)) if loses_logs(&f.release().unwrap_or_default()) => {
-            Ok("container logs can be read; EMR 7.9 to 7.12 may lose those of applications of 3 hours and more".into())
+            // A known issue: applications of three hours and more are concerned.
+            Ok("can be read; EMR 7.9 to 7.12 may lose long applications'".into())
         }
         Some(Ok(Archived::Logs)) => Ok("container logs can be listed and read".into()),
     }
@@ -67,15 +72,25 @@ fn loses_logs(release: &str) -> bool {
     matches!(numbers.as_slice(), ["7", "9" | "10" | "11" | "12", ..])
 }
 
+fn seen_silent(f: &Facts<'_>) -> bool {
+    f.node.server.as_ref().is_some_and(|server| server.answer.is_none())
+}
+
 /// Whether log links name only what executors have.
 pub fn pattern(f: &Facts<'_>) -> Found {
     let Some(pattern) = f.effective(LINKS) else {
-        return skip("log links lead to NodeManagers: no log URL is set");
+        return skip("log links lead to NodeManagers: none else is set");
     };
     let wanted: Vec<&str> =
         pattern.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(name, _)| name).collect();
+    if seen_silent(f) {
+        return skip("the history server does not answer");
+    }
+    if !f.store.is_some_and(|store| matches!(store.listing, Some(Ok(_)))) {
+        return skip("the sizes of the event logs are not known: none is opened");
+    }
     let Some((application, attributes)) = f.seen.and_then(|seen| seen.server.attributes.as_ref()) else {
-        return skip("no listed application of a moderate size has executors to compare with");
+        return skip("no application of a moderate size has executors to tell");
     };
     let lacking: Vec<&str> =
         wanted.iter().copied().filter(|name| *name != "FILE_NAME" && !attributes.iter().any(|a| a == name)).collect();
@@ -89,7 +104,10 @@ pub fn pattern(f: &Facts<'_>) -> Found {
         .detail(format!("{LINKS} is {pattern}"))
         .detail(format!("{application} has {}", attributes.join(", ")))
         .detail("where one is missing, Spark keeps the link to the NodeManager")
-        .hint("sudo emr-shs install sets one that works")
+        .hint(match f.settings.set.contains_key(LINKS) {
+            true => format!("sudo emr-shs install --set {LINKS}="),
+            false => "sudo emr-shs proxy install --force sets one that works; then: sudo emr-shs restart".into(),
+        })
         .into())
 }
 
@@ -110,24 +128,28 @@ pub fn gateway(f: &Facts<'_>) -> Found {
     let port = gateway.port;
     match &gateway.says {
         None => {
-            return Err(Fault::preflight(format!("the log gateway does not answer on port {port}"))
-                .detail(format!("its unit {unit} is {}", gateway.unit.active))
-                .hint(format!("sudo systemctl restart {unit}; journalctl -u {unit} -n 20"))
-                .into());
+            let fault = match gateway.unit.active.as_str() {
+                "active" => Fault::preflight(format!("the log gateway does not answer on port {port}"))
+                    .detail(format!("its unit {unit} is active")),
+                active => Fault::preflight(format!("the log gateway does not run; its unit is {active}")),
+            };
+            let fault =
+                fault.hint(format!("sudo systemctl restart {unit}; if it stops again: journalctl -u {unit} -n 20"));
+            return Err(if installed::lacks_gateway(f) { Stop::Behind(fault, &["drift"]) } else { fault.into() });
         }
         Some(says) if !gateway.is_ready() => {
-            return Err(Fault::preflight(format!("the log gateway answers, but logs do not open: {says}"))
-                .hint(format!("journalctl -u {unit} -n 20"))
-                .into());
+            let fault = Fault::preflight(format!("the log gateway answers, but logs do not open: {says}"))
+                .hint(format!("journalctl -u {unit} -n 20"));
+            return Err(Stop::Behind(fault, if says.contains("credentials") { &["credentials"] } else { &[] }));
         }
         Some(_) => {}
     }
     match gateway.credentials_left {
         Some(left) if left < LIFE => {
-            Err(Fault::preflight(format!("the log gateway's credentials end in {} s", left.as_secs()))
+            let fault = Fault::preflight(format!("the log gateway's credentials end in {} s", left.as_secs()))
                 .detail("it fetches new ones before they end, and could not")
-                .hint(format!("journalctl -u {unit} -n 20; and see whether the metadata service answers"))
-                .into())
+                .hint(format!("journalctl -u {unit} -n 20; and see whether the metadata service answers"));
+            Err(Stop::Behind(fault, &["credentials"]))
         }
         Some(left) => Ok(format!("ready on port {port}, credentials for {} min", left.as_secs() / 60)),
         None => Ok(format!("ready on port {port}")),
@@ -138,7 +160,7 @@ pub fn gateway(f: &Facts<'_>) -> Found {
 pub fn runtime_roles(f: &Facts<'_>) -> Found {
     let Some(seen) = f.seen else { return skip("not asked") };
     match &seen.emr {
-        None => skip("EMR did not answer in time"),
+        None => skip(unasked(f)),
         Some(Err(why)) => skip(format!("EMR could not be asked: {why}")),
         Some(Ok(emr)) => match &emr.runtime_roles {
             Err(why) => skip(format!("the security configuration could not be read: {why}")),
@@ -146,10 +168,10 @@ pub fn runtime_roles(f: &Facts<'_>) -> Found {
             Ok(true) if f.settings.gateway.htpasswd.is_none() && matches!(seen.gateway, Ok(Some(_))) => {
                 Err(Fault::preflight("jobs have roles of their own, and the log gateway wants no login")
                     .detail("who runs a job or a notebook here reads every executor log with the gateway's role")
-                    .hint("sudo emr-shs proxy install --tls-self-signed --htpasswd /etc/emr-shs/htpasswd")
+                    .hint("htpasswd -nB -C 10 NAME > users; sudo install -m 640 -g emr-shs users /etc/emr-shs/; sudo emr-shs proxy install --tls-self-signed --htpasswd /etc/emr-shs/users")
                     .into())
             }
-            Ok(true) => Ok("in use: each needs s3:PutObject and s3:DeleteObject on the event logs".into()),
+            Ok(true) => skip("in use; whether each may s3:PutObject and s3:DeleteObject event logs shows from its jobs"),
         },
     }
 }

@@ -1,6 +1,7 @@
 //! What `doctor` gathers before it judges: at once, and each thing within its time, for what it is
 //! called for may be that something hangs.
 
+use super::reading::{is_plain, log_name};
 use super::server::Server;
 use super::store::{PATIENCE, Store};
 use super::{Facts, Line, report};
@@ -23,8 +24,15 @@ use std::time::{Duration, Instant};
 
 /// When whatever has not answered is given up.
 const DEADLINE: Duration = Duration::from_secs(14);
-/// How large an event log may be for the server to be asked to open it.
-const MODERATE: i64 = 20 << 20;
+/// How large an event log may be for the server to be asked to open it, for each MiB of its heap:
+/// this must never be what it runs out of memory of. A compressed one counts tenfold.
+const MODERATE: i64 = 20 << 10;
+/// A server that runs shorter than this may still be starting.
+pub const STARTING: Duration = Duration::from_secs(60);
+/// How long one that is starting is waited for.
+const SETTLE: Duration = Duration::from_secs(6);
+/// When nobody is asked anything any more.
+const LAST_ORDERS: Duration = Duration::from_secs(14);
 /// How many applications are opened to find one with executors.
 const SAMPLES: usize = 3;
 
@@ -89,15 +97,20 @@ impl Examination {
         let emr = live.then(|| ask_emr(&node, &settings));
         // With nothing taken for ours the class path is what it is.
         node.look(&host, &Receipt::default())?;
+        if let Some(server) = &mut node.server
+            && let Some(process) = &server.process
+            && process.up().is_some_and(|up| up < STARTING)
+            && !process.is_suspended()
+        {
+            server.settle(&node.spark, SETTLE)?;
+        }
         let scheme = event_logs.as_ref().map(|uri| node.scheme(&host, &uri.scheme, &settings.jars));
         let gateway = if live { LogGateway::observe(&receipt).map_err(|e| format!("{e:#}")) } else { Ok(None) };
         let listed = node.server.as_ref().and_then(|server| server.list());
 
         let emr = emr.and_then(|emr| within(&emr, begun));
         let archive = live.then(|| {
-            let uris = settings.gateway.log_uris.first().cloned();
-            let described = emr.as_ref().and_then(|emr| emr.as_ref().ok()?.cluster.log_uri.as_ref()?.parse().ok());
-            let uri: LogUri = uris.or(described)?;
+            let uri = log_uri(&settings, emr.as_ref())?;
             let cluster = node.identity.cluster_id.clone()?;
             within(&ask_archive(&node, &settings, &uri, cluster), begun)
         });
@@ -106,7 +119,13 @@ impl Examination {
         }
         let store = asked.map(|_| store.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let mut server = Server::of_log(&node);
-        server.attributes = sample(&node, store.as_ref(), listed.as_deref());
+        // Its log begins anew each time: what kills it comes last.
+        let dies = node.server.as_ref().is_some_and(|server| server.dies());
+        while dies && server.sightings.is_empty() && begun.elapsed() < LAST_ORDERS {
+            std::thread::sleep(Duration::from_millis(200));
+            server = Server::of_log(&node);
+        }
+        server.attributes = sample(&node, store.as_ref(), listed.as_deref(), begun);
         server.listed = listed;
         server.pid_later = Process::find(history_server::UNIT, None).map(|p| p.pid);
         let seen = Seen { unreadable, emr, archive: archive.flatten(), server, gateway };
@@ -200,17 +219,32 @@ fn ask_archive(node: &Node, settings: &Settings, uri: &LogUri, cluster: String) 
     })
 }
 
-/// The attributes of an executor, by the server: of the smallest application first.
-fn sample(node: &Node, store: Option<&Store>, listed: Option<&[Attempt]>) -> Option<(String, Vec<String>)> {
-    let (server, listed) = (node.server.as_ref()?, listed?);
-    let sizes: BTreeMap<String, i64> = store
-        .and_then(|s| s.listing.as_ref()?.as_ref().ok())
-        .map(|listing| listing.objects.iter().map(|o| (o.name.clone(), o.size)).collect())
-        .unwrap_or_default();
-    let size =
-        |one: &Attempt| sizes.iter().find(|(name, _)| name.starts_with(&one.application)).map_or(0, |(_, size)| *size);
-    let mut candidates: Vec<(i64, &Attempt)> = listed.iter().map(|one| (size(one), one)).collect();
-    candidates.retain(|(size, one)| *size < MODERATE && one.application.starts_with("application_"));
+/// Where this cluster's logs are archived: by the settings, by EMR now, or by EMR then.
+pub fn log_uri(settings: &Settings, emr: Option<&Result<Emr, String>>) -> Option<LogUri> {
+    let described = emr.and_then(|emr| emr.as_ref().ok()).map(|emr| &emr.cluster);
+    let cluster = described.or(settings.cluster.as_ref());
+    settings.gateway.log_uris.first().cloned().or_else(|| cluster?.log_uri.as_ref()?.parse().ok())
+}
+
+/// The attributes of an executor, by the server: of the smallest application first. One whose size
+/// is not known is not opened.
+fn sample(
+    node: &Node,
+    store: Option<&Store>,
+    listed: Option<&[Attempt]>,
+    begun: Instant,
+) -> Option<(String, Vec<String>)> {
+    let (server, listed, store) = (node.server.as_ref()?, listed?, store?);
+    let moderate = i64::try_from(node.spark.daemon_heap_mib()).ok()?.saturating_mul(MODERATE);
+    let objects = store.listing.as_ref()?.as_ref().ok()?.objects.iter().map(|o| (&o.name, o.size));
+    let sizes: BTreeMap<Attempt, i64> = objects
+        .chain(store.rolling.iter().map(|(name, size)| (name, *size)))
+        .filter_map(|(name, size)| Some((log_name(name)?, if is_plain(name) { size } else { size.saturating_mul(10) })))
+        .collect();
+    let known = listed.iter().filter_map(|one| Some((*sizes.get(one)?, one)));
+    let mut candidates: Vec<(i64, &Attempt)> =
+        known.filter(|(size, one)| *size < moderate && one.application.starts_with("application_")).collect();
     candidates.sort();
-    candidates.into_iter().take(SAMPLES).find_map(|(_, one)| Some((one.application.clone(), server.attributes(one)?)))
+    let in_time = candidates.into_iter().take(SAMPLES).take_while(|_| begun.elapsed() < LAST_ORDERS);
+    in_time.into_iter().find_map(|(_, one)| Some((one.application.clone(), server.attributes(one)?)))
 }

@@ -5,6 +5,7 @@ use crate::fault::Fault;
 use crate::host::Host;
 use crate::receipt::{Entry, Receipt};
 use crate::resource::{Resource, State};
+use crate::wanted::Piece;
 use serde::Serialize;
 
 /// How a resource of ours is now.
@@ -32,6 +33,9 @@ pub struct Row {
     pub found: String,
     /// As it was written last.
     pub wanted: String,
+    /// A unit that is as we wrote it, but does not run.
+    #[serde(skip)]
+    only_stopped: bool,
 }
 
 /// Compares all of a receipt with the node. S3 is not asked: what the history server reads says
@@ -44,6 +48,7 @@ pub fn rows(host: &Host, receipt: &Receipt) -> Vec<Row> {
 impl Row {
     fn of(host: &Host, entry: &Entry) -> Self {
         let found = entry.resource.observe(host);
+        let only_stopped = matches!(found, Ok(State::Unit { enabled: true, runs: None }));
         let (condition, found) = match &found {
             Ok(state) if entry.wrote(state) => (Condition::Ours, state.to_string()),
             Ok(state) if state.same(&entry.before) || *state == State::Absent => (Condition::Lost, state.to_string()),
@@ -51,12 +56,39 @@ impl Row {
             Err(e) => (Condition::Changed, e.to_string()),
         };
         let wanted = entry.ours.last().map(ToString::to_string).unwrap_or_default();
-        Self { name: entry.resource.name(), resource: entry.resource.clone(), condition, found, wanted }
+        Self { name: entry.resource.name(), resource: entry.resource.clone(), condition, found, wanted, only_stopped }
+    }
+
+    /// Whether a check says so; that the gateway does not run, and that a file of keys cannot be
+    /// read, other checks say better.
+    fn has_drifted(&self, unreadable: bool) -> bool {
+        self.condition != Condition::Ours && !(self.is_key() && unreadable) && !self.only_stopped
     }
 
     fn is_key(&self) -> bool {
         matches!(self.resource, Resource::Key { .. })
     }
+}
+
+/// What has drifted and `drift` says, of these kinds.
+fn drifted(f: &Facts<'_>, of: impl Fn(&Resource) -> bool) -> bool {
+    let unreadable = f.seen.is_some_and(|seen| seen.unreadable.is_some());
+    f.seen.is_some() && rows(f.host, f.receipt).iter().any(|row| row.has_drifted(unreadable) && of(&row.resource))
+}
+
+/// Whether `drift` says that something is lost without which the log gateway cannot run.
+pub fn lacks_gateway(f: &Facts<'_>) -> bool {
+    drifted(f, |resource| Piece::of(resource) == Piece::Gateway && !matches!(resource, Resource::Key { .. }))
+}
+
+/// Whether `drift` says that the class path is not what it was.
+pub fn lacks_links(f: &Facts<'_>) -> bool {
+    drifted(f, |resource| Piece::of(resource) == Piece::Link)
+}
+
+/// Whether `drift` says that keys are not what they were.
+pub fn lacks_keys(f: &Facts<'_>) -> bool {
+    drifted(f, |resource| matches!(resource, Resource::Key { .. }))
 }
 
 /// Whether everything is as it was installed.
@@ -65,7 +97,11 @@ pub fn drift(f: &Facts<'_>) -> Found {
         return skip("emr-shs is not installed here");
     }
     let rows = rows(f.host, f.receipt);
-    let drifted: Vec<&Row> = rows.iter().filter(|row| row.condition != Condition::Ours).collect();
+    let unreadable = f.seen.is_some_and(|seen| seen.unreadable.is_some());
+    let drifted: Vec<&Row> = rows.iter().filter(|row| row.has_drifted(unreadable)).collect();
+    if drifted.is_empty() && unreadable {
+        return skip("its keys cannot be compared: see defaults");
+    }
     if drifted.is_empty() {
         if f.receipt.owes_restart {
             return Err(Fault::preflight("the history server has not been restarted since a change")
@@ -83,6 +119,7 @@ pub fn drift(f: &Facts<'_>) -> Found {
     let rewritten = of_keys && lost.len() == keys.len() && lost.iter().all(|row| row.condition == Condition::Lost);
     let mut fault = Fault::preflight(match rewritten {
         true => format!("all {} keys are gone from spark-defaults.conf, and nothing else is", keys.len()),
+        false if drifted.len() == 1 => format!("1 of {} is not as installed", rows.len()),
         false => format!("{} of {} are not as installed", drifted.len(), rows.len()),
     });
     if rewritten {
@@ -96,5 +133,11 @@ pub fn drift(f: &Facts<'_>) -> Found {
     if drifted.len() > 5 && !rewritten {
         fault = fault.detail("emr-shs status shows the others");
     }
-    Err(fault.hint("sudo emr-shs install puts them back; sudo emr-shs plan shows how").into())
+    let by_others = drifted.iter().any(|row| row.condition == Condition::Changed);
+    Err(fault
+        .hint(match by_others {
+            true => "sudo emr-shs plan shows what an install would do about it; what others set may need --force",
+            false => "sudo emr-shs install puts them back; sudo emr-shs plan shows how",
+        })
+        .into())
 }

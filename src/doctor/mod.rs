@@ -8,6 +8,7 @@ pub mod archive;
 pub mod examination;
 pub mod installed;
 pub mod node;
+pub mod reading;
 pub mod server;
 pub mod store;
 
@@ -63,6 +64,8 @@ pub enum Finding {
 pub enum Stop {
     /// A failure.
     Fail(Fault),
+    /// A failure that is explained by that of one of these checks: then it is theirs to tell.
+    Behind(Fault, &'static [&'static str]),
     /// It cannot tell.
     Skip(String),
 }
@@ -127,8 +130,8 @@ pub const CHECKS: &[Check] = &[
     check("service", &[], server::service, "The unit is active, one process serves it, and it answers on its port."),
     check("server log", &[], server::log, "What is known to go wrong leaves a line in the server's log."),
     check("pages", OF_SERVER, server::pages, "A server that wants a login cannot be looked into after a restart."),
-    check("reads", &[], server::reads, "A server that answers may read nothing: all event logs in S3 are listed."),
-    check("cost", &[], server::cost, "Each scan of the directory is S3 requests, which cost money and time."),
+    check("reads", &[], reading::reads, "A server that answers may read nothing: all event logs in S3 are listed."),
+    check("cost", &[], reading::cost, "Each scan of the directory is S3 requests, which cost money and time."),
     check("log URI", &[], archive::log_uri, "Executor logs are served from where EMR archives them."),
     check("archive", &[], archive::logs, "EMR uploads container logs, and the node's role may list and read them."),
     check("log pattern", &[], archive::pattern, "A log link may name only what executors have in the event log; else Spark keeps the link to the NodeManager."),
@@ -138,22 +141,31 @@ pub const CHECKS: &[Check] = &[
 ];
 
 impl Check {
-    fn run(&self, facts: &Facts<'_>) -> Finding {
-        match (self.look)(facts) {
-            Ok(found) => Finding::Pass(found),
-            Err(Stop::Skip(why)) => Finding::Skip(why),
-            Err(Stop::Fail(mut fault)) => {
-                fault.details.retain(|line| !line.contains("nothing was changed"));
-                Finding::Fail(fault)
-            }
+    /// `failed` are the checks before it that failed.
+    fn run(&self, facts: &Facts<'_>, failed: &[&str]) -> Finding {
+        let mut fault = match (self.look)(facts) {
+            Ok(found) => return Finding::Pass(found),
+            Err(Stop::Skip(why)) => return Finding::Skip(why),
+            Err(Stop::Behind(fault, causes)) => match causes.iter().find(|cause| failed.contains(cause)) {
+                Some(cause) => return Finding::Skip(format!("{}: see {cause}", fault.message)),
+                None => fault,
+            },
+            Err(Stop::Fail(fault)) => fault,
+        };
+        // An installation says so; here nothing was to change.
+        for line in &mut fault.details {
+            let kept = line.split("nothing was changed").next().unwrap_or_default().trim_end_matches([';', ' ']).len();
+            line.truncate(kept);
         }
+        fault.details.retain(|line| !line.is_empty());
+        Finding::Fail(fault)
     }
 }
 
 /// Stops a piece of an installation for the first check that fails, as far as the facts tell.
 pub fn preflight(facts: &Facts<'_>, pieces: &[Piece]) -> Result<(), Fault> {
     for check in CHECKS.iter().filter(|check| check.stops.iter().any(|piece| pieces.contains(piece))) {
-        if let Err(Stop::Fail(fault)) = (check.look)(facts) {
+        if let Err(Stop::Fail(fault) | Stop::Behind(fault, _)) = (check.look)(facts) {
             return Err(fault);
         }
     }
@@ -179,11 +191,15 @@ pub struct Line {
 
 /// Runs the checks whose names are asked for.
 pub fn report(facts: &Facts<'_>, asked: impl Fn(&str) -> bool) -> Vec<Line> {
+    let mut failed = Vec::new();
     let line = |check: &Check| {
-        let (result, found, details, fix) = match check.run(facts) {
+        let (result, found, details, fix) = match check.run(facts, &failed) {
             Finding::Pass(found) => ("pass", found, Vec::new(), None),
             Finding::Skip(why) => ("skip", why, Vec::new(), None),
-            Finding::Fail(fault) => ("fail", fault.message, fault.details, fault.hint),
+            Finding::Fail(fault) => {
+                failed.push(check.name);
+                ("fail", fault.message, fault.details, fault.hint)
+            }
         };
         Line { name: check.name, why: check.why, result, found, details, fix }
     };

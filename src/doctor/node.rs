@@ -1,7 +1,7 @@
 //! The checks of the node itself: which it is, its files, its jars, its disks.
 
 use super::store::install_again;
-use super::{Facts, Found, Stop, skip};
+use super::{Facts, Found, Stop, installed, skip};
 use crate::config::LinkInto;
 use crate::fault::Fault;
 use crate::host::Host;
@@ -9,7 +9,10 @@ use crate::node::Node;
 use crate::node::hadoop::EMRFS;
 use crate::node::history_server::{UNIT, same_directory};
 use crate::node::identity::{Identity, Role};
+use crate::node::jars::Scheme;
 use crate::node::{jars, spark};
+use crate::resource::Resource;
+use crate::s3::EventLogs;
 use crate::systemd as units;
 use nix::sys::statvfs::statvfs;
 use std::os::unix::fs::MetadataExt;
@@ -28,13 +31,19 @@ pub fn primary(f: &Facts<'_>) -> Found {
             "this node is not the cluster's primary node, and only that runs the history server",
         )
         .detail(format!("{} says so", role_from.as_deref().unwrap_or("its metadata")))
-        .hint("run it on the primary node; scripts that run on every node pass --if-primary")
+        .hint(match f.seen {
+            None => "run it on the primary node; scripts that run on every node pass --if-primary",
+            Some(_) => "run it on the primary node",
+        })
         .into());
     }
     if !f.node.identity.is_emr() && !f.force && f.node.spark.is_installed(f.host) {
         return Err(Fault::preflight("this does not look like an EMR node")
             .detail("found none of /mnt/var/lib/info/instance.json, extraInstanceData.json, job-flow.json")
-            .hint("run it on the primary node of an EMR cluster, or add --force if this is one")
+            .hint(match f.seen {
+                None => "run it on the primary node of an EMR cluster, or add --force if this is one",
+                Some(_) => "run it on the primary node of an EMR cluster",
+            })
             .into());
     }
     let cluster = cluster_id.as_deref().unwrap_or("an unknown cluster");
@@ -120,10 +129,14 @@ pub fn defaults(f: &Facts<'_>) -> Found {
         (defaults.get("spark.eventLog.dir"), defaults.get(DIRECTORY), f.settings.history_only)
         && !same_directory(written, read)
     {
-        return Err(Fault::preflight(format!("jobs log to {written}, and the history server reads {read}"))
+        let fault = Fault::preflight(format!("jobs log to {written}, and the history server reads {read}"))
             .detail(format!("{}: spark.eventLog.dir and {DIRECTORY}", path.display()))
-            .hint(install_again(f))
-            .into());
+            .hint(match (f.event_logs, written.parse::<EventLogs>()) {
+                (None, Ok(uri)) => format!("sudo emr-shs install --event-logs {uri}"),
+                (None, Err(_)) => "let both name one place, then: sudo emr-shs restart".into(),
+                (Some(_), _) => install_again(f),
+            });
+        return Err(behind_drift(fault, installed::lacks_keys(f)));
     }
     let Some(server) = &f.node.server else { return Ok("can be read".into()) };
     let heap = server.process.as_ref().and_then(|p| p.heap_mib());
@@ -140,14 +153,19 @@ pub fn defaults(f: &Facts<'_>) -> Found {
     let reads = server.answer.as_ref().and_then(|answer| answer.reads.as_deref());
     match (reads, defaults.get(DIRECTORY)) {
         (Some(reads), Some(written)) if !same_directory(reads, written) => {
-            Err(Fault::preflight(format!("the history server reads {reads}, and the file says {written}"))
+            let fault = Fault::preflight(format!("the history server reads {reads}, and the file says {written}"))
                 .detail("it reads its settings only when it starts")
-                .hint("sudo emr-shs restart")
-                .into())
+                .hint("sudo emr-shs restart");
+            Err(behind_drift(fault, installed::lacks_keys(f)))
         }
         (Some(reads), _) => Ok(format!("the server reads {reads}, as it says")),
         (None, _) => Ok("can be read".into()),
     }
+}
+
+/// What is lost of an installation explains more.
+fn behind_drift(fault: Fault, explained: bool) -> Stop {
+    if explained { Stop::Behind(fault, &["drift"]) } else { fault.into() }
 }
 
 /// A system property wins over spark-defaults.conf, so changing the file would do nothing.
@@ -160,7 +178,7 @@ fn no_override(f: &Facts<'_>) -> Result<(), Stop> {
         (Some(dir), Some(wanted)) if !same_directory(&dir, &wanted) => {
             Err(Fault::preflight("the history server is told its directory on its command line, and that wins over spark-defaults.conf")
                 .detail(format!("found -D{DIRECTORY}={dir}, wanted none; nothing was changed"))
-                .hint("take it out of SPARK_HISTORY_OPTS (/etc/spark/conf/spark-env.sh, or the spark-env classification), then: emr-shs restart")
+                .hint("take it out of SPARK_HISTORY_OPTS (/etc/spark/conf/spark-env.sh, or the spark-env classification), then: sudo emr-shs restart")
                 .into())
         }
         _ => Ok(()),
@@ -190,7 +208,10 @@ pub fn class_path(f: &Facts<'_>) -> Found {
     let Some(uri) = f.event_logs else { return skip("event logs are not in S3") };
     let Some(scheme) = f.scheme else { return skip("not looked at") };
     let scheme = scheme.as_ref().map_err(Clone::clone)?;
-    scheme.links(f.host, &f.settings.jars, f.force)?;
+    scheme.links(f.host, &f.settings.jars, f.force).map_err(|fault| match f.seen {
+        None => fault,
+        Some(_) => twice(f, scheme).unwrap_or(fault),
+    })?;
     let short = jars::short(&scheme.file_system);
     if f.seen.is_none() {
         return Ok(format!("{short} can be had"));
@@ -203,10 +224,27 @@ pub fn class_path(f: &Facts<'_>) -> Found {
             Some(jar) => fault.detail(format!("the class is in {}", jar.display())),
             None => fault,
         };
-        return Err(fault.hint(install_again(f)).into());
+        return Err(behind_drift(fault.hint(install_again(f)), installed::lacks_links(f)));
     }
     let sdk = scheme.sdk().map_or("its own SDK".into(), |sdk| format!("{}, once each", sdk.name()));
     Ok(format!("{short} and {sdk}"))
+}
+
+/// Two jars of one SDK, with what mends it on a node that has them already.
+fn twice(f: &Facts<'_>, scheme: &Scheme) -> Option<Fault> {
+    let ours = |jar: &Path| f.receipt.entry(&Resource::Link { path: jar.into() }).is_some();
+    let need = scheme.needs.iter().find(|need| need.sdk.is_some() && need.on_path.len() > 1)?;
+    let foreign: Vec<String> =
+        need.on_path.iter().filter(|jar| !ours(jar)).map(|jar| jar.display().to_string()).collect();
+    let all = foreign.len() == need.on_path.len();
+    let sdk = need.sdk.map_or("an SDK", |sdk| sdk.name());
+    let fault =
+        Fault::preflight(format!("the history server has {} jars of {sdk} on its class path", need.on_path.len()));
+    let fault = need.on_path.iter().fold(fault, |fault, jar| fault.detail(format!("found {}", jar.display())));
+    Some(fault.detail("wanted one; two versions end in NoSuchMethodError or NoSuchFieldError").hint(match all {
+        true => "take all but one of them away, then: sudo emr-shs restart".into(),
+        false => format!("sudo rm {}; then: sudo emr-shs install; sudo emr-shs restart", foreign.join(" ")),
+    }))
 }
 
 /// What every job uploads, because neither `spark.yarn.jars` nor `spark.yarn.archive` is set
@@ -235,7 +273,7 @@ pub fn job_uploads(f: &Facts<'_>) -> Found {
         .iter()
         .fold(fault, |fault, name| fault.detail(format!("found {name}")))
         .detail("neither spark.yarn.jars nor spark.yarn.archive is set, so jobs upload that directory")
-        .hint(format!("{}; then take them out of {}", install_again(f), dir.display()))
+        .hint(format!("take them out of {}, then: {}", dir.display(), install_again(f)))
         .into())
 }
 

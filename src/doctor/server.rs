@@ -1,24 +1,17 @@
 //! The checks of the history server: that it lives, and that it reads.
 
+use super::examination::STARTING;
+use super::reading::interval;
 use super::store::install_again;
 use super::{Facts, Found, Stop, skip};
 use crate::fault::Fault;
-use crate::node::Node;
-use crate::node::history_server::{self, Attempt, HistoryServer, UNIT, same_directory};
-use crate::node::process;
+use crate::node::history_server::{self, Attempt, HistoryServer, UNIT};
 use crate::node::symptoms::{self, Sighting};
-use crate::s3::Listing;
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use crate::node::{Node, jars, process};
+use std::time::Duration;
 
-/// A server that starts has so long to list what it finds.
-const FIRST_SCAN: Duration = Duration::from_secs(600);
-/// Dollars for a thousand LIST requests (AWS's price in most regions; facts 2 §3.2).
-const PRICE: f64 = 0.005;
-/// Dollars a month from which a scan is dear.
-const DEAR: f64 = 100.0;
-/// Seconds one LIST takes, with a network between.
-const LIST_TAKES: f64 = 0.03;
+/// How much of a line of a log is shown.
+const LINE: usize = 240;
 
 /// What the history server says, and writes into its log.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +47,8 @@ impl Server {
     }
 }
 
-fn server<'a>(f: &Facts<'a>) -> Result<&'a HistoryServer, Stop> {
+/// The history server, where there are services.
+pub fn server<'a>(f: &Facts<'a>) -> Result<&'a HistoryServer, Stop> {
     match &f.node.server {
         Some(server) if server.unit.exists => Ok(server),
         Some(_) => skip(format!("there is no {UNIT}")),
@@ -71,7 +65,7 @@ pub fn heap(f: &Facts<'_>) -> Found {
     let sightings = f.seen.map_or(&[][..], |seen| &seen.server.sightings);
     if let Some(found) = sightings.iter().find(|s| s.diagnosis.line.contains("OutOfMemoryError")) {
         return Err(Fault::preflight(format!("a heap of {heap} MiB is too small: it ran out of memory"))
-            .detail(format!("its log: {}", found.diagnosis.line))
+            .detail(format!("its log: {}", cut(&found.diagnosis.line)))
             .hint(fix)
             .into());
     }
@@ -116,7 +110,12 @@ pub fn port(f: &Facts<'_>) -> Found {
     if let Some(moved) = server.moved_to() {
         fault = fault.detail(format!("the history server answers on {moved} instead"));
     }
-    Err(fault.hint("end that process or give the server another port (--set spark.history.ui.port=18081), then: sudo emr-shs restart").into())
+    Err(fault
+        .hint(format!(
+            "end that process, then: sudo emr-shs restart; or: {} --set spark.history.ui.port=18081",
+            install_again(f)
+        ))
+        .into())
 }
 
 /// Whether the server would delete event logs.
@@ -127,43 +126,61 @@ pub fn cleaner(f: &Facts<'_>) -> Found {
         return Ok("off".into());
     }
     let age = f.effective("spark.history.fs.cleaner.maxAge").unwrap_or("7d".into());
+    if f.seen.is_some() && f.settings.set.get(KEY).is_some_and(|v| v.eq_ignore_ascii_case("true")) {
+        return Ok(format!("on, as installed: it deletes what is older than {age}"));
+    }
     let verb = if f.seen.is_some() { "deletes" } else { "would delete" };
     Err(Fault::preflight(format!("the history server {verb} event logs from {event_logs}"))
         .detail(format!("found {KEY} true, with a maximum age of {age}; wanted false"))
         .detail("it deletes everybody's logs under the prefix, not only this cluster's; nothing was changed")
-        .hint(format!("set it to false (an S3 lifecycle rule deletes more cheaply): --set {KEY}=false; or add --force if that is what you want"))
+        .hint(match f.seen {
+            Some(_) => format!("{} --set {KEY}=false; an S3 lifecycle rule deletes more cheaply", install_again(f)),
+            None => format!("set it to false (an S3 lifecycle rule deletes more cheaply): --set {KEY}=false; or add --force if that is what you want"),
+        })
         .into())
 }
 
 /// Whether the server runs and answers.
 pub fn service(f: &Facts<'_>) -> Found {
     let server = server(f)?;
-    let seen = f.seen;
+    let up = server.process.as_ref().and_then(|p| p.up());
     let log = f.node.spark.log_dir().join("spark-history-server.out");
+    let later = f.seen.map(|seen| seen.server.pid_later);
+    let another = later.is_some_and(|later| later != server.process.as_ref().map(|p| p.pid));
+    let restarts = server.unit.restarts;
+    if server.dies() || restarts > 1 && another {
+        let fault = Fault::preflight(format!("the history server dies and is started again, {restarts} times so far"));
+        return Err(why_dead(f, fault));
+    }
     let Some(process) = &server.process else {
         let active = &server.unit.active;
-        let fault = Fault::preflight(format!("the history server does not run; its unit is {active}"));
-        // What stopped it, where its log gives that away: the last of it.
-        let sighting = seen.and_then(|seen| seen.server.sightings.last());
-        let words = seen.map_or(&[][..], |seen| &seen.server.last_words);
-        let fault = match sighting {
-            Some(Sighting { diagnosis, .. }) => fault
-                .detail(format!("its log says why: {}", diagnosis.cause))
-                .detail(diagnosis.line.clone())
-                .hint(format!("{}; then: sudo emr-shs restart", diagnosis.fix)),
-            None if words.is_empty() => fault.hint("sudo emr-shs restart"),
-            None => words
-                .iter()
-                .fold(fault, |fault, line| fault.detail(format!("its log: {line}")))
-                .hint(format!("tail -50 {}", log.display())),
-        };
-        return Err(fault.into());
+        if server.unit.was_stopped() {
+            return Err(Fault::preflight("the history server is stopped")
+                .detail(format!("its unit {UNIT} is {active}: it did not end by itself"))
+                .hint(format!("sudo systemctl start {UNIT}"))
+                .into());
+        }
+        return Err(why_dead(f, Fault::preflight(format!("the history server does not run; its unit is {active}"))));
     };
-    if seen.is_some_and(|seen| seen.server.pid_later != Some(process.pid)) {
+    let ran = up.map_or("for a while".into(), span);
+    if another {
         return Err(Fault::preflight("the history server was restarted while this looked at it")
             .detail("something starts it again and again, or somebody has just done so")
             .hint(format!("systemctl status {UNIT}; tail -50 {}", log.display()))
             .into());
+    }
+    if process.is_suspended() {
+        return Err(Fault::preflight(format!(
+            "the history server is suspended, so port {} does not answer",
+            server.port
+        ))
+        .detail(format!("process {} was sent SIGSTOP, or is being debugged", process.pid))
+        .hint(format!("sudo kill -CONT {}", process.pid))
+        .into());
+    }
+    let young = up.is_some_and(|up| up < STARTING);
+    if young && server.answer.is_none() && !server.wants_login && server.moved_to().is_none() {
+        return skip(format!("started {ran} ago and does not answer yet; look again in a minute"));
     }
     if server.unit.active != "active" {
         return Err(Fault::preflight(format!("process {} runs, and its unit is {}", process.pid, server.unit.active))
@@ -171,17 +188,43 @@ pub fn service(f: &Facts<'_>) -> Found {
             .hint("sudo emr-shs restart")
             .into());
     }
-    let up = process.up().map_or(String::new(), |up| format!("up {}, ", span(up)));
     match &server.answer {
-        Some(answer) => Ok(format!("{up}Spark {} answers on port {}", answer.version, server.port)),
-        None if server.wants_login => Ok(format!("{up}port {} wants a login", server.port)),
-        None if server.moved_to().is_some() => skip(format!("{up}on another port than {}", server.port)),
-        None => {
-            Err(Fault::preflight(format!("process {} runs, and port {} does not answer", process.pid, server.port))
-                .detail("it is starting, or stuck")
-                .hint(format!("tail -50 {}", log.display()))
-                .into())
+        Some(answer) => Ok(format!("up {ran}, Spark {} answers on port {}", answer.version, server.port)),
+        None if server.wants_login => Ok(format!("up {ran}, port {} wants a login", server.port)),
+        None if server.moved_to().is_some() => {
+            skip(format!("up {ran}, on another port than {}: see port", server.port))
         }
+        None => {
+            let fault = Fault::preflight(format!("the history server is stuck: port {} does not answer", server.port))
+                .detail(format!("process {} has been running for {ran}", process.pid))
+                .hint(format!("sudo emr-shs restart; if that does not help: tail -50 {}", log.display()));
+            Err(Stop::Behind(fault, &["credentials", "bucket"]))
+        }
+    }
+}
+
+/// With what stopped the server, where its log gives that away: the last of it.
+fn why_dead(f: &Facts<'_>, fault: Fault) -> Stop {
+    let words = f.seen.map_or(&[][..], |seen| &seen.server.last_words);
+    let Some(found) = f.seen.and_then(|seen| seen.server.sightings.last()).map(|s| &s.diagnosis) else {
+        let log = f.node.spark.log_dir().join("spark-history-server.out");
+        let hint = if words.is_empty() { "sudo emr-shs restart".into() } else { format!("tail -50 {}", log.display()) };
+        return words.iter().fold(fault, |fault, line| fault.detail(format!("its log: {line}"))).hint(hint).into();
+    };
+    let fault = fault.detail(format!("its log says why: {}", found.cause)).detail(cut(&found.line));
+    let jar = found.missing_class.as_ref().and_then(|class| jars::find_anywhere(f.host, class));
+    let fault = match jar {
+        Some(jar) => fault.hint(format!("{} --jar {}", install_again(f), jar.display())),
+        None => fault.hint(format!("{}; then: sudo emr-shs restart", found.fix)),
+    };
+    Stop::Behind(fault, found.checks)
+}
+
+/// A line of a log without the tail of it that repeats its causes.
+fn cut(line: &str) -> String {
+    match line.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.into(),
     }
 }
 
@@ -194,14 +237,20 @@ fn span(span: Duration) -> String {
     }
 }
 
+/// How often something happened.
+pub fn times(n: usize) -> String {
+    if n == 1 { "once".into() } else { format!("{n} times") }
+}
+
 /// Whether the server's log shows known trouble.
 pub fn log(f: &Facts<'_>) -> Found {
     let server = server(f)?;
     let Some(seen) = f.seen else { return skip("not read") };
     if server.process.is_none() {
-        return skip("what stopped the server is under service");
+        return skip("the server does not run: see service");
     }
-    let recent = (interval(f) * 3).max(Duration::from_secs(300));
+    // What still goes wrong does so at each scan.
+    let recent = interval(f) * 2 + Duration::from_secs(30);
     let (new, old): (Vec<&Sighting>, Vec<&Sighting>) = seen.server.sightings.iter().partition(|s| s.ago <= recent);
     let Some(first) = new.first() else {
         return Ok(match old.last() {
@@ -210,15 +259,12 @@ pub fn log(f: &Facts<'_>) -> Found {
         });
     };
     let mut fault = Fault::preflight(format!("{}, {}", first.diagnosis.cause, times(first.count)));
-    fault = fault.detail(first.diagnosis.line.clone());
+    fault = fault.detail(cut(&first.diagnosis.line));
     for other in &new[1..] {
-        fault = fault.detail(format!("{}, {}: {}", other.diagnosis.cause, times(other.count), other.diagnosis.line));
+        fault =
+            fault.detail(format!("{}, {}: {}", other.diagnosis.cause, times(other.count), cut(&other.diagnosis.line)));
     }
-    Err(fault.hint(first.diagnosis.fix.clone()).into())
-}
-
-fn times(n: usize) -> String {
-    if n == 1 { "once".into() } else { format!("{n} times") }
+    Err(Stop::Behind(fault.hint(first.diagnosis.fix.clone()), first.diagnosis.checks))
 }
 
 /// Whether the server tells what it reads.
@@ -234,155 +280,4 @@ pub fn pages(f: &Facts<'_>) -> Found {
         .detail("it answers 401 or 403 to this node itself; nothing was changed")
         .hint("take the filter off its pages for the time of the installation: spark.ui.filters")
         .into())
-}
-
-/// How often the server scans its directory.
-pub fn interval(f: &Facts<'_>) -> Duration {
-    let key = f.effective("spark.history.fs.update.interval");
-    key.and_then(|text| seconds(&text)).unwrap_or(Duration::from_secs(10))
-}
-
-/// `60s`, `5m`, `1h`, or a bare number of seconds, as Spark reads a time.
-fn seconds(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let n: u64 = digits.parse().ok()?;
-    Some(match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "s" => Duration::from_secs(n),
-        "ms" => Duration::from_millis(n),
-        "m" | "min" => Duration::from_secs(n * 60),
-        "h" => Duration::from_secs(n * 3600),
-        "d" => Duration::from_secs(n * 86_400),
-        _ => return None,
-    })
-}
-
-/// An event log's application and attempt, as Spark names its files and directories.
-fn log_name(name: &str) -> Option<Attempt> {
-    let rolling = name.strip_suffix('/');
-    let stem = match rolling {
-        Some(directory) => directory.strip_prefix("eventlog_v2_")?,
-        None if name.starts_with(['.', '_']) => return None,
-        None => {
-            let name = name.strip_suffix(".inprogress").unwrap_or(name);
-            let codecs = [".zstd", ".lz4", ".lzf", ".snappy"];
-            codecs.iter().find_map(|codec| name.strip_suffix(codec)).unwrap_or(name)
-        }
-    };
-    let parts: Vec<&str> = stem.split('_').collect();
-    match parts.as_slice() {
-        ["application", timestamp, number] => {
-            Some(Attempt { application: format!("application_{timestamp}_{number}"), attempt: None })
-        }
-        ["application", timestamp, number, attempt] => {
-            Some(Attempt { application: format!("application_{timestamp}_{number}"), attempt: Some((*attempt).into()) })
-        }
-        _ if stem.starts_with("local-") || stem.starts_with("spark-") || stem.starts_with("app-") => {
-            Some(Attempt { application: stem.into(), attempt: None })
-        }
-        _ => None,
-    }
-}
-
-/// Whether what lies in S3 is listed.
-pub fn reads(f: &Facts<'_>) -> Found {
-    let server = server(f)?;
-    let Some(uri) = f.event_logs else { return skip("event logs are not in S3") };
-    let Some(answer) = &server.answer else { return skip("the history server does not answer") };
-    match &answer.reads {
-        Some(reads) if !same_directory(reads, &uri.to_string()) => {
-            return skip(format!("the history server reads {reads}"));
-        }
-        _ => {}
-    }
-    let Some(seen) = f.seen else { return skip("not looked at") };
-    let Some(listed) = &seen.server.listed else { return skip("the history server does not say what it lists") };
-    let listing = f.store.and_then(|s| s.listing.as_ref()?.as_ref().ok());
-    let Some(listing) = listing else { return skip("the prefix could not be listed") };
-    let logs: BTreeMap<Attempt, Option<i64>> = event_logs(listing).collect();
-    let listed: BTreeSet<&Attempt> = listed.iter().collect();
-    let missing: Vec<(&Attempt, Option<i64>)> =
-        logs.iter().filter(|(log, _)| !listed.contains(log)).map(|(log, written)| (log, *written)).collect();
-    let at_least = if listing.whole { "" } else { "at least " };
-    let text = format!("{at_least}{} of {} event logs listed", logs.len() - missing.len(), logs.len());
-    if missing.is_empty() {
-        return Ok(text);
-    }
-    // S3 does not tell when a directory was written to.
-    let patience = interval(f) * 2 + Duration::from_secs(30);
-    let settled = seconds_since_1970() - patience.as_secs().cast_signed();
-    let all_new = missing.iter().all(|(_, written)| written.is_none_or(|written| written > settled));
-    let starting = server.process.as_ref().and_then(|p| p.up()).is_some_and(|up| up < FIRST_SCAN);
-    if seen.server.unreadable == 0 && (starting || all_new) {
-        return skip(format!("{text}; the others are new, or the server has just started"));
-    }
-    let missing: Vec<&Attempt> = missing.into_iter().map(|(log, _)| log).collect();
-    let mut fault = Fault::preflight(text).detail(format!("the first that is not: {}", missing[0].application));
-    if let Some(reason) = &seen.server.unreadable_reason {
-        fault = fault.detail(format!("its log has “{}”, {}", symptoms::UNREADABLE, times(seen.server.unreadable)));
-        fault = fault.detail(format!("and why: {reason}"));
-    }
-    let lacks_key = f.store.and_then(|s| s.sample.as_ref()).is_some_and(Result::is_err);
-    Err(fault
-        .hint(match lacks_key {
-            true => "the checks get and kms tell which permission is missing".into(),
-            false => format!(
-                "see what is said of it: grep -A3 {} {}",
-                missing[0].application,
-                f.node.spark.log_dir().join("spark-history-server.out").display()
-            ),
-        })
-        .into())
-}
-
-/// The event logs of a listing, and when they were written, where S3 tells.
-fn event_logs(listing: &Listing) -> impl Iterator<Item = (Attempt, Option<i64>)> {
-    let files = listing.objects.iter().filter(|o| o.size > 0).map(|o| (o.name.as_str(), Some(o.modified)));
-    let directories = listing.directories.iter().map(|name| (name.as_str(), None));
-    files.chain(directories).filter_map(|(name, written)| Some((log_name(name)?, written)))
-}
-
-fn seconds_since_1970() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed()
-}
-
-/// The LIST requests of one scan: one for a thousand names, and two for each directory of a
-/// rolling log (facts 2 §3.2).
-fn requests(listing: &Listing) -> usize {
-    (listing.objects.len() + listing.directories.len()).div_ceil(1000).max(1) + 2 * listing.directories.len()
-}
-
-/// What scanning costs.
-pub fn cost(f: &Facts<'_>) -> Found {
-    let listing = f.store.and_then(|s| s.listing.as_ref()?.as_ref().ok());
-    let Some(listing) = listing else { return skip("the prefix was not listed") };
-    let every = interval(f).as_secs_f64().max(1.0);
-    let requests = requests(listing);
-    // A scan that takes longer than the interval is followed by the next at once.
-    let takes = f64::from(u32::try_from(requests).unwrap_or(u32::MAX)) * LIST_TAKES;
-    let scans = 30.0 * 86_400.0 / every.max(takes);
-    let dollars = scans * f64::from(u32::try_from(requests).unwrap_or(u32::MAX)) / 1000.0 * PRICE;
-    let at_least = if listing.whole { "" } else { "at least " };
-    let text = format!("{at_least}{requests} LIST a scan, every {every} s: about {} USD a month", price(dollars));
-    if dollars < DEAR {
-        return Ok(text);
-    }
-    let mut fault = Fault::preflight(text);
-    if takes > every {
-        fault = fault.detail(format!("one scan takes some {takes:.0} s, so new applications are listed that late"));
-    }
-    if !listing.directories.is_empty() {
-        fault = fault.detail(format!("{} rolling event logs take two requests each", listing.directories.len()));
-    }
-    let slower = (every * dollars / DEAR * 2.0).ceil().max(every);
-    Err(fault
-        .hint(format!(
-            "scan less often (--set spark.history.fs.update.interval={slower:.0}s), or keep fewer logs under one prefix: {}",
-            install_again(f)
-        ))
-        .into())
-}
-
-fn price(dollars: f64) -> String {
-    if dollars < 10.0 { format!("{dollars:.1}") } else { format!("{dollars:.0}") }
 }

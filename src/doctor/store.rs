@@ -1,16 +1,19 @@
 //! The checks of the bucket: what S3 answers to this node's role.
 
-use super::{Facts, Found, Stop, skip};
+use super::{Facts, Found, Stop, installed, skip};
 use crate::aws::Patience;
 use crate::fault::Fault;
-use crate::node::hadoop::{EMRFS, S3A};
-use crate::s3::{Bucket, EventLogs, Listing, Probe, Refusal, S3};
+use crate::node::hadoop::S3A;
+use crate::s3::{Bucket, EventLogs, Listing, Probe, Refusal, RefusalKind, S3};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// S3 refuses signatures of a clock that is 15 minutes off; one that is a third of that off is
 /// not being kept right.
 const CLOCK: i64 = 300;
+/// How many rolling event logs are measured.
+const SIZED: usize = 3;
 /// How many pages of a thousand names are listed.
 const PAGES: usize = 10;
 
@@ -27,6 +30,8 @@ pub struct Store {
     pub clock_ahead: Option<i64>,
     /// What lies under the prefix.
     pub listing: Option<Result<Listing, Refusal>>,
+    /// How large some of the rolling event logs are, by their names below the prefix.
+    pub rolling: BTreeMap<String, i64>,
     /// Reading the first byte of the newest event log.
     pub sample: Option<Result<(), Refusal>>,
     /// Writing, listing, reading and deleting an object.
@@ -51,10 +56,18 @@ impl Store {
                 let listing = s3.list(uri, PAGES);
                 let newest =
                     listing.as_ref().ok().and_then(Listing::newest).map(|log| format!("{}{}", uri.prefix, log.name));
+                let rolling: Vec<String> =
+                    listing.iter().flat_map(|l| l.directories.iter().rev()).take(SIZED).cloned().collect();
                 store().listing = Some(listing);
                 // Not within the lock: it takes as long as S3 does.
                 let sample = newest.map(|key| s3.get(uri, &key, Some(1)).map(drop));
                 store().sample = sample;
+                for name in rolling {
+                    let place = EventLogs { prefix: format!("{}{name}", uri.prefix), ..uri.clone() };
+                    if let Ok(parts) = s3.list(&place, 1) {
+                        store().rolling.insert(name, parts.objects.iter().map(|part| part.size).sum());
+                    }
+                }
             }
             if found && writes {
                 let probe = s3.probe(uri);
@@ -79,11 +92,22 @@ fn asked<'a>(f: &Facts<'a>) -> Result<(&'a EventLogs, &'a Store), Stop> {
 
 /// What is there, or why it is not: S3 gave up before, or takes too long.
 fn so_far<'a, T>(store: &Store, answer: Option<&'a T>) -> Result<&'a T, Stop> {
-    match (answer, store.complete, &store.bucket) {
-        (Some(answer), _, _) => Ok(answer),
-        (None, true, Some(Err(_))) => skip("the bucket could not be asked"),
-        (None, true, _) => skip("not asked"),
-        (None, false, _) => skip("S3 did not answer in time"),
+    match (answer, store.complete) {
+        (Some(answer), _) => Ok(answer),
+        (None, _) if matches!(store.credentials, Some(Err(_))) => skip("not asked: see credentials"),
+        (None, true) if matches!(store.bucket, Some(Err(_))) => skip("not asked: see bucket"),
+        (None, true) => skip("not asked"),
+        (None, false) => skip("S3 did not answer in time"),
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.kind {
+            RefusalKind::Clock => Stop::Behind(refusal.fault, &["clock"]),
+            RefusalKind::Silence => Stop::Behind(refusal.fault, &["credentials", "bucket"]),
+            RefusalKind::Denied(_) | RefusalKind::Other => Stop::Fail(refusal.fault),
+        }
     }
 }
 
@@ -129,7 +153,7 @@ pub fn clock(f: &Facts<'_>) -> Found {
 /// Whether the bucket is there, and the server asks for it in its region.
 pub fn bucket(f: &Facts<'_>) -> Found {
     let (uri, store) = asked(f)?;
-    let bucket = so_far(store, store.bucket.as_ref())?.as_ref().map_err(|refusal| refusal.fault.clone())?;
+    let bucket = so_far(store, store.bucket.as_ref())?.as_ref().map_err(Clone::clone)?;
     let Some(region) = &bucket.region else { return Ok(format!("{} is there", uri.bucket)) };
     let hadoop = &f.node.hadoop;
     let told = hadoop
@@ -138,13 +162,16 @@ pub fn bucket(f: &Facts<'_>) -> Found {
         .or(f.node.identity.region.as_deref());
     // EMRFS finds a bucket's region itself, and `install` names it to S3A.
     let named = f.seen.is_none() || hadoop.file_system(&uri.scheme) != Some(S3A);
+    // Newer S3A follows the bucket to its region; a server that lists what is there has done so.
+    let reads = f.seen.is_some_and(|seen| seen.server.listed.as_ref().is_some_and(|listed| !listed.is_empty()));
     match told {
-        Some(told) if told != region && !named => {
+        Some(told) if told != region && !named && !reads => {
             let key = format!("spark.hadoop.fs.s3a.bucket.{}.endpoint.region", uri.bucket);
-            Err(Fault::preflight(format!("the bucket is in {region}, and the history server asks for it in {told}"))
-                .detail(format!("wanted {key} {region}"))
-                .hint(install_again(f))
-                .into())
+            let fault =
+                Fault::preflight(format!("the bucket is in {region}, and the history server asks for it in {told}"))
+                    .detail(format!("wanted {key} {region}"))
+                    .hint(install_again(f));
+            Err(if installed::lacks_keys(f) { Stop::Behind(fault, &["drift"]) } else { fault.into() })
         }
         _ => Ok(format!("{} is in {region}", uri.bucket)),
     }
@@ -161,7 +188,7 @@ pub fn install_again(f: &Facts<'_>) -> String {
 /// Whether anything lies under the prefix.
 pub fn prefix(f: &Facts<'_>) -> Found {
     let (uri, store) = asked(f)?;
-    let Ok(listing) = so_far(store, store.listing.as_ref())? else { return skip("it may not be listed") };
+    let Ok(listing) = so_far(store, store.listing.as_ref())? else { return skip("not known: see list") };
     let count = listing.objects.len() + listing.directories.len();
     if count > 0 || uri.prefix.is_empty() {
         return Ok(format!("{uri} is there"));
@@ -169,7 +196,10 @@ pub fn prefix(f: &Facts<'_>) -> Found {
     Err(Fault::preflight(format!("nothing lies under {uri}, so Spark finds no directory there"))
         .detail("the next start of the history server fails, and every job that logs there")
         .detail("a lifecycle rule that expires what is under the prefix takes its marker, too")
-        .hint(format!("sudo emr-shs prefix --event-logs {uri}"))
+        .hint(match f.node.server.as_ref().is_some_and(|server| server.process.is_none()) {
+            true => format!("sudo emr-shs prefix --event-logs {uri}; then: sudo emr-shs restart"),
+            false => format!("sudo emr-shs prefix --event-logs {uri}"),
+        })
         .into())
 }
 
@@ -178,21 +208,29 @@ fn refused<'a>(store: &'a Store, action: &str) -> Option<&'a Refusal> {
     let Probe { put, list, get, delete } = &store.probe;
     let listing = store.listing.as_ref().and_then(|l| l.as_ref().err());
     let others = [put, list, get, delete, &store.sample].into_iter().filter_map(|r| r.as_ref()?.as_ref().err());
-    listing.into_iter().chain(others).find(|refusal| refusal.action == Some(action))
+    listing
+        .into_iter()
+        .chain(others)
+        .find(|refusal| matches!(refusal.kind, RefusalKind::Denied(denied) if denied == action))
 }
 
 /// The one thing a request was for: refused by its own action, by another one, or not tried.
 fn judge(store: &Store, action: &str, answers: &[&Option<Result<(), Refusal>>], done: &str) -> Found {
     if let Some(refusal) = refused(store, action) {
-        return Err(refusal.fault.clone().into());
+        return Err(refusal.clone().into());
     }
     for answer in answers {
         match answer {
             Some(Ok(())) => return Ok(format!("{action}: {done}")),
-            Some(Err(Refusal { action: Some(other), .. })) => return skip(format!("S3 refuses for want of {other}")),
-            Some(Err(refusal)) => return Err(refusal.fault.clone().into()),
+            Some(Err(Refusal { kind: RefusalKind::Denied(other), .. })) => {
+                return skip(format!("S3 refuses for want of {other}"));
+            }
+            Some(Err(refusal)) => return Err(refusal.clone().into()),
             None => {}
         }
+    }
+    if matches!(store.listing, Some(Err(_))) {
+        return skip("not asked: see list");
     }
     so_far::<()>(store, None).map(|()| String::new())
 }
@@ -222,7 +260,7 @@ pub fn delete(f: &Facts<'_>) -> Found {
     let (_, store) = asked(f)?;
     only_shown(f)?;
     match &store.probe.put {
-        Some(Err(_)) => skip("nothing could be written that could be deleted"),
+        Some(Err(_)) => skip("nothing could be written to be deleted: see put or kms"),
         _ => judge(store, "s3:DeleteObject", &[&store.probe.delete], "allowed"),
     }
 }
@@ -237,18 +275,20 @@ fn only_shown(f: &Facts<'_>) -> Result<(), Stop> {
 
 /// `kms:Decrypt` and `kms:GenerateDataKey`
 pub fn kms(f: &Facts<'_>) -> Found {
-    let (uri, store) = asked(f)?;
+    let (_, store) = asked(f)?;
     for action in ["kms:GenerateDataKey", "kms:Decrypt"] {
         if let Some(refusal) = refused(store, action) {
-            return Err(refusal.fault.clone().into());
+            return Err(refusal.clone().into());
         }
     }
     match (&store.probe.get, &store.sample) {
         (Some(Ok(())), Some(Ok(()))) => Ok("event logs and new objects can be read".into()),
         (Some(Ok(())), None) => Ok("new objects can be read".into()),
         (_, Some(Ok(()))) => Ok("event logs can be read".into()),
-        _ if f.node.hadoop.file_system(&uri.scheme) == Some(EMRFS) && f.seen.is_none() => skip("not asked"),
-        _ => skip("no object could be read"),
+        (_, Some(Err(_))) | (Some(Err(_)), _) => skip("no object could be read: see get"),
+        (None, None) if matches!(store.probe.put, Some(Err(_))) => skip("not known: nothing could be written or read"),
+        (None, None) if matches!(store.listing, Some(Err(_))) => skip("not asked: see list"),
+        _ => so_far::<()>(store, None).map(|()| String::new()),
     }
 }
 

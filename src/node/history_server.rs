@@ -37,6 +37,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// How long one request to the server may take. A starting one may take a connection and not
 /// serve it; it is asked again.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A server that systemd has started again by itself, and that has been running shorter than this,
+/// has not proved that it lives.
+const STEADY: Duration = Duration::from_secs(120);
 /// How often a starting server is looked at.
 const POLL: Duration = Duration::from_millis(100);
 /// How much of a log is read at most: its end.
@@ -140,6 +143,12 @@ impl HistoryServer {
         let mut server = Self { unit, process: None, port: 0, https: false, answer: None, wants_login: false };
         server.look(spark);
         Ok(server)
+    }
+
+    /// Whether systemd starts it again and again: it lives too short to be of use.
+    pub fn dies(&self) -> bool {
+        let up = self.process.as_ref().and_then(|p| p.up());
+        self.unit.restarts > 1 && up.is_none_or(|up| up < STEADY)
     }
 
     /// Looks again at everything that changes while a server starts.

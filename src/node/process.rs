@@ -121,6 +121,12 @@ impl Process {
         mebibytes(self.args.iter().rev().find_map(|a| a.strip_prefix("-Xmx"))?)
     }
 
+    /// Whether it is suspended, as by SIGSTOP or a debugger.
+    pub fn is_suspended(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with(['T', 't']))
+    }
+
     /// How long it has been running.
     pub fn up(&self) -> Option<Duration> {
         let uptime = fs::read_to_string("/proc/uptime").ok()?;

@@ -10,119 +10,124 @@ struct Symptom {
     needles: &'static [&'static str],
     cause: &'static str,
     fix: &'static str,
+    /// The checks of `doctor` that look at that cause itself.
+    checks: &'static [&'static str],
 }
 
-const fn symptom(needles: &'static [&'static str], cause: &'static str, fix: &'static str) -> Symptom {
-    Symptom { needles, cause, fix }
+const fn symptom(
+    needles: &'static [&'static str],
+    cause: &'static str,
+    fix: &'static str,
+    checks: &'static [&'static str],
+) -> Symptom {
+    Symptom { needles, cause, fix, checks }
 }
 
+const DENIED: &[&str] = &["credentials", "clock", "list", "kms", "get"];
+const CLASSES: &[&str] = &["drift", "class path"];
+
+/// The first that fits counts, so what says more comes first.
+#[rustfmt::skip]
 const KNOWN: &[Symptom] = &[
-    symptom(
-        &["Log directory specified does not exist"],
+    symptom(&["Log directory specified does not exist"],
         "its event log directory does not exist; on S3 that is a prefix without any object",
-        "emr-shs prefix --event-logs URI makes it",
-    ),
-    symptom(
-        &["No FileSystem for scheme"],
+        "sudo emr-shs prefix --event-logs URI makes it", &["bucket", "prefix"]),
+    symptom(&["Log directory specified is not a directory"],
+        "its event log directory is a file, or an object",
+        "name another directory: sudo emr-shs install --event-logs URI", &["prefix"]),
+    symptom(&["No FileSystem for scheme"],
         "it has no file system for the event logs' scheme: core-site.xml is not on its class path, or does not name one",
-        "see HADOOP_CONF_DIR in /etc/spark/conf/spark-env.sh, and emr-shs discover",
-    ),
-    symptom(
-        &["NoSuchFieldError"],
+        "see HADOOP_CONF_DIR in /etc/spark/conf/spark-env.sh, and emr-shs discover", CLASSES),
+    symptom(&["NoSuchFieldError"],
         "two versions of one library meet on its class path",
-        "emr-shs discover shows the AWS SDK jars; keep one version of each",
-    ),
-    symptom(
-        &["NoSuchMethodError"],
+        "emr-shs discover shows the AWS SDK jars; keep one version of each", CLASSES),
+    symptom(&["NoSuchMethodError"],
         "two versions of one library meet on its class path",
-        "emr-shs discover shows the AWS SDK jars; keep one version of each",
-    ),
-    symptom(
-        &["NoSuchBucket"],
+        "emr-shs discover shows the AWS SDK jars; keep one version of each", CLASSES),
+    symptom(&["NoSuchBucket"],
         "the bucket of its event logs does not exist",
-        "check the bucket's name in spark.history.fs.logDirectory",
-    ),
-    symptom(
-        &["The specified bucket does not exist"],
+        "check the bucket's name in spark.history.fs.logDirectory", &["bucket"]),
+    symptom(&["The specified bucket does not exist"],
         "the bucket of its event logs does not exist",
-        "check the bucket's name in spark.history.fs.logDirectory",
-    ),
-    symptom(
-        &["ciphertext refers to a customer master key"],
+        "check the bucket's name in spark.history.fs.logDirectory", &["bucket"]),
+    symptom(&["ciphertext refers to a customer master key"],
         "the instance profile may not use the KMS key of the event logs",
-        "allow kms:Decrypt and kms:GenerateDataKey on that key to the instance profile",
-    ),
-    symptom(
-        &["ExpiredToken"],
+        "allow kms:Decrypt and kms:GenerateDataKey on that key to the instance profile", &["kms"]),
+    symptom(&["is not authorized to perform: kms:"],
+        "the instance profile may not use the KMS key of the event logs",
+        "allow kms:Decrypt and kms:GenerateDataKey on that key to the instance profile", &["kms"]),
+    symptom(&["RequestTimeTooSkewed"],
+        "S3 refused its signatures, because this node's clock is wrong",
+        "timedatectl status; systemctl restart chronyd", &["clock"]),
+    symptom(&["ExpiredToken"],
         "S3 refused its credentials as expired; S3A of EMR 7.0 to 7.8 can keep them too long",
-        "restart it, and use s3:// (EMRFS) on those releases",
-    ),
-    symptom(
-        &["Access Denied"],
-        "S3 denied it access",
-        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile",
-    ),
-    symptom(
-        &["AccessDenied"],
-        "S3 denied it access",
-        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile",
-    ),
-    symptom(
-        &["status code: 403"],
-        "S3 denied it access",
-        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile",
-    ),
-    symptom(
-        &["PermanentRedirect"],
+        "restart it, and use s3:// (EMRFS) on those releases", &["credentials"]),
+    symptom(&["PermanentRedirect"],
         "the bucket lies in another region than the one it asks",
-        "name the bucket's region: --region, or spark.hadoop.fs.s3a.endpoint.region",
-    ),
-    symptom(
-        &["301 Moved Permanently"],
+        "sudo emr-shs install names the bucket's region to it", &["drift", "bucket", "list"]),
+    symptom(&["permanent redirect response to region"],
         "the bucket lies in another region than the one it asks",
-        "name the bucket's region: --region, or spark.hadoop.fs.s3a.endpoint.region",
-    ),
-    symptom(
-        &["AuthorizationHeaderMalformed"],
+        "sudo emr-shs install names the bucket's region to it", &["drift", "bucket", "list"]),
+    symptom(&["301 Moved Permanently"],
         "the bucket lies in another region than the one it asks",
-        "name the bucket's region: --region, or spark.hadoop.fs.s3a.endpoint.region",
-    ),
-    symptom(
-        &["Cannot create temp dir"],
+        "sudo emr-shs install names the bucket's region to it", &["drift", "bucket", "list"]),
+    symptom(&["AuthorizationHeaderMalformed"],
+        "the bucket lies in another region than the one it asks",
+        "sudo emr-shs install names the bucket's region to it", &["drift", "bucket", "list"]),
+    symptom(&["Access Denied"],
+        "S3 denied it access",
+        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile", DENIED),
+    symptom(&["AccessDenied"],
+        "S3 denied it access",
+        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile", DENIED),
+    symptom(&["tatus code: 403"],
+        "S3 denied it access",
+        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile", DENIED),
+    symptom(&["tatus Code: 403"],
+        "S3 denied it access",
+        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile", DENIED),
+    symptom(&["Unable to load credentials"],
+        "it found no credentials for S3",
+        "give the cluster an instance profile, and see whether the metadata service answers", &["credentials"]),
+    symptom(&["No AWS Credentials provided"],
+        "it found no credentials for S3",
+        "give the cluster an instance profile, and see whether the metadata service answers", &["credentials"]),
+    symptom(&["Unable to execute HTTP request"],
+        "S3 does not answer it",
+        "the way out is a NAT or an S3 VPC endpoint; see what `aws s3 ls` says on this node", &["credentials", "bucket"]),
+    symptom(&["Cannot create temp dir"],
         "the directory EMRFS buffers in is not writable by the user spark",
-        "see fs.s3.buffer.dir in core-site.xml: mkdir -p /mnt/s3; chown spark:spark /mnt/s3",
-    ),
-    symptom(
-        &["OutOfMemoryError"],
+        "see fs.s3.buffer.dir in core-site.xml: mkdir -p /mnt/s3; chown spark:spark /mnt/s3", &["buffer"]),
+    symptom(&["OutOfMemoryError"],
         "its heap is too small; EMR's JVM options end it at once then",
-        "set SPARK_DAEMON_MEMORY=4g or more in the spark-env/export classification",
-    ),
-    symptom(
-        &["Too small initial heap"],
+        "set SPARK_DAEMON_MEMORY=4g or more in the spark-env/export classification", &["heap"]),
+    symptom(&["Too small initial heap"],
         "its heap setting is unusable",
-        "see SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh",
-    ),
-    symptom(
-        &["Could not reserve enough space"],
+        "see SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh", &["heap"]),
+    symptom(&["Initial heap size set to a larger value than the maximum heap size"],
+        "its heap setting is unusable",
+        "see SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh", &["heap"]),
+    symptom(&["Could not reserve enough space"],
         "the machine has not the memory its heap setting asks for",
-        "lower SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh",
-    ),
-    symptom(
-        &["Permission denied: user=", "access="],
+        "lower SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh", &["heap"]),
+    symptom(&["Cannot allocate memory"],
+        "the machine has not the memory its heap setting asks for",
+        "lower SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh", &["heap"]),
+    symptom(&["Permission denied: user=", "access="],
         "HDFS denies its user access to the event log directory",
-        "hdfs dfs -chmod 1777 on that directory",
-    ),
-    symptom(
-        &["Malformed \\uxxxx encoding"],
+        "hdfs dfs -chmod 1777 on that directory", &[]),
+    symptom(&["Wrong FS: "],
+        "a path of one file system was given to another: jobs, or EMR's own uploader, use HDFS where the event logs are in S3",
+        "see that spark.eventLog.dir and spark.history.fs.logDirectory name one place", &["drift", "defaults"]),
+    symptom(&["Malformed \\uxxxx encoding"],
         "spark-defaults.conf has a backslash that Spark cannot read",
-        "emr-shs plan names the line",
-    ),
-    symptom(&["Failed to bind", "BindException"], "its port is taken by another process", "ss -ltnp shows by which"),
-    symptom(
-        &["No space left on device"],
+        "emr-shs plan names the line", &["defaults"]),
+    symptom(&["Failed to bind", "BindException"],
+        "its port is taken by another process",
+        "ss -ltnp shows by which", &["port"]),
+    symptom(&["No space left on device"],
         "a file system is full",
-        "df -h; its local store lies at spark.history.store.path",
-    ),
+        "df -h; its local store lies at spark.history.store.path", &["disk"]),
 ];
 
 /// A trouble found in a log.
@@ -136,6 +141,9 @@ pub struct Diagnosis {
     pub fix: String,
     /// The class that is missing, if that is it.
     pub missing_class: Option<String>,
+    /// The checks of `doctor` that look at that cause itself.
+    #[serde(skip)]
+    pub checks: &'static [&'static str],
 }
 
 /// The first known trouble in a piece of log.
@@ -150,10 +158,17 @@ fn diagnose_line(line: &str) -> Option<Diagnosis> {
             cause: format!("it cannot load {class}"),
             fix: "no jar below /usr/lib, /usr/share/aws or /opt has it".into(),
             missing_class: Some(class),
+            checks: CLASSES,
         });
     }
     let known = KNOWN.iter().find(|s| s.needles.iter().all(|n| line.contains(n)))?;
-    Some(Diagnosis { line: line.trim().into(), cause: known.cause.into(), fix: known.fix.into(), missing_class: None })
+    Some(Diagnosis {
+        line: line.trim().into(),
+        cause: known.cause.into(),
+        fix: known.fix.into(),
+        missing_class: None,
+        checks: known.checks,
+    })
 }
 
 /// What Spark logs for an event log it cannot read; it goes on all the same (facts §11).
@@ -170,6 +185,19 @@ pub struct Sighting {
     pub ago: Duration,
 }
 
+/// A server without a log: the bundle of the AWS SDK v2 brings an SLF4J that knows nothing of
+/// Spark's Log4j. The same words in a log that goes on are of the bundle's own, shaded copy.
+fn silenced(log: &str) -> Option<Diagnosis> {
+    let line = log.lines().find(|line| line.contains("Defaulting to no-operation (NOP) logger implementation"))?;
+    Some(Diagnosis {
+        line: line.into(),
+        cause: "it writes no log: another jar's SLF4J comes before Spark's on its class path".into(),
+        fix: "sudo emr-shs install puts Spark's own jars first".into(),
+        missing_class: None,
+        checks: &[],
+    })
+}
+
 /// Every known trouble in a log that was written to last so long ago. Its own times tell the rest:
 /// they are the node's, in whatever time zone.
 pub fn sightings(log: &str, written: Duration) -> Vec<Sighting> {
@@ -183,7 +211,16 @@ pub fn sightings(log: &str, written: Duration) -> Vec<Sighting> {
             None => found.push((diagnosis, 1, now)),
         }
     }
-    let ago = |last: u64| written + Duration::from_secs(now.saturating_sub(last));
+    if now == 0
+        && let Some(diagnosis) = silenced(log)
+    {
+        found.insert(0, (diagnosis, 1, now));
+    }
+    let ago = |last: u64| match now {
+        // A log without any time was written by a server that is silenced, or that did not get far.
+        0 => Duration::ZERO,
+        now => written + Duration::from_secs(now.saturating_sub(last)),
+    };
     found.into_iter().map(|(diagnosis, count, last)| Sighting { diagnosis, count, ago: ago(last) }).collect()
 }
 

@@ -182,17 +182,17 @@ impl Context<'_> {
         Ok(wants)
     }
 
-    /// Sets the class path in the unit's environment, behind what another setting has put there.
+    /// Sets the class path in the unit's environment, behind what another setting has put there,
+    /// and behind Spark's own jars: the bundle of the AWS SDK v2 brings an SLF4J and a Netty of its
+    /// own. Before Spark's they leave the history server without a log, or dead.
     fn drop_in(&self) -> String {
         let ours = format!("{LINK_DIR}/*");
+        let sparks = format!("{}/jars/*", self.node.spark.home.display());
         let server = self.node.server.as_ref();
         let there = server.and_then(|s| s.unit.environment.get("SPARK_DAEMON_CLASSPATH")).map_or("", String::as_str);
-        // What is added stands before Spark's own jars, and an SDK bundle may bring copies of their
-        // classes: its SLF4J would silence the server's log. So Spark's jars come once more, first.
-        let sparks = format!("{}/jars/*", self.node.spark.home.display());
-        let theirs = |e: &&str| !e.is_empty() && *e != ours && *e != sparks;
-        let mut elements: Vec<&str> = there.split(':').filter(theirs).collect();
-        elements.extend([sparks.as_str(), &ours]);
+        let mut elements: Vec<&str> =
+            there.split(':').filter(|e| !e.is_empty() && *e != ours && *e != sparks).collect();
+        elements.extend([sparks.as_str(), ours.as_str()]);
         let value = elements.join(":").replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
         format!(
             "# Written by emr-shs; `emr-shs uninstall` removes it.\n\
