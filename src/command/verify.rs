@@ -55,8 +55,7 @@ pub fn run(root: &Path, args: &VerifyArgs, console: &Console) -> Result<Exit> {
 pub fn prove(host: Host, login: Option<&str>, timeout: Option<Duration>, console: &Console) -> Result<Report> {
     let begun = Instant::now();
     let receipt = Receipt::load(&host)?;
-    let settings = &receipt.settings;
-    let Some(event_logs) = settings.event_logs.as_ref().filter(|_| !receipt.is_empty()) else {
+    let Some(event_logs) = receipt.settings.event_logs.as_ref().filter(|_| !receipt.is_empty()) else {
         return Err(Fault::preflight("emr-shs is not installed here, so there is nothing to prove")
             .detail("what is wrong with a node without it, doctor tells")
             .hint("sudo emr-shs install --event-logs s3://my-bucket/spark-events/; or: sudo emr-shs doctor")
@@ -64,7 +63,7 @@ pub fn prove(host: Host, login: Option<&str>, timeout: Option<Duration>, console
     };
     let node = Node::read(&host)?;
     let timeout = timeout.unwrap_or(node.spark.scan_interval() * 2 + Duration::from_secs(60));
-    let proof = Proof { node: &node, settings, login, timeout };
+    let proof = Proof { node: &node, receipt: &receipt, login, timeout };
     let mut stages: Vec<Step> = Vec::new();
     let bar = progress(console);
     let result = proof.carry_out(event_logs, &mut |news| match news {

@@ -59,6 +59,12 @@ impl MadeUp {
         }
     }
 
+    /// The link to its executor's stderr, by a pattern as Spark fills it in (facts §5.4).
+    pub fn link(&self, pattern: &str) -> String {
+        let filled = pattern.replace("{{CONTAINER_ID}}", &self.container()).replace("{{APP_ID}}", &self.id());
+        filled.replace("{{FILE_NAME}}", "stderr")
+    }
+
     /// A moment shortly before it ended, as the REST API wants it.
     pub fn before_its_end(&self) -> String {
         let before = self.ended.saturating_sub(Duration::from_secs(60)).as_secs().cast_signed();

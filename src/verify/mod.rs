@@ -5,12 +5,13 @@
 pub mod made_up;
 
 use crate::aws::Patience;
-use crate::config::Settings;
 use crate::fault::Fault;
 use crate::interrupt;
 use crate::node::Node;
 use crate::node::gateway::reachable;
 use crate::node::history_server::{HistoryServer, agent, client_of_the_world};
+use crate::receipt::Receipt;
+use crate::resource::{GATEWAY_UNIT, Resource};
 use crate::s3::{EventLogs, S3};
 use crate::wanted::gateway::LINKS;
 use base64::Engine;
@@ -98,7 +99,7 @@ pub struct Proof<'a> {
     /// The node, its history server answering.
     pub node: &'a Node,
     /// Its installation.
-    pub settings: &'a Settings,
+    pub receipt: &'a Receipt,
     /// `name:password`, if the gateway wants a login.
     pub login: Option<&'a str>,
     /// How long the history server may take to list the application.
@@ -130,7 +131,7 @@ impl Proof<'_> {
     }
 
     fn stages(&self, uri: &EventLogs, written: &mut Written, tell: Tell<'_>) -> Result<(), Failure> {
-        let made_up = MadeUp::new(self.node, self.settings);
+        let made_up = MadeUp::new(self.node, &self.receipt.settings);
         let mut log_is_there = false;
         stage(tell, WRITE_EVENT_LOG, true, |_| {
             let (name, parts) = made_up.event_log();
@@ -138,10 +139,12 @@ impl Proof<'_> {
             Ok(End::Pass(format!("{name} in {uri}")))
         })?;
         stage(tell, WRITE_LOG, true, |_| {
-            if self.settings.no_proxy {
+            if !self.has_gateway() {
                 return Ok(End::Skip("no log gateway is installed".into()));
             }
-            let Some(place) = self.settings.log_uri() else { return Ok(End::Skip("no log URI is known".into())) };
+            let Some(place) = self.receipt.settings.log_uri() else {
+                return Ok(End::Skip("no log URI is known".into()));
+            };
             let Some(key) = made_up.log_key(self.node.identity.cluster_id.as_deref()) else {
                 return Ok(End::Skip("this node's files name no cluster id".into()));
             };
@@ -170,6 +173,10 @@ impl Proof<'_> {
         let Some(link) = link.filter(|_| log_is_there) else { return Ok(()) };
         let mut path = String::new();
         stage(tell, LINK, true, |_| {
+            path = format!("/logs/{}/stderr", made_up.container());
+            if !self.node.spark.version.as_ref().is_some_and(|v| v.at_least(3, 0)) {
+                return Ok(End::Skip("Spark before 3.0 links to NodeManagers; the log gateway is asked itself".into()));
+            }
             path = self.path_of(&link, &made_up)?;
             Ok(End::Pass(link.clone()))
         })?;
@@ -198,61 +205,63 @@ impl Proof<'_> {
     }
 
     fn s3(&self, uri: &EventLogs) -> Result<S3, Fault> {
-        let mut s3 = self.node.way_to_s3(self.settings).open(Patience::Usual).map_err(Fault::of)?;
+        let mut s3 = self.node.way_to_s3(&self.receipt.settings).open(Patience::Usual).map_err(Fault::of)?;
         s3.find_bucket(uri).map_err(|refusal| refusal.fault)?;
         Ok(s3)
     }
 
-    /// Waits until the history server lists the application.
+    fn has_gateway(&self) -> bool {
+        self.receipt.entry(&Resource::Unit { name: GATEWAY_UNIT.into() }).is_some()
+    }
+
+    /// Waits until the history server lists the application. One that is busy may take its time;
+    /// one that is gone does not come back by waiting.
     fn listed(&self, made_up: &MadeUp, tell: Tell<'_>) -> Result<HistoryServer, Fault> {
         let begun = Instant::now();
         let wanted = made_up.id();
         // Thousands of older ones need not be told of each time.
         let question = format!("applications?minEndDate={}", made_up.before_its_end());
+        let every = self.node.spark.defaults.get("spark.history.fs.update.interval").unwrap_or("10s");
+        let mut server = HistoryServer::observe(&self.node.spark).map_err(Fault::of)?;
         loop {
-            let server = HistoryServer::observe(&self.node.spark).map_err(Fault::of)?;
-            if server.answer.is_none() {
-                return Err(Fault::failed(format!("the history server does not answer on port {}", server.port)));
-            }
             let list = server.api(&question, PATIENCE);
             let mut listed = list.iter().filter_map(|list| list.as_array()).flatten();
             if listed.any(|application| application.get("id").is_some_and(|id| *id == wanted)) {
                 return Ok(server);
             }
-            if begun.elapsed() > self.timeout {
-                return Err(Fault::failed(format!(
-                    "the history server does not list {wanted} after {} s",
-                    begun.elapsed().as_secs()
-                ))
-                .detail(format!("it scans every {}", self.interval())));
+            if list.is_none() {
+                server = HistoryServer::observe(&self.node.spark).map_err(Fault::of)?;
+            }
+            let waited = begun.elapsed();
+            if server.process.is_none() || server.answer.is_none() && waited > self.timeout {
+                return Err(Fault::failed(format!("the history server does not answer on port {}", server.port)));
+            }
+            if waited > self.timeout {
+                let text = format!("the history server does not list {wanted} after {} s", waited.as_secs());
+                return Err(Fault::failed(text).detail(format!("it scans every {every}")));
             }
             interrupt::check().map_err(Fault::of)?;
-            tell(News::Waits(&format!("waiting for the history server, which scans every {}", self.interval())));
+            tell(News::Waits(&format!("waiting for the history server, which scans every {every}")));
             std::thread::sleep(POLL);
         }
     }
 
-    fn interval(&self) -> &str {
-        self.node.spark.defaults.get("spark.history.fs.update.interval").unwrap_or("10s")
-    }
-
     /// The link's path on the gateway. One that leads elsewhere opens nothing once its node is gone.
     fn path_of(&self, link: &str, made_up: &MadeUp) -> Result<String, Fault> {
-        let own = self.settings.gateway.link_prefix();
-        let pattern = self.node.spark.defaults.get(LINKS).unwrap_or_default();
-        let base = pattern.split("/logs/").next().unwrap_or_default();
-        let rest = own.as_deref().and_then(|own| link.strip_prefix(own.trim_end_matches("/logs/")));
-        let path = rest.or_else(|| link.strip_prefix(base).filter(|_| !pattern.is_empty()));
-        match path {
-            Some(path) if path.starts_with("/logs/") => Ok(path.to_string()),
-            _ => Err(Fault::failed("the link leads past the log gateway")
+        let key = Resource::Key { path: self.node.spark.defaults_path.clone(), key: LINKS.into() };
+        let installed = || self.receipt.entry(&key)?.ours.last()?.value();
+        let pattern = self.receipt.settings.set.get(LINKS).cloned().or_else(installed).unwrap_or_default();
+        let wanted = made_up.link(&pattern);
+        match wanted.find("/logs/").filter(|_| wanted == link) {
+            Some(at) => Ok(wanted[at..].to_string()),
+            None => Err(Fault::failed("the link leads past the log gateway")
                 .detail(format!("found {link}"))
-                .detail(format!("wanted one that ends in /logs/{}/stderr; {LINKS} is {pattern}", made_up.container()))),
+                .detail(format!("wanted {wanted}"))),
         }
     }
 
     fn ask_gateway(&self, path: &str) -> Result<Answer, Fault> {
-        let gateway = &self.settings.gateway;
+        let gateway = &self.receipt.settings.gateway;
         let at = reachable(gateway.address());
         let url = format!("{}://{at}{path}", if gateway.has_tls() { "https" } else { "http" });
         let failed = |what: String| Fault::failed(what).detail(format!("asked {url}"));
@@ -307,11 +316,14 @@ fn fetch(location: &str) -> Result<Vec<u8>, Fault> {
     if status != 200 {
         let text = String::from_utf8_lossy(&body).into_owned();
         let inner = |tag: &str| text.split(&format!("<{tag}>")).nth(1)?.split("</").next().map(str::to_string);
-        return Err(failed(format!("S3 answers {status} to the presigned URL")).detail(format!(
+        let fault = failed(format!("S3 answers {status} to the presigned URL")).detail(format!(
             "{} {}",
             inner("Code").unwrap_or_default(),
             inner("Message").unwrap_or_default()
-        )));
+        ));
+        // Policies can tell them apart (facts 2 §6).
+        let mode = "where a bucket's policy refuses presigned URLs: sudo emr-shs proxy install --mode stream";
+        return Err(if status == 403 { fault.hint(mode) } else { fault });
     }
     Ok(plain(body))
 }

@@ -124,4 +124,5 @@ fn walk(root: &Path, dir: &Path, tree: &mut BTreeMap<PathBuf, String>) {
     }
 }
 
+#[allow(unused_imports, reason = "each test binary uses its part of it")]
 pub use crate::ran::{Ran, same_tree};
