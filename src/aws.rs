@@ -58,12 +58,24 @@ pub fn config(runtime: &tokio::runtime::Runtime, region: Option<String>, patienc
     runtime.block_on(loader.load())
 }
 
+/// Where credentials come from, if not from the instance profile: what the SDK's chain asks first.
+pub fn own_credentials() -> Option<&'static str> {
+    let names =
+        ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+    if names.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
+        return Some("the environment's credentials");
+    }
+    let home = std::env::var_os("HOME").map(std::path::PathBuf::from)?;
+    let file = |name: &str| std::fs::read_to_string(home.join(".aws").join(name)).unwrap_or_default();
+    let has = ["aws_access_key_id", "credential_process", "role_arn"].into_iter();
+    let (credentials, config) = (file("credentials"), file("config"));
+    has.into_iter().any(|key| credentials.contains(key) || config.contains(key)).then_some("the credentials in ~/.aws")
+}
+
 /// The role of the node's instance profile, for messages; `None` where the credentials come from
 /// elsewhere or nobody tells.
 pub fn instance_role(runtime: &tokio::runtime::Runtime) -> Option<String> {
-    if std::env::var_os("AWS_ACCESS_KEY_ID").is_some()
-        || std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v == "true")
-    {
+    if own_credentials().is_some() || std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v == "true") {
         return None;
     }
     let client = imds::Client::builder().max_attempts(1).connect_timeout(Duration::from_secs(1)).build();

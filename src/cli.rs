@@ -163,6 +163,9 @@ pub struct WholeArgs {
     /// At the end prove that an executor's log opens, as the command verify does
     #[arg(long, env = "EMR_SHS_VERIFY")]
     pub verify: bool,
+    /// For that
+    #[command(flatten)]
+    pub login: LoginArgs,
 }
 
 /// What `proxy` can do.
@@ -268,7 +271,16 @@ pub struct VerifyArgs {
     /// How many seconds the history server has to list it [default: two of its scans and a minute]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, env = "EMR_SHS_TIMEOUT")]
     pub timeout: Option<Duration>,
-    /// A login for the log gateway, if it wants one; better given in the variable
+    /// Who asks
+    #[command(flatten)]
+    pub login: LoginArgs,
+}
+
+/// Who asks the log gateway.
+#[derive(Args)]
+pub struct LoginArgs {
+    /// A login for the log gateway, if it wants one, to prove that logs open; better given in the
+    /// variable
     #[arg(long, value_name = "NAME:PASSWORD", env = "EMR_SHS_LOGIN", hide_env_values = true)]
     pub login: Option<String>,
 }

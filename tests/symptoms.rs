@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]
 
-use emr_shs::doctor::reading::{log_name, requests, scanning, seconds};
+use emr_shs::doctor::reading::{log_name, requests, scanning};
+use emr_shs::node::spark::duration;
 use emr_shs::node::symptoms::{diagnose, sightings, unreadable};
 use emr_shs::s3::Listing;
 use std::time::Duration;
@@ -18,22 +19,22 @@ fn every_known_line_has_its_cause_and_fix() {
         (
             "Caused by: java.lang.ClassNotFoundException: Class com.amazon.ws.emr.hadoop.fs.EmrFileSystem not found",
             missing("com.amazon.ws.emr.hadoop.fs.EmrFileSystem"),
-            "no jar",
+            "sudo emr-shs install links",
         ),
         (
             "java.lang.RuntimeException: java.lang.ClassNotFoundException: Class org.apache.hadoop.fs.s3a.S3AFileSystem not found",
             missing("org.apache.hadoop.fs.s3a.S3AFileSystem"),
-            "no jar",
+            "sudo emr-shs install links",
         ),
         (
             "java.lang.NoClassDefFoundError: com/amazonaws/AmazonClientException",
             missing("com.amazonaws.AmazonClientException"),
-            "no jar",
+            "sudo emr-shs install links",
         ),
         (
             "Caused by: java.lang.NoClassDefFoundError: software/amazon/awssdk/core/exception/SdkException",
             missing("software.amazon.awssdk.core.exception.SdkException"),
-            "no jar",
+            "sudo emr-shs install links",
         ),
         ("java.lang.NoSuchFieldError: SERVICE_ID", two.clone(), "keep one version"),
         (
@@ -154,7 +155,9 @@ fn a_log_tells_how_often_and_how_long_ago() {
     let found = sightings(log, Duration::from_secs(5));
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].count, found[0].ago), (2, Duration::from_secs(35)));
-    assert_eq!(unreadable(log), (2, Some("java.nio.file.AccessDeniedException: s3a://b/events/a: open".into())));
+    let found = unreadable(log, Duration::from_secs(5));
+    assert_eq!((found.count, found.ago), (2, Duration::from_secs(35)));
+    assert_eq!(found.reason.unwrap(), "java.nio.file.AccessDeniedException: s3a://b/events/a: open");
 
     let silenced = "SLF4J: Failed to load class \"org.slf4j.impl.StaticLoggerBinder\".\n\
                     SLF4J: Defaulting to no-operation (NOP) logger implementation\n";
@@ -194,9 +197,12 @@ fn times_as_spark_reads_them() {
     for (text, wanted) in
         [("60", 60_000), ("60s", 60_000), (" 5m ", 300_000), ("2min", 120_000), ("1h", 3_600_000), ("500ms", 500)]
     {
-        assert_eq!(seconds(text), Some(Duration::from_millis(wanted)), "{text}");
+        assert_eq!(duration(text), Some(Duration::from_millis(wanted)), "{text}");
     }
-    assert_eq!((seconds("1d"), seconds("x"), seconds("1 fortnight")), (Some(Duration::from_secs(86_400)), None, None));
+    assert_eq!(
+        (duration("1d"), duration("x"), duration("1 fortnight")),
+        (Some(Duration::from_secs(86_400)), None, None)
+    );
 }
 
 #[test]

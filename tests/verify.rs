@@ -218,6 +218,7 @@ fn each_broken_link_of_the_chain_is_found() {
     fails_at(&node, "log", "60", &["S3 answers 403 to the presigned URL", "AccessDenied"]);
     let mut other = denied("GET", "stderr.gz.*X-Amz-Signature");
     other[0]["status"] = json!(200);
+    other[0]["headers"] = json!({ "Content-Type": "text/plain" });
     refuse(&node, &other);
     fails_at(&node, "log", "60", &["not the log that was written"]);
     nothing_is_left(&node);

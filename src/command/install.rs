@@ -3,7 +3,7 @@
 
 use super::{host, must_be_root, node_name, uninstall, verify};
 use crate::apply::Transaction;
-use crate::cli::{InstallArgs, PlanArgs, WholeArgs};
+use crate::cli::{InstallArgs, LoginArgs, PlanArgs, WholeArgs};
 use crate::config::LinkInto;
 use crate::fault::{Exit, Fault};
 use crate::host::Host;
@@ -29,27 +29,28 @@ const RECOVERY: Duration = Duration::from_secs(120);
 
 /// Everything at once.
 pub fn install(root: &Path, args: &WholeArgs, console: &Console) -> Result<Exit> {
-    run("install", Piece::ALL, root, &args.install, args.verify, console)
+    let proof = args.verify.then_some(&args.login);
+    run("install", Piece::ALL, root, &args.install, proof, console)
 }
 
 /// Only the class path.
 pub fn link(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("link", &[Piece::Link], root, args, false, console)
+    run("link", &[Piece::Link], root, args, None, console)
 }
 
 /// Only the S3 prefix.
 pub fn prefix(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("prefix", &[Piece::Prefix], root, args, false, console)
+    run("prefix", &[Piece::Prefix], root, args, None, console)
 }
 
 /// Only spark-defaults.conf.
 pub fn configure(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("configure", &[Piece::Configure], root, args, false, console)
+    run("configure", &[Piece::Configure], root, args, None, console)
 }
 
 /// Only the log gateway.
 pub fn gateway(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("proxy install", &[Piece::Gateway], root, args, false, console)
+    run("proxy install", &[Piece::Gateway], root, args, None, console)
 }
 
 /// What `install` would do.
@@ -74,7 +75,7 @@ fn run(
     pieces: &[Piece],
     root: &Path,
     args: &InstallArgs,
-    proves: bool,
+    proof: Option<&LoginArgs>,
     console: &Console,
 ) -> Result<Exit> {
     let begun = Instant::now();
@@ -107,8 +108,8 @@ fn run(
         settle_gateway(&job.host, console)?;
     }
     drop(lock);
-    if proves {
-        outcome.verify = Some(verify::prove(job.host, None, None, console)?);
+    if let Some(who) = proof {
+        outcome.verify = Some(verify::prove(job.host, who, None, console)?);
     }
     if console.is_json() {
         console.data(command, &outcome);

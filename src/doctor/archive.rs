@@ -144,6 +144,18 @@ pub fn gateway(f: &Facts<'_>) -> Found {
         }
         Some(_) => {}
     }
+    if gateway.unit.active != "active" {
+        return Err(Fault::preflight(format!(
+            "port {port} answers, and the log gateway's unit is {}",
+            gateway.unit.active
+        ))
+        .detail("a process that systemd does not know is in the way of the next start")
+        .hint(format!("ss -ltnp | grep :{port} shows which; end it, then: sudo systemctl restart {unit}"))
+        .into());
+    }
+    if gateway.wants_login() {
+        return skip(format!("it answers on port {port} and wants a login; whether logs open cannot be seen"));
+    }
     match gateway.credentials_left {
         Some(left) if left < LIFE => {
             let fault = Fault::preflight(format!("the log gateway's credentials end in {} s", left.as_secs()))

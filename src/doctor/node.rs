@@ -241,10 +241,19 @@ fn twice(f: &Facts<'_>, scheme: &Scheme) -> Option<Fault> {
     let fault =
         Fault::preflight(format!("the history server has {} jars of {sdk} on its class path", need.on_path.len()));
     let fault = need.on_path.iter().fold(fault, |fault, jar| fault.detail(format!("found {}", jar.display())));
-    Some(fault.detail("wanted one; two versions end in NoSuchMethodError or NoSuchFieldError").hint(match all {
-        true => "take all but one of them away, then: sudo emr-shs restart".into(),
-        false => format!("sudo rm {}; then: sudo emr-shs install; sudo emr-shs restart", foreign.join(" ")),
-    }))
+    Some(
+        fault.detail("wanted one; two versions end in NoSuchMethodError or NoSuchFieldError").hint(match all {
+            true => "take all but one of them away, then: sudo emr-shs restart".into(),
+            // Others live on what lies elsewhere.
+            false if foreign.iter().all(|jar| Path::new(jar).starts_with(f.node.spark.home.join("jars"))) => {
+                format!("sudo rm {}; then: sudo emr-shs install; sudo emr-shs restart", foreign.join(" "))
+            }
+            false => {
+                "take the ones that are not linked by emr-shs out of SPARK_DAEMON_CLASSPATH, then: sudo emr-shs restart"
+                    .into()
+            }
+        }),
+    )
 }
 
 /// What every job uploads, because neither `spark.yarn.jars` nor `spark.yarn.archive` is set
@@ -266,6 +275,13 @@ pub fn job_uploads(f: &Facts<'_>) -> Found {
     }
     if f.settings.link_into == LinkInto::SparkJars && !f.receipt.is_empty() {
         return Ok(format!("{size} MB of AWS jars, by --link-into spark-jars"));
+    }
+    let of_emr = |jar: &Path| {
+        let target = f.host.target(jar).map(|real| f.host.inside(&real)).unwrap_or_default();
+        target.starts_with("/usr/share/aws") || target.starts_with("/usr/lib/hadoop")
+    };
+    if foreign.iter().all(|(jar, _)| of_emr(jar)) {
+        return skip(format!("{size} MB of links to EMR's AWS jars, by EMR itself or by somebody; jobs upload them"));
     }
     let names: Vec<String> = foreign.iter().map(|(jar, _)| jar.display().to_string()).collect();
     let fault = Fault::preflight(format!("every job uploads {size} MB of AWS jars with Spark's own"));
@@ -318,15 +334,19 @@ pub fn buffer(f: &Facts<'_>) -> Found {
     }
     let Some(dirs) = f.node.hadoop.get("fs.s3.buffer.dir") else { return skip("fs.s3.buffer.dir is not set") };
     let Some(user) = f.host.account("spark") else { return skip("there is no user spark") };
-    for dir in dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty() && !dir.contains("${")) {
-        if !may_write(f.host, Path::new(dir), "spark", user) {
-            return Err(Fault::preflight(format!("the user spark may not write to {dir}, where EMRFS buffers"))
+    let all = dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty() && !dir.contains("${"));
+    let all: Vec<&str> = all.collect();
+    // EMRFS warns of one that it cannot use, and takes the next.
+    match all.iter().find(|dir| may_write(f.host, Path::new(dir), "spark", user)).or(all.first()) {
+        Some(dir) if !may_write(f.host, Path::new(dir), "spark", user) => {
+            Err(Fault::preflight(format!("the user spark may not write to {dir}, where EMRFS buffers"))
                 .detail("fs.s3.buffer.dir in core-site.xml names it")
                 .hint(format!("sudo mkdir -p {dir}; sudo chown spark:spark {dir}"))
-                .into());
+                .into())
         }
+        Some(dir) => Ok(format!("{dir} is writable")),
+        None => skip(format!("fs.s3.buffer.dir is {dirs}")),
     }
-    Ok(format!("{dirs} is writable"))
 }
 
 /// Whether an account may write to a directory, or make it.

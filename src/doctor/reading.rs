@@ -5,7 +5,7 @@ use super::store::install_again;
 use super::{Facts, Found, Stop, skip};
 use crate::fault::Fault;
 use crate::node::history_server::{Attempt, UNIT, same_directory};
-use crate::node::symptoms;
+use crate::node::{spark, symptoms};
 use crate::s3::Listing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,22 +24,7 @@ const LIST_TAKES: f64 = 0.03;
 /// How often the server scans its directory.
 pub fn interval(f: &Facts<'_>) -> Duration {
     let key = f.effective("spark.history.fs.update.interval");
-    key.and_then(|text| seconds(&text)).unwrap_or(Duration::from_secs(10))
-}
-
-/// `60s`, `5m`, `1h`, or a bare number of seconds, as Spark reads a time.
-pub fn seconds(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let n: u64 = digits.parse().ok()?;
-    Some(match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "s" => Duration::from_secs(n),
-        "ms" => Duration::from_millis(n),
-        "m" | "min" => Duration::from_secs(n * 60),
-        "h" => Duration::from_secs(n * 3600),
-        "d" => Duration::from_secs(n * 86_400),
-        _ => return None,
-    })
+    key.and_then(|text| spark::duration(&text)).unwrap_or(Duration::from_secs(10))
 }
 
 /// An event log's application and attempt, as Spark names its files and directories.
@@ -99,18 +84,27 @@ pub fn reads(f: &Facts<'_>) -> Found {
     if missing.is_empty() {
         return Ok(text);
     }
+    let patience = interval(f).saturating_mul(2) + Duration::from_secs(30);
+    let settled = seconds_since_1970().saturating_sub_unsigned(patience.as_secs());
+    let unreadable = &seen.server.unreadable;
+    // The server has said since then of one that it cannot be read.
+    let said = seconds_since_1970().saturating_sub_unsigned(unreadable.ago.as_secs());
     // S3 does not tell when a directory was written to.
-    let patience = interval(f) * 2 + Duration::from_secs(30);
-    let settled = seconds_since_1970() - patience.as_secs().cast_signed();
-    let all_new = missing.iter().all(|(_, written)| written.is_none_or(|written| written > settled));
-    let starting = server.process.as_ref().and_then(|p| p.up()).is_some_and(|up| up < FIRST_SCAN);
-    if seen.server.unreadable == 0 && (starting || all_new) {
-        return skip(format!("{text}; the others are new, or the server has just started"));
+    let old = |written: &Option<i64>| {
+        let is_meant = |written| unreadable.count > 0 && written <= said;
+        written.map_or(unreadable.count > 0, |written| written < settled || is_meant(written))
+    };
+    let missing: Vec<&Attempt> = missing.into_iter().filter(|(_, written)| old(written)).map(|(log, _)| log).collect();
+    if missing.is_empty() {
+        return skip(format!("{text}; the others are new, or in parts, whose age S3 does not tell"));
     }
-    let missing: Vec<&Attempt> = missing.into_iter().map(|(log, _)| log).collect();
+    let up = server.process.as_ref().and_then(|p| p.up()).unwrap_or_default();
+    if up < FIRST_SCAN && missing.len() > unreadable.count {
+        return skip(format!("{text}; the server has just started"));
+    }
     let mut fault = Fault::preflight(text).detail(format!("the first that is not: {}", missing[0].application));
-    if let Some(reason) = &seen.server.unreadable_reason {
-        fault = fault.detail(format!("its log has “{}”, {}", symptoms::UNREADABLE, times(seen.server.unreadable)));
+    if let Some(reason) = &unreadable.reason {
+        fault = fault.detail(format!("its log has “{}”, {}", symptoms::UNREADABLE, times(unreadable.count)));
         fault = fault.detail(format!("and why: {reason}"));
     }
     let log = f.node.spark.log_dir().join("spark-history-server.out");
@@ -119,7 +113,7 @@ pub fn reads(f: &Facts<'_>) -> Found {
         Some(store) => fault
             .detail("a local store remembers a log that could not be read, and it is not tried again while it is as large")
             .hint(format!(
-                "{look}; if it can be read by now: sudo systemctl stop {UNIT}; sudo rm -r {store}/*; sudo systemctl start {UNIT}"
+                "{look}; if it can be read by now: sudo systemctl stop {UNIT}; sudo find {store} -mindepth 1 -delete; sudo systemctl start {UNIT}"
             )),
         None => fault.hint(look),
     };

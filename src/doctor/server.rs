@@ -5,8 +5,8 @@ use super::reading::interval;
 use super::store::install_again;
 use super::{Facts, Found, Stop, skip};
 use crate::fault::Fault;
-use crate::node::history_server::{self, Attempt, HistoryServer, UNIT};
-use crate::node::symptoms::{self, Sighting};
+use crate::node::history_server::{self, Attempt, HistoryServer, NO_JAR, UNIT};
+use crate::node::symptoms::{self, Sighting, Unreadable};
 use crate::node::{Node, jars, process};
 use std::time::Duration;
 
@@ -26,22 +26,18 @@ pub struct Server {
     pub sightings: Vec<Sighting>,
     /// The last lines of the log that speak of errors.
     pub last_words: Vec<String>,
-    /// Lines that say that an event log could not be read.
-    pub unreadable: usize,
-    /// The first of them, with its reason.
-    pub unreadable_reason: Option<String>,
+    /// What its log says of event logs that it could not read.
+    pub unreadable: Unreadable,
 }
 
 impl Server {
     /// What the log has.
     pub fn of_log(node: &Node) -> Self {
         let (text, written) = history_server::log(&node.spark);
-        let (unreadable, unreadable_reason) = symptoms::unreadable(&text);
         Self {
             sightings: symptoms::sightings(&text, written),
             last_words: symptoms::last_words(&text),
-            unreadable,
-            unreadable_reason,
+            unreadable: symptoms::unreadable(&text, written),
             ..Self::default()
         }
     }
@@ -215,6 +211,7 @@ fn why_dead(f: &Facts<'_>, fault: Fault) -> Stop {
     let jar = found.missing_class.as_ref().and_then(|class| jars::find_anywhere(f.host, class));
     let fault = match jar {
         Some(jar) => fault.hint(format!("{} --jar {}", install_again(f), jar.display())),
+        None if found.missing_class.is_some() => fault.hint(NO_JAR),
         None => fault.hint(format!("{}; then: sudo emr-shs restart", found.fix)),
     };
     Stop::Behind(fault, found.checks)

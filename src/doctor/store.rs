@@ -1,19 +1,21 @@
 //! The checks of the bucket: what S3 answers to this node's role.
 
 use super::{Facts, Found, Stop, installed, skip};
-use crate::aws::Patience;
+use crate::aws::{self, Patience};
 use crate::fault::Fault;
 use crate::node::hadoop::S3A;
 use crate::s3::{Bucket, EventLogs, Listing, Probe, Refusal, RefusalKind, S3};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// S3 refuses signatures of a clock that is 15 minutes off; one that is a third of that off is
 /// not being kept right.
 const CLOCK: i64 = 300;
 /// How many rolling event logs are measured.
 const SIZED: usize = 3;
+/// How late an object may still be written.
+const LATE: Duration = Duration::from_secs(6);
 /// How many pages of a thousand names are listed.
 const PAGES: usize = 10;
 
@@ -44,6 +46,7 @@ impl Store {
     /// Asks S3, step by step, into `into`: whoever waits may stop and take what is there. `writes`
     /// says whether an object may be written.
     pub fn ask(into: &Mutex<Self>, s3: &mut S3, uri: &EventLogs, writes: bool) {
+        let begun = Instant::now();
         let store = || into.lock().unwrap_or_else(PoisonError::into_inner);
         let (credentials, role) = s3.credentials();
         let usable = credentials.is_ok();
@@ -69,7 +72,8 @@ impl Store {
                     }
                 }
             }
-            if found && writes {
+            // What is begun has to be deleted, too, before nobody waits any more.
+            if found && writes && begun.elapsed() < LATE {
                 let probe = s3.probe(uri);
                 store().probe = probe;
             }
@@ -115,6 +119,9 @@ impl From<Refusal> for Stop {
 pub fn credentials(f: &Facts<'_>) -> Found {
     let (_, store) = asked(f)?;
     let of = store.role.as_ref().map_or("of this node".into(), |role| format!("of the role {role}"));
+    if let (Some(Ok(_)), Some(whose)) = (&store.credentials, aws::own_credentials()) {
+        return skip(format!("S3 is asked with {whose}, not with the node's role as the server does"));
+    }
     match so_far(store, store.credentials.as_ref())? {
         Ok(None) => Ok(format!("{of}, without an end")),
         Ok(Some(left)) if left.is_zero() => Err(Fault::preflight(format!("the credentials {of} have ended"))

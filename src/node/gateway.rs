@@ -10,6 +10,9 @@ use serde::Serialize;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+/// What a gateway says to whoever has not logged in.
+const WANTS_LOGIN: &str = "answers, wants a login";
+
 /// The log gateway.
 #[derive(Debug, Serialize)]
 pub struct LogGateway {
@@ -40,7 +43,7 @@ impl LogGateway {
             // Whoever may not see more is told so by the gateway itself.
             let login = answer.status() == 401;
             let text = answer.body_mut().read_to_string().ok()?;
-            Some(if login { "answers, wants a login".into() } else { text.trim().into() })
+            Some(if login { WANTS_LOGIN.into() } else { text.trim().into() })
         });
         let credentials_left = says.as_ref().and_then(|_| {
             let metrics = get("metrics")?.body_mut().read_to_string().ok()?;
@@ -52,9 +55,14 @@ impl LogGateway {
         Ok(Some(Self { unit, port: at.port(), says, credentials_left, tunnel }))
     }
 
-    /// Whether logs open.
+    /// Whether it tells only who logs in.
+    pub fn wants_login(&self) -> bool {
+        self.says.as_deref() == Some(WANTS_LOGIN)
+    }
+
+    /// Whether logs open, as far as it tells.
     pub fn is_ready(&self) -> bool {
-        matches!(self.says.as_deref(), Some("ready" | "answers, wants a login"))
+        matches!(self.says.as_deref(), Some("ready" | WANTS_LOGIN))
     }
 }
 

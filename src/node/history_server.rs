@@ -42,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const STEADY: Duration = Duration::from_secs(120);
 /// How often a starting server is looked at.
 const POLL: Duration = Duration::from_millis(100);
+/// What is said of a class that was looked for everywhere.
+pub const NO_JAR: &str = "no jar below /usr/lib, /usr/share/aws or /opt has it";
 /// How much of a log is read at most: its end.
 const LOG_TAIL: u64 = 4 << 20;
 
@@ -125,13 +127,14 @@ impl NotReady {
             self.log.display(),
             found.line
         ));
-        match found.missing_class.and_then(|class| jars::find_anywhere(host, &class)) {
+        let Some(class) = found.missing_class else { return fault.hint(found.fix) };
+        match jars::find_anywhere(host, &class) {
             Some(jar) => fault.hint(format!(
                 "the class is in {0}; try\n  emr-shs install{1} --jar {0}",
                 jar.display(),
                 event_logs.map(|uri| format!(" --event-logs {uri}")).unwrap_or_default()
             )),
-            None => fault.hint(found.fix),
+            None => fault.hint(NO_JAR),
         }
     }
 }

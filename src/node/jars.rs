@@ -9,6 +9,7 @@ use fs_err as fs;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use walkdir::WalkDir;
 
 /// Where EMR keeps the EMRFS assembly, hadoop-aws and the two SDKs (facts §1.2), best first.
@@ -16,6 +17,8 @@ const EMRFS_PLACES: &[&str] = &["/usr/share/aws/emr/emrfs/lib", "/usr/share/aws/
 const HADOOP_PLACES: &[&str] = &["/usr/lib/hadoop", "/usr/lib/hadoop-mapreduce", "/usr/lib/hadoop/tools/lib"];
 const SDK_V1_PLACES: &[&str] = &["/usr/share/aws/aws-java-sdk"];
 const SDK_V2_PLACES: &[&str] = &["/usr/share/aws/aws-java-sdk-v2"];
+/// How long a class is looked for everywhere.
+const SEARCH: Duration = Duration::from_secs(4);
 /// Searched for a class that a server turned out to lack; only then, it is a long way.
 const WIDE_PLACES: &[&str] = &["/usr/share/aws", "/usr/lib/hadoop", "/usr/lib", "/opt"];
 
@@ -266,9 +269,16 @@ impl Link {
     }
 }
 
-/// Looks for a class everywhere jars may lie on a node; for error messages only.
+/// Looks for a class everywhere jars may lie on a node, for a few seconds; for error messages only.
 pub fn find_anywhere(host: &Host, class: &str) -> Option<PathBuf> {
-    search(host, class, &[], WIDE_PLACES).into_iter().next()
+    let (name, begun) = ([jar::entry_name(class)], Instant::now());
+    let jars = WIDE_PLACES.iter().flat_map(|place| {
+        let mut jars = jars_below(host, Path::new(place));
+        jars.sort_by_key(|jar| (std::cmp::Reverse(version_in(&file_name(jar))), jar.clone()));
+        jars
+    });
+    let mut jars = jars.take_while(|_| begun.elapsed() < SEARCH);
+    jars.find(|jar| host.target(jar).is_ok_and(|real| has(&real, &name)[0]))
 }
 
 /// What is found on the node, used or not: for `discover`.

@@ -156,7 +156,8 @@ fn diagnose_line(line: &str) -> Option<Diagnosis> {
         return Some(Diagnosis {
             line: line.trim().into(),
             cause: format!("it cannot load {class}"),
-            fix: "no jar below /usr/lib, /usr/share/aws or /opt has it".into(),
+            fix: "sudo emr-shs install links what its event logs need; emr-shs discover shows which jars there are"
+                .into(),
             missing_class: Some(class),
             checks: CLASSES,
         });
@@ -236,22 +237,34 @@ fn seconds(line: &str) -> Option<u64> {
     Some((((year * 12 + month) * 31 + day) * 24 + hour) * 3600 + minute * 60 + second)
 }
 
-/// How many event logs a log says could not be read, and why the first could not.
-pub fn unreadable(log: &str) -> (usize, Option<String>) {
+/// The event logs that a log says could not be read. It was written to last so long ago.
+pub fn unreadable(log: &str, written: Duration) -> Unreadable {
     let mut lines = log.lines().filter(|line| !line.trim().is_empty());
-    let mut count = 0;
+    let (mut count, mut now, mut last) = (0, 0, 0);
     let mut reason = None;
     while let Some(line) = lines.next() {
+        now = seconds(line).unwrap_or(now);
         if !line.contains(UNREADABLE) {
             continue;
         }
-        count += 1;
+        (count, last) = (count + 1, now);
         if reason.is_none() {
             // The exception's own line comes next.
             reason = lines.clone().next().map(|why| why.trim().chars().take(200).collect());
         }
     }
-    (count, reason)
+    Unreadable { count, reason, ago: written + Duration::from_secs(now.saturating_sub(last)) }
+}
+
+/// Event logs that the server could not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How often its log says so.
+    pub count: usize,
+    /// Why, the first time.
+    pub reason: Option<String>,
+    /// How long ago the last time was.
+    pub ago: Duration,
 }
 
 /// The last lines that speak of an error, at most three, without their stack traces.

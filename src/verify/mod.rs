@@ -12,7 +12,7 @@ use crate::node::gateway::reachable;
 use crate::node::history_server::{HistoryServer, agent, client_of_the_world};
 use crate::receipt::Receipt;
 use crate::resource::{GATEWAY_UNIT, Resource};
-use crate::s3::{EventLogs, S3};
+use crate::s3::{EventLogs, RefusalKind, S3};
 use crate::wanted::gateway::LINKS;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -191,7 +191,7 @@ impl Proof<'_> {
         stage(tell, LOG, true, |_| {
             let text = match &answer.location {
                 Some(location) => fetch(location)?,
-                None => plain(std::mem::take(&mut answer.body)),
+                None => plain(std::mem::take(&mut answer.body), &answer.kind)?,
             };
             if text != made_up.log() {
                 return Err(Fault::failed("the log that came is not the log that was written").detail(format!(
@@ -231,6 +231,10 @@ impl Proof<'_> {
             }
             if list.is_none() {
                 server = HistoryServer::observe(&self.node.spark).map_err(Fault::of)?;
+            }
+            if server.wants_login {
+                return Err(Fault::failed("the history server wants a login, so nobody can tell what it lists")
+                    .hint("take the filter off its pages for the time of the proof: spark.ui.filters"));
             }
             let waited = begun.elapsed();
             if server.process.is_none() || server.answer.is_none() && waited > self.timeout {
@@ -272,9 +276,10 @@ impl Proof<'_> {
         let mut answer = request.call().map_err(|e| failed(format!("the log gateway does not answer: {e}")))?;
         let status = answer.status().as_u16();
         let location = answer.headers().get("location").and_then(|l| l.to_str().ok()).map(str::to_string);
+        let kind = Kind::of(&answer);
         let body = answer.body_mut().read_to_vec().unwrap_or_default();
         match (status, &location) {
-            (302, Some(_)) | (200, None) => Ok(Answer { location, body }),
+            (302, Some(_)) | (200, None) => Ok(Answer { location, kind, body }),
             (401, _) => {
                 Err(failed("the log gateway wants a login".into()).hint("EMR_SHS_LOGIN=name:password emr-shs verify"))
             }
@@ -298,6 +303,7 @@ fn stderr_link(server: &HistoryServer, made_up: &MadeUp) -> Option<String> {
 #[derive(Default)]
 struct Answer {
     location: Option<String>,
+    kind: Kind,
     body: Vec<u8>,
 }
 
@@ -312,6 +318,7 @@ fn fetch(location: &str) -> Result<Vec<u8>, Fault> {
         .call()
         .map_err(|e| failed(format!("S3 does not answer to the presigned URL: {e}")))?;
     let status = answer.status().as_u16();
+    let kind = Kind::of(&answer);
     let body = answer.body_mut().read_to_vec().unwrap_or_default();
     if status != 200 {
         let text = String::from_utf8_lossy(&body).into_owned();
@@ -325,16 +332,35 @@ fn fetch(location: &str) -> Result<Vec<u8>, Fault> {
         let mode = "where a bucket's policy refuses presigned URLs: sudo emr-shs proxy install --mode stream";
         return Err(if status == 403 { fault.hint(mode) } else { fault });
     }
-    Ok(plain(body))
+    plain(body, &kind)
 }
 
-/// Unpacked, if it is packed.
-fn plain(body: Vec<u8>) -> Vec<u8> {
-    let mut text = Vec::new();
-    match GzDecoder::new(body.as_slice()).read_to_end(&mut text) {
-        Ok(_) => text,
-        Err(_) => body,
+/// What a browser is told about a body.
+#[derive(Default)]
+struct Kind {
+    content_type: String,
+    gzip: bool,
+}
+
+impl Kind {
+    fn of<B>(answer: &ureq::http::Response<B>) -> Self {
+        let header = |name| answer.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_string();
+        Self { content_type: header("content-type"), gzip: header("content-encoding") == "gzip" }
     }
+}
+
+/// The text that a browser shows.
+fn plain(body: Vec<u8>, kind: &Kind) -> Result<Vec<u8>, Fault> {
+    if !kind.content_type.starts_with("text/plain") {
+        return Err(Fault::failed("the log would be saved as a file, not shown")
+            .detail(format!("found the type “{}”, wanted text/plain", kind.content_type)));
+    }
+    if !kind.gzip {
+        return Ok(body);
+    }
+    let mut text = Vec::new();
+    let unpacked = GzDecoder::new(body.as_slice()).read_to_end(&mut text);
+    unpacked.map(|_| text).map_err(|e| Fault::failed("the log cannot be unpacked").detail(e.to_string()))
 }
 
 fn stage(
@@ -363,13 +389,18 @@ struct Written {
 }
 
 impl Written {
-    /// Writes objects below a prefix. Even what failed may be there.
+    /// Writes objects below a prefix. What failed may be there all the same, unless it was refused.
     fn put(&mut self, s3: S3, uri: &EventLogs, objects: &[(String, Vec<u8>)]) -> Result<(), Fault> {
         self.ways.push(s3);
         for (name, body) in objects {
             let key = format!("{}{name}", uri.prefix);
             self.keys.push((self.ways.len() - 1, uri.clone(), key.clone()));
-            self.ways[self.ways.len() - 1].put(uri, &key, body).map_err(|refusal| refusal.fault)?;
+            if let Err(refusal) = self.ways[self.ways.len() - 1].put(uri, &key, body) {
+                if matches!(refusal.kind, RefusalKind::Denied(_)) {
+                    self.keys.pop();
+                }
+                return Err(refusal.fault);
+            }
         }
         Ok(())
     }
