@@ -67,9 +67,9 @@ pub fn own_credentials() -> Option<&'static str> {
     }
     let home = std::env::var_os("HOME").map(std::path::PathBuf::from)?;
     let file = |name: &str| std::fs::read_to_string(home.join(".aws").join(name)).unwrap_or_default();
-    let has = ["aws_access_key_id", "credential_process", "role_arn"].into_iter();
-    let (credentials, config) = (file("credentials"), file("config"));
-    has.into_iter().any(|key| credentials.contains(key) || config.contains(key)).then_some("the credentials in ~/.aws")
+    let files = file("credentials") + &file("config");
+    let keys = ["aws_access_key_id", "credential_process", "role_arn"];
+    keys.iter().any(|key| files.contains(key)).then_some("the credentials in ~/.aws")
 }
 
 /// The role of the node's instance profile, for messages; `None` where the credentials come from
@@ -84,38 +84,49 @@ pub fn instance_role(runtime: &tokio::runtime::Runtime) -> Option<String> {
 }
 
 /// What EMR answers about a cluster; the error is one line that says why it could not be asked.
-pub struct Described(aws_sdk_emr::types::Cluster);
+pub struct Described {
+    runtime: tokio::runtime::Runtime,
+    client: aws_sdk_emr::Client,
+    cluster: aws_sdk_emr::types::Cluster,
+}
 
 impl Described {
     /// Asks EMR.
-    pub fn ask(runtime: &tokio::runtime::Runtime, config: &SdkConfig, id: &str) -> Result<Self, String> {
-        let client = aws_sdk_emr::Client::new(config);
+    pub fn ask(id: Option<&str>, region: Option<String>, patience: Patience) -> Result<Self, String> {
+        let id = id.ok_or("this node's files name no cluster id")?;
+        let runtime = runtime().map_err(|e| e.to_string())?;
+        let config = config(&runtime, region, patience);
+        if config.region().is_none() {
+            return Err("no region: pass --region".into());
+        }
+        let client = aws_sdk_emr::Client::new(&config);
         let answer = runtime.block_on(client.describe_cluster().cluster_id(id).send()).map_err(why)?;
-        answer.cluster.map(Self).ok_or("the answer names no cluster".into())
+        let cluster = answer.cluster.ok_or("the answer names no cluster")?;
+        Ok(Self { runtime, client, cluster })
     }
 
     /// What does not change while the cluster lives.
     pub fn cluster(&self) -> Cluster {
         Cluster {
-            log_uri: self.0.log_uri().and_then(normalise_log_uri),
-            release: self.0.release_label().map(str::to_string),
-            public_dns: self.0.master_public_dns_name().map(str::to_string),
+            log_uri: self.cluster.log_uri().and_then(normalise_log_uri),
+            release: self.cluster.release_label().map(str::to_string),
+            public_dns: self.cluster.master_public_dns_name().map(str::to_string),
         }
     }
 
     /// Whether the upload of application logs is switched off (facts §5.1).
     pub fn uploads_no_application_logs(&self) -> bool {
-        let logging = self.0.monitoring_configuration().and_then(|m| m.s3_logging_configuration());
+        let logging = self.cluster.monitoring_configuration().and_then(|m| m.s3_logging_configuration());
         let policy = logging.and_then(|l| l.log_type_upload_policy()?.get(&LogType::ApplicationLogs));
         policy == Some(&LogUploadPolicyValue::Disabled)
     }
 
     /// Whether jobs may run under roles of their own: what the cluster's security configuration
     /// says. The error is why it could not be asked.
-    pub fn has_runtime_roles(&self, runtime: &tokio::runtime::Runtime, config: &SdkConfig) -> Result<bool, String> {
-        let Some(name) = self.0.security_configuration() else { return Ok(false) };
-        let client = aws_sdk_emr::Client::new(config);
-        let answer = runtime.block_on(client.describe_security_configuration().name(name).send()).map_err(why)?;
+    pub fn has_runtime_roles(&self) -> Result<bool, String> {
+        let Some(name) = self.cluster.security_configuration() else { return Ok(false) };
+        let asked = self.client.describe_security_configuration().name(name).send();
+        let answer = self.runtime.block_on(asked).map_err(why)?;
         let text = answer.security_configuration().unwrap_or_default();
         let json: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
         let switch = "/AuthorizationConfiguration/IAMConfiguration/EnableApplicationScopedIAMRole";

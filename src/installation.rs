@@ -88,20 +88,8 @@ impl Installation {
         let event_logs =
             if only_gateway { settings.event_logs.clone() } else { Some(settings.event_logs(command)?.clone()) };
         let mut node = Node::read(&host)?;
-        // What the files tell is told before anybody is asked.
-        let files = Facts {
-            host: &host,
-            node: &node,
-            receipt: &receipt,
-            settings: &settings,
-            event_logs: event_logs.as_ref(),
-            scheme: None,
-            store: None,
-            setup: None,
-            force: args.force,
-            seen: None,
-        };
-        doctor::preflight(&files, pieces)?;
+        let files = Facts::of_files(&host, &node, &receipt, &settings, event_logs.as_ref());
+        doctor::preflight(&Facts { force: args.force, ..files }, pieces)?;
         let connects = host.is_live() && !only_gateway;
         let mut s3 = connects.then(|| node.way_to_s3(&settings).open(Patience::Usual)).transpose()?;
         let wants_gateway = host.is_live() && pieces.contains(&Piece::Gateway) && !settings.no_proxy;
@@ -168,16 +156,11 @@ impl Installation {
 
     fn facts<'a>(&'a self, store: &'a Store) -> Facts<'a> {
         Facts {
-            host: &self.host,
-            node: &self.node,
-            receipt: &self.receipt,
-            settings: &self.settings,
-            event_logs: self.event_logs.as_ref(),
             scheme: self.scheme.as_ref(),
             store: Some(store),
             setup: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
             force: self.force,
-            seen: None,
+            ..Facts::of_files(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref())
         }
     }
 

@@ -242,17 +242,24 @@ impl Console {
         timeout: Duration,
     ) -> Result<Result<Duration, NotReady>> {
         let name = UNIT.trim_end_matches(".service");
-        let bar = if std::io::stderr().is_terminal() && !self.quiet {
-            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            ProgressBar::new_spinner().with_style(style).with_message(format!("waiting for {name}"))
-        } else {
+        let bar = self.spinner().unwrap_or_else(|| {
             self.say(&row("restart", AnsiColor::Yellow.on_default(), name, ""));
             ProgressBar::hidden()
-        };
+        });
+        bar.set_message(format!("waiting for {name}"));
         let result = server.restart(spark, readiness, timeout, || bar.tick());
         bar.finish_and_clear();
         result
+    }
+
+    /// Something to look at while something is waited for; none where nobody looks.
+    pub fn spinner(&self) -> Option<ProgressBar> {
+        if !std::io::stderr().is_terminal() || self.quiet {
+            return None;
+        }
+        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        Some(ProgressBar::new_spinner().with_style(style))
     }
 
     /// One JSON object on stdout.

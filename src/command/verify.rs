@@ -13,9 +13,8 @@ use crate::receipt::Receipt;
 use crate::report::{Console, data};
 use crate::verify::{Failure, News, Proof, Step};
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -66,7 +65,7 @@ pub fn prove(host: Host, who: &LoginArgs, timeout: Option<Duration>, console: &C
         timeout.unwrap_or(node.spark.scan_interval().saturating_mul(2).saturating_add(Duration::from_secs(60)));
     let proof = Proof { node: &node, receipt: &receipt, login: who.login.as_deref(), timeout };
     let mut stages: Vec<Step> = Vec::new();
-    let bar = progress(console);
+    let bar = console.spinner().unwrap_or_else(ProgressBar::hidden);
     let result = proof.carry_out(event_logs, &mut |news| match news {
         News::Waits(what) => {
             bar.set_message(what.to_string());
@@ -116,15 +115,6 @@ impl Report {
         }
         Ok(if interrupt::asked() { Exit::Failed } else { Exit::Preflight })
     }
-}
-
-fn progress(console: &Console) -> ProgressBar {
-    if !std::io::stderr().is_terminal() || console.is_quiet() {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-    ProgressBar::new_spinner().with_style(style)
 }
 
 fn row(step: &Step) -> String {

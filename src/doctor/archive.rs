@@ -72,10 +72,6 @@ fn loses_logs(release: &str) -> bool {
     matches!(numbers.as_slice(), ["7", "9" | "10" | "11" | "12", ..])
 }
 
-fn seen_silent(f: &Facts<'_>) -> bool {
-    f.node.server.as_ref().is_some_and(|server| server.answer.is_none())
-}
-
 /// Whether log links name only what executors have.
 pub fn pattern(f: &Facts<'_>) -> Found {
     let Some(pattern) = f.effective(LINKS) else {
@@ -83,7 +79,7 @@ pub fn pattern(f: &Facts<'_>) -> Found {
     };
     let wanted: Vec<&str> =
         pattern.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(name, _)| name).collect();
-    if seen_silent(f) {
+    if f.node.server.as_ref().is_some_and(|server| server.answer.is_none()) {
         return skip("the history server does not answer");
     }
     if !f.store.is_some_and(|store| matches!(store.listing, Some(Ok(_)))) {
@@ -135,7 +131,7 @@ pub fn gateway(f: &Facts<'_>) -> Found {
             };
             let fault =
                 fault.hint(format!("sudo systemctl restart {unit}; if it stops again: journalctl -u {unit} -n 20"));
-            return Err(if installed::lacks_gateway(f) { Stop::Behind(fault, &["drift"]) } else { fault.into() });
+            return Err(installed::behind_drift(fault, installed::lacks_gateway(f)));
         }
         Some(says) if !gateway.is_ready() => {
             let fault = Fault::preflight(format!("the log gateway answers, but logs do not open: {says}"))

@@ -1,11 +1,12 @@
 //! What `doctor` gathers before it judges: at once, and each thing within its time, for what it is
 //! called for may be that something hangs.
 
+use super::installed::{self, Row};
 use super::reading::{is_plain, log_name};
 use super::server::Server;
 use super::store::{PATIENCE, Store};
 use super::{Facts, Line, report};
-use crate::aws::{self, Cluster, Described};
+use crate::aws::{Cluster, Described};
 use crate::config::Settings;
 use crate::fault::Fault;
 use crate::host::Host;
@@ -22,7 +23,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// When whatever has not answered is given up.
+/// When whatever has not answered is given up, and nobody is asked any more.
 const DEADLINE: Duration = Duration::from_secs(14);
 /// How large an event log may be for the server to be asked to open it, for each MiB of its heap:
 /// this must never be what it runs out of memory of. A compressed one counts tenfold.
@@ -31,8 +32,6 @@ const MODERATE: i64 = 20 << 10;
 pub const STARTING: Duration = Duration::from_secs(60);
 /// How long one that is starting is waited for.
 const SETTLE: Duration = Duration::from_secs(6);
-/// When nobody is asked anything any more.
-const LAST_ORDERS: Duration = Duration::from_secs(14);
 /// How many applications are opened to find one with executors.
 const SAMPLES: usize = 3;
 
@@ -46,6 +45,8 @@ pub struct Seen {
     pub archive: Option<Result<Archived, Refusal>>,
     /// The history server's words.
     pub server: Server,
+    /// All of the receipt, compared with the node.
+    pub rows: Vec<Row>,
     /// The log gateway, or why it could not be looked at.
     pub gateway: Result<Option<LogGateway>, String>,
 }
@@ -92,8 +93,7 @@ impl Examination {
         let live = host.is_live();
 
         let store = Arc::new(Mutex::new(Store::default()));
-        let asked =
-            event_logs.as_ref().filter(|_| live).map(|uri| ask_store(&node, &settings, uri, &store)).transpose()?;
+        let asked = event_logs.as_ref().filter(|_| live).map(|uri| ask_store(&node, &settings, uri, &store));
         let emr = live.then(|| ask_emr(&node, &settings));
         // With nothing taken for ours the class path is what it is.
         node.look(&host, &Receipt::default())?;
@@ -121,30 +121,25 @@ impl Examination {
         let mut server = Server::of_log(&node);
         // Its log begins anew each time: what kills it comes last.
         let dies = node.server.as_ref().is_some_and(|server| server.dies());
-        while dies && server.sightings.is_empty() && begun.elapsed() < LAST_ORDERS {
+        while dies && server.sightings.is_empty() && begun.elapsed() < DEADLINE {
             std::thread::sleep(Duration::from_millis(200));
             server = Server::of_log(&node);
         }
         server.attributes = sample(&node, store.as_ref(), listed.as_deref(), begun);
         server.listed = listed;
         server.pid_later = Process::find(history_server::UNIT, None).map(|p| p.pid);
-        let seen = Seen { unreadable, emr, archive: archive.flatten(), server, gateway };
+        let rows = installed::rows(&host, &receipt);
+        let seen = Seen { unreadable, emr, archive: archive.flatten(), server, rows, gateway };
         Ok(Self { host, node, receipt, settings, event_logs, scheme, store, seen })
     }
 
     /// For the checks.
     pub fn facts(&self) -> Facts<'_> {
         Facts {
-            host: &self.host,
-            node: &self.node,
-            receipt: &self.receipt,
-            settings: &self.settings,
-            event_logs: self.event_logs.as_ref(),
             scheme: self.scheme.as_ref(),
             store: self.store.as_ref(),
-            setup: None,
-            force: false,
             seen: Some(&self.seen),
+            ..Facts::of_files(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref())
         }
     }
 
@@ -178,38 +173,31 @@ fn within<T>(result: &Receiver<T>, begun: Instant) -> Option<T> {
     result.recv_timeout(DEADLINE.saturating_sub(begun.elapsed())).ok()
 }
 
-fn ask_store(node: &Node, settings: &Settings, uri: &EventLogs, store: &Arc<Mutex<Store>>) -> Result<Receiver<()>> {
+fn ask_store(node: &Node, settings: &Settings, uri: &EventLogs, store: &Arc<Mutex<Store>>) -> Receiver<()> {
     let way = node.way_to_s3(settings);
     let (uri, store, writes) = (uri.clone(), store.clone(), !settings.history_only);
-    Ok(aside(move || {
+    aside(move || {
         let Ok(mut s3) = way.open(PATIENCE) else { return };
         Store::ask(&store, &mut s3, &uri, writes);
-    }))
+    })
 }
 
 fn ask_emr(node: &Node, settings: &Settings) -> Receiver<Result<Emr, String>> {
     let (id, region) = (node.identity.cluster_id.clone(), node.region(settings));
     aside(move || {
-        let id = id.ok_or("this node's files name no cluster id")?;
-        let runtime = aws::runtime().map_err(|e| e.to_string())?;
-        let config = aws::config(&runtime, region, PATIENCE);
-        if config.region().is_none() {
-            return Err("no region: pass --region".into());
-        }
-        let described = Described::ask(&runtime, &config, &id)?;
+        let described = Described::ask(id.as_deref(), region, PATIENCE)?;
         Ok(Emr {
             cluster: described.cluster(),
             uploads_no_application_logs: described.uploads_no_application_logs(),
-            runtime_roles: described.has_runtime_roles(&runtime, &config),
+            runtime_roles: described.has_runtime_roles(),
         })
     })
 }
 
 fn ask_archive(node: &Node, settings: &Settings, uri: &LogUri, cluster: String) -> Receiver<Result<Archived, Refusal>> {
     let way = node.way_to_s3(settings);
-    let (bucket, prefix) = (uri.bucket.clone(), format!("{}{cluster}/containers/", uri.prefix));
+    let place = EventLogs { prefix: format!("{}{cluster}/containers/", uri.prefix), ..uri.clone().into() };
     aside(move || {
-        let place = EventLogs { scheme: "s3".into(), bucket, prefix };
         let mut s3 = way.open(PATIENCE).map_err(Fault::of)?;
         s3.find_bucket(&place)?;
         match s3.first_object(&place)? {
@@ -245,6 +233,6 @@ fn sample(
     let mut candidates: Vec<(i64, &Attempt)> =
         known.filter(|(size, one)| *size < moderate && one.application.starts_with("application_")).collect();
     candidates.sort();
-    let in_time = candidates.into_iter().take(SAMPLES).take_while(|_| begun.elapsed() < LAST_ORDERS);
+    let in_time = candidates.into_iter().take(SAMPLES).take_while(|_| begun.elapsed() < DEADLINE);
     in_time.into_iter().find_map(|(_, one)| Some((one.application.clone(), server.attributes(one)?)))
 }

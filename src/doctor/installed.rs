@@ -1,6 +1,7 @@
 //! The check of what an installation wrote, shared with `status`.
 
-use super::{Facts, Found, skip};
+use super::examination::Seen;
+use super::{Facts, Found, Stop, skip};
 use crate::fault::Fault;
 use crate::host::Host;
 use crate::receipt::{Entry, Receipt};
@@ -73,7 +74,7 @@ impl Row {
 /// What has drifted and `drift` says, of these kinds.
 fn drifted(f: &Facts<'_>, of: impl Fn(&Resource) -> bool) -> bool {
     let unreadable = f.seen.is_some_and(|seen| seen.unreadable.is_some());
-    f.seen.is_some() && rows(f.host, f.receipt).iter().any(|row| row.has_drifted(unreadable) && of(&row.resource))
+    f.seen.is_some_and(|seen| seen.rows.iter().any(|row| row.has_drifted(unreadable) && of(&row.resource)))
 }
 
 /// Whether `drift` says that something is lost without which the log gateway cannot run.
@@ -91,13 +92,18 @@ pub fn lacks_keys(f: &Facts<'_>) -> bool {
     drifted(f, |resource| matches!(resource, Resource::Key { .. }))
 }
 
+/// A failure that what is lost of an installation explains, if that is so.
+pub fn behind_drift(fault: Fault, explained: bool) -> Stop {
+    if explained { Stop::Behind(fault, &["drift"]) } else { fault.into() }
+}
+
 /// Whether everything is as it was installed.
 pub fn drift(f: &Facts<'_>) -> Found {
     if f.receipt.is_empty() {
         return skip("emr-shs is not installed here");
     }
-    let rows = rows(f.host, f.receipt);
-    let unreadable = f.seen.is_some_and(|seen| seen.unreadable.is_some());
+    let Some(Seen { rows, unreadable, .. }) = f.seen else { return skip("not looked at") };
+    let unreadable = unreadable.is_some();
     let drifted: Vec<&Row> = rows.iter().filter(|row| row.has_drifted(unreadable)).collect();
     if drifted.is_empty() && unreadable {
         return skip("its keys cannot be compared: see defaults");

@@ -49,15 +49,26 @@ pub struct Facts<'a> {
     pub seen: Option<&'a Seen>,
 }
 
-/// What a check came to.
-#[derive(Clone, Debug)]
-pub enum Finding {
-    /// As it should be: what was found, in a clause.
-    Pass(String),
-    /// Not as it should be: what was found, the facts, and what mends it.
-    Fail(Fault),
-    /// It cannot be told, and why.
-    Skip(String),
+impl<'a> Facts<'a> {
+    /// What files tell, before anybody is asked.
+    pub fn of_files(
+        host: &'a Host,
+        node: &'a Node,
+        receipt: &'a Receipt,
+        settings: &'a Settings,
+        event_logs: Option<&'a EventLogs>,
+    ) -> Self {
+        let (scheme, store, setup, seen) = (None, None, None, None);
+        Self { host, node, receipt, settings, event_logs, scheme, store, setup, force: false, seen }
+    }
+
+    /// The command that writes what is missing.
+    fn install_again(&self) -> String {
+        match self.event_logs.filter(|_| self.receipt.settings.event_logs.is_none()) {
+            Some(uri) => format!("sudo emr-shs install --event-logs {uri}"),
+            None => "sudo emr-shs install".into(),
+        }
+    }
 }
 
 /// Why a check ends early: what it found is a failure, or it cannot tell.
@@ -145,15 +156,17 @@ pub const CHECKS: &[Check] = &[
 
 impl Check {
     /// `failed` are the checks before it that failed.
-    fn run(&self, facts: &Facts<'_>, failed: &[&str]) -> Finding {
+    fn run(&self, facts: &Facts<'_>, failed: &[&str]) -> Line {
+        let line =
+            |result, found| Line { name: self.name, why: self.why, result, found, details: Vec::new(), fix: None };
         if OF_CONFIGURATION.contains(&self.name) && facts.seen.is_some_and(|seen| seen.unreadable.is_some()) {
-            return Finding::Skip("not known: see defaults".into());
+            return line("skip", "not known: see defaults".into());
         }
         let mut fault = match (self.look)(facts) {
-            Ok(found) => return Finding::Pass(found),
-            Err(Stop::Skip(why)) => return Finding::Skip(why),
+            Ok(found) => return line("pass", found),
+            Err(Stop::Skip(why)) => return line("skip", why),
             Err(Stop::Behind(fault, causes)) => match causes.iter().find(|cause| failed.contains(cause)) {
-                Some(cause) => return Finding::Skip(format!("{}: see {cause}", fault.message)),
+                Some(cause) => return line("skip", format!("{}: see {cause}", fault.message)),
                 None => fault,
             },
             Err(Stop::Fail(fault)) => fault,
@@ -164,7 +177,7 @@ impl Check {
             line.truncate(kept);
         }
         fault.details.retain(|line| !line.is_empty());
-        Finding::Fail(fault)
+        Line { details: fault.details, fix: fault.hint, ..line("fail", fault.message) }
     }
 }
 
@@ -199,15 +212,11 @@ pub struct Line {
 pub fn report(facts: &Facts<'_>, asked: impl Fn(&str) -> bool) -> Vec<Line> {
     let mut failed = Vec::new();
     let line = |check: &Check| {
-        let (result, found, details, fix) = match check.run(facts, &failed) {
-            Finding::Pass(found) => ("pass", found, Vec::new(), None),
-            Finding::Skip(why) => ("skip", why, Vec::new(), None),
-            Finding::Fail(fault) => {
-                failed.push(check.name);
-                ("fail", fault.message, fault.details, fault.hint)
-            }
-        };
-        Line { name: check.name, why: check.why, result, found, details, fix }
+        let line = check.run(facts, &failed);
+        if line.result == "fail" {
+            failed.push(check.name);
+        }
+        line
     };
     CHECKS.iter().filter(|check| asked(check.name)).map(line).collect()
 }

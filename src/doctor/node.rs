@@ -1,7 +1,7 @@
 //! The checks of the node itself: which it is, its files, its jars, its disks.
 
-use super::store::install_again;
-use super::{Facts, Found, Stop, installed, skip};
+use super::installed::{self, behind_drift};
+use super::{Facts, Found, Stop, skip};
 use crate::config::LinkInto;
 use crate::fault::Fault;
 use crate::host::Host;
@@ -14,13 +14,13 @@ use crate::node::{jars, spark};
 use crate::resource::Resource;
 use crate::s3::EventLogs;
 use crate::systemd as units;
+use crate::wanted::STORE_ROOM;
 use nix::sys::statvfs::statvfs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const DIRECTORY: &str = "spark.history.fs.logDirectory";
-/// Free space the local store needs, and every other place.
-const STORE_ROOM: u64 = 1 << 30;
+/// Free bytes that every other place needs.
 const ROOM: u64 = 100 << 20;
 
 /// Whether this is a primary node.
@@ -134,7 +134,7 @@ pub fn defaults(f: &Facts<'_>) -> Found {
             .hint(match (f.event_logs, written.parse::<EventLogs>()) {
                 (None, Ok(uri)) => format!("sudo emr-shs install --event-logs {uri}"),
                 (None, Err(_)) => "let both name one place, then: sudo emr-shs restart".into(),
-                (Some(_), _) => install_again(f),
+                (Some(_), _) => f.install_again(),
             });
         return Err(behind_drift(fault, installed::lacks_keys(f)));
     }
@@ -161,11 +161,6 @@ pub fn defaults(f: &Facts<'_>) -> Found {
         (Some(reads), _) => Ok(format!("the server reads {reads}, as it says")),
         (None, _) => Ok("can be read".into()),
     }
-}
-
-/// What is lost of an installation explains more.
-fn behind_drift(fault: Fault, explained: bool) -> Stop {
-    if explained { Stop::Behind(fault, &["drift"]) } else { fault.into() }
 }
 
 /// A system property wins over spark-defaults.conf, so changing the file would do nothing.
@@ -224,7 +219,7 @@ pub fn class_path(f: &Facts<'_>) -> Found {
             Some(jar) => fault.detail(format!("the class is in {}", jar.display())),
             None => fault,
         };
-        return Err(behind_drift(fault.hint(install_again(f)), installed::lacks_links(f)));
+        return Err(behind_drift(fault.hint(f.install_again()), installed::lacks_links(f)));
     }
     let sdk = scheme.sdk().map_or("its own SDK".into(), |sdk| format!("{}, once each", sdk.name()));
     Ok(format!("{short} and {sdk}"))
@@ -289,7 +284,7 @@ pub fn job_uploads(f: &Facts<'_>) -> Found {
         .iter()
         .fold(fault, |fault, name| fault.detail(format!("found {name}")))
         .detail("neither spark.yarn.jars nor spark.yarn.archive is set, so jobs upload that directory")
-        .hint(format!("take them out of {}, then: {}", dir.display(), install_again(f)))
+        .hint(format!("take them out of {}, then: {}", dir.display(), f.install_again()))
         .into())
 }
 
@@ -337,14 +332,14 @@ pub fn buffer(f: &Facts<'_>) -> Found {
     let all = dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty() && !dir.contains("${"));
     let all: Vec<&str> = all.collect();
     // EMRFS warns of one that it cannot use, and takes the next.
-    match all.iter().find(|dir| may_write(f.host, Path::new(dir), "spark", user)).or(all.first()) {
-        Some(dir) if !may_write(f.host, Path::new(dir), "spark", user) => {
-            Err(Fault::preflight(format!("the user spark may not write to {dir}, where EMRFS buffers"))
-                .detail("fs.s3.buffer.dir in core-site.xml names it")
-                .hint(format!("sudo mkdir -p {dir}; sudo chown spark:spark {dir}"))
-                .into())
-        }
-        Some(dir) => Ok(format!("{dir} is writable")),
+    if let Some(dir) = all.iter().find(|dir| may_write(f.host, Path::new(dir), "spark", user)) {
+        return Ok(format!("{dir} is writable"));
+    }
+    match all.first() {
+        Some(dir) => Err(Fault::preflight(format!("the user spark may not write to {dir}, where EMRFS buffers"))
+            .detail("fs.s3.buffer.dir in core-site.xml names it")
+            .hint(format!("sudo mkdir -p {dir}; sudo chown spark:spark {dir}"))
+            .into()),
         None => skip(format!("fs.s3.buffer.dir is {dirs}")),
     }
 }

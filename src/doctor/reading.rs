@@ -1,10 +1,9 @@
 //! The checks of what the history server reads: that all of it is listed, and what looking costs.
 
 use super::server::{server, times};
-use super::store::install_again;
 use super::{Facts, Found, Stop, skip};
 use crate::fault::Fault;
-use crate::node::history_server::{Attempt, UNIT, same_directory};
+use crate::node::history_server::{self, Attempt, UNIT, same_directory};
 use crate::node::{spark, symptoms};
 use crate::s3::Listing;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,8 +22,7 @@ const LIST_TAKES: f64 = 0.03;
 
 /// How often the server scans its directory.
 pub fn interval(f: &Facts<'_>) -> Duration {
-    let key = f.effective("spark.history.fs.update.interval");
-    key.and_then(|text| spark::duration(&text)).unwrap_or(Duration::from_secs(10))
+    spark::scan_interval(f.effective(spark::SCAN_INTERVAL).as_deref())
 }
 
 /// An event log's application and attempt, as Spark names its files and directories.
@@ -107,7 +105,7 @@ pub fn reads(f: &Facts<'_>) -> Found {
         fault = fault.detail(format!("its log has “{}”, {}", symptoms::UNREADABLE, times(unreadable.count)));
         fault = fault.detail(format!("and why: {reason}"));
     }
-    let log = f.node.spark.log_dir().join("spark-history-server.out");
+    let log = history_server::log_file(&f.node.spark);
     let look = format!("see what is said of it: grep -A3 {} {}", missing[0].application, log.display());
     let fault = match f.effective("spark.history.store.path") {
         Some(store) => fault
@@ -168,7 +166,7 @@ pub fn cost(f: &Facts<'_>) -> Found {
     Err(fault
         .hint(format!(
             "{} --set spark.history.fs.update.interval={slower:.0}s; or keep fewer logs under one prefix",
-            install_again(f)
+            f.install_again()
         ))
         .into())
 }

@@ -2,7 +2,6 @@
 
 use super::examination::STARTING;
 use super::reading::interval;
-use super::store::install_again;
 use super::{Facts, Found, Stop, skip};
 use crate::fault::Fault;
 use crate::node::history_server::{self, Attempt, HistoryServer, NO_JAR, UNIT};
@@ -109,7 +108,7 @@ pub fn port(f: &Facts<'_>) -> Found {
     Err(fault
         .hint(format!(
             "end that process, then: sudo emr-shs restart; or: {} --set spark.history.ui.port=18081",
-            install_again(f)
+            f.install_again()
         ))
         .into())
 }
@@ -130,7 +129,7 @@ pub fn cleaner(f: &Facts<'_>) -> Found {
         .detail(format!("found {KEY} true, with a maximum age of {age}; wanted false"))
         .detail("it deletes everybody's logs under the prefix, not only this cluster's; nothing was changed")
         .hint(match f.seen {
-            Some(_) => format!("{} --set {KEY}=false; an S3 lifecycle rule deletes more cheaply", install_again(f)),
+            Some(_) => format!("{} --set {KEY}=false; an S3 lifecycle rule deletes more cheaply", f.install_again()),
             None => format!("set it to false (an S3 lifecycle rule deletes more cheaply): --set {KEY}=false; or add --force if that is what you want"),
         })
         .into())
@@ -140,7 +139,7 @@ pub fn cleaner(f: &Facts<'_>) -> Found {
 pub fn service(f: &Facts<'_>) -> Found {
     let server = server(f)?;
     let up = server.process.as_ref().and_then(|p| p.up());
-    let log = f.node.spark.log_dir().join("spark-history-server.out");
+    let log = history_server::log_file(&f.node.spark);
     let later = f.seen.map(|seen| seen.server.pid_later);
     let another = later.is_some_and(|later| later != server.process.as_ref().map(|p| p.pid));
     let restarts = server.unit.restarts;
@@ -203,14 +202,14 @@ pub fn service(f: &Facts<'_>) -> Found {
 fn why_dead(f: &Facts<'_>, fault: Fault) -> Stop {
     let words = f.seen.map_or(&[][..], |seen| &seen.server.last_words);
     let Some(found) = f.seen.and_then(|seen| seen.server.sightings.last()).map(|s| &s.diagnosis) else {
-        let log = f.node.spark.log_dir().join("spark-history-server.out");
+        let log = history_server::log_file(&f.node.spark);
         let hint = if words.is_empty() { "sudo emr-shs restart".into() } else { format!("tail -50 {}", log.display()) };
         return words.iter().fold(fault, |fault, line| fault.detail(format!("its log: {line}"))).hint(hint).into();
     };
     let fault = fault.detail(format!("its log says why: {}", found.cause)).detail(cut(&found.line));
     let jar = found.missing_class.as_ref().and_then(|class| jars::find_anywhere(f.host, class));
     let fault = match jar {
-        Some(jar) => fault.hint(format!("{} --jar {}", install_again(f), jar.display())),
+        Some(jar) => fault.hint(format!("{} --jar {}", f.install_again(), jar.display())),
         None if found.missing_class.is_some() => fault.hint(NO_JAR),
         None => fault.hint(format!("{}; then: sudo emr-shs restart", found.fix)),
     };

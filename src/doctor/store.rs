@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// S3 refuses signatures of a clock that is 15 minutes off; one that is a third of that off is
 /// not being kept right.
 const CLOCK: i64 = 300;
+/// What shows whether the metadata service answers.
+const METADATA: &str =
+    "curl -s -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token";
 /// How many rolling event logs are measured.
 const SIZED: usize = 3;
 /// How late an object may still be written.
@@ -125,12 +128,14 @@ pub fn credentials(f: &Facts<'_>) -> Found {
     match so_far(store, store.credentials.as_ref())? {
         Ok(None) => Ok(format!("{of}, without an end")),
         Ok(Some(left)) if left.is_zero() => Err(Fault::preflight(format!("the credentials {of} have ended"))
-            .hint("see whether the metadata service answers: curl -s -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token")
+            .hint(format!("see whether the metadata service answers: {METADATA}"))
             .into()),
         Ok(Some(left)) => Ok(format!("{of}, good for {}", minutes(*left))),
         Err(why) => Err(Fault::preflight("this node has no credentials for AWS")
             .detail(why)
-            .hint("give the cluster an instance profile, and see whether the metadata service answers: curl -s -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token")
+            .hint(format!(
+                "give the cluster an instance profile, and see whether the metadata service answers: {METADATA}"
+            ))
             .into()),
     }
 }
@@ -177,18 +182,10 @@ pub fn bucket(f: &Facts<'_>) -> Found {
             let fault =
                 Fault::preflight(format!("the bucket is in {region}, and the history server asks for it in {told}"))
                     .detail(format!("wanted {key} {region}"))
-                    .hint(install_again(f));
-            Err(if installed::lacks_keys(f) { Stop::Behind(fault, &["drift"]) } else { fault.into() })
+                    .hint(f.install_again());
+            Err(installed::behind_drift(fault, installed::lacks_keys(f)))
         }
         _ => Ok(format!("{} is in {region}", uri.bucket)),
-    }
-}
-
-/// The command that writes what is missing.
-pub fn install_again(f: &Facts<'_>) -> String {
-    match f.event_logs.filter(|_| f.receipt.settings.event_logs.is_none()) {
-        Some(uri) => format!("sudo emr-shs install --event-logs {uri}"),
-        None => "sudo emr-shs install".into(),
     }
 }
 
@@ -222,13 +219,13 @@ fn refused<'a>(store: &'a Store, action: &str) -> Option<&'a Refusal> {
 }
 
 /// The one thing a request was for: refused by its own action, by another one, or not tried.
-fn judge(store: &Store, action: &str, answers: &[&Option<Result<(), Refusal>>], done: &str) -> Found {
+fn judge(store: &Store, action: &str, answers: &[&Option<Result<(), Refusal>>]) -> Found {
     if let Some(refusal) = refused(store, action) {
         return Err(refusal.clone().into());
     }
     for answer in answers {
         match answer {
-            Some(Ok(())) => return Ok(format!("{action}: {done}")),
+            Some(Ok(())) => return Ok(format!("{action}: allowed")),
             Some(Err(Refusal { kind: RefusalKind::Denied(other), .. })) => {
                 return skip(format!("S3 refuses for want of {other}"));
             }
@@ -246,20 +243,20 @@ fn judge(store: &Store, action: &str, answers: &[&Option<Result<(), Refusal>>], 
 pub fn list(f: &Facts<'_>) -> Found {
     let (_, store) = asked(f)?;
     let listed = store.listing.as_ref().map(|listing| listing.as_ref().map(drop).map_err(Clone::clone));
-    judge(store, "s3:ListBucket", &[&listed, &store.probe.list], "allowed")
+    judge(store, "s3:ListBucket", &[&listed, &store.probe.list])
 }
 
 /// `s3:GetObject`
 pub fn get(f: &Facts<'_>) -> Found {
     let (_, store) = asked(f)?;
-    judge(store, "s3:GetObject", &[&store.sample, &store.probe.get], "allowed")
+    judge(store, "s3:GetObject", &[&store.sample, &store.probe.get])
 }
 
 /// `s3:PutObject`
 pub fn put(f: &Facts<'_>) -> Found {
     let (_, store) = asked(f)?;
     only_shown(f)?;
-    judge(store, "s3:PutObject", &[&store.probe.put], "allowed")
+    judge(store, "s3:PutObject", &[&store.probe.put])
 }
 
 /// `s3:DeleteObject`
@@ -268,7 +265,7 @@ pub fn delete(f: &Facts<'_>) -> Found {
     only_shown(f)?;
     match &store.probe.put {
         Some(Err(_)) => skip("nothing could be written to be deleted: see put or kms"),
-        _ => judge(store, "s3:DeleteObject", &[&store.probe.delete], "allowed"),
+        _ => judge(store, "s3:DeleteObject", &[&store.probe.delete]),
     }
 }
 

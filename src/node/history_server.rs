@@ -490,7 +490,7 @@ impl LogMark {
 }
 
 /// EMR's log of the server; else the newest that Spark's own scripts would write.
-fn log_file(spark: &Spark) -> PathBuf {
+pub fn log_file(spark: &Spark) -> PathBuf {
     let dir = spark.log_dir();
     let own = dir.join("spark-history-server.out");
     if own.exists() {

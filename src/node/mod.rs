@@ -124,13 +124,7 @@ impl WayToS3 {
 
 /// What EMR says of a cluster, or why it could not be asked.
 pub fn describe_cluster(id: Option<&str>, region: Option<String>) -> Result<Cluster, String> {
-    let Some(id) = id else { return Err("this node's files name no cluster id".into()) };
-    let runtime = aws::runtime().map_err(|e| e.to_string())?;
-    let config = aws::config(&runtime, region, Patience::Usual);
-    if config.region().is_none() {
-        return Err("no region: pass --region".into());
-    }
-    Ok(Described::ask(&runtime, &config, id)?.cluster())
+    Ok(Described::ask(id, region, Patience::Usual)?.cluster())
 }
 
 /// The daemon's class path: of the running process if there is one, else as Spark's launcher

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Where EMR installs Spark (facts §1.3).
 pub const HOME: &str = "/usr/lib/spark";
+/// The key that says how often the history server scans its directory.
+pub const SCAN_INTERVAL: &str = "spark.history.fs.update.interval";
 const CONF: &str = "/etc/spark/conf";
 
 /// Spark's version, as far as keys depend on it.
@@ -108,8 +110,7 @@ impl Spark {
 
     /// How often the history server scans its directory, by spark-defaults.conf.
     pub fn scan_interval(&self) -> Duration {
-        let told = self.defaults.get("spark.history.fs.update.interval").and_then(duration);
-        told.unwrap_or(Duration::from_secs(10))
+        scan_interval(self.defaults.get(SCAN_INTERVAL))
     }
 
     /// Heap of the history server in MiB: `SPARK_DAEMON_MEMORY`, by default 1 GiB.
@@ -146,6 +147,11 @@ pub fn mebibytes(text: &str) -> Option<u64> {
         "t" => n << 20,
         _ => return None,
     })
+}
+
+/// How often a history server that is told this scans its directory.
+pub fn scan_interval(told: Option<&str>) -> Duration {
+    told.and_then(duration).unwrap_or(Duration::from_secs(10))
 }
 
 /// `60s`, `5m`, `1h`, or a bare number of seconds, as Spark reads a time.

@@ -125,8 +125,7 @@ struct Clock {
 impl Clock {
     /// A client whose answers are looked at.
     fn watch(&self, config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
-        let plain = client(config, endpoint, region);
-        Client::from_conf(plain.config().to_builder().interceptor(self.clone()).build())
+        Client::from_conf(builder(config, endpoint, region).interceptor(self.clone()).build())
     }
 }
 
@@ -408,6 +407,10 @@ impl S3 {
 
 /// A client for a store: AWS's own, or the one at `endpoint`.
 pub fn client(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
+    Client::from_conf(builder(config, endpoint, region).build())
+}
+
+fn builder(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> aws_sdk_s3::config::Builder {
     let mut builder = aws_sdk_s3::config::Builder::from(config)
         // Stores other than AWS's do not know the newer checksums.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -418,7 +421,7 @@ pub fn client(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>
     if let Some(region) = region {
         builder = builder.region(aws_config::Region::new(region));
     }
-    Client::from_conf(builder.build())
+    builder
 }
 
 /// Whether a store has no host name for each bucket.

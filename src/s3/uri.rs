@@ -130,6 +130,13 @@ impl TryFrom<String> for LogUri {
     }
 }
 
+impl From<LogUri> for EventLogs {
+    /// The same place, for whoever asks S3 about it.
+    fn from(LogUri { bucket, prefix }: LogUri) -> Self {
+        Self { scheme: "s3".into(), bucket, prefix }
+    }
+}
+
 impl From<LogUri> for String {
     fn from(uri: LogUri) -> String {
         uri.to_string()

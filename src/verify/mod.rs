@@ -10,6 +10,7 @@ use crate::interrupt;
 use crate::node::Node;
 use crate::node::gateway::reachable;
 use crate::node::history_server::{HistoryServer, agent, client_of_the_world};
+use crate::node::spark::SCAN_INTERVAL;
 use crate::receipt::Receipt;
 use crate::resource::{GATEWAY_UNIT, Resource};
 use crate::s3::{EventLogs, RefusalKind, S3};
@@ -148,7 +149,7 @@ impl Proof<'_> {
             let Some(key) = made_up.log_key(self.node.identity.cluster_id.as_deref()) else {
                 return Ok(End::Skip("this node's files name no cluster id".into()));
             };
-            let place = EventLogs { scheme: "s3".into(), bucket: place.bucket, prefix: place.prefix };
+            let place = EventLogs::from(place);
             let mut s3 = self.s3(&place)?;
             // How that bucket encrypts is its own affair.
             s3.encryption = None;
@@ -221,7 +222,7 @@ impl Proof<'_> {
         let wanted = made_up.id();
         // Thousands of older ones need not be told of each time.
         let question = format!("applications?minEndDate={}", made_up.before_its_end());
-        let every = self.node.spark.defaults.get("spark.history.fs.update.interval").unwrap_or("10s");
+        let every = self.node.spark.defaults.get(SCAN_INTERVAL).unwrap_or("10s");
         let mut server = HistoryServer::observe(&self.node.spark).map_err(Fault::of)?;
         loop {
             let list = server.api(&question, PATIENCE);

@@ -9,6 +9,7 @@ use crate::node::Node;
 use crate::node::hadoop::S3A;
 use crate::node::history_server::UNIT;
 use crate::node::jars::{Link, Scheme};
+use crate::node::spark::SCAN_INTERVAL;
 use crate::plan::LINK_DIR;
 use crate::receipt::Receipt;
 use crate::resource::{GATEWAY_UNIT, Resource, State};
@@ -19,6 +20,9 @@ use std::path::{Path, PathBuf};
 
 /// The last name among drop-ins, so that no other one takes the class path back.
 const DROP_IN: &str = "zz-emr-shs.conf";
+
+/// Free bytes that the local store needs.
+pub const STORE_ROOM: u64 = 1 << 30;
 
 /// One thing that is wanted.
 pub struct Want {
@@ -266,12 +270,7 @@ impl Context<'_> {
         }
         // Each rolling log takes two requests a scan (facts 2 §3.2).
         let interval = if self.node.spark.rolls_event_logs() { "300s" } else { "60s" };
-        want(
-            "spark.history.fs.update.interval",
-            interval.into(),
-            true,
-            "every scan is S3 requests; the default is 10s",
-        );
+        want(SCAN_INTERVAL, interval.into(), true, "every scan is S3 requests; the default is 10s");
         // Below another root the cores of this machine say nothing about the node's.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = if self.host.is_live() { cores } else { 1 };
@@ -341,14 +340,13 @@ pub fn store(host: &Host, node: &Node, receipt: &Receipt, settings: &Settings) -
 
 /// The size of a disk the local store can go to, or why it cannot.
 fn usable(host: &Host, disk: &Path) -> Result<u64, String> {
-    const ROOM: u64 = 1 << 30;
     let name = disk.display();
     let real = host.target(disk).ok().filter(|p| p.is_dir()).ok_or_else(|| format!("there is no {name}"))?;
     let fs = statvfs(&real).map_err(|e| format!("{name}: {e}"))?;
     if fs.flags().contains(FsFlags::ST_RDONLY) {
         return Err(format!("{name} is mounted read-only"));
     }
-    if fs.blocks_available() * fs.fragment_size() < ROOM {
+    if fs.blocks_available() * fs.fragment_size() < STORE_ROOM {
         return Err(format!("{name} has less than 1 GiB free"));
     }
     Ok(fs.blocks() * fs.fragment_size())
