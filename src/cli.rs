@@ -95,6 +95,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Put everything back as the first install found it
     Uninstall(UninstallArgs),
+    /// Print what makes a shell complete these commands
+    Completions(CompletionsArgs),
+    /// Write the man pages
+    Man(ManArgs),
 }
 
 /// Which node, and how AWS is reached from it.
@@ -302,6 +306,27 @@ pub struct UninstallArgs {
     /// Show what would be put back and change nothing
     #[arg(short = 'n', long, env = "EMR_SHS_DRY_RUN")]
     pub dry_run: bool,
+}
+
+/// Options of `completions`.
+#[derive(Args)]
+#[command(
+    after_help = "For bash, in every shell that starts from then on:\n  emr-shs completions bash | sudo tee /etc/bash_completion.d/emr-shs > /dev/null"
+)]
+pub struct CompletionsArgs {
+    /// Which shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Args)]
+#[command(
+    after_help = "To read a page without installing it:\n  emr-shs man /tmp/emr-shs && man /tmp/emr-shs/emr-shs-install.1"
+)]
+pub struct ManArgs {
+    /// Where they go; made if it is not there
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -3,6 +3,7 @@
 pub mod discover;
 pub mod doctor;
 pub mod install;
+pub mod manual;
 pub mod proxy;
 pub mod restart;
 pub mod status;
