@@ -58,6 +58,11 @@ impl Node {
         Self::up(profile, name, "seed")
     }
 
+    /// As a bootstrap action finds it: neither Spark nor Hadoop, until `/opt/lab/provision` is run.
+    pub fn bootstrapping(profile: Profile, name: &str) -> Self {
+        Self::up(profile, name, "bootstrapping")
+    }
+
     fn up(profile: Profile, name: &str, state: &str) -> Self {
         let profile = match profile {
             Profile::Emr71 => "7.1",
@@ -123,6 +128,11 @@ impl Node {
         let tunnel = Tunnel(ssh);
         assert_eq!(line, "open\n", "ssh -N {} opens its ports", options.join(" "));
         tunnel
+    }
+
+    /// Restarts the node; returns when its history server answers, if it has one that starts with it.
+    pub fn reboot(&self) {
+        assert_ok(&script(&["reboot", &self.name]));
     }
 
     /// What a shell line prints; fails unless it succeeds.
