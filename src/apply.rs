@@ -2,16 +2,17 @@
 //!
 //! All changes are journaled (and the journal synced) before the first is made, so that a crash at any
 //! moment leaves a node that a later run can finish or undo. A failure puts this run's changes
-//! back, newest first. Directories the history server works in go only after it was restarted:
-//! a running one has its files open.
+//! back, newest first. What is still needed until then goes last: directories that a running history
+//! server has open, an old program, the unit that would try again after a crash.
 
 use crate::config::Settings;
 use crate::host::Host;
 use crate::interrupt;
-use crate::plan::Change;
+use crate::plan::{Action, Change, is_read_by_server};
 use crate::receipt::Receipt;
 use crate::resource::{Resource, State};
 use crate::systemd;
+use crate::wanted::Piece;
 use anyhow::{Context, Result};
 
 /// A run's changes, until they are kept or put back.
@@ -21,14 +22,14 @@ pub struct Transaction<'a> {
     original: Receipt,
     rows: Vec<Change>,
     done: Vec<Change>,
-    after_restart: Vec<Change>,
+    last: Vec<Change>,
 }
 
 impl<'a> Transaction<'a> {
     /// Begins with the receipt as it was found.
     pub fn begin(host: &'a Host, receipt: Receipt) -> Self {
         let original = receipt.clone();
-        Self { host, receipt, original, rows: Vec::new(), done: Vec::new(), after_restart: Vec::new() }
+        Self { host, receipt, original, rows: Vec::new(), done: Vec::new(), last: Vec::new() }
     }
 
     /// What was done to the node so far, this run's work included.
@@ -46,9 +47,9 @@ impl<'a> Transaction<'a> {
         self.original = receipt;
     }
 
-    /// Notes what was asked for, and whether the server lived when we first came.
+    /// Notes what was asked for, and whether the server lived when we first came to it.
     pub fn remember(&mut self, settings: &Settings, alive: bool) {
-        if self.receipt.is_empty() {
+        if !self.receipt.entries.iter().any(|e| is_read_by_server(&e.resource)) {
             self.receipt.was_alive = alive;
         }
         self.receipt.settings = settings.clone();
@@ -65,10 +66,8 @@ impl<'a> Transaction<'a> {
         self.receipt.save(self.host).context("writing the receipt")?;
         for change in real() {
             interrupt::check()?;
-            let is_old_program = matches!(change.resource, Resource::Program { .. }) && change.after == State::Absent;
-            // An old program could not be brought back: it goes when nothing can fail any more.
-            if waits_for_restart(self.host, change) || is_old_program {
-                self.after_restart.push(change.clone());
+            if waits_for_restart(self.host, change) || goes_last(change) {
+                self.last.push(change.clone());
                 continue;
             }
             self.done.push(change.clone());
@@ -82,16 +81,21 @@ impl<'a> Transaction<'a> {
     pub fn keep(&mut self, restarted: bool) -> Result<()> {
         // What is back at its first `before` is no longer ours. What is in other hands stays on
         // record, so that `uninstall` can say that it is left.
-        for change in &self.rows {
+        for change in self.rows.iter().filter(|row| !self.last.contains(row)) {
             if self.receipt.entry(&change.resource).is_some_and(|e| e.before == change.after) {
                 self.receipt.forget(&change.resource);
             }
         }
         self.receipt.owes_restart &= !restarted;
         self.receipt.save(self.host).context("writing the receipt")?;
-        for change in &self.after_restart {
-            // It holds nothing that cannot be rebuilt; that it stays is no reason to undo the rest.
-            let _ = change.resource.set(self.host, &change.after);
+        // That one of these stays is no reason to undo the rest: it stays on record.
+        for change in &self.last {
+            if change.resource.set(self.host, &change.after).is_ok() {
+                self.receipt.forget(&change.resource);
+            }
+        }
+        if !self.last.is_empty() {
+            let _ = reload(&self.last).and_then(|()| self.receipt.save(self.host));
         }
         // A directory that could not go because of them.
         for change in self.rows.iter().filter(|c| matches!(c.resource, Resource::Dir { .. }) && c.is_real()) {
@@ -106,14 +110,14 @@ impl<'a> Transaction<'a> {
     /// What the server has open is left for [`Transaction::end`].
     pub fn roll_back(&mut self) -> Vec<String> {
         interrupt::ignore();
-        self.after_restart.clear();
+        self.last.clear();
         let mut trouble = Vec::new();
         for change in self.done.iter().rev() {
             let back = Change { before: change.after.clone(), after: change.before.clone(), ..change.clone() };
             // A unit that ran before runs again once its files are what they were.
             let runs_again = matches!(back.after, State::Unit { runs: Some(_), .. });
             if waits_for_restart(self.host, &back) || runs_again {
-                self.after_restart.push(back);
+                self.last.push(back);
             } else if let Err(e) = put_back(self.host, &back) {
                 trouble.push(e);
             }
@@ -127,7 +131,7 @@ impl<'a> Transaction<'a> {
     /// Ends a roll-back, after the server was restarted if it had to be. With trouble the journal
     /// stays, so that `uninstall` can try again.
     pub fn end(self, trouble: &mut Vec<String>) {
-        for change in &self.after_restart {
+        for change in &self.last {
             if let Err(e) = put_back(self.host, change) {
                 trouble.push(e);
             }
@@ -153,6 +157,13 @@ pub fn put_back(host: &Host, change: &Change) -> Result<(), String> {
 /// Whether a change must wait until the history server was restarted.
 pub fn waits_for_restart(host: &Host, change: &Change) -> bool {
     host.is_live() && matches!(change.resource, Resource::Cache { .. }) && change.after == State::Absent
+}
+
+/// Whether a change waits until nothing can fail any more: an old program could not be brought back,
+/// and the unit that installs tries again where a run of it was cut short.
+fn goes_last(change: &Change) -> bool {
+    let of_unit = Piece::of(&change.resource) == Piece::Waiting;
+    change.action() == Action::Remove && (of_unit || matches!(change.resource, Resource::Program { .. }))
 }
 
 /// Makes systemd read its unit files again, if any of them changed.

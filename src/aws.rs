@@ -8,7 +8,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_emr::error::ProvideErrorMetadata;
-use aws_sdk_emr::types::{LogType, LogUploadPolicyValue};
+use aws_sdk_emr::types::{ClusterState, LogType, LogUploadPolicyValue};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -112,6 +112,12 @@ impl Described {
             release: self.cluster.release_label().map(str::to_string),
             public_dns: self.cluster.master_public_dns_name().map(str::to_string),
         }
+    }
+
+    /// Whether the cluster is through with being set up.
+    pub fn runs(&self) -> bool {
+        let state = self.cluster.status().and_then(|status| status.state());
+        matches!(state, Some(ClusterState::Running | ClusterState::Waiting))
     }
 
     /// Whether the upload of application logs is switched off (facts §5.1).

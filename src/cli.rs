@@ -167,6 +167,13 @@ pub struct WholeArgs {
     /// At the end prove that an executor's log opens, as the command verify does
     #[arg(long, env = "EMR_SHS_VERIFY")]
     pub verify: bool,
+    /// How many seconds a node that is still being provisioned, as in a bootstrap action, has to become
+    /// complete; a unit waits for that in the background
+    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = seconds, env = "EMR_SHS_PROVISIONING_TIMEOUT")]
+    pub provisioning_timeout: Duration,
+    /// This run is that unit's
+    #[arg(long, hide = true, env = crate::wanted::waiting::IN_UNIT)]
+    pub in_unit: bool,
     /// For that
     #[command(flatten)]
     pub login: LoginArgs,

@@ -4,13 +4,14 @@ use crate::aws::Cluster;
 use crate::cli::{GatewayArgs, InstallArgs};
 use crate::fault::Fault;
 use crate::host::Host;
+use crate::node;
 use crate::proxy::route::is_id;
 use crate::s3::{EventLogs, LogUri};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where links for the history server's class path go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -208,7 +209,7 @@ const TAKEN: [(&str, &str); 3] = [
 
 impl Settings {
     /// The command line, completed by what an earlier run was asked for.
-    pub fn merge(host: &Host, args: &InstallArgs, earlier: &Settings) -> Result<Self, Fault> {
+    pub fn merge(args: &InstallArgs, earlier: &Settings) -> Result<Self, Fault> {
         let mut set = earlier.set.clone();
         for pair in &args.set {
             let (key, value) = key_value(pair)?;
@@ -219,7 +220,7 @@ impl Settings {
             }
         }
         let jars = if args.jar.is_empty() { &earlier.jars } else { &args.jar };
-        let jars = jars.iter().map(|jar| named_jar(host, jar)).collect::<Result<Vec<_>, _>>()?;
+        jars.iter().try_for_each(|jar| named_jar(jar))?;
         for (i, jar) in jars.iter().enumerate() {
             if jars[..i].iter().any(|other| other.file_name() == jar.file_name()) {
                 return Err(Fault::usage(format!("--jar {}: another one has that file name", jar.display()))
@@ -239,7 +240,7 @@ impl Settings {
             endpoint_url: text(&args.endpoint_url, &earlier.endpoint_url).as_deref().map(endpoint).transpose()?,
             history_only: args.history_only.unwrap_or(earlier.history_only),
             set,
-            jars,
+            jars: jars.clone(),
             link_into: args.link_into.unwrap_or(earlier.link_into),
             no_proxy: args.no_proxy.unwrap_or(earlier.no_proxy),
             serverless: match args.layout.as_deref() {
@@ -249,6 +250,15 @@ impl Settings {
             },
             gateway: Gateway::merge(&args.gateway, &earlier.gateway)?,
             cluster: earlier.cluster.clone(),
+        })
+    }
+
+    /// Refuses named jars that this node does not have.
+    pub fn check_jars(&self, host: &Host) -> Result<(), Fault> {
+        self.jars.iter().try_for_each(|jar| {
+            let real = host.target(jar).map_err(Fault::of)?;
+            node::jar::find(&real, &[]).map_err(|e| bad_jar(jar, &e.to_string()))?;
+            Ok(())
         })
     }
 
@@ -300,17 +310,16 @@ pub fn endpoint(url: &str) -> Result<String, Fault> {
     }
 }
 
-fn named_jar(host: &Host, jar: &std::path::Path) -> Result<PathBuf, Fault> {
-    let bad = |why: &str| {
-        Fault::usage(format!("--jar {}: {why}", jar.display())).hint("name a jar of this node by its absolute path")
-    };
+fn bad_jar(jar: &Path, why: &str) -> Fault {
+    Fault::usage(format!("--jar {}: {why}", jar.display())).hint("name a jar of this node by its absolute path")
+}
+
+fn named_jar(jar: &Path) -> Result<(), Fault> {
     if !jar.is_absolute() {
-        return Err(bad("wanted an absolute path"));
+        return Err(bad_jar(jar, "wanted an absolute path"));
     }
     if jar.extension().is_none_or(|e| e != "jar") {
-        return Err(bad("wanted a file named *.jar; Java passes over others on a wildcard class path"));
+        return Err(bad_jar(jar, "wanted a file named *.jar; Java passes over others on a wildcard class path"));
     }
-    let real = host.target(jar).map_err(Fault::of)?;
-    crate::node::jar::find(&real, &[]).map_err(|e| bad(&e.to_string()))?;
-    Ok(jar.into())
+    Ok(())
 }

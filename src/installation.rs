@@ -69,7 +69,8 @@ impl Installation {
     /// Reads and checks.
     pub fn prepare(command: &str, pieces: &[Piece], mut host: Host, args: &InstallArgs) -> Result<Self> {
         let receipt = Receipt::load(&host)?;
-        let mut settings = Settings::merge(&host, args, &receipt.settings)?;
+        let mut settings = Settings::merge(args, &receipt.settings)?;
+        settings.check_jars(&host)?;
         let only_gateway = pieces == [Piece::Gateway];
         if !pieces.contains(&Piece::Gateway) {
             // What the gateway is told here would not reach it.

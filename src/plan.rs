@@ -3,7 +3,7 @@
 
 use crate::host::Host;
 use crate::receipt::Receipt;
-use crate::resource::{GATEWAY_UNIT, Resource, State};
+use crate::resource::{Resource, State, UNITS};
 use crate::wanted::{Piece, Want, Wanted};
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -47,8 +47,9 @@ impl Change {
     pub fn action(&self) -> Action {
         match (&self.before, &self.after) {
             (b, a) if b == a => Action::Keep,
+            (_, State::Absent | State::Unit { enabled: false, runs: None }) => Action::Remove,
             (State::Absent | State::Unit { runs: None, .. }, _) => Action::Create,
-            (_, State::Absent | State::Unit { runs: None, .. }) => Action::Remove,
+            (_, State::Unit { runs: None, .. }) => Action::Remove,
             _ => Action::Change,
         }
     }
@@ -60,21 +61,25 @@ impl Change {
 
     /// Whether the history server notices this only when it is started anew.
     pub fn needs_restart(&self) -> bool {
-        // A prefix is looked at when the server starts, and a server that started has it.
-        let of_server = match Piece::of(&self.resource) {
-            Piece::Prefix => false,
-            Piece::Gateway => matches!(self.resource, Resource::Key { .. }),
-            Piece::Link | Piece::Configure => !matches!(self.resource, Resource::Dir { .. }),
-        };
-        self.is_real() && of_server
+        self.is_real() && is_read_by_server(&self.resource)
     }
 
     /// Whether systemd must read its unit files again.
     pub fn needs_reload(&self) -> bool {
         // A unit of ours that is switched on is read then.
-        let ours = |path: &Path| path.ends_with(GATEWAY_UNIT) && self.after != State::Absent;
+        let ours = |path: &Path| UNITS.iter().any(|unit| path.ends_with(unit)) && self.after != State::Absent;
         self.is_real()
             && matches!(&self.resource, Resource::File { path } if path.starts_with("/etc/systemd") && !ours(path))
+    }
+}
+
+/// Whether a starting history server reads it.
+pub fn is_read_by_server(resource: &Resource) -> bool {
+    // A prefix is looked at when the server starts, and a server that started has it.
+    match Piece::of(resource) {
+        Piece::Prefix | Piece::Waiting => false,
+        Piece::Gateway => matches!(resource, Resource::Key { .. }),
+        Piece::Link | Piece::Configure => !matches!(resource, Resource::Dir { .. }),
     }
 }
 

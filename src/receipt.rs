@@ -164,6 +164,11 @@ pub struct Lock(#[expect(dead_code, reason = "held for its Drop")] Flock<std::fs
 impl Lock {
     /// Takes the node's lock, or says who holds it.
     pub fn take(host: &Host, command: &str) -> Result<Self> {
+        Ok(Self::attempt(host, command)??)
+    }
+
+    /// The same; the inner error says who holds it.
+    pub fn attempt(host: &Host, command: &str) -> Result<Result<Self, Fault>> {
         let path = host.path(Path::new(LOCK))?;
         if !host.is_live() {
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
@@ -182,15 +187,14 @@ impl Lock {
                 let holder = format!("{command}, process {}", std::process::id());
                 held.write_all(holder.as_bytes())?;
                 held.set_len(holder.len() as u64)?;
-                Ok(Self(held))
+                Ok(Ok(Self(held)))
             }
             Err((mut file, _)) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder)?;
-                Err(Fault::preflight("another emr-shs is changing this node")
+                Ok(Err(Fault::preflight("another emr-shs is changing this node")
                     .detail(format!("{} is held by: {holder}", LOCK))
-                    .hint("wait for it to end, then try again")
-                    .into())
+                    .hint("wait for it to end, then try again")))
             }
         }
     }

@@ -5,6 +5,8 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -27,6 +29,15 @@ pub struct Unit {
     pub status: Option<i32>,
     /// When it became active, in systemd's words.
     pub since: String,
+    /// Whether it was ever started since boot.
+    #[serde(skip)]
+    pub was_started: bool,
+    /// What it says it is doing, if it says so.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub says: String,
+    /// When it was last started, in systemd's words.
+    #[serde(skip)]
+    pub started: String,
     /// How often systemd has started it again by itself.
     #[serde(skip)]
     pub restarts: u32,
@@ -57,8 +68,8 @@ pub fn is_running() -> bool {
 
 /// Reads a unit.
 pub fn show(unit: &str) -> Result<Unit> {
-    let properties =
-        "LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestamp,Environment,Result,ExecMainStatus,NRestarts";
+    let properties = "LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestamp,InactiveExitTimestamp,\
+                      Environment,Result,ExecMainStatus,NRestarts,StatusText";
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
@@ -69,6 +80,9 @@ pub fn show(unit: &str) -> Result<Unit> {
         enabled: field("UnitFileState") == "enabled",
         result: field("Result").into(),
         status: field("ExecMainStatus").parse().ok(),
+        was_started: !field("InactiveExitTimestamp").is_empty(),
+        started: field("InactiveExitTimestamp").into(),
+        says: field("StatusText").into(),
         restarts: field("NRestarts").parse().unwrap_or_default(),
         since: field("ActiveEnterTimestamp").into(),
         environment: words(field("Environment"))
@@ -104,21 +118,24 @@ pub fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit], Duration::from_secs(60)).map(drop)
 }
 
-/// Makes a unit of ours start at boot or not, and run (anew) or not. The error ends with what the
-/// unit said last.
+/// Makes a unit of ours start at boot or not, and run (anew) or not. The unit whose process this is
+/// runs on: it is about to end by itself. The error ends with what the unit said last.
 pub fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(60);
     let now = show(unit)?;
+    let is_this = now.main_pid == Some(std::process::id());
     // One whose file is gone may still run.
-    if !running && (now.exists || now.main_pid.is_some()) {
+    if !running && !is_this && (now.exists || now.main_pid.is_some()) {
         run(&["stop", unit], PATIENCE)?;
+        // How it ended earlier is nobody's business any more.
+        let _ = run(&["reset-failed", unit], Duration::from_secs(10));
     }
     if !now.exists && !enabled && !running {
         return Ok(());
     }
     // Either makes systemd read its unit files again.
     run(&[if enabled { "enable" } else { "disable" }, unit], PATIENCE)?;
-    if running {
+    if running && !is_this {
         let _ = run(&["reset-failed", unit], Duration::from_secs(10));
         run(&["restart", unit], PATIENCE).map_err(|e| {
             let fault = Fault::failed(format!("{unit} does not start")).detail(format!("{e:#}"));
@@ -128,12 +145,41 @@ pub fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
     Ok(())
 }
 
-/// The last lines a unit wrote to the journal.
-fn last_words(unit: &str) -> Vec<String> {
-    let out = Command::new("journalctl").args(["-q", "-u", unit, "-n", "8", "-o", "cat", "--no-pager"]).output();
+/// The last error that a unit of ours wrote to the journal, with what belongs to it.
+pub fn last_words(unit: &str) -> Vec<String> {
+    let out = Command::new("journalctl").args(["-q", "-u", unit, "-n", "20", "-o", "cat", "--no-pager"]).output();
     let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
-    let of_ours = text.lines().filter(|l| l.starts_with("error:") || l.starts_with("  ") || l.starts_with("hint:"));
+    let error = text.rfind("error: ").map_or("", |at| &text[at..]);
+    let of_ours = error.lines().filter(|l| l.starts_with("error:") || l.starts_with("  ") || l.starts_with("hint:"));
     of_ours.map(|line| line.trim().to_string()).collect()
+}
+
+/// Tells systemd something about this process, if it asked to be told.
+pub fn notify(state: &str) {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Ok(socket) = UnixDatagram::unbound() else { return };
+    let text = name.to_string_lossy();
+    let _ = match text.strip_prefix('@') {
+        Some(hidden) => std::os::unix::net::SocketAddr::from_abstract_name(hidden)
+            .and_then(|address| socket.send_to_addr(state.as_bytes(), &address)),
+        None => socket.send_to(state.as_bytes(), Path::new(&name)),
+    };
+}
+
+/// A value as an environment file holds it.
+pub fn quote_value(value: &str) -> String {
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// An argument as an `Exec…=` line of a unit file holds it.
+pub fn quote_argument(argument: &str) -> String {
+    let escaped = argument.chars().map(|c| match c {
+        '"' | '\\' => format!("\\{c}"),
+        '%' | '$' => format!("{c}{c}"),
+        c if c.is_ascii_control() => format!("\\x{:02x}", u32::from(c)),
+        c => c.to_string(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
 }
 
 fn run(args: &[&str], timeout: Duration) -> Result<String> {

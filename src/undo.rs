@@ -52,7 +52,10 @@ pub fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<Row>> {
     let mut rows = plan(host, receipt)?;
     rows.retain(|row| {
         let resource = &row.change.resource;
-        Piece::of(resource) != Piece::Gateway || matches!(resource, Resource::Key { .. })
+        match Piece::of(resource) {
+            Piece::Gateway => matches!(resource, Resource::Key { .. }),
+            piece => piece != Piece::Waiting,
+        }
     });
     Ok(rows)
 }

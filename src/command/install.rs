@@ -1,9 +1,10 @@
 //! `install`, its pieces `prefix`, `configure`, `link` and `proxy install`, and `plan`, which stops before the
 //! first change.
 
+use super::provisioning::{self, Waited};
 use super::{host, must_be_root, node_name, uninstall, verify};
 use crate::apply::Transaction;
-use crate::cli::{InstallArgs, LoginArgs, PlanArgs, WholeArgs};
+use crate::cli::{InstallArgs, PlanArgs, WholeArgs};
 use crate::config::LinkInto;
 use crate::fault::{Exit, Fault};
 use crate::host::Host;
@@ -12,6 +13,7 @@ use crate::node::gateway::LogGateway;
 use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT, same_directory};
 use crate::node::identity::{Identity, Role};
 use crate::node::process::Process;
+use crate::node::provisioning::is_pending;
 use crate::node::spark::Spark;
 use crate::plan::Change;
 use crate::receipt::{Lock, Receipt};
@@ -29,8 +31,7 @@ const RECOVERY: Duration = Duration::from_secs(120);
 
 /// Everything at once.
 pub fn install(root: &Path, args: &WholeArgs, console: &Console) -> Result<Exit> {
-    let proof = args.verify.then_some(&args.login);
-    run("install", Piece::ALL, root, &args.install, proof, console)
+    run("install", Piece::ALL, root, &args.install, Some(args), console)
 }
 
 /// Only the class path.
@@ -75,7 +76,7 @@ fn run(
     pieces: &[Piece],
     root: &Path,
     args: &InstallArgs,
-    proof: Option<&LoginArgs>,
+    whole: Option<&WholeArgs>,
     console: &Console,
 ) -> Result<Exit> {
     let begun = Instant::now();
@@ -86,7 +87,20 @@ fn run(
     let mut lock = None;
     if !args.dry_run {
         must_be_root(&host)?;
-        lock = Some(Lock::take(&host, command)?);
+        let in_unit = whole.filter(|args| args.in_unit);
+        lock = Some(match in_unit.map(|args| provisioning::wait(&host, args.provisioning_timeout, console)) {
+            None => Lock::take(&host, command)?,
+            Some(waited) => match waited? {
+                Waited::Ready(lock) => lock,
+                Waited::NotNeeded(why) => {
+                    console.say(why);
+                    return Ok(Exit::Done);
+                }
+            },
+        });
+        if whole.is_some() && in_unit.is_none() && host.is_live() && is_pending(&host)? {
+            return provisioning::leave(&host, args, console);
+        }
     }
     let mut job = Installation::prepare(command, pieces, host, args)?;
     if args.dry_run {
@@ -108,7 +122,7 @@ fn run(
         settle_gateway(&job.host, console)?;
     }
     drop(lock);
-    if let Some(who) = proof {
+    if let Some(who) = whole.filter(|args| args.verify).map(|args| &args.login) {
         outcome.verify = Some(verify::prove(job.host, who, None, console)?);
     }
     if console.is_json() {

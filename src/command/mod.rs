@@ -4,6 +4,7 @@ pub mod discover;
 pub mod doctor;
 pub mod install;
 pub mod manual;
+pub mod provisioning;
 pub mod proxy;
 pub mod restart;
 pub mod status;

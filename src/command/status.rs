@@ -8,9 +8,10 @@ use crate::host::Host;
 use crate::node::Node;
 use crate::node::gateway::LogGateway;
 use crate::node::history_server::{HistoryServer, Readiness};
+use crate::node::provisioning::Waiting;
 use crate::receipt::Receipt;
 use crate::report::{Console, data, row};
-use crate::resource::Resource;
+use crate::resource::{Resource, WAITING_UNIT};
 use crate::wanted;
 use anstyle::AnsiColor;
 use anyhow::{Result, anyhow};
@@ -22,6 +23,8 @@ struct Status {
     node: String,
     installed: bool,
     event_logs: Option<String>,
+    /// The installation that waits until the node is provisioned.
+    waiting: Option<Waiting>,
     owes_restart: bool,
     /// Why the history server has no store on disk; it reads everything anew at each start then.
     no_local_store: Option<String>,
@@ -43,13 +46,15 @@ pub fn run(root: &Path, console: &Console) -> Result<Exit> {
     });
     let (node, gateway) = (node?, gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??);
     let rows = installed::rows(&host, &receipt);
+    let waiting = Waiting::observe(&receipt)?;
     let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
     let readiness = Readiness { directory: event_logs.clone(), class_path: None };
     let status = Status {
         node: node_name(&node),
-        installed: !receipt.is_empty(),
+        installed: !receipt.is_empty() && waiting.is_none(),
+        no_local_store: if waiting.is_none() { no_local_store(&host, &node, &receipt) } else { None },
+        waiting,
         owes_restart: receipt.owes_restart,
-        no_local_store: no_local_store(&host, &node, &receipt),
         server_reads_event_logs: event_logs.is_some() && node.server.as_ref().is_some_and(|s| s.is_ready(&readiness)),
         event_logs,
         server: node.server.clone(),
@@ -75,12 +80,19 @@ fn print(status: &Status, node: &Node) {
     let (green, yellow, red) =
         (AnsiColor::Green.on_default(), AnsiColor::Yellow.on_default(), AnsiColor::Red.on_default());
     data(&row("node", anstyle::Style::new(), &status.node, ""));
+    if let Some(waiting) = &status.waiting {
+        match &waiting.failure {
+            None => data(&row("waits", yellow, "installation", &waiting.doing())),
+            Some(failure) => data(&row("failed", red, "installation", &failure.message)),
+        }
+    }
     match &status.event_logs {
+        _ if status.waiting.is_some() => {}
         Some(uri) if status.installed => data(&row("ok", green, "installed", &format!("event logs in {uri}"))),
         _ if status.gateway.is_some() => data(&row("ok", green, "installed", "the log gateway alone")),
         _ => data(&row("none", yellow, "not installed", "emr-shs plan --event-logs s3://…")),
     }
-    if let Some(server) = &status.server {
+    if let Some(server) = status.server.as_ref().filter(|server| status.waiting.is_none() || server.unit.exists) {
         let directory = server.directory(&node.spark).unwrap_or_else(|| "no directory".into());
         match &server.answer {
             Some(answer) if status.event_logs.is_none() || status.server_reads_event_logs => {
@@ -121,7 +133,8 @@ fn print(status: &Status, node: &Node) {
         data(&row("none", yellow, "local store", why));
     }
     let mut drifted = 0;
-    for r in &status.rows {
+    let is_waiting_unit = |r: &Row| status.waiting.is_some() && r.name == WAITING_UNIT;
+    for r in status.rows.iter().filter(|r| !is_waiting_unit(r)) {
         let (verb, style) = match r.condition {
             Condition::Ours => ("ok", green),
             Condition::Lost => ("lost", red),
@@ -143,6 +156,13 @@ fn print(status: &Status, node: &Node) {
     }
     if let Some(gateway) = status.gateway.as_ref().filter(|gateway| gateway.is_ready()) {
         dataln!("\nOpen {} after:\n  {}", gateway.tunnel.url, gateway.tunnel.command);
+    }
+    if let Some(failure) = status.waiting.as_ref().and_then(|waiting| waiting.failure.as_ref()) {
+        dataln!("\nThe installation failed: {}", failure.message);
+        failure.details.iter().for_each(|line| dataln!("  {line}"));
+        dataln!("hint: {}", failure.hint);
+        dataln!("It is tried again at the next boot, or now: sudo emr-shs install");
+        dataln!("All that it said: journalctl -u {WAITING_UNIT}");
     }
     if status.owes_restart {
         dataln!("\nThe history server has not been restarted since a change: emr-shs restart");

@@ -15,6 +15,7 @@ use crate::node::gateway::LogGateway;
 use crate::node::history_server::{self, Attempt};
 use crate::node::jars::Scheme;
 use crate::node::process::Process;
+use crate::node::provisioning::{self, Waiting};
 use crate::receipt::Receipt;
 use crate::s3::{EventLogs, LogUri, Refusal};
 use anyhow::Result;
@@ -39,6 +40,10 @@ const SAMPLES: usize = 3;
 pub struct Seen {
     /// Why a file of the node could not be read.
     pub unreadable: Option<Fault>,
+    /// Whether EMR has still to bring the history server.
+    pub is_pending: bool,
+    /// The installation that waits for that.
+    pub waiting: Option<Waiting>,
     /// What EMR says of the cluster; `None` if it took too long.
     pub emr: Option<Result<Emr, String>>,
     /// What lies where container logs are archived; `None` if S3 took too long.
@@ -129,7 +134,9 @@ impl Examination {
         server.listed = listed;
         server.pid_later = Process::find(history_server::UNIT, None).map(|p| p.pid);
         let rows = installed::rows(&host, &receipt);
-        let seen = Seen { unreadable, emr, archive: archive.flatten(), server, rows, gateway };
+        let is_pending = live && provisioning::is_pending(&host)?;
+        let waiting = if live { Waiting::observe(&receipt)? } else { None };
+        let seen = Seen { is_pending, waiting, unreadable, emr, archive: archive.flatten(), server, rows, gateway };
         Ok(Self { host, node, receipt, settings, event_logs, scheme, store, seen })
     }
 

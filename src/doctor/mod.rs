@@ -107,11 +107,16 @@ pub struct Check {
 }
 
 const ALL: &[Piece] = Piece::ALL;
+/// What needs Spark to be there.
+const INSTALLS: &[Piece] = &[Piece::Prefix, Piece::Configure, Piece::Link, Piece::Gateway];
 const OF_SERVER: &[Piece] = &[Piece::Prefix, Piece::Configure, Piece::Link];
 const WRITES: &[Piece] = &[Piece::Prefix, Piece::Configure];
 
 /// What is judged by the configuration alone, and cannot be where nobody can read it.
 const OF_CONFIGURATION: &[&str] = &["job uploads", "heap", "cleaner", "cost"];
+
+/// What is judged by what EMR installs, and cannot be before it has.
+const OF_SPARK: &[&str] = &["release", "systemd", "defaults", "class path"];
 
 const fn check(name: &'static str, stops: &'static [Piece], look: fn(&Facts<'_>) -> Found, why: &'static str) -> Check {
     Check { name, why, stops, look }
@@ -121,8 +126,9 @@ const fn check(name: &'static str, stops: &'static [Piece], look: fn(&Facts<'_>)
 #[rustfmt::skip]
 pub const CHECKS: &[Check] = &[
     check("primary", ALL, node::primary, "Only the primary node runs the history server."),
-    check("release", ALL, node::release, "What works depends on the EMR release and on Spark's version."),
-    check("systemd", ALL, node::systemd, "The history server is restarted through its systemd unit."),
+    check("provisioning", &[], node::provisioning, "EMR installs Spark after bootstrap actions; an installation of theirs waits for that."),
+    check("release", INSTALLS, node::release, "What works depends on the EMR release and on Spark's version."),
+    check("systemd", INSTALLS, node::systemd, "The history server is restarted through its systemd unit."),
     check("drift", &[], installed::drift, "What an installation wrote is still there; a reconfiguration of the cluster rewrites spark-defaults.conf."),
     check("defaults", OF_SERVER, node::defaults, "Spark can read spark-defaults.conf, and the running server uses what it says."),
     check("class path", &[Piece::Link], node::class_path, "The event logs' scheme has a class on the server's class path, and that class its AWS SDK, in one version."),
@@ -161,6 +167,9 @@ impl Check {
             |result, found| Line { name: self.name, why: self.why, result, found, details: Vec::new(), fix: None };
         if OF_CONFIGURATION.contains(&self.name) && facts.seen.is_some_and(|seen| seen.unreadable.is_some()) {
             return line("skip", "not known: see defaults".into());
+        }
+        if OF_SPARK.contains(&self.name) && facts.seen.is_some_and(|seen| seen.is_pending) {
+            return line("skip", "Spark is not there yet: see provisioning".into());
         }
         let mut fault = match (self.look)(facts) {
             Ok(found) => return line("pass", found),

@@ -10,8 +10,9 @@ use crate::node::hadoop::EMRFS;
 use crate::node::history_server::{UNIT, same_directory};
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::Scheme;
+use crate::node::provisioning::Provisioning;
 use crate::node::{jars, spark};
-use crate::resource::Resource;
+use crate::resource::{Resource, WAITING_UNIT};
 use crate::s3::EventLogs;
 use crate::systemd as units;
 use crate::wanted::STORE_ROOM;
@@ -53,10 +54,32 @@ pub fn primary(f: &Facts<'_>) -> Found {
     }
 }
 
+/// Whether EMR is done with the node, and what became of an installation that waits for that.
+pub fn provisioning(f: &Facts<'_>) -> Found {
+    let Some(seen) = f.seen else { return skip("not looked at") };
+    if let Some(waiting) = &seen.waiting {
+        let Some(failure) = &waiting.failure else { return skip(format!("{WAITING_UNIT} is {}", waiting.doing())) };
+        let fault = Fault::preflight(format!("the installation that waited for it failed: {}", failure.message));
+        let fault = failure.details.iter().fold(fault, |fault, line| fault.detail(line.as_str()));
+        return Err(fault.detail("its unit tries again at the next boot").hint(failure.hint.as_str()).into());
+    }
+    match Provisioning::observe(f.host) {
+        Provisioning::Over => Ok("over".into()),
+        _ if seen.is_pending => skip("EMR is not done with this node: Spark is not there yet"),
+        _ => skip("job-flow-state.txt does not say that it is over"),
+    }
+}
+
 /// Which release, and whether Spark is there.
 pub fn release(f: &Facts<'_>) -> Found {
     if !f.node.spark.is_installed(f.host) {
         let fault = Fault::preflight(format!("there is no Spark at {}", spark::HOME));
+        if f.node.identity.is_emr() && Provisioning::observe(f.host) != Provisioning::Over {
+            return Err(fault
+                .detail("EMR is not done with this node: it installs Spark after bootstrap actions")
+                .hint("`emr-shs install` waits for that in the background")
+                .into());
+        }
         return Err(if f.node.identity.is_emr() {
             fault
                 .detail("this is an EMR node, so Spark is not among its applications, or not installed yet")

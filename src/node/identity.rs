@@ -7,6 +7,11 @@ use crate::host::Host;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+/// The directories of those files.
+pub fn dirs() -> impl Iterator<Item = &'static Path> {
+    INFO.iter().map(Path::new)
+}
+
 const INFO: [&str; 2] = ["/mnt/var/lib/info", "/emr/instance-controller/lib/info"];
 
 /// Whether a node runs the cluster or works for it.
@@ -60,15 +65,15 @@ impl Identity {
             region: None,
             multi_primary: false,
         };
-        for dir in INFO {
+        for dir in dirs() {
             for name in ["instance.json", "extraInstanceData.json", "job-flow.json"] {
-                let path = Path::new(dir).join(name);
+                let path = dir.join(name);
                 let text = host.read(&path).ok().flatten().unwrap_or_default();
                 if let Ok(info) = serde_json::from_str::<Info>(&text) {
                     found.learn(info, &path);
                 }
             }
-            let path = Path::new(dir).join("job-flow-state.txt");
+            let path = dir.join("job-flow-state.txt");
             if let Some(text) = host.read(&path).ok().flatten() {
                 found.learn(protobuf_text(&text), &path);
             }

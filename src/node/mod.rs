@@ -7,6 +7,7 @@ pub mod identity;
 pub mod jar;
 pub mod jars;
 pub mod process;
+pub mod provisioning;
 pub mod spark;
 pub mod symptoms;
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 pub const HOME: &str = "/usr/lib/spark";
 /// The key that says how often the history server scans its directory.
 pub const SCAN_INTERVAL: &str = "spark.history.fs.update.interval";
+/// `spark-defaults.conf`, as people name it; behind it lies a chain of links (facts §1.3).
+pub const DEFAULTS: &str = "/etc/spark/conf/spark-defaults.conf";
 const CONF: &str = "/etc/spark/conf";
 
 /// Spark's version, as far as keys depend on it.
@@ -63,7 +65,7 @@ impl Spark {
     /// Reads the node; fails only on a configuration that Spark could not read either.
     pub fn observe(host: &Host) -> Result<Self> {
         let home = PathBuf::from(HOME);
-        let defaults_path = Path::new(CONF).join("spark-defaults.conf");
+        let defaults_path = PathBuf::from(DEFAULTS);
         let env = host.read(&Path::new(CONF).join("spark-env.sh"))?.unwrap_or_default();
         Ok(Self {
             version: version(host, &home),
@@ -80,7 +82,7 @@ impl Spark {
         Self {
             version: version(host, &home),
             home,
-            defaults_path: Path::new(CONF).join("spark-defaults.conf"),
+            defaults_path: PathBuf::from(DEFAULTS),
             defaults: SparkDefaults::default(),
             env: BTreeMap::new(),
         }

@@ -11,6 +11,7 @@ use super::{Body, Gateway};
 use crate::config::{Gateway as Settings, Mode};
 use crate::fault::Fault;
 use crate::s3::LogUri;
+use crate::systemd;
 use anyhow::{Context, Result};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -23,9 +24,6 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use std::convert::Infallible;
 use std::io::{BufWriter, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -106,7 +104,7 @@ async fn listen(serve: Serve) -> Result<()> {
 
     let mut end = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    notify("READY=1");
+    systemd::notify("READY=1");
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let foreign = Arc::new(Semaphore::new(FOREIGN));
@@ -149,7 +147,7 @@ async fn listen(serve: Serve) -> Result<()> {
             gateway.metrics.connections.fetch_sub(1, Ordering::Relaxed);
         });
     }
-    notify("STOPPING=1");
+    systemd::notify("STOPPING=1");
     drop(listener);
     let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
     // The last lines of the access log.
@@ -268,18 +266,6 @@ async fn speaks_http(stream: &TcpStream) -> bool {
     let mut first = [0];
     let peeked = tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await;
     matches!(peeked, Ok(Ok(1)) if first[0] != HANDSHAKE_RECORD)
-}
-
-/// Tells systemd, if it asked to be told.
-fn notify(state: &str) {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let Ok(socket) = UnixDatagram::unbound() else { return };
-    let text = name.to_string_lossy();
-    let _ = match text.strip_prefix('@') {
-        Some(hidden) => std::os::unix::net::SocketAddr::from_abstract_name(hidden)
-            .and_then(|address| socket.send_to_addr(state.as_bytes(), &address)),
-        None => socket.send_to(state.as_bytes(), PathBuf::from(&name)),
-    };
 }
 
 struct Connection {

@@ -161,8 +161,11 @@ impl fmt::Display for State {
 
 /// The log gateway's unit.
 pub const GATEWAY_UNIT: &str = "emr-shs-gateway.service";
-/// The variable of the gateway's environment that tells with which program and settings it was
-/// started.
+/// The unit that installs once a node is provisioned.
+pub const WAITING_UNIT: &str = "emr-shs-install.service";
+/// All units of ours.
+pub const UNITS: [&str; 2] = [GATEWAY_UNIT, WAITING_UNIT];
+/// The variable of a unit's environment that tells with which program and settings it was started.
 pub const STARTED_AS: &str = "EMR_SHS_STARTED_AS";
 
 /// Largest file whose text is taken into the receipt as its `before`.
@@ -179,7 +182,8 @@ impl Resource {
             Resource::Program { path } => path.display().to_string(),
             Resource::Link { path } => path.display().to_string(),
             Resource::File { path } => {
-                let short = path.strip_prefix("/etc/systemd/system").ok().filter(|p| !p.ends_with(GATEWAY_UNIT));
+                let of_unit = UNITS.iter().any(|unit| path.ends_with(unit));
+                let short = path.strip_prefix("/etc/systemd/system").ok().filter(|_| !of_unit);
                 short.unwrap_or(path).display().to_string()
             }
             Resource::Key { key, .. } => key.clone(),

@@ -12,6 +12,7 @@ use crate::proxy::access::Users;
 use crate::proxy::tls::Tls;
 use crate::resource::{GATEWAY_UNIT, Program, Resource, State};
 use crate::s3::LogUri;
+use crate::systemd::quote_value;
 use anyhow::{Context as _, Result};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -201,8 +202,7 @@ impl Setup {
         let mut text = String::from("# Written by emr-shs; to change it: emr-shs proxy install\n");
         for (name, value) in lines {
             if let Some(value) = value {
-                let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-                let _ = writeln!(text, "EMR_SHS_{name}=\"{value}\"");
+                let _ = writeln!(text, "EMR_SHS_{name}={}", quote_value(&value));
             }
         }
         text

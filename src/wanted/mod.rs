@@ -1,6 +1,7 @@
 //! What an installation wants of a node, piece by piece: the S3 prefix, the class path, the keys.
 
 pub mod gateway;
+pub mod waiting;
 
 use crate::config::{LinkInto, Settings};
 use crate::fault::Fault;
@@ -12,7 +13,7 @@ use crate::node::jars::{Link, Scheme};
 use crate::node::spark::SCAN_INTERVAL;
 use crate::plan::LINK_DIR;
 use crate::receipt::Receipt;
-use crate::resource::{GATEWAY_UNIT, Resource, State};
+use crate::resource::{GATEWAY_UNIT, Resource, State, WAITING_UNIT};
 use crate::s3::{Bucket, EventLogs, by_path};
 use anyhow::{Context as _, Result};
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -65,11 +66,13 @@ pub enum Piece {
     Configure,
     /// The log gateway, and the key that makes links lead to it.
     Gateway,
+    /// The unit that installs later; an installation that is done wants it gone.
+    Waiting,
 }
 
 impl Piece {
     /// All of them: an installation.
-    pub const ALL: &[Piece] = &[Piece::Prefix, Piece::Configure, Piece::Link, Piece::Gateway];
+    pub const ALL: &[Piece] = &[Piece::Prefix, Piece::Configure, Piece::Link, Piece::Gateway, Piece::Waiting];
 
     /// Whose a resource is.
     pub fn of(resource: &Resource) -> Self {
@@ -78,6 +81,8 @@ impl Piece {
             dirs.iter().any(|dir| path.starts_with(dir)) || path.ends_with(GATEWAY_UNIT)
         };
         match resource {
+            Resource::Unit { name } if name == WAITING_UNIT => Piece::Waiting,
+            Resource::File { path } if waiting::is_file_of(path) => Piece::Waiting,
             Resource::Account { .. } | Resource::Program { .. } | Resource::Unit { .. } => Piece::Gateway,
             Resource::Key { key, .. } if key == gateway::LINKS => Piece::Gateway,
             Resource::Dir { path } | Resource::Link { path } | Resource::File { path } if of_gateway(path) => {
