@@ -1,0 +1,76 @@
+//! `docs/layout.md` tells the truth: its figures, its lifecycle rules, and on a node its commands.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]
+
+mod lab;
+mod ran;
+
+use emr_shs::doctor::reading::scanning;
+use lab::{Node, Profile};
+
+const PAGE: &str = include_str!("../docs/layout.md");
+
+/// The page's commands, in its order.
+fn commands() -> Vec<&'static str> {
+    PAGE.lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .filter(|line| line.starts_with(char::is_alphabetic))
+        .collect()
+}
+
+#[test]
+fn what_scans_cost_is_what_doctor_says() {
+    let rows = PAGE.lines().filter(|line| line.ends_with(" |") && line.contains(" s | "));
+    let mut count = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let number = |text: &str| text.split(' ').next().unwrap().replace(',', "").parse::<f64>().unwrap();
+        let (logs, requests, every, dollars) = (number(cells[1]), number(cells[2]), number(cells[3]), number(cells[4]));
+        let rolling = cells[1].ends_with("rolling");
+        let asked = (logs / 1000.0).ceil() + if rolling { 2.0 * logs } else { 0.0 };
+        assert_eq!(asked, requests, "{row}");
+        let (exact, _) = scanning(requests as usize, every);
+        assert!((exact - dollars).abs() < 0.05 * exact.max(1.0), "{row}: {exact}");
+        count += 1;
+    }
+    assert_eq!(count, 5);
+}
+
+#[test]
+#[ignore = "needs root: scripts/test"]
+fn its_commands_do_what_it_says() {
+    let node = Node::fresh(Profile::Emr712, "layout");
+    let commands = commands();
+    let ran = |n: usize| {
+        let command =
+            commands[n].replace("my-bucket", "acme-spark").replace("my-logs", "acme-logs").replace("sudo ", "");
+        node.sh(&format!("{command} 2>&1"))
+    };
+    assert_eq!(commands.len(), 7, "{commands:?}");
+    node.emr_shs(&["install", "--event-logs", "s3://acme-spark/spark-events/"]).expect(0);
+    node.upload_event_logs("s3://acme-spark/spark-events/");
+    ran(0);
+    assert!(node.sh("cat /etc/spark/conf/spark-defaults.conf").contains("spark.eventLog.rolling.enabled"));
+    let listed = node.wait_for_applications(4).len();
+
+    assert!(ran(1).contains("restart"));
+    ran(2);
+    assert_eq!(node.reads(), "s3://acme-spark/spark-events/2026-12/");
+    assert_eq!(node.wait_for_applications(0).len(), 0, "what is in the old prefix leaves the list");
+    // A directory below it is no trouble for the old one.
+    node.emr_shs(&["install", "--event-logs", "s3://acme-spark/spark-events/"]).expect(0);
+    assert_eq!(node.wait_for_applications(listed).len(), listed);
+    let log = node.sh("cat /var/log/spark/spark-history-server.out");
+    assert!(!log.contains("ERROR"), "{log}");
+    ran(3);
+    assert_eq!(node.reads(), "s3://acme-spark/spark-events/2026-11/");
+    ran(4);
+    assert!(node.reads().starts_with("s3://acme-spark/spark-events/20"));
+    node.emr_shs(&["uninstall"]).expect(0);
+
+    ran(5);
+    let defaults = node.sh("cat /etc/spark/conf/spark-defaults.conf");
+    let directory = defaults.lines().find(|line| line.starts_with("spark.eventLog.dir")).unwrap();
+    assert!(directory.ends_with("hdfs:///var/log/spark/apps"), "a viewer's own jobs log where they did: {directory}");
+    assert_eq!(node.reads(), "s3://acme-spark/spark-events/2026-11/");
+}
