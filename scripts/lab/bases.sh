@@ -93,7 +93,7 @@ layer() {
   REPLY=$target
 }
 
-# layers PROFILE: sets the variables os, spark, s3server, labfiles and profile_files to the layers' directories, building what is missing.
+# layers PROFILE: sets the variables os, spark, s3server, awscli, labfiles and profile_files to the layers' directories, building what is missing.
 layers() {
   layer os
   os=$REPLY
@@ -101,6 +101,8 @@ layers() {
   spark=$REPLY
   layer s3 s3server
   s3server=$REPLY
+  layer awscli awscli.txt
+  awscli=$REPLY
   layer lab root emr layers/os
   labfiles=$REPLY
   layer "$1" bases.sh deps.txt templates emr java layers/spark
