@@ -1,8 +1,8 @@
 # Builds the layers a node's root directory is stacked from, each once for a given recipe and input, into the cache. Sourced by scripts/node.
 # shellcheck shell=bash disable=SC2034,SC2154
 
-profiles=(7.1 7.12 8.1)
-declare -A spark_of=([7.1]=3.5.8 [7.12]=3.5.8 [8.1]=4.1.1)
+profiles=(5.33 6.4 7.1 7.12 8.1)
+declare -A spark_of=([5.33]=2.4.7 [6.4]=3.1.2 [7.1]=3.5.8 [7.12]=3.5.8 [8.1]=4.1.1)
 
 # --- What the recipes in scripts/lab/layers use -------------------------------------------------------------------
 
@@ -26,23 +26,29 @@ class_path_jar() {
   jar --create --file "$1" --manifest "$REPLY/manifest"
 }
 
-# emrfs_jar FILE JAR...: the stand-in for EMRFS, with a manifest that names the jars it needs.
-emrfs_jar() {
-  mkdir -p "$(dirname "$1")"
-  class_path_jar "$@"
+# emrfs VERSION HADOOP_AWS: the stand-in for EMRFS. The real assembly holds its own copies of everything; this one finds them through its
+# manifest, away from the usual places.
+emrfs() {
+  local dir=$out/usr/share/aws/emr/emrfs/lib jar sdk=aws-java-sdk-bundle-1.12.262.jar
+  jar=$dir/emrfs-hadoop-assembly-$1.jar
+  mkdir -p "$dir" "$out/opt/lab/emrfs-private"
+  jar_file "$downloads/$2" "$downloads/$sdk" "$out/opt/lab/emrfs-private/"
+  class_path_jar "$jar" "/opt/lab/emrfs-private/$2" "/opt/lab/emrfs-private/$sdk"
   scratch
-  javac --release 17 -nowarn -cp "$spark/opt/lab/hadoop-client/*:$spark/usr/lib/spark/jars/*:$downloads/hadoop-aws-3.3.4.jar:$downloads/aws-java-sdk-bundle-1.12.262.jar" \
-    -d "$REPLY" "$lab/java/EmrFileSystem.java"
-  jar --update --file "$1" -C "$REPLY" com
+  javac --release 17 -nowarn -cp "$(compile_path):$downloads/$2:$downloads/$sdk" -d "$REPLY" "$lab/java/EmrFileSystem.java"
+  jar --update --file "$jar" -C "$REPLY" com
 }
+
+# compile_path: Spark and the profile's Hadoop, which has to come first.
+compile_path() { echo "$out/usr/lib/spark/jars/*:$spark/usr/lib/spark/jars/*:$spark/opt/lab/hadoop-client/*"; }
 
 # lab_jars: hdfs:// and the little application, compiled for the Spark of this profile.
 lab_jars() {
-  local class_path="$spark/usr/lib/spark/jars/*:$spark/opt/lab/hadoop-client/*" name jar
+  local name jar
   mkdir -p "$out"/usr/lib/spark/jars "$out/opt/lab"
   while read -r name jar; do
     scratch
-    javac --release 17 -nowarn -cp "$class_path" -d "$REPLY" "$lab/java/$name.java"
+    javac --release 17 -nowarn -cp "$(compile_path)" -d "$REPLY" "$lab/java/$name.java"
     jar --create --file "$out/$jar" -C "$REPLY" .
   done <<'LIST'
 LabHdfs usr/lib/spark/jars/lab-hdfs.jar
@@ -67,6 +73,19 @@ node_files() {
     echo 'The licence of the SDK lies here on a real node.' >"$dir/LICENSE.txt"
     echo 'The notice of the SDK lies here on a real node.' >"$dir/NOTICE.txt"
   done
+}
+
+# older_settings: no dump of a release between 5.23 and 7.1 was found, so these have that one's settings, and no JAVA_HOME. They ran on
+# Java 8; on this node's Java Spark 3.1 and 3.2 need an option.
+older_settings() {
+  local conf=$out/etc/spark/conf.dist
+  sed -e '/^spark\.history\.kerberos\./d' -e 's/ip-10-0-0-10\.ec2\.internal/ip-172-31-59-96.ec2.internal/' \
+    "$lab/emr/spark-defaults-5.23.0-kerberos.conf" >"$conf/spark-defaults.conf"
+  sed -i '/JAVA17_HOME/d' "$conf/spark-env.sh"
+  echo 'export JDK_JAVA_OPTIONS="--add-opens=java.base/java.nio=ALL-UNNAMED"' >>"$conf/spark-env.sh"
+  # Their S3A knows no fs.s3a.endpoint.region; the SDK tells the region by the host's name.
+  echo '{"hostRegexToRegionMappings": [{"hostNameRegex": "127[.]0[.]0[.]1", "regionName": "eu-west-3"}]}' \
+    >"$out/etc/hadoop/conf/awssdk_config_override.json"
 }
 
 # --- The layers ---------------------------------------------------------------------------------------------------

@@ -24,6 +24,10 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/node");
 /// The kinds of node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
+    /// Spark 2.4; `s3://` is EMRFS, which is on the class path already, SDK v1 in its parts.
+    Emr533,
+    /// Spark 3.1; `s3://` is EMRFS, SDK v1.
+    Emr64,
     /// `s3://` is EMRFS, SDK v1.
     Emr71,
     /// `s3://` is S3A, SDK v2.
@@ -65,6 +69,8 @@ impl Node {
 
     fn up(profile: Profile, name: &str, state: &str) -> Self {
         let profile = match profile {
+            Profile::Emr533 => "5.33",
+            Profile::Emr64 => "6.4",
             Profile::Emr71 => "7.1",
             Profile::Emr712 => "7.12",
             Profile::Emr81 => "8.1",
