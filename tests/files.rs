@@ -253,12 +253,18 @@ fn jars_follow_the_evidence() {
     root.jar("usr/lib/hadoop/hadoop-aws-3.4.1-amzn-3.jar", &[(S3A, "com/amazonaws/A")]);
     fs::remove_file(root.at("usr/share/aws/aws-java-sdk/aws-java-sdk-bundle-1.12.792.jar")).unwrap();
     root.jar("usr/share/aws/aws-java-sdk/aws-java-sdk-s3-1.11.700.jar", &[(SDK_V1, "")]);
-    root.jar("usr/share/aws/aws-java-sdk/aws-java-sdk-core-1.11.700.jar", &[("com/amazonaws/A.class", "")]);
+    for jar in
+        ["aws-java-sdk-core-1.11.700", "aws-java-sdk-s3control-1.11.700", "jmespath-java-1.11.700", "ion-java-1.0.2"]
+    {
+        root.jar(&format!("usr/share/aws/aws-java-sdk/{jar}.jar"), &[("com/amazonaws/A.class", "")]);
+    }
     install(&root, &[]).expect(0);
     let mut names: Vec<_> =
         fs::read_dir(root.at(JARS)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["aws-java-sdk-core-1.11.700.jar", "aws-java-sdk-s3-1.11.700.jar", "hadoop-aws.jar"]);
+    let parts = ["aws-java-sdk-core-1.11.700.jar", "aws-java-sdk-s3-1.11.700.jar"];
+    let others = ["hadoop-aws.jar", "ion-java-1.0.2.jar", "jmespath-java-1.11.700.jar"];
+    assert_eq!(names, [&parts[..], &others].concat(), "not a link for every service of AWS");
 
     // Nothing is linked that is there already.
     let root = Root::new();

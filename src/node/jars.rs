@@ -17,6 +17,9 @@ const EMRFS_PLACES: &[&str] = &["/usr/share/aws/emr/emrfs/lib", "/usr/share/aws/
 const HADOOP_PLACES: &[&str] = &["/usr/lib/hadoop", "/usr/lib/hadoop-mapreduce", "/usr/lib/hadoop/tools/lib"];
 const SDK_V1_PLACES: &[&str] = &["/usr/share/aws/aws-java-sdk"];
 const SDK_V2_PLACES: &[&str] = &["/usr/share/aws/aws-java-sdk-v2"];
+/// The parts of SDK v1 that S3A of Hadoop 2.10 to 3.3 refers to, and what those need. EMR 5's directory
+/// has a jar for every service of AWS.
+const SDK_V1_PARTS: &[&str] = &["core", "dynamodb", "kms", "s3", "sts"];
 /// How long a class is looked for everywhere.
 const SEARCH: Duration = Duration::from_secs(4);
 /// Searched for a class that a server turned out to lack; only then, it is a long way.
@@ -365,7 +368,7 @@ fn is_jar(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jar"))
 }
 
-/// All jars beside a module jar, each module in its highest version.
+/// A module jar and the jars beside it that it may need, each module in its highest version.
 fn neighbours(host: &Host, jar: &Path) -> Vec<PathBuf> {
     let mut jars = jars_in(host, jar.parent().unwrap_or(Path::new("/")));
     let module = |jar: &PathBuf| {
@@ -374,6 +377,7 @@ fn neighbours(host: &Host, jar: &Path) -> Vec<PathBuf> {
     };
     jars.sort_by_key(|jar| (module(jar), std::cmp::Reverse(version_in(&file_name(jar)))));
     jars.dedup_by_key(|jar| module(jar));
+    jars.retain(|jar| module(jar).strip_prefix("aws-java-sdk-").is_none_or(|part| SDK_V1_PARTS.contains(&part)));
     jars
 }
 
