@@ -20,12 +20,15 @@ pub fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Ch
         change.before.value().filter(|old| !same_directory(old, &new))
     };
     if old("spark.eventLog.dir").is_some() {
-        let rolls = node.spark.rolls_event_logs();
+        let earlier = match (node.spark.rolls_event_logs(), node.spark.can_roll_event_logs()) {
+            (true, _) => ", or a part of it",
+            (false, true) => ", a long one earlier with spark.eventLog.rolling.enabled",
+            (false, false) => "",
+        };
         notes.push(format!(
             "Applications that start after it log to S3; those running now finish where they began. \
-             On S3 an application is listed once its log is closed{}. \
-             Jobs under runtime roles need their own right to write there.",
-            if rolls { ", or a part of it" } else { ", a long one earlier with spark.eventLog.rolling.enabled" }
+             On S3 an application is listed once its log is closed{earlier}. \
+             Jobs under runtime roles need their own right to write there."
         ));
     }
     if let Some(old) = old("spark.history.fs.logDirectory") {

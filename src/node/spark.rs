@@ -103,11 +103,20 @@ impl Spark {
         PathBuf::from(self.env.get("SPARK_LOG_DIR").map_or("/var/log/spark", String::as_str))
     }
 
-    /// Whether jobs write event logs in parts: `spark.eventLog.rolling.enabled`, which is on from
-    /// Spark 4.0 (facts 2 §3.1).
+    /// Whether jobs can write event logs in parts, with `spark.eventLog.rolling.enabled`: new in Spark
+    /// 3.0 (facts §7.2).
+    pub fn can_roll_event_logs(&self) -> bool {
+        self.version.as_ref().is_none_or(|v| v.at_least(3, 0))
+    }
+
+    /// Whether they do, as they do by default from Spark 4.0 (facts 2 §3.1).
     pub fn rolls_event_logs(&self) -> bool {
         let by_default = self.version.as_ref().is_some_and(|v| v.at_least(4, 0));
-        self.defaults.get("spark.eventLog.rolling.enabled").map_or(by_default, |on| on.eq_ignore_ascii_case("true"))
+        self.can_roll_event_logs()
+            && self
+                .defaults
+                .get("spark.eventLog.rolling.enabled")
+                .map_or(by_default, |on| on.eq_ignore_ascii_case("true"))
     }
 
     /// How often the history server scans its directory, by spark-defaults.conf.
