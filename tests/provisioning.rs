@@ -54,7 +54,7 @@ fn it_is_left_to_a_unit_and_done_when_the_history_server_is_there() {
             .concat(),
         )
         .expect(0);
-    assert!(left.err().contains("waits until this node is provisioned"), "{}", left.err());
+    assert!(left.err().contains("waits until the node is provisioned"), "{}", left.err());
     assert_eq!(node.sh(&format!("systemd-analyze verify /etc/systemd/system/{UNIT} 2>&1")), "");
     assert!(status(&node).contains("waiting for Spark, since "), "{}", status(&node));
     let line = doctor(&node, "provisioning");

@@ -5,6 +5,7 @@ use super::node_name;
 use crate::apply::Transaction;
 use crate::cli::InstallArgs;
 use crate::config::Settings;
+use crate::doctor::node::has_systemd;
 use crate::doctor::{self, Facts};
 use crate::fault::{Exit, Fault};
 use crate::host::Host;
@@ -29,12 +30,7 @@ pub fn leave(host: &Host, args: &InstallArgs, console: &Console) -> Result<Exit>
     settings.event_logs("install")?;
     let node = Node::read(host)?;
     doctor::preflight(&Facts::of_files(host, &node, &receipt, &settings, None), &[Piece::Waiting])?;
-    if !systemd::is_running() {
-        return Err(Fault::preflight("this machine does not run systemd")
-            .detail("/run/systemd/system is not there; nothing was changed")
-            .hint("emr-shs needs systemd: EMR 5.30, 6.0 or newer")
-            .into());
-    }
+    has_systemd()?;
     let changes = plan::changes(host, &receipt, &Later::this()?.wants(host)?)?;
     if !args.force {
         wanted::refuse_foreign(&receipt, &changes)?;
@@ -53,8 +49,8 @@ pub fn leave(host: &Host, args: &InstallArgs, console: &Console) -> Result<Exit>
         let changes: Vec<&Change> = changes.iter().filter(|c| c.is_real()).collect();
         console.data("install", serde_json::json!({ "result": "waiting", "unit": WAITING_UNIT, "changes": changes }));
     }
-    console.ok(WAITING_UNIT, "waits until this node is provisioned, then installs");
-    console.say("Not installed yet. How it stands: sudo emr-shs status");
+    console.rows(&changes);
+    console.say("EMR is not done with this node. The unit installs when it is; how it stands: sudo emr-shs status");
     Ok(Exit::Done)
 }
 

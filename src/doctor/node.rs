@@ -115,14 +115,20 @@ pub fn systemd(f: &Facts<'_>) -> Found {
     Ok(format!("{UNIT} is there"))
 }
 
+/// Refuses a machine without systemd.
+pub fn has_systemd() -> Result<(), Fault> {
+    if units::is_running() {
+        return Ok(());
+    }
+    Err(Fault::preflight("this machine does not run systemd")
+        .detail("/run/systemd/system is not there; nothing was changed")
+        .hint("emr-shs needs systemd: EMR 5.30, 6.0 or newer. For an image build use --root DIR"))
+}
+
 /// Refuses a node whose history server cannot be restarted.
 pub fn has_service(node: &Node) -> Result<(), Fault> {
     let Some(server) = &node.server else { return Ok(()) };
-    if !units::is_running() {
-        return Err(Fault::preflight("this machine does not run systemd")
-            .detail("/run/systemd/system is not there; nothing was changed")
-            .hint("emr-shs needs systemd: EMR 5.30, 6.0 or newer. For an image build use --root DIR"));
-    }
+    has_systemd()?;
     if !server.unit.exists {
         return Err(Fault::preflight(format!("this node has no {UNIT}"))
             .detail("EMR installs it on the primary node with the application Spark; nothing was changed")
