@@ -21,6 +21,11 @@ pub const CLUSTER: &str = "j-3H6EATEWWRWS";
 pub const PRIVATE_NAME: &str = "ip-172-31-59-96.ec2.internal";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/node");
 
+/// What nodes get: the release's static binary in `scripts/test`, otherwise what was built for the tests.
+pub fn binary() -> String {
+    std::env::var("EMR_SHS_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_emr-shs").into())
+}
+
 /// The kinds of node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
@@ -78,7 +83,7 @@ impl Node {
         let name = format!("{name}-{}", profile.replace('.', "-"));
         script(&["down", "--kill", &name]);
         assert_ok(&script(&["up", &name, "--profile", profile, "--state", state]));
-        assert_ok(&script(&["cp", &name, env!("CARGO_BIN_EXE_emr-shs"), "/usr/local/bin/emr-shs"]));
+        assert_ok(&script(&["cp", &name, &binary(), "/usr/local/bin/emr-shs"]));
         let root = assert_ok(&script(&["root", &name]));
         Self { name, root: root.trim().into() }
     }
