@@ -260,7 +260,16 @@ pub fn log(f: &Facts<'_>) -> Found {
         fault =
             fault.detail(format!("{}, {}: {}", other.diagnosis.cause, times(other.count), cut(&other.diagnosis.line)));
     }
-    Err(Stop::Behind(fault.hint(first.diagnosis.fix.clone()), first.diagnosis.checks))
+    let fix = match f.node.spark.env.contains_key("SPARK_DAEMON_CLASSPATH") {
+        // It has the last word, whatever install gives to the unit.
+        true if first.diagnosis.cause == symptoms::SILENCED => format!(
+            "let SPARK_DAEMON_CLASSPATH begin with {}/jars/*: in /etc/spark/conf/spark-env.sh (and in the cluster's \
+             configuration: spark-env, export), then: sudo emr-shs restart",
+            f.node.spark.home.display()
+        ),
+        _ => first.diagnosis.fix.clone(),
+    };
+    Err(Stop::Behind(fault.hint(fix), first.diagnosis.checks))
 }
 
 /// Whether the server tells what it reads.

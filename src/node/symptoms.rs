@@ -186,13 +186,16 @@ pub struct Sighting {
     pub ago: Duration,
 }
 
+/// What is wrong with a server that [`silenced`] knows.
+pub const SILENCED: &str = "it writes no log: another jar's SLF4J comes before Spark's on its class path";
+
 /// A server without a log: the bundle of the AWS SDK v2 brings an SLF4J that knows nothing of
 /// Spark's Log4j. The same words in a log that goes on are of the bundle's own, shaded copy.
 fn silenced(log: &str) -> Option<Diagnosis> {
     let line = log.lines().find(|line| line.contains("Defaulting to no-operation (NOP) logger implementation"))?;
     Some(Diagnosis {
         line: line.into(),
-        cause: "it writes no log: another jar's SLF4J comes before Spark's on its class path".into(),
+        cause: SILENCED.into(),
         fix: "sudo emr-shs install puts Spark's own jars first".into(),
         missing_class: None,
         checks: &[],
