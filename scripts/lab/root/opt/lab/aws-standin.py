@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Stands in for the instance metadata service (version 2) and for two calls of the EMR API, on loopback.
+"""Stands in for the instance metadata service (version 2) and for some calls of the EMR API, on loopback.
 
 It answers as /etc/lab/standin.json says, read anew at each request:
 
@@ -17,6 +17,8 @@ It answers as /etc/lab/standin.json says, read anew at each request:
                        with "until": UNIX-SECONDS nothing newer than of then is served, though it expires (as when the
                        real service cannot rotate)
     "credentials"      members that replace those of the role's credentials, as in {"Token": "", "Expiration": "..."}
+
+RunJobFlow and AddJobFlowSteps are answered as done; what they were asked for is a line of JSON in /var/log/lab-emr.log.
 """
 import base64
 import datetime
@@ -117,6 +119,23 @@ def describe_security_configuration(request, settings):
     return {"Name": name, "SecurityConfiguration": json.dumps(configuration), "CreationDateTime": 1.7e9}, error
 
 
+def noted(call, answer):
+    """A call that is answered so, and left to whoever reads the log."""
+    def handle(request, _settings):
+        with open("/var/log/lab-emr.log", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"call": call, "request": request}) + "\n")
+        return answer, None
+    return handle
+
+
+CALLS = {
+    "ElasticMapReduce.DescribeCluster": describe_cluster,
+    "ElasticMapReduce.DescribeSecurityConfiguration": describe_security_configuration,
+    "ElasticMapReduce.RunJobFlow": noted("RunJobFlow", {"JobFlowId": "j-3H6EATEWWRWS"}),
+    "ElasticMapReduce.AddJobFlowSteps": noted("AddJobFlowSteps", {"StepIds": ["s-2KDSNMHQ3X7TL"]}),
+}
+
+
 class Handler(BaseHTTPRequestHandler):
     # Headers and body are two packets; without this the second waits for the first one's acknowledgement.
     disable_nagle_algorithm = True
@@ -177,10 +196,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.gone(settings):
             return
         target = self.headers.get("X-Amz-Target", "")
-        call = {
-            "ElasticMapReduce.DescribeCluster": describe_cluster,
-            "ElasticMapReduce.DescribeSecurityConfiguration": describe_security_configuration,
-        }.get(target)
+        call = CALLS.get(target)
         if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 "):
             answer, error = None, {"__type": "MissingAuthenticationTokenException", "message": "Missing Authentication Token"}
         elif not call:

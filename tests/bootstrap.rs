@@ -1,0 +1,57 @@
+//! `scripts/bootstrap` as the instance controller runs it, where provisioning does not go as it should. The unit itself is
+//! what `tests/provisioning.rs` is about, the script's own failures what `tests/step.rs` is.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]
+
+mod lab;
+mod ran;
+mod runner;
+
+use lab::{LOGS, Node, Profile, wait};
+use runner::{As, Emr};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+#[test]
+#[ignore = "needs root and a node"]
+fn what_the_cluster_does_not_wait_for_is_told_later() {
+    let emr = Emr::new(Node::bootstrapping(Profile::Emr71, "boot"), "bash");
+    let node = &emr.node;
+    let status = || node.sh("runuser -u hadoop -- sudo emr-shs status");
+    let wait_for = |text: &str| wait(text, || status().contains(text).then_some(()));
+    // What is wrong at once ends the cluster, with what install says of it.
+    let refused = emr.runs_true(As::BootstrapAction, "1", &["--event-logs", "hdfs:///spark-events/"]);
+    assert!(refused.emr.contains("the instance would be terminated"), "{refused:?}");
+    refused.failed(2, &["error: ", "bootstrap: failed with exit code 2"]);
+
+    // EMR never gets done. Nothing but the copying takes time.
+    let install = ["--event-logs", LOGS, "--verify", "--set", "spark.history.fs.update.interval=10s"];
+    let begun = Instant::now();
+    let told = emr.runs_true(As::BootstrapAction, "2", &[&install[..], &["--provisioning-timeout", "10"]].concat());
+    let took = begun.elapsed();
+    assert_eq!(told.err, "", "{told:?}");
+    told.expect(
+        0,
+        &["/usr/bin/emr-shs has the given sha256 already", "Not installed yet. How it stands: sudo emr-shs status"],
+    );
+    assert!(took < Duration::from_secs(4), "{took:?} for all of it, the uploads of its logs too");
+    wait_for("this node was not provisioned within 10 seconds");
+    assert!(status().contains("tried again at the next boot"), "{}", status());
+
+    // It does after all, and S3 refuses.
+    let refuse = json!({ "refuse": [{ "method": "PUT", "match": "/acme-spark/events", "status": 403, "code": "AccessDenied" }] });
+    node.sh(&format!("echo '{refuse}' >/etc/lab/s3-fault.json; /opt/lab/s3-fault on; /opt/lab/provision hadoop spark"));
+    let told = emr.runs_true(As::BootstrapAction, "3", &install);
+    told.expect(0, &["Not installed yet."]);
+    node.sh("/opt/lab/provision configuration unit start record");
+    wait_for("may not write to s3://acme-spark/events/");
+    assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "nothing was changed");
+
+    node.sh("/opt/lab/s3-fault off");
+    node.reboot();
+    wait("the proof", || node.sh("journalctl -u emr-shs-install --no-pager").contains("proved in").then_some(()));
+    wait_for("installed ");
+    assert_eq!(node.reads(), LOGS);
+    // Where it is installed, the script's next run has nothing to do.
+    emr.runs_true(As::Step, "s-AFTER", &install[..2]).expect(0, &["already: nothing to copy", "nothing to do"]);
+}
