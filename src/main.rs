@@ -8,6 +8,11 @@ use emr_shs::interrupt;
 use emr_shs::report::Console;
 use std::process::ExitCode;
 
+/// musl's own has one lock for all threads: with it the log gateway gives a tenth less, and `plan` takes half as long again.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::new(&cli.global);
