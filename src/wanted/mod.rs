@@ -251,7 +251,11 @@ impl Context<'_> {
             let region = self.bucket.and_then(|bucket| bucket.region.clone());
             if let Some(region) = region.filter(|r| near != Some(r)) {
                 let key = format!("spark.hadoop.fs.s3a.bucket.{}.endpoint.region", event_logs.bucket);
-                want(&key, region, false, "the bucket lies in another region than the cluster");
+                let why = match near {
+                    Some(_) => "the bucket lies in another region than the cluster",
+                    None => "where the bucket lies; nothing on the node tells the cluster's region",
+                };
+                want(&key, region, false, why);
             }
         }
 
