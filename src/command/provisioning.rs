@@ -50,7 +50,7 @@ pub fn leave(host: &Host, args: &InstallArgs, console: &Console) -> Result<Exit>
         console.data("install", serde_json::json!({ "result": "waiting", "unit": WAITING_UNIT, "changes": changes }));
     }
     console.rows(&changes);
-    console.say("EMR is not done with this node. The unit installs when it is; how it stands: sudo emr-shs status");
+    console.say("Not installed yet. How it stands: sudo emr-shs status");
     Ok(Exit::Done)
 }
 
