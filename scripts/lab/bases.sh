@@ -76,7 +76,7 @@ node_files() {
 }
 
 # older_settings: no dump of a release between 5.23 and 7.1 was found, so these have that one's settings, and no JAVA_HOME. They ran on
-# Java 8; on this node's Java Spark 3.1 and 3.2 need an option.
+# Java 8; on this node's Java the history server of Spark 3.1 needs an option, and no job of it runs.
 older_settings() {
   local conf=$out/etc/spark/conf.dist
   sed -e '/^spark\.history\.kerberos\./d' -e 's/ip-10-0-0-10\.ec2\.internal/ip-172-31-59-96.ec2.internal/' \
