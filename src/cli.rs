@@ -1,5 +1,7 @@
 //! The command line. Every doc comment here is help text.
 
+pub mod render;
+
 use crate::config::{LinkInto, Mode};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -95,6 +97,9 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Put everything back as the first install found it
     Uninstall(UninstallArgs),
+    /// Print what is pasted elsewhere: configuration, step, policy; changes nothing
+    #[command(subcommand)]
+    Render(render::Render),
     /// Print what makes a shell complete these commands
     Completions(CompletionsArgs),
     /// Write the man pages
@@ -110,7 +115,7 @@ pub struct NodeArgs {
 }
 
 /// What an installation shall be. What is left out is reused from the last run.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct InstallArgs {
     /// Where event logs go, such as s3://my-bucket/spark-events/; needed the first time
     #[arg(long, value_name = "URI", env = "EMR_SHS_EVENT_LOGS")]

@@ -31,6 +31,11 @@ impl Host {
         Self { root: root.to_path_buf(), s3: None }
     }
 
+    /// No machine at all: nothing is there, and nothing can be put there.
+    pub fn nowhere() -> Self {
+        Self::new(Path::new("/dev/null"))
+    }
+
     /// Whether this is the running machine, so that services, processes and S3 count.
     pub fn is_live(&self) -> bool {
         self.root == Path::new("/")

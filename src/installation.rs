@@ -18,6 +18,7 @@ use crate::s3::{EventLogs, Probe};
 use crate::wanted::gateway::{self, Setup};
 use crate::wanted::{self, Context, Piece};
 use anyhow::{Result, anyhow};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a server that runs may take to answer before it counts as one that does not.
@@ -220,6 +221,18 @@ impl Installation {
         let prefixes = changes.iter().take_while(|c| matches!(c.resource, Resource::Prefix { .. })).count();
         changes.splice(prefixes..prefixes, released);
         Ok(changes)
+    }
+
+    /// The keys that this installation has in spark-defaults.conf, or will have. What somebody else
+    /// chose is not among them.
+    pub fn keys(&self) -> Result<BTreeMap<String, String>> {
+        let wants = self.context(&self.receipt, &self.settings).wants(&self.pieces)?;
+        let changes = plan::changes(&self.host, &self.receipt, &wants)?;
+        let key = |change: plan::Change| match change.resource {
+            Resource::Key { key, .. } if !change.yields => Some((key, change.after.value()?)),
+            _ => None,
+        };
+        Ok(changes.into_iter().filter_map(key).collect())
     }
 
     /// Whether this is `install`, which restarts the server, and not a piece of it.

@@ -19,6 +19,7 @@ pub mod notes;
 pub mod plan;
 pub mod proxy;
 pub mod receipt;
+pub mod render;
 pub mod report;
 pub mod resource;
 pub mod s3;

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use emr_shs::cli::{Cli, Command, Proxy};
-use emr_shs::command::{discover, doctor, install, manual, proxy, restart, status, uninstall, verify};
+use emr_shs::command::{discover, doctor, install, manual, proxy, render, restart, status, uninstall, verify};
 use emr_shs::fault::{Exit, Fault};
 use emr_shs::interrupt;
 use emr_shs::report::Console;
@@ -42,6 +42,7 @@ fn run(cli: &Cli, console: &Console) -> anyhow::Result<Exit> {
         Command::Verify(args) => verify::run(root, args, console),
         Command::Status => status::run(root, console),
         Command::Uninstall(args) => uninstall::run(root, args, console),
+        Command::Render(what) => render::run(root, what, console),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::pages(args, console),
     }

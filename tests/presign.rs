@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]
 
+mod packages;
+
 use aws_credential_types::Credentials;
 use emr_shs::proxy::presign::{Address, Signer};
 use serde_json::{Value, json};
@@ -59,21 +61,7 @@ fn address(bucket: &str, region: &str, endpoint: Option<&str>) -> Address {
 fn botocore() -> PathBuf {
     let pins = include_str!("fixtures/botocore.txt");
     let version = pins.split_once("botocore==").unwrap().1.split_whitespace().next().unwrap();
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = || {
-        variable("EMR_SHS_CACHE")
-            .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("emr-shs")))
-            .or_else(|| Some(variable("HOME")?.join(".cache/emr-shs")))
-            .unwrap()
-    };
-    let found = variable("EMR_SHS_BOTOCORE").unwrap_or_else(|| cache().join(format!("botocore-{version}")));
-    assert!(
-        found.join("botocore/auth.py").is_file(),
-        "botocore is not in {0}; scripts/test puts it there, or: \
-         python3 -m pip install --no-deps --require-hashes --target {0} -r tests/fixtures/botocore.txt",
-        found.display()
-    );
-    found
+    packages::python_packages(&format!("botocore-{version}"), "tests/fixtures/botocore.txt")
 }
 
 /// What botocore makes of each line.

@@ -6,6 +6,7 @@ pub mod install;
 pub mod manual;
 pub mod provisioning;
 pub mod proxy;
+pub mod render;
 pub mod restart;
 pub mod status;
 pub mod uninstall;

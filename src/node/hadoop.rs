@@ -40,6 +40,11 @@ impl Hadoop {
         Ok(Self { properties })
     }
 
+    /// A node's that serves a scheme with a class, and of which nothing else is known.
+    pub fn serving(scheme: &str, class: &str) -> Self {
+        Self { properties: [(format!("fs.{scheme}.impl"), class.to_string())].into() }
+    }
+
     /// A property's value.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.properties.get(key).map(String::as_str)

@@ -29,7 +29,8 @@ pub struct Version {
 }
 
 impl Version {
-    fn parse(text: &str) -> Option<Self> {
+    /// `3.5.6-amzn-0`, or as little as `3.5`.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split(['.', '-']).map(str::parse);
         let minor = (numbers.next()?.ok()?, numbers.next()?.ok()?);
         Some(Self { text: text.into(), minor })

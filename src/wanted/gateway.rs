@@ -98,6 +98,17 @@ fn private_name(host: &Host, node: &Node) -> String {
     if name.trim().is_empty() { "localhost".into() } else { name.trim().into() }
 }
 
+/// What log links become that begin with the gateway's address, or with none of it. They name only
+/// attributes that executors have (facts §5.2, §5.4): those on YARN have no APP_ID; those of
+/// Serverless, whose image AWS itself links so, should have.
+pub fn links(public_url: Option<&str>, serverless: Option<&str>) -> String {
+    let base = public_url.unwrap_or("/").trim_end_matches('/');
+    match serverless {
+        Some(id) => format!("{base}/logs/applications/{id}/jobs/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}"),
+        None => format!("{base}/logs/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}"),
+    }
+}
+
 impl Setup {
     fn port(&self) -> u16 {
         self.settings.address().port()
@@ -163,17 +174,11 @@ impl Setup {
 
     /// What log links become.
     fn links(&self) -> String {
-        let base = self.settings.public_url.as_deref().unwrap_or("/").trim_end_matches('/');
-        format!("{base}{}", self.links_path())
+        links(self.settings.public_url.as_deref(), self.serverless.as_deref())
     }
 
-    /// The attributes that a log link needs (facts §5.2, §5.4). Executors on YARN have no APP_ID;
-    /// those of Serverless, whose image AWS itself links so, should have.
     fn links_path(&self) -> String {
-        match &self.serverless {
-            Some(id) => format!("/logs/applications/{id}/jobs/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}"),
-            None => "/logs/{{CONTAINER_ID}}/{{FILE_NAME}}".into(),
-        }
+        links(None, self.serverless.as_deref())
     }
 
     /// `/etc/emr-shs/gateway.env`: what `proxy serve` reads from its environment.

@@ -1,0 +1,20 @@
+//! Python packages that `scripts/test` puts into the cache.
+
+use std::path::PathBuf;
+
+/// The directory of that name in the cache.
+pub fn python_packages(name: &str, pins: &str) -> PathBuf {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = variable("EMR_SHS_CACHE")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("emr-shs")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/emr-shs")))
+        .unwrap();
+    let found = cache.join(name);
+    assert!(
+        found.is_dir(),
+        "{0} is not there; scripts/test makes it, or: \
+         python3 -m pip install --no-deps --only-binary :all: --require-hashes --target {0} -r {pins}",
+        found.display()
+    );
+    found
+}
