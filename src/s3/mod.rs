@@ -377,8 +377,8 @@ impl S3 {
                     .detail(format!("S3 answered {}", reason.trim_end()))
                     .detail(unchanged)
                     .hint(match action.starts_with("kms:") {
-                        true => format!("allow {action} on the bucket's KMS key to the cluster's instance profile, in the key's policy too"),
-                        false => format!("allow {action} on this prefix to the cluster's instance profile"),
+                        true => format!("allow {action} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the role's: emr-shs render iam-policy --kms-key ARN"),
+                        false => format!("allow {action} on this prefix to the cluster's instance profile; all that it needs: emr-shs render iam-policy"),
                     })
             }
             (_, "NoSuchBucket") => Fault::preflight(format!("there is no bucket {}", uri.bucket))
