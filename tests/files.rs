@@ -218,6 +218,18 @@ fn a_value_somebody_chose_is_kept_and_shown() {
 }
 
 #[test]
+fn a_store_that_only_the_configuration_names_gets_its_directory() {
+    let root = Root::new();
+    root.write(DEFAULTS, "spark.history.store.path /mnt/spark-history\n");
+    let before = root.tree();
+    install(&root, &[]).expect(0);
+    assert!(root.at("mnt/spark-history").is_dir());
+    assert_eq!(value(&root, "spark.history.store.path").unwrap(), "/mnt/spark-history");
+    root.run(&["uninstall"]).expect(0);
+    same_tree(&before, &root.tree());
+}
+
+#[test]
 fn options_do_what_they_say() {
     let root = Root::new();
     install(&root, &["--history-only", "--set", "spark.history.retainedApplications=7"]).expect(0);

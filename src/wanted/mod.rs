@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 /// The last name among drop-ins, so that no other one takes the class path back.
 const DROP_IN: &str = "zz-emr-shs.conf";
 
+/// The local store's directory on its disk.
+const STORE: &str = "spark-history";
 /// Free bytes that the local store needs.
 pub const STORE_ROOM: u64 = 1 << 30;
 
@@ -326,6 +328,11 @@ pub fn store(host: &Host, node: &Node, receipt: &Receipt, settings: &Settings) -
     let ours =
         receipt.entries.iter().find(|e| matches!(e.resource, Resource::Cache { .. })).and_then(|e| e.resource.file());
     let chosen = settings.set.get(KEY).map(String::as_str).or_else(|| spark.defaults.get(KEY));
+    let disks = || (0..10).map(|n| PathBuf::from(if n == 0 { "/mnt".into() } else { format!("/mnt{n}") }));
+    // One that a configuration names which `render cluster-config` made on another node, without its directory.
+    let named =
+        chosen.map(Path::new).filter(|path| !host.exists(path) && disks().any(|disk| disk.join(STORE) == *path));
+    let ours = ours.or(named);
     if let Some(chosen) = chosen.filter(|chosen| ours.is_none_or(|path| path != Path::new(chosen))) {
         return Err(format!("{KEY} is set to {chosen} already"));
     }
@@ -334,13 +341,12 @@ pub fn store(host: &Host, node: &Node, receipt: &Receipt, settings: &Settings) -
         usable(host, path.parent().unwrap_or(path))?;
         return Ok((path.into(), owner));
     }
-    let disks = (0..10).map(|n| PathBuf::from(if n == 0 { "/mnt".into() } else { format!("/mnt{n}") }));
     let (usable, not): (Vec<_>, Vec<_>) =
-        disks.map(|disk| usable(host, &disk).map(|size| (size, disk))).partition(Result::is_ok);
+        disks().map(|disk| usable(host, &disk).map(|size| (size, disk))).partition(Result::is_ok);
     // Of equals the first: /mnt itself before /mnt1.
     let best = usable.into_iter().flatten().reduce(|a, b| if b.0 > a.0 { b } else { a });
     let (_, disk) = best.ok_or_else(|| not.into_iter().find_map(Result::err).unwrap_or_default())?;
-    let path = disk.join("spark-history");
+    let path = disk.join(STORE);
     if host.exists(&path) {
         return Err(format!("{} is there already and not ours", path.display()));
     }
