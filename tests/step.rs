@@ -74,8 +74,9 @@ fn a_step_installs_once_tells_all_of_it_and_can_be_stopped() {
     node.sh("/opt/lab/s3 user limited limitedsecret user; echo limited >/etc/lab/session-user");
     let refused = emr.runs_true(As::Step, "s-REFUSED", &["--event-logs", "s3://acme-spark/other/"]);
     refused.failed(3, &["error: the role EMR_EC2_DefaultRole may not", "hint: ", "step: failed with exit code 3"]);
-    let usage = emr.runs_true(As::Step, "s-USAGE", &["--no-such-option"]);
-    usage.failed(2, &["error: unexpected argument '--no-such-option'", "step: failed with exit code 2"]);
+    let odd = "two\nlines  *\t$HOME";
+    let usage = emr.runs_true(As::Step, "s-USAGE", &["--event-logs", LOGS, odd]);
+    usage.failed(2, &[&format!("error: unexpected argument '{odd}' found"), "step: failed with exit code 2"]);
     node.sh("rm /etc/lab/session-user");
     // The program stays, to look into it.
     let doctor = emr.ssh("sudo emr-shs doctor").expect(0).out();

@@ -129,9 +129,9 @@ pub fn drift(f: &Facts<'_>) -> Found {
         false => format!("{} of {} are not as installed", drifted.len(), rows.len()),
     });
     if rewritten {
-        fault = fault.detail(
-            "that is what a reconfiguration of the cluster does: it writes the file anew and restarts the server",
-        );
+        fault = fault
+            .detail("that is what a reconfiguration of the cluster does: it writes the file anew and restarts the server")
+            .detail("sudo emr-shs render cluster-config prints what makes them last");
     }
     for row in drifted.iter().take(if rewritten { 0 } else { 5 }) {
         fault = fault.detail(format!("{}: found {}, wanted {}", row.name, row.found, row.wanted));

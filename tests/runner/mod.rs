@@ -1,5 +1,7 @@
 //! `scripts/step` and `scripts/bootstrap` in S3, and EMR that runs them on a node.
 
+#![allow(dead_code, reason = "each test binary uses its part of it")]
+
 use crate::lab::{CLUSTER, Laptop, Node};
 use crate::ran::Ran;
 use std::path::Path;
@@ -103,6 +105,6 @@ impl Emr {
     pub fn leftovers(&self) -> String {
         self.node.sh("ls -d /tmp/emr-shs* /var/tmp/emr-shs* /mnt/tmp/emr-shs* /mnt/var/lib/hadoop/steps/*/emr-shs* \
                /emr/instance-controller/lib/bootstrap-actions/*/emr-shs* /usr/bin/emr-shs* 2>/dev/null
-             pgrep -af 'aws s3|emr-shs install' | grep -v bash || true")
+             pgrep -af 'aws s3|bin/emr-shs install' | grep -v bash || true")
     }
 }
