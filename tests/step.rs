@@ -307,15 +307,3 @@ fn passes_by(told: &Told, lines: usize) {
     assert_eq!((told.code, told.out.lines().count(), told.err.as_str()), (0, lines, ""), "{told:?}");
     assert!(told.out.contains("not the primary node: nothing to do here\n"), "{told:?}");
 }
-
-#[test]
-fn both_scripts_do_the_same_where_they_say_so() {
-    let [step, bootstrap] = [include_str!("../scripts/step"), include_str!("../scripts/bootstrap")].map(|script| {
-        let (_, same) = script.split_once("# --- The same in scripts/step and scripts/bootstrap ---").unwrap();
-        same
-    });
-    assert!(
-        step == bootstrap,
-        "what scripts/step and scripts/bootstrap share differs: diff scripts/step scripts/bootstrap"
-    );
-}

@@ -130,7 +130,9 @@ pub fn drift(f: &Facts<'_>) -> Found {
     });
     if rewritten {
         fault = fault
-            .detail("that is what a reconfiguration of the cluster does: it writes the file anew and restarts the server")
+            .detail(
+                "that is what a reconfiguration of the cluster does: it writes the file anew and restarts the server",
+            )
             .detail("sudo emr-shs render cluster-config prints what makes them last");
     }
     for row in drifted.iter().take(if rewritten { 0 } else { 5 }) {
