@@ -10,7 +10,6 @@ mod runner;
 use lab::{LOGS, Node, Profile, wait};
 use runner::{As, Emr};
 use serde_json::json;
-use std::time::{Duration, Instant};
 
 #[test]
 #[ignore = "needs root and a node"]
@@ -24,17 +23,14 @@ fn what_the_cluster_does_not_wait_for_is_told_later() {
     assert!(refused.emr.contains("the instance would be terminated"), "{refused:?}");
     refused.failed(2, &["error: ", "bootstrap: failed with exit code 2"]);
 
-    // EMR never gets done. Nothing but the copying takes time.
+    // EMR never gets done.
     let install = ["--event-logs", LOGS, "--verify", "--set", "spark.history.fs.update.interval=10s"];
-    let begun = Instant::now();
     let told = emr.runs_true(As::BootstrapAction, "2", &[&install[..], &["--provisioning-timeout", "10"]].concat());
-    let took = begun.elapsed();
     assert_eq!(told.err, "", "{told:?}");
     told.expect(
         0,
         &["/usr/bin/emr-shs has the given sha256 already", "Not installed yet. How it stands: sudo emr-shs status"],
     );
-    assert!(took < Duration::from_secs(20), "{took:?} for a debug build on a busy machine");
     wait_for("this node was not provisioned within 10 seconds");
     assert!(status().contains("tried again at the next boot"), "{}", status());
 

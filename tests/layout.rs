@@ -73,4 +73,10 @@ fn its_commands_do_what_it_says() {
     let directory = defaults.lines().find(|line| line.starts_with("spark.eventLog.dir")).unwrap();
     assert!(directory.ends_with("hdfs:///var/log/spark/apps"), "a viewer's own jobs log where they did: {directory}");
     assert_eq!(node.reads(), "s3://acme-spark/spark-events/2026-11/");
+
+    // The AWS CLI finds nothing wrong with the rules, and sends them; this S3 knows none.
+    let rules = PAGE.split("```json").nth(1).unwrap().split("```").next().unwrap();
+    std::fs::write(node.path("/root/lifecycle.json"), rules).unwrap();
+    let sent = node.run(&["bash", "-c", &commands[6].replace("my-bucket", "acme-spark")]);
+    assert!(sent.code() == 0 || sent.err().contains("when calling the PutBucketLifecycleConfiguration"), "{}", sent.err());
 }
