@@ -42,6 +42,7 @@ fn wait_until_installed(node: &Node) {
 #[ignore = "needs root and a node"]
 fn it_is_left_to_a_unit_and_done_when_the_history_server_is_there() {
     let node = Node::bootstrapping(Profile::Emr712, "later");
+    cluster_is(&node, "BOOTSTRAPPING");
     // Nobody else's words: what a unit file and an environment file make of them.
     let title = "It's $HOME %n \\ \"100%\" ; * é";
     let left = node
@@ -150,12 +151,15 @@ fn without_emr_s_file_emr_itself_is_asked_and_others_may_be_faster() {
     node.emr_shs(&INSTALL).expect(0);
     provision(&node, &SERVER);
     wait_for_status(&node, "waiting for EMR to say that the cluster runs");
-    // A kill in the middle of its work, and the next boot.
+    // Killed in the middle of its work it goes on by itself; also at the next boot.
     cluster_is(&node, "RUNNING");
-    wait_for_status(&node, "installing");
-    node.sh(&format!("systemctl kill -s KILL {UNIT}"));
-    wait_for_status(&node, "emr-shs-install.service is failed");
-    node.reboot();
+    for again in [false, true] {
+        wait_for_status(&node, "installing");
+        node.sh(&format!("systemctl kill -s KILL {UNIT}"));
+        if again {
+            node.reboot();
+        }
+    }
     wait_until_installed(&node);
     node.emr_shs(&["uninstall"]).expect(0);
 
@@ -167,6 +171,29 @@ fn without_emr_s_file_emr_itself_is_asked_and_others_may_be_faster() {
     wait_for_status(&node, "waiting for EMR to say that the cluster runs");
     node.emr_shs(&["install"]).expect(0);
     wait_until_installed(&node);
+}
+
+#[test]
+#[ignore = "needs root and a node"]
+fn a_password_and_a_node_without_emr_s_files_are_in_good_hands() {
+    let node = Node::bootstrapping(Profile::Emr81, "later-bare");
+    node.sh(
+        "rm -r /mnt/var/lib/info /emr/instance-controller/lib/info 2>/dev/null; ! ls /mnt/var/lib/info 2>/dev/null",
+    );
+    // By hand it is no node of EMR's; what runs on every node does not end the cluster.
+    let refused = node.emr_shs(&["install", "--event-logs", LOGS]).expect(3);
+    assert!(refused.err().contains("nothing says that this is an EMR node"), "{}", refused.err());
+    let keys = "spark.history.ui.maxApplications=7\nspark.history.retainedApplications=3";
+    node.run(
+        &[&["env", &format!("EMR_SHS_SET={keys}"), "emr-shs"], &INSTALL[..], &["--login", "alice:open sesame"]]
+            .concat(),
+    )
+    .expect(0);
+    let seen = node.sh(&format!("cat /etc/systemd/system/{UNIT}; ps -eo args; systemctl show {UNIT}"));
+    assert!(!seen.contains("sesame") && seen.contains("retainedApplications=3"), "{seen}");
+    assert!(node.sh("cat /etc/emr-shs/install.env").contains("EMR_SHS_LOGIN=\"alice:open sesame\""));
+    assert_eq!(node.sh("stat -c %a /etc/emr-shs/install.env").trim(), "600");
+    node.emr_shs(&["uninstall"]).expect(0);
 }
 
 #[test]

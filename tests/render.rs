@@ -352,6 +352,11 @@ fn a_bootstrap_action_is_the_same_in_every_format_and_each_is_valid() {
     let block = step("bootstrap", "terraform").expect(0).out();
     assert_eq!(items(&block, true), arguments());
     valid(&["terraform", "bootstrap_action"], &block);
+    // The script wants this one first.
+    let lenient = ["bootstrap-action", "--script", path, "--sha256-x86_64", SUM, "--continue-on-failure", "--", "-v"];
+    let args = &json_of(&elsewhere_with(&lenient))[0]["Args"];
+    assert_eq!(args[0], "--continue-on-failure", "{args}");
+    assert_eq!((&args[1], &args[6]), (&json!("--binaries"), &json!("-v")), "{args}");
 }
 
 #[test]

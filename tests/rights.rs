@@ -47,7 +47,7 @@ fn obey(node: &Node, policy: &Value, less: Option<(&str, &str)>) {
 
 #[test]
 #[ignore = "needs root: scripts/test"]
-fn the_rendered_policy_is_enough_and_none_of_its_actions_is_too_much() {
+fn the_rendered_policy_is_enough_and_each_of_its_actions_on_objects_is_needed() {
     let node = Node::fresh(Profile::Emr712, "rights");
     let policy = node.emr_shs(&["render", "iam-policy", "--event-logs", LOGS]).expect(0);
     assert!(policy.err().contains("--role-name EMR_EC2_DefaultRole"), "{}", policy.err());

@@ -99,6 +99,9 @@ pub struct StepArgs {
     /// SHA-256 of emr-shs-aarch64 (Graviton)
     #[arg(long = "sha256-aarch64", value_name = "HEX", env = "EMR_SHS_SHA256_AARCH64")]
     pub sha256_aarch64: Option<String>,
+    /// Tell what failed and exit 0: a bootstrap action that fails ends the cluster
+    #[arg(long, env = "EMR_SHS_CONTINUE_ON_FAILURE")]
+    pub continue_on_failure: bool,
     /// The cluster's region [default: this node's]
     #[arg(long, value_name = "REGION", env = "EMR_SHS_REGION")]
     pub region: Option<String>,

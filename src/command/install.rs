@@ -9,11 +9,12 @@ use crate::config::LinkInto;
 use crate::fault::{Exit, Fault};
 use crate::host::Host;
 use crate::installation::Installation;
+use crate::interrupt;
 use crate::node::gateway::LogGateway;
 use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT, same_directory};
 use crate::node::identity::{Identity, Role};
 use crate::node::process::Process;
-use crate::node::provisioning::is_pending;
+use crate::node::provisioning::{Waiting, is_pending};
 use crate::node::spark::Spark;
 use crate::plan::Change;
 use crate::receipt::{Lock, Receipt};
@@ -89,7 +90,7 @@ fn run(
         must_be_root(&host)?;
         let in_unit = whole.filter(|args| args.in_unit);
         lock = Some(match in_unit.map(|args| provisioning::wait(&host, args.provisioning_timeout, console)) {
-            None => Lock::take(&host, command)?,
+            None => lock_beside_unit(&host, command, args.timeout)?,
             Some(waited) => match waited? {
                 Waited::Ready(lock) => lock,
                 Waited::NotNeeded(why) => {
@@ -98,7 +99,7 @@ fn run(
                 }
             },
         });
-        if whole.is_some() && in_unit.is_none() && host.is_live() && is_pending(&host)? {
+        if whole.is_some() && in_unit.is_none() && host.is_live() && is_pending(&host, args.if_primary)? {
             return provisioning::leave(&host, args, console);
         }
     }
@@ -129,6 +130,22 @@ fn run(
         console.data(command, &outcome);
     }
     outcome.verify.map_or(Ok(Exit::Done), |report| report.end(console))
+}
+
+/// Takes the node's lock. The unit that a bootstrap action has left begins when steps begin, and is waited for.
+fn lock_beside_unit(host: &Host, command: &str, patience: Duration) -> Result<Lock> {
+    let begun = Instant::now();
+    loop {
+        match Lock::attempt(host, command)? {
+            Ok(lock) => return Ok(lock),
+            Err(_)
+                if begun.elapsed() < patience && !interrupt::asked() && Waiting::is_wanted(&Receipt::load(host)?) =>
+            {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            Err(held) => return Err(held.into()),
+        }
+    }
 }
 
 /// Says so if the log gateway runs and logs do not open all the same: S3 or credentials are missing.

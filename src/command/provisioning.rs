@@ -65,37 +65,39 @@ pub enum Waited {
 /// Waits until this node can be installed on, for a while.
 pub fn wait(host: &Host, patience: Duration, console: &Console) -> Result<Waited> {
     const TICK: Duration = Duration::from_millis(500);
-    const TICK_OF_EMR: Duration = Duration::from_secs(10);
+    const TICK_OF_A_WORD: Duration = Duration::from_secs(5);
     let begun = Instant::now();
     let mut told = None;
-    let mut lacked = lack(host)?;
-    while let Some(lack) = lacked {
-        if told != Some(lack) {
-            told = Some(lack);
-            say(&format!("waiting for {}", lack.name()), console);
+    // systemd may be busy while a node is provisioned: what cannot be told is asked again.
+    let lack = |host: &Host| lack(host).unwrap_or(Some(Lack::Part("an answer of systemd")));
+    let mut lacked = lack(host);
+    while let Some(lacking) = lacked {
+        if told != Some(lacking) {
+            told = Some(lacking);
+            say(&format!("waiting for {}", lacking.name()), console);
         }
         if begun.elapsed() > patience {
-            if lack.is_a_word() {
+            if lacking.is_a_word() {
                 console.warn(&format!(
                     "{} has not come within {}; installing all the same",
-                    lack.name(),
+                    lacking.name(),
                     minutes(patience)
                 ));
                 break;
             }
             return Err(Fault::failed(format!("this node was not provisioned within {}", minutes(patience)))
-                .detail(format!("{} is not there; nothing is installed", lack.name()))
+                .detail(format!("{} is not there; nothing is installed", lacking.name()))
                 .hint("is Spark among the cluster's applications? Once it is there: sudo emr-shs install")
                 .into());
         }
-        let next = Instant::now() + if lack == Lack::Cluster { TICK_OF_EMR } else { TICK };
+        let next = Instant::now() + if lacking.is_a_word() { TICK_OF_A_WORD } else { TICK };
         while Instant::now() < next {
             if interrupt::asked() {
                 return Ok(Waited::NotNeeded("told to stop"));
             }
             std::thread::sleep(TICK.min(Duration::from_millis(100)));
         }
-        lacked = self::lack(host)?;
+        lacked = lack(host);
     }
     say("installing", console);
     loop {

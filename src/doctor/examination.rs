@@ -134,7 +134,7 @@ impl Examination {
         server.listed = listed;
         server.pid_later = Process::find(history_server::UNIT, None).map(|p| p.pid);
         let rows = installed::rows(&host, &receipt);
-        let is_pending = live && provisioning::is_pending(&host)?;
+        let is_pending = live && provisioning::is_pending(&host, false)?;
         let waiting = if live { Waiting::observe(&receipt)? } else { None };
         let seen = Seen { is_pending, waiting, unreadable, emr, archive: archive.flatten(), server, rows, gateway };
         Ok(Self { host, node, receipt, settings, event_logs, scheme, store, seen })

@@ -59,9 +59,11 @@ fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// Whether this is a node of EMR's whose history server may still come: what a bootstrap action
 /// sees. The file that says how far EMR is counts only against waiting: once the server is there, no
-/// bootstrap action runs any more.
-pub fn is_pending(host: &Host) -> Result<bool> {
-    let waits = Identity::observe(host).is_emr() && Provisioning::observe(host) != Provisioning::Over;
+/// bootstrap action runs any more. Whoever runs on every node, by `--if-primary`, is believed to be on
+/// one of EMR's even where no file says so.
+pub fn is_pending(host: &Host, if_primary: bool) -> Result<bool> {
+    let of_emr = if_primary || Identity::observe(host).is_emr();
+    let waits = of_emr && Provisioning::observe(host) != Provisioning::Over;
     Ok(waits && (!host.exists(&spark_jars()) || !systemd::show(UNIT)?.exists))
 }
 
@@ -112,18 +114,37 @@ pub fn lack(host: &Host) -> Result<Option<Lack>> {
     if !unit.was_started && Process::all().is_empty() {
         return Ok(Some(Lack::Part("the history server's first start")));
     }
+    let identity = Identity::observe(host);
     Ok(match Provisioning::observe(host) {
         Provisioning::Over => None,
+        // The file's shape is known of few releases. A primary node that is replaced beside two others
+        // is not done when the cluster runs.
+        Provisioning::GoesOn if !identity.multi_primary && word(&identity) == Word::Runs => None,
         Provisioning::GoesOn => Some(Lack::File),
-        // Who may not ask has no other word to wait for than the server's start.
-        Provisioning::Unknown => cluster_runs(host).is_ok_and(|runs| !runs).then_some(Lack::Cluster),
+        Provisioning::Unknown => (word(&identity) == Word::NotYet).then_some(Lack::Cluster),
     })
 }
 
-/// What EMR says of the cluster, where the node's own file says nothing.
-fn cluster_runs(host: &Host) -> Result<bool, String> {
-    let identity = Identity::observe(host);
-    Ok(Described::ask(identity.cluster_id.as_deref(), identity.region, Patience::Usual)?.runs())
+/// What EMR says of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// It runs.
+    Runs,
+    /// It does not, or EMR did not answer this time.
+    NotYet,
+    /// This node may not ask: there is no other word to wait for than the server's start.
+    NotForUs,
+}
+
+fn word(identity: &Identity) -> Word {
+    if identity.cluster_id.is_none() || identity.region.is_none() {
+        return Word::NotForUs;
+    }
+    match Described::ask(identity.cluster_id.as_deref(), identity.region.clone(), Patience::Usual) {
+        Ok(cluster) if cluster.runs() => Word::Runs,
+        Err(why) if why.starts_with("AccessDenied") => Word::NotForUs,
+        _ => Word::NotYet,
+    }
 }
 
 /// An installation that was left to the unit, as it stands.
@@ -147,7 +168,8 @@ impl Waiting {
             return Ok(None);
         }
         let unit = systemd::show(WAITING_UNIT)?;
-        let failed = unit.active != "active";
+        // Between two runs, after a kill, it is activating.
+        let failed = !matches!(unit.active.as_str(), "active" | "activating");
         let failure = failed.then(|| Failure::of(systemd::last_words(WAITING_UNIT), &unit));
         Ok(Some(Self { unit, failure }))
     }

@@ -14,6 +14,7 @@ use crate::node::jars::ClassPath;
 use crate::node::spark::{Spark, Version, mebibytes};
 use crate::receipt::Receipt;
 use crate::resource::Resource;
+use crate::s3::EventLogs;
 use crate::wanted::gateway::{LINKS, links};
 use crate::wanted::{Context, Piece, Wanted};
 use anyhow::Result;
@@ -95,7 +96,7 @@ fn of_this_node(host: Host, args: &ClusterConfigArgs) -> Result<(Keys, Vec<Strin
             let names: Vec<&str> = left.keys().map(String::as_str).collect();
             notes.push(format!("Left to install, as it depends on the node: {}.", names.join(", ")));
         }
-        notes.push(on_a_new_cluster());
+        notes.push(on_a_new_cluster(job.event_logs.as_ref()));
     } else if job.receipt.is_empty() || !job.plan.is_done() {
         let uri = job.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
         notes.push(format!(
@@ -117,11 +118,19 @@ fn of_this_node(host: Host, args: &ClusterConfigArgs) -> Result<(Keys, Vec<Strin
     Ok((keys, notes))
 }
 
-fn on_a_new_cluster() -> String {
-    "Safe in a new cluster's configuration beside the step or the bootstrap action (emr-shs render step): the history \
-     server is down until that ran, as it lacks jars. For a cluster that runs, only after install on its primary node: \
-     EMR rolls a reconfiguration back when an application does not run."
-        .into()
+fn on_a_new_cluster(event_logs: Option<&EventLogs>) -> String {
+    let prefix = event_logs.map(|uri| {
+        format!(
+            "\nMake the prefix first, or jobs that start before that fail:\n  aws s3api put-object --bucket {} --key {}",
+            uri.bucket, uri.prefix
+        )
+    });
+    format!(
+        "Safe in a new cluster's configuration beside the step or the bootstrap action (emr-shs render step): the history \
+         server is down until that ran, as it lacks jars. For a cluster that runs, only after install on its primary node: \
+         EMR rolls a reconfiguration back when an application does not run.{}",
+        prefix.unwrap_or_default()
+    )
 }
 
 /// From what is known of a release.
@@ -165,7 +174,10 @@ fn of_any_node(args: &ClusterConfigArgs) -> Result<(Keys, Vec<String>)> {
         }
     }
     left.push("the region of a bucket that lies in another one than the cluster");
-    let notes = vec![format!("Left to install, as it depends on the node: {}.", left.join("; ")), on_a_new_cluster()];
+    let notes = vec![
+        format!("Left to install, as it depends on the node: {}.", left.join("; ")),
+        on_a_new_cluster(Some(event_logs)),
+    ];
     Ok((keys, notes))
 }
 

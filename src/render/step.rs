@@ -193,7 +193,11 @@ impl Call {
             None => script.rsplit_once('/').map(|(dir, _)| format!("{dir}/")).unwrap_or_default(),
         };
         let mut notes = Vec::new();
-        let mut call = vec!["--binaries".to_string(), binaries];
+        let mut call = Vec::new();
+        if args.continue_on_failure {
+            call.push("--continue-on-failure".to_string());
+        }
+        call.extend(["--binaries".to_string(), binaries]);
         let sums = sums(args)?;
         for (cpu, sum) in CPUS.iter().zip(&sums) {
             match sum {

@@ -16,6 +16,19 @@ pub const IN_UNIT: &str = "EMR_SHS_IN_UNIT";
 /// What the unit has in its environment of ours; may hold a password.
 const VARIABLES: &str = "install.env";
 
+const LOGIN: &str = "EMR_SHS_LOGIN";
+const SET: &str = "EMR_SHS_SET";
+
+/// Takes a password out of what everybody may read in a unit file and a list of processes.
+fn take_login(arguments: &mut Vec<String>) -> Option<String> {
+    let at = arguments.iter().position(|argument| argument == "--login" || argument.starts_with("--login="))?;
+    let word = arguments.remove(at);
+    match word.strip_prefix("--login=") {
+        Some(login) => Some(login.into()),
+        None => (at < arguments.len()).then(|| arguments.remove(at)),
+    }
+}
+
 /// An `install` that is to be run later as it was typed: its arguments and its variables.
 pub struct Later {
     arguments: Vec<String>,
@@ -30,12 +43,23 @@ impl Later {
                 Fault::usage(format!("{} is not UTF-8", text.display())).hint("a unit file can hold UTF-8 only")
             })
         };
-        let arguments = std::env::args_os().skip(1).map(text).collect::<Result<_, _>>()?;
+        let mut arguments: Vec<String> = std::env::args_os().skip(1).map(text).collect::<Result<_, _>>()?;
         let ours = |(name, value): (OsString, OsString)| {
             let name = name.into_string().ok().filter(|name| name.starts_with("EMR_SHS_") && name != IN_UNIT)?;
             Some(text(value).map(|value| (name, value)))
         };
         let mut variables: Vec<_> = std::env::vars_os().filter_map(ours).collect::<Result<_, _>>()?;
+        if let Some(login) = take_login(&mut arguments) {
+            variables.retain(|(name, _)| name != LOGIN);
+            variables.push((LOGIN.into(), login));
+        }
+        // The old systemd of Amazon Linux 2 takes no value of several lines from a file.
+        if let Some(at) = variables.iter().position(|(name, value)| name == SET && value.contains('\n')) {
+            let keys = variables.remove(at).1;
+            if !arguments.iter().any(|argument| argument == "--set" || argument.starts_with("--set=")) {
+                arguments.extend(keys.lines().map(|key| format!("--set={key}")));
+            }
+        }
         variables.sort();
         Ok(Self { arguments, variables })
     }
@@ -59,6 +83,9 @@ impl Later {
              # Told to stop, it puts back what it has begun.\n\
              KillMode=mixed\n\
              TimeoutStopSec=300\n\
+             # Killed in the middle, it finishes what it has begun.\n\
+             Restart=on-abnormal\n\
+             RestartSec=10\n\
              \n\
              [Install]\n\
              WantedBy=multi-user.target\n"
