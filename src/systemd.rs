@@ -29,6 +29,9 @@ pub struct Unit {
     pub status: Option<i32>,
     /// When it became active, in systemd's words.
     pub since: String,
+    /// Whether its start script is at work.
+    #[serde(skip)]
+    pub is_starting: bool,
     /// Whether it was ever started since boot.
     #[serde(skip)]
     pub was_started: bool,
@@ -68,7 +71,7 @@ pub fn is_running() -> bool {
 
 /// Reads a unit.
 pub fn show(unit: &str) -> Result<Unit> {
-    let properties = "LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestamp,InactiveExitTimestamp,\
+    let properties = "LoadState,ActiveState,SubState,UnitFileState,MainPID,ActiveEnterTimestamp,InactiveExitTimestamp,\
                       Environment,Result,ExecMainStatus,NRestarts,StatusText";
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
@@ -80,6 +83,7 @@ pub fn show(unit: &str) -> Result<Unit> {
         enabled: field("UnitFileState") == "enabled",
         result: field("Result").into(),
         status: field("ExecMainStatus").parse().ok(),
+        is_starting: field("SubState").starts_with("start"),
         was_started: !field("InactiveExitTimestamp").is_empty(),
         started: field("InactiveExitTimestamp").into(),
         says: field("StatusText").into(),

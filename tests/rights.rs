@@ -77,7 +77,7 @@ fn the_rendered_policy_is_enough_and_each_of_its_actions_on_objects_is_needed() 
     ] {
         obey(&node, &policy, Some((sid, action)));
         // The gateway remembers what it could read.
-        node.sh("systemctl restart emr-shs-gateway");
+        node.sh("systemctl reset-failed emr-shs-gateway; systemctl restart emr-shs-gateway");
         let doctor = node.emr_shs(&["doctor"]);
         let mut said = doctor.out();
         if doctor.code() == 0 {

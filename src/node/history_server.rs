@@ -176,12 +176,17 @@ impl HistoryServer {
         }
     }
 
-    /// Gives a server that runs a moment to answer: it may just be starting.
+    /// Gives a server that runs a moment to answer: it may just be starting. A restart in the middle of
+    /// its start script would leave the process that the script brings up then, with what it had read.
     pub fn settle(&mut self, spark: &Spark, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
-        while self.process.is_some() && self.answer.is_none() && !self.wants_login && Instant::now() < deadline {
+        let is_silent = |server: &Self| server.process.is_some() && server.answer.is_none() && !server.wants_login;
+        while (self.unit.is_starting || is_silent(self)) && Instant::now() < deadline {
             interrupt::check()?;
             std::thread::sleep(POLL);
+            if self.unit.is_starting {
+                self.unit = systemd::show(UNIT)?;
+            }
             self.look(spark);
         }
         Ok(())

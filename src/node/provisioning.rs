@@ -111,7 +111,7 @@ pub fn lack(host: &Host) -> Result<Option<Lack>> {
         return Ok(Some(Lack::Part("the history server's unit")));
     }
     // One that EMR's configuration kills at once was started all the same.
-    if !unit.was_started && Process::all().is_empty() {
+    if unit.is_starting || !unit.was_started && Process::all().is_empty() {
         return Ok(Some(Lack::Part("the history server's first start")));
     }
     let identity = Identity::observe(host);
