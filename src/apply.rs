@@ -95,7 +95,8 @@ impl<'a> Transaction<'a> {
             }
         }
         if !self.last.is_empty() {
-            let (_, _) = (reload(&self.last), self.receipt.save(self.host));
+            let _ = reload(&self.last);
+            let _ = self.receipt.save(self.host);
         }
         // A directory that could not go because of them.
         for change in self.rows.iter().filter(|c| matches!(c.resource, Resource::Dir { .. }) && c.is_real()) {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 const DIR: &str = "/var/lib/emr-shs";
 const FILE: &str = "/var/lib/emr-shs/receipt.json";
@@ -164,11 +165,21 @@ pub struct Lock(#[expect(dead_code, reason = "held for its Drop")] Flock<std::fs
 impl Lock {
     /// Takes the node's lock, or says who holds it.
     pub fn take(host: &Host, command: &str) -> Result<Self> {
-        Ok(Self::attempt(host, command)??)
+        Self::wait(host, command, || Ok(false))
     }
 
-    /// The same; the inner error says who holds it.
-    pub fn attempt(host: &Host, command: &str) -> Result<Result<Self, Fault>> {
+    /// The same; while somebody else holds it and `patient` says so, it is tried again.
+    pub fn wait(host: &Host, command: &str, mut patient: impl FnMut() -> Result<bool>) -> Result<Self> {
+        loop {
+            match Self::attempt(host, command)? {
+                Err(_) if patient()? => std::thread::sleep(Duration::from_millis(200)),
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// Tries once; the inner error says who holds it.
+    fn attempt(host: &Host, command: &str) -> Result<Result<Self, Fault>> {
         let path = host.path(Path::new(LOCK))?;
         if !host.is_live() {
             fs::create_dir_all(path.parent().unwrap_or(&path))?;

@@ -11,6 +11,7 @@ use crate::node::Node;
 use crate::node::history_server::{HistoryServer, UNIT};
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::{self, ClassPath, Scheme};
+use crate::node::spark;
 use crate::notes;
 use crate::receipt::Receipt;
 use crate::report::{Console, data};
@@ -57,7 +58,7 @@ pub fn run(root: &Path, args: &NodeArgs, console: &Console) -> Result<Exit> {
         if host.is_live() { node.describe_cluster(&settings) } else { Err("not asked below another root".into()) };
     let schemes = node.hadoop.schemes().iter().filter_map(|(s, _)| node.scheme(&host, s, &[]).ok()).collect();
     let defaults = host.target(&node.spark.defaults_path).map_or(node.spark.defaults_path.clone(), |p| host.inside(&p));
-    let spark = node.spark.is_installed(&host).then(|| SparkFacts {
+    let spark = spark::is_installed(&host).then(|| SparkFacts {
         version: node.spark.version.as_ref().map(ToString::to_string),
         home: node.spark.home.clone(),
         defaults,

@@ -90,7 +90,11 @@ fn run(
         must_be_root(&host)?;
         let in_unit = whole.filter(|args| args.in_unit);
         lock = Some(match in_unit.map(|args| provisioning::wait(&host, args.provisioning_timeout, console)) {
-            None => lock_beside_unit(&host, command, args.timeout)?,
+            // The unit that a bootstrap action has left begins when steps begin, and is waited for.
+            None => Lock::wait(&host, command, || {
+                let patient = begun.elapsed() < args.timeout && !interrupt::asked();
+                Ok(patient && Waiting::is_wanted(&Receipt::load(&host)?))
+            })?,
             Some(waited) => match waited? {
                 Waited::Ready(lock) => lock,
                 Waited::NotNeeded(why) => {
@@ -130,22 +134,6 @@ fn run(
         console.data(command, &outcome);
     }
     outcome.verify.map_or(Ok(Exit::Done), |report| report.end(console))
-}
-
-/// Takes the node's lock. The unit that a bootstrap action has left begins when steps begin, and is waited for.
-fn lock_beside_unit(host: &Host, command: &str, patience: Duration) -> Result<Lock> {
-    let begun = Instant::now();
-    loop {
-        match Lock::attempt(host, command)? {
-            Ok(lock) => return Ok(lock),
-            Err(_)
-                if begun.elapsed() < patience && !interrupt::asked() && Waiting::is_wanted(&Receipt::load(host)?) =>
-            {
-                std::thread::sleep(Duration::from_millis(200));
-            }
-            Err(held) => return Err(held.into()),
-        }
-    }
 }
 
 /// Says so if the log gateway runs and logs do not open all the same: S3 or credentials are missing.

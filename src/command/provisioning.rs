@@ -95,20 +95,17 @@ pub fn wait(host: &Host, patience: Duration, console: &Console) -> Result<Waited
             if interrupt::asked() {
                 return Ok(Waited::NotNeeded("told to stop"));
             }
-            std::thread::sleep(TICK.min(Duration::from_millis(100)));
+            std::thread::sleep(Duration::from_millis(100));
         }
         lacked = lack(host);
     }
     say("installing", console);
-    loop {
-        match Lock::attempt(host, "install")? {
-            Ok(lock) if Waiting::is_wanted(&Receipt::load(host)?) => return Ok(Waited::Ready(lock)),
-            Ok(_) => return Ok(Waited::NotNeeded("somebody else has installed meanwhile")),
-            Err(_) if interrupt::asked() => return Ok(Waited::NotNeeded("told to stop")),
-            // A step, or a person, who does the same.
-            Err(_) if begun.elapsed() < patience => std::thread::sleep(TICK),
-            Err(held) => return Err(held.into()),
-        }
+    // A step, or a person, who does the same is heard out.
+    match Lock::wait(host, "install", || Ok(begun.elapsed() < patience && !interrupt::asked())) {
+        Ok(lock) if Waiting::is_wanted(&Receipt::load(host)?) => Ok(Waited::Ready(lock)),
+        Ok(_) => Ok(Waited::NotNeeded("somebody else has installed meanwhile")),
+        Err(_) if interrupt::asked() => Ok(Waited::NotNeeded("told to stop")),
+        Err(held) => Err(held),
     }
 }
 

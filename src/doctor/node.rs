@@ -38,7 +38,7 @@ pub fn primary(f: &Facts<'_>) -> Found {
         })
         .into());
     }
-    if !f.node.identity.is_emr() && !f.force && f.node.spark.is_installed(f.host) {
+    if !f.node.identity.is_emr() && !f.force && spark::is_installed(f.host) {
         return Err(Fault::preflight("this does not look like an EMR node")
             .detail("found none of /mnt/var/lib/info/instance.json, extraInstanceData.json, job-flow.json")
             .hint(match f.seen {
@@ -72,7 +72,7 @@ pub fn provisioning(f: &Facts<'_>) -> Found {
 
 /// Which release, and whether Spark is there.
 pub fn release(f: &Facts<'_>) -> Found {
-    if !f.node.spark.is_installed(f.host) {
+    if !spark::is_installed(f.host) {
         let fault = Fault::preflight(format!("there is no Spark at {}", spark::HOME));
         if f.node.identity.is_emr() && Provisioning::observe(f.host) != Provisioning::Over {
             return Err(fault

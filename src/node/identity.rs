@@ -8,11 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The directories of those files.
-pub fn dirs() -> impl Iterator<Item = &'static Path> {
-    INFO.iter().map(Path::new)
-}
-
-const INFO: [&str; 2] = ["/mnt/var/lib/info", "/emr/instance-controller/lib/info"];
+pub const INFO: [&str; 2] = ["/mnt/var/lib/info", "/emr/instance-controller/lib/info"];
 
 /// Whether a node runs the cluster or works for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -65,7 +61,7 @@ impl Identity {
             region: None,
             multi_primary: false,
         };
-        for dir in dirs() {
+        for dir in INFO.map(Path::new) {
             for name in ["instance.json", "extraInstanceData.json", "job-flow.json"] {
                 let path = dir.join(name);
                 let text = host.read(&path).ok().flatten().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Whether EMR is done with this node: bootstrap actions run before Spark is there (facts §4.1).
 
-use super::identity::{Identity, dirs};
+use super::identity::{INFO, Identity};
 use super::process::Process;
 use super::spark::{self, DEFAULTS};
 use crate::aws::{Described, Patience};
@@ -11,7 +11,7 @@ use crate::resource::{Resource, WAITING_UNIT};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How far EMR is with this node, by its `job-flow-state.txt` (facts §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Provisioning {
 impl Provisioning {
     /// Reads the node's own file.
     pub fn observe(host: &Host) -> Self {
-        let texts = dirs().filter_map(|dir| host.read(&dir.join("job-flow-state.txt")).ok().flatten());
+        let texts = INFO.iter().filter_map(|dir| host.read(&Path::new(dir).join("job-flow-state.txt")).ok().flatten());
         let told: Vec<Self> = texts.map(|text| Self::parse(&text)).collect();
         [Self::Over, Self::GoesOn].into_iter().find(|state| told.contains(state)).unwrap_or(Self::Unknown)
     }
@@ -64,11 +64,7 @@ fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 pub fn is_pending(host: &Host, if_primary: bool) -> Result<bool> {
     let of_emr = if_primary || Identity::observe(host).is_emr();
     let waits = of_emr && Provisioning::observe(host) != Provisioning::Over;
-    Ok(waits && (!host.exists(&spark_jars()) || !systemd::show(UNIT)?.exists))
-}
-
-fn spark_jars() -> PathBuf {
-    Path::new(spark::HOME).join("jars")
+    Ok(waits && (!spark::is_installed(host) || !systemd::show(UNIT)?.exists))
 }
 
 /// What a node still lacks before it can be installed on.
@@ -100,7 +96,7 @@ impl Lack {
 
 /// What is still to be waited for, in the order in which EMR brings it; `None` when nothing is.
 pub fn lack(host: &Host) -> Result<Option<Lack>> {
-    if !host.exists(&spark_jars()) {
+    if !spark::is_installed(host) {
         return Ok(Some(Lack::Part("Spark")));
     }
     if !host.exists(Path::new(DEFAULTS)) {

@@ -89,11 +89,6 @@ impl Spark {
         }
     }
 
-    /// Whether Spark is installed.
-    pub fn is_installed(&self, host: &Host) -> bool {
-        host.exists(&self.home.join("jars"))
-    }
-
     /// Hadoop's configuration directory for Spark's daemons.
     pub fn hadoop_conf(&self) -> PathBuf {
         PathBuf::from(self.env.get("HADOOP_CONF_DIR").map_or("/etc/hadoop/conf", String::as_str))
@@ -159,6 +154,11 @@ pub fn mebibytes(text: &str) -> Option<u64> {
         "t" => n << 20,
         _ => return None,
     })
+}
+
+/// Whether Spark is installed.
+pub fn is_installed(host: &Host) -> bool {
+    host.exists(&Path::new(HOME).join("jars"))
 }
 
 /// How often a history server that is told this scans its directory.

@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::node::hadoop::{EMRFS, Hadoop, S3A};
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::ClassPath;
-use crate::node::spark::{Spark, Version, mebibytes};
+use crate::node::spark::{self, Spark, Version, mebibytes};
 use crate::receipt::Receipt;
 use crate::resource::Resource;
 use crate::s3::EventLogs;
@@ -57,7 +57,7 @@ fn as_install(args: &ClusterConfigArgs) -> InstallArgs {
 /// Renders what `install` would set on this node; elsewhere, what it would set on any of that release.
 pub fn render(host: Host, args: &ClusterConfigArgs) -> Result<Rendered> {
     let told = args.release.is_some() || args.spark_version.is_some();
-    let here = !told && Spark::observe(&host).is_ok_and(|spark| spark.is_installed(&host));
+    let here = !told && spark::is_installed(&host) && Spark::observe(&host).is_ok();
     let (keys, notes) = if here { of_this_node(host, args)? } else { of_any_node(args)? };
     let mut all = vec![Classification { classification: "spark-defaults", properties: keys, configurations: vec![] }];
     if let Some(size) = args.daemon_memory.as_deref().filter(|size| !size.is_empty()) {
