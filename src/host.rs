@@ -3,7 +3,7 @@
 //! Every path the product names is the node's own (`/etc/spark/conf`); [`Host::path`] finds it
 //! below the root, following the node's symbolic links without ever leaving that root.
 
-use crate::s3::S3;
+use crate::aws::s3::S3;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;

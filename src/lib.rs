@@ -4,27 +4,22 @@
 //! list of changes; the list is printed (`plan`), applied and journaled (`install`), and applied
 //! backwards (`uninstall`).
 
-pub mod apply;
 pub mod aws;
+pub mod change;
 pub mod cli;
 pub mod command;
-pub mod config;
+pub mod desired;
 pub mod doctor;
-pub mod fault;
+pub mod error;
+pub mod gateway;
 pub mod host;
-pub mod installation;
-pub mod interrupt;
+pub mod install;
+pub mod installed;
 pub mod node;
-pub mod notes;
-pub mod plan;
-pub mod proxy;
-pub mod receipt;
+pub mod properties;
 pub mod render;
-pub mod report;
-pub mod resource;
-pub mod s3;
-pub mod spark_defaults;
+pub mod settings;
+pub mod signals;
 pub mod systemd;
-pub mod undo;
+pub mod ui;
 pub mod verify;
-pub mod wanted;

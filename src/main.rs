@@ -3,9 +3,9 @@
 use clap::Parser;
 use emr_shs::cli::{Cli, Command, Proxy};
 use emr_shs::command::{discover, doctor, install, manual, proxy, render, restart, status, uninstall, verify};
-use emr_shs::fault::{Exit, Fault};
-use emr_shs::interrupt;
-use emr_shs::report::Console;
+use emr_shs::error::{Exit, Fault};
+use emr_shs::signals;
+use emr_shs::ui::Console;
 use std::process::ExitCode;
 
 /// musl's own has one lock for all threads: with it the log gateway gives a tenth less, and `plan` takes half as long again.
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::new(&cli.global);
     // `proxy serve` ends in its own way.
-    let listening = if matches!(cli.command, Command::Proxy(Proxy::Serve(_))) { Ok(()) } else { interrupt::listen() };
+    let listening = if matches!(cli.command, Command::Proxy(Proxy::Serve(_))) { Ok(()) } else { signals::listen() };
     let exit = listening.and_then(|()| run(&cli, &console)).unwrap_or_else(|error| {
         let fault = Fault::of(error);
         console.fault(&fault);

@@ -1,6 +1,6 @@
 //! systemd, through `systemctl`: what a unit is, and restarting it without waiting for ever.
 
-use crate::fault::Fault;
+use crate::error::Fault;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;

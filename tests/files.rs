@@ -17,7 +17,7 @@ fn install(root: &Root, more: &[&str]) -> support::Ran {
 }
 
 fn value(root: &Root, key: &str) -> Option<String> {
-    let file = emr_shs::spark_defaults::SparkDefaults::parse(root.read(DEFAULTS).as_bytes()).unwrap();
+    let file = emr_shs::properties::SparkDefaults::parse(root.read(DEFAULTS).as_bytes()).unwrap();
     file.get(key).map(str::to_string)
 }
 

@@ -132,7 +132,7 @@ fn the_store_accepts_what_was_signed_and_nothing_else() {
     assert_eq!((answer.status, answer.header("Content-Type")), (200, "text/plain; charset=utf-8"), "{}", answer.head);
     assert!(answer.body.contains(SAYS));
     assert_eq!(status(&location(&format!("{LOG}?download=1"))), 200);
-    // Names as no shell would like them, in the short form and in the long one.
+    // HostNames as no shell would like them, in the short form and in the long one.
     for (name, path) in [
         ("stderr-2026-11-22-13.gz", "stderr-2026-11-22-13"),
         ("stdout.1.gz", "stdout.1.gz"),
@@ -299,7 +299,7 @@ fn hostile_requests_get_nothing() {
     }
     let served: Vec<_> = lines.iter().filter(|line| line[0] == "200").collect();
     assert!(served.iter().all(|line| !line[2].contains("GET /logs/")), "{served:?}");
-    // Names that are not what they seem.
+    // HostNames that are not what they seem.
     let name = "<b onclick='alert(1)'>\"&.gz";
     let directory =
         format!("{CLUSTER}/containers/application_1795352263709_0001/container_1795352263709_0001_01_000002");

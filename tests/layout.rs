@@ -5,7 +5,7 @@
 mod lab;
 mod ran;
 
-use emr_shs::doctor::reading::scanning;
+use emr_shs::doctor::checks::listing::scanning;
 use lab::{Node, Profile};
 
 const PAGE: &str = include_str!("../docs/layout.md");

@@ -5,7 +5,7 @@
 mod packages;
 
 use aws_credential_types::Credentials;
-use emr_shs::proxy::presign::{Address, Signer};
+use emr_shs::gateway::presign::{Address, Signer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -271,7 +271,7 @@ fn its_urls_are_those_of_botocores_client() {
         let mut line = input.json();
         line["bucket"] = input.bucket.into();
         line["endpoint"] = input.endpoint.into();
-        line["path_style"] = input.endpoint.is_some_and(emr_shs::s3::by_path).into();
+        line["path_style"] = input.endpoint.is_some_and(emr_shs::aws::s3::by_path).into();
         lines.push(line);
     }
     let theirs = botocores(&lines);

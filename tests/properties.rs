@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]
 
-use emr_shs::spark_defaults::{SparkDefaults, line_with};
+use emr_shs::properties::{SparkDefaults, line_with};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};

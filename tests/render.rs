@@ -7,7 +7,7 @@ mod packages;
 mod ran;
 mod support;
 
-use emr_shs::spark_defaults::SparkDefaults;
+use emr_shs::properties::SparkDefaults;
 use packages::python_packages;
 use ran::Ran;
 use serde_json::{Value, json};

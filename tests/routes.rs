@@ -5,7 +5,7 @@
 mod allow;
 
 use allow::{Bucket, CLUSTER, assert_harmless};
-use emr_shs::proxy::route::{Ask, Bad, Place, container_directory, route, stored_name};
+use emr_shs::gateway::route::{LogDirectory, LogRequest, RouteError, container_directory, route, stored_name};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
@@ -62,7 +62,7 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
     ("/logs/VIR/jobs/JOB/containers/JOB-nkz5v/stdout.gz", None, EMR, "any: elasticmapreduce/VIR/jobs/JOB/containers/JOB-nkz5v/stdout.gz"),
     ("/elasticmapreduce/VIR/jobs/JOB/containers/spark-JOB/spark-JOB-driver/stderr.gz", None, EMR, "0: elasticmapreduce/VIR/jobs/JOB/containers/spark-JOB/spark-JOB-driver/stderr.gz"),
     ("/VIR/jobs/JOB/containers/spark-JOB/pi-5f.x-exec-1/stdout", None, ROOT, "0: VIR/jobs/JOB/containers/spark-JOB/pi-5f.x-exec-1/stdout.gz"),
-    // Names: rolled, and such as need encoding, once.
+    // HostNames: rolled, and such as need encoding, once.
     ("/logs/CON/stderr-2026-11-22-13.gz", None, ROOT, "any: FOUND/containers/APP/CON/stderr-2026-11-22-13.gz"),
     ("/logs/CON/stdout.1.gz", None, ROOT, "any: FOUND/containers/APP/CON/stdout.1.gz"),
     ("/logs/CON/a%20b", None, ROOT, "any: FOUND/containers/APP/CON/a b.gz"),
@@ -228,24 +228,26 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
 fn said(path: &str, query: Option<&str>, prefixes: &[&str]) -> String {
     let route = match route(path, query, prefixes) {
         None => return "history server".into(),
-        Some(Err(Bad::Malformed)) => return "malformed".into(),
-        Some(Err(Bad::NotALog)) => return "no log".into(),
+        Some(Err(RouteError::Malformed)) => return "malformed".into(),
+        Some(Err(RouteError::NotALog)) => return "no log".into(),
         Some(Ok(route)) => route,
     };
     let directory = |place| match place {
-        Place::Container(container) => container_directory(CLUSTER, &container),
-        Place::Directory(directory) => directory,
+        LogDirectory::Container(container) => container_directory(CLUSTER, &container),
+        LogDirectory::Directory(directory) => directory,
     };
     let under = route.under.map_or("any".to_string(), |under| under.to_string());
     let prefix = prefixes[route.under.unwrap_or(0)];
     let download = if route.download { "download " } else { "" };
     match route.ask {
-        Ask::Log(place, file) => format!("{download}{under}: {prefix}{}{}", directory(place), stored_name(&file)),
-        Ask::Files(place) => format!("files in {under}: {prefix}{}", directory(place)),
-        Ask::Containers(application, None) => format!("containers of {application}"),
-        Ask::Containers(application, Some(cluster)) => format!("containers of {application} in {cluster}"),
-        Ask::Applications(None) => "applications".into(),
-        Ask::Applications(Some(cluster)) => format!("applications of {cluster}"),
+        LogRequest::Log(place, file) => {
+            format!("{download}{under}: {prefix}{}{}", directory(place), stored_name(&file))
+        }
+        LogRequest::Files(place) => format!("files in {under}: {prefix}{}", directory(place)),
+        LogRequest::Containers(application, None) => format!("containers of {application}"),
+        LogRequest::Containers(application, Some(cluster)) => format!("containers of {application} in {cluster}"),
+        LogRequest::Applications(None) => "applications".into(),
+        LogRequest::Applications(Some(cluster)) => format!("applications of {cluster}"),
     }
 }
 
@@ -278,7 +280,7 @@ fn a_path_leads_to_its_log_or_nowhere() {
 
 const PREFIXES: &[&[&str]] = &[ROOT, EMR, DEEP, LOGS, TWO, &["a/b/c/", "", "logs/"]];
 
-/// Names as they are in paths that lead to logs.
+/// HostNames as they are in paths that lead to logs.
 #[rustfmt::skip]
 const LEGAL: &[&str] = &[
     "logs", "elasticmapreduce", "j-2AXXXXXXGAPLF", "containers", "application_1795352263709_0001",

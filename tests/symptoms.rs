@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]
 
-use emr_shs::doctor::reading::{log_name, requests, scanning};
+use emr_shs::aws::s3::Listing;
+use emr_shs::doctor::checks::listing::{log_name, requests, scanning};
+use emr_shs::node::log_diagnosis::{diagnose, sightings, unreadable};
 use emr_shs::node::spark::duration;
-use emr_shs::node::symptoms::{diagnose, sightings, unreadable};
-use emr_shs::s3::Listing;
 use std::time::Duration;
 
 #[test]

@@ -10,10 +10,10 @@ mod ran;
 mod snapshot;
 mod support;
 
-use emr_shs::config::Settings;
+use emr_shs::gateway::route::{LogDirectory, LogRequest, Route, container_directory, route, stored_name};
 use emr_shs::host::Host;
-use emr_shs::proxy::route::{Ask, Place, Route, container_directory, route, stored_name};
-use emr_shs::verify::made_up::MadeUp;
+use emr_shs::settings::Settings;
+use emr_shs::verify::synthetic::SyntheticApplication;
 use lab::{CLUSTER, LOGS, Node, Profile, wait};
 use ran::Ran;
 use serde_json::{Value, json};
@@ -25,28 +25,28 @@ fn what_is_made_up_has_the_shapes_of_what_is_real() {
     let node = emr_shs::node::Node::read(&Host::new(root.path())).unwrap();
     for serverless in [None, Some("00f1r2fo0l4l4l09".to_string())] {
         let settings = Settings { serverless: serverless.clone(), ..Settings::default() };
-        let made_up = MadeUp::new(&node, &settings);
+        let synthetic = SyntheticApplication::new(&node, &settings);
         let pattern = match &serverless {
             None => "http://node:9977/logs/{{CONTAINER_ID}}/{{FILE_NAME}}".to_string(),
             Some(id) => format!(
                 "http://node:9977/logs/applications/{id}/jobs/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}"
             ),
         };
-        let link = made_up.link(&pattern);
+        let link = synthetic.link(&pattern);
         let path = link.strip_prefix("http://node:9977").unwrap();
-        let Some(Ok(Route { ask: Ask::Log(place, name), .. })) = route(path, None, &[]) else {
+        let Some(Ok(Route { ask: LogRequest::Log(place, name), .. })) = route(path, None, &[]) else {
             panic!("{link} is no log's")
         };
         let directory = match place {
-            Place::Container(container) => {
-                assert!(container.application.is_made_up(), "{link}");
+            LogDirectory::Container(container) => {
+                assert!(container.application.is_synthetic(), "{link}");
                 container_directory(CLUSTER, &container)
             }
-            Place::Directory(directory) => directory,
+            LogDirectory::Directory(directory) => directory,
         };
-        assert_eq!(made_up.log_key(Some(CLUSTER)).unwrap(), directory + &stored_name(&name));
+        assert_eq!(synthetic.log_key(Some(CLUSTER)).unwrap(), directory + &stored_name(&name));
         // Spark tells events by how their lines begin.
-        let (_, parts) = made_up.event_log();
+        let (_, parts) = synthetic.event_log();
         let text = String::from_utf8(parts[0].1.clone()).unwrap();
         let begins = ["LogStart", "ApplicationStart", "ExecutorAdded", "ApplicationEnd"];
         for (line, name) in text.lines().zip(begins) {

@@ -2,19 +2,19 @@
 
 use super::host;
 use crate::aws::Cluster;
+use crate::change::receipt::Receipt;
 use crate::cli::NodeArgs;
-use crate::config::Settings;
 use crate::dataln;
-use crate::fault::Exit;
+use crate::error::Exit;
 use crate::host::Host;
+use crate::install::notes;
 use crate::node::Node;
 use crate::node::history_server::{HistoryServer, UNIT};
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::{self, ClassPath, Scheme};
 use crate::node::spark;
-use crate::notes;
-use crate::receipt::Receipt;
-use crate::report::{Console, data};
+use crate::settings::Settings;
+use crate::ui::{Console, data};
 use anyhow::Result;
 use serde::Serialize;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,13 @@
 //! `doctor`: every known cause of trouble, checked, and what mends it.
 
 use super::host;
+use crate::change::receipt::Receipt;
 use crate::cli::DoctorArgs;
-use crate::config::Settings;
-use crate::doctor::Line;
-use crate::doctor::examination::Examination;
-use crate::fault::Exit;
-use crate::receipt::Receipt;
-use crate::report::{Console, data};
+use crate::doctor::CheckReport;
+use crate::doctor::gather::Gathered;
+use crate::error::Exit;
+use crate::settings::Settings;
+use crate::ui::{Console, data};
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use serde::Serialize;
@@ -18,12 +18,12 @@ const WIDTH: usize = 80;
 const INDENT: &str = "                     ";
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct DoctorReport<'a> {
     node: String,
     failed: usize,
     skipped: usize,
     passed: usize,
-    checks: &'a [Line],
+    checks: &'a [CheckReport],
 }
 
 /// Runs all checks; the exit code says whether one failed.
@@ -31,10 +31,10 @@ pub fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
     let settings = args.settings(&receipt.settings)?;
-    let examination = Examination::make(host, receipt, settings)?;
+    let examination = Gathered::make(host, receipt, settings)?;
     let lines = examination.report(|_| true);
     let count = |result: &str| lines.iter().filter(|line| line.result == result).count();
-    let report = Report {
+    let report = DoctorReport {
         node: super::node_name(examination.node()),
         failed: count("fail"),
         skipped: count("skip"),
@@ -51,11 +51,11 @@ pub fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<Exit> {
 }
 
 /// A report for people: a line a check, more only where something is wrong.
-pub fn text(lines: &[Line], verbose: bool) -> String {
+pub fn text(lines: &[CheckReport], verbose: bool) -> String {
     lines.iter().map(|line| entry(line, verbose)).collect::<Vec<_>>().join("\n")
 }
 
-fn entry(line: &Line, verbose: bool) -> String {
+fn entry(line: &CheckReport, verbose: bool) -> String {
     let (word, style) = word(line.result);
     let mut text = wrapped(&format!("{word}  {:<14} ", line.name), INDENT, &line.found);
     text.replace_range(..word.len(), &format!("{style}{word}{style:#}"));
@@ -95,7 +95,7 @@ impl DoctorArgs {
         }
         settings.region = self.region.clone().filter(|r| !r.is_empty()).or(settings.region);
         if let Some(url) = self.endpoint_url.as_deref().filter(|url| !url.is_empty()) {
-            settings.endpoint_url = Some(crate::config::endpoint(url)?);
+            settings.endpoint_url = Some(crate::settings::endpoint(url)?);
         }
         Ok(settings)
     }

@@ -1,28 +1,28 @@
-//! `install`, its pieces `prefix`, `configure`, `link` and `proxy install`, and `plan`, which stops before the
+//! `install`, its components `prefix`, `configure`, `link` and `proxy install`, and `plan`, which stops before the
 //! first change.
 
 use super::provisioning::{self, Waited};
 use super::{host, must_be_root, node_name, uninstall, verify};
-use crate::apply::Transaction;
-use crate::cli::{InstallArgs, PlanArgs, WholeArgs};
-use crate::config::LinkInto;
-use crate::fault::{Exit, Fault};
+use crate::change::plan::Change;
+use crate::change::receipt::{Lock, Receipt};
+use crate::change::resource::Resource;
+use crate::change::transaction::Transaction;
+use crate::change::undo;
+use crate::cli::{ComponentArgs, InstallArgs, PlanArgs};
+use crate::desired::{self, Component};
+use crate::error::{Exit, Fault};
 use crate::host::Host;
-use crate::installation::Installation;
-use crate::interrupt;
-use crate::node::gateway::LogGateway;
+use crate::install::prepare::Installation;
+use crate::installed::log_gateway::LogGateway;
 use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT, same_directory};
 use crate::node::identity::{Identity, Role};
 use crate::node::process::Process;
-use crate::node::provisioning::{Waiting, is_pending};
+use crate::node::provisioning::{DeferredInstall, is_pending};
 use crate::node::spark::Spark;
-use crate::plan::Change;
-use crate::receipt::{Lock, Receipt};
-use crate::report::{Console, Outcome};
-use crate::resource::Resource;
+use crate::settings::LinkInto;
+use crate::signals;
 use crate::systemd;
-use crate::undo;
-use crate::wanted::{self, Piece};
+use crate::ui::{Console, Outcome};
 use anyhow::Result;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -31,28 +31,28 @@ use std::time::{Duration, Instant};
 const RECOVERY: Duration = Duration::from_secs(120);
 
 /// Everything at once.
-pub fn install(root: &Path, args: &WholeArgs, console: &Console) -> Result<Exit> {
-    run("install", Piece::ALL, root, &args.install, Some(args), console)
+pub fn install(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
+    run("install", Component::ALL, root, &args.install, Some(args), console)
 }
 
 /// Only the class path.
-pub fn link(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("link", &[Piece::Link], root, args, None, console)
+pub fn link(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
+    run("link", &[Component::Link], root, args, None, console)
 }
 
 /// Only the S3 prefix.
-pub fn prefix(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("prefix", &[Piece::Prefix], root, args, None, console)
+pub fn prefix(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
+    run("prefix", &[Component::Prefix], root, args, None, console)
 }
 
 /// Only spark-defaults.conf.
-pub fn configure(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("configure", &[Piece::Configure], root, args, None, console)
+pub fn configure(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
+    run("configure", &[Component::Configure], root, args, None, console)
 }
 
 /// Only the log gateway.
-pub fn gateway(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
-    run("proxy install", &[Piece::Gateway], root, args, None, console)
+pub fn gateway(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
+    run("proxy install", &[Component::Gateway], root, args, None, console)
 }
 
 /// What `install` would do.
@@ -61,23 +61,23 @@ pub fn plan(root: &Path, args: &PlanArgs, console: &Console) -> Result<Exit> {
     if passes_by(&host, &args.install) {
         return Ok(console.not_primary("plan"));
     }
-    let job = Installation::prepare("install", Piece::ALL, host, &args.install)?;
+    let job = Installation::prepare("install", Component::ALL, host, &args.install)?;
     console.plan("plan", &job.plan);
     Ok(if args.check && !job.plan.is_done() { Exit::Pending } else { Exit::Done })
 }
 
 /// Whether this node is not meant: a non-zero exit of a bootstrap action would kill the instance,
 /// so this is asked before anything that can fail.
-fn passes_by(host: &Host, args: &InstallArgs) -> bool {
+fn passes_by(host: &Host, args: &ComponentArgs) -> bool {
     args.if_primary && Identity::observe(host).role == Role::Worker
 }
 
 fn run(
     command: &str,
-    pieces: &[Piece],
+    components: &[Component],
     root: &Path,
-    args: &InstallArgs,
-    whole: Option<&WholeArgs>,
+    args: &ComponentArgs,
+    whole: Option<&InstallArgs>,
     console: &Console,
 ) -> Result<Exit> {
     let begun = Instant::now();
@@ -92,8 +92,8 @@ fn run(
         lock = Some(match in_unit.map(|args| provisioning::wait(&host, args.provisioning_timeout, console)) {
             // The unit that a bootstrap action has left begins when steps begin, and is waited for.
             None => Lock::wait(&host, command, || {
-                let patient = begun.elapsed() < args.timeout && !interrupt::asked();
-                Ok(patient && Waiting::is_wanted(&Receipt::load(&host)?))
+                let patient = begun.elapsed() < args.timeout && !signals::asked();
+                Ok(patient && DeferredInstall::is_wanted(&Receipt::load(&host)?))
             })?,
             Some(waited) => match waited? {
                 Waited::Ready(lock) => lock,
@@ -104,10 +104,10 @@ fn run(
             },
         });
         if whole.is_some() && in_unit.is_none() && host.is_live() && is_pending(&host, args.if_primary)? {
-            return provisioning::leave(&host, args, console);
+            return provisioning::defer(&host, args, console);
         }
     }
-    let mut job = Installation::prepare(command, pieces, host, args)?;
+    let mut job = Installation::prepare(command, components, host, args)?;
     if args.dry_run {
         console.plan(command, &job.plan);
         return Ok(Exit::Done);
@@ -171,8 +171,13 @@ fn prove_rights(job: &Installation, console: &Console) -> Result<()> {
 /// Makes the changes, restarts, waits; or puts everything back. Gives how long the server took.
 fn carry_out(job: &mut Installation, timeout: Duration, console: &Console) -> Result<Option<Duration>> {
     let alive = job.node.server.as_ref().is_some_and(|s| s.answer.is_some());
-    let mut run =
-        Run { job, there_before: Process::all_stages(server_user(&job.host)), restarted: false, timeout, console };
+    let mut run = InstallRun {
+        job,
+        there_before: Process::all_stages(server_user(&job.host)),
+        restarted: false,
+        timeout,
+        console,
+    };
     let mut transaction = Transaction::begin(&run.job.host, run.job.receipt.clone());
     transaction.remember(&run.job.settings, alive);
     let made = run.change_and_restart(&mut transaction);
@@ -191,7 +196,7 @@ fn server_user(host: &Host) -> Option<u32> {
     host.account("spark").map(|(user, _)| user)
 }
 
-struct Run<'a> {
+struct InstallRun<'a> {
     job: &'a Installation,
     /// The history servers that ran when it began.
     there_before: Vec<Process>,
@@ -201,7 +206,7 @@ struct Run<'a> {
     console: &'a Console,
 }
 
-impl Run<'_> {
+impl InstallRun<'_> {
     fn change_and_restart(&mut self, transaction: &mut Transaction<'_>) -> Result<(Vec<Change>, Option<Duration>)> {
         let Self { job, console, .. } = *self;
         let plan = &job.plan;
@@ -225,12 +230,14 @@ impl Run<'_> {
             let mut settings = job.settings.clone();
             settings.link_into = LinkInto::SparkJars;
             let moved = job.changes(transaction.receipt(), &settings)?;
-            wanted::refuse_foreign(transaction.receipt(), &moved)?;
+            desired::refuse_foreign(transaction.receipt(), &moved)?;
             transaction.remember(&settings, false);
             transaction.apply(&moved, true)?;
             console.rows(&moved);
             changes.retain(|c| !moved.iter().any(|m| m.resource == c.resource && m.is_real()));
-            changes.extend(moved.into_iter().filter(|c| c.is_real() && c.before == crate::resource::State::Absent));
+            changes.extend(
+                moved.into_iter().filter(|c| c.is_real() && c.before == crate::change::resource::State::Absent),
+            );
             readiness.class_path = None;
             answer = self.restart(&mut server, &readiness)?;
         }

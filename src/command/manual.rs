@@ -1,8 +1,8 @@
 //! `completions` and `man`: what shells and man(1) know of the command line.
 
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
-use crate::fault::Exit;
-use crate::report::Console;
+use crate::error::Exit;
+use crate::ui::Console;
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use std::io::Write;

@@ -12,10 +12,10 @@ pub mod status;
 pub mod uninstall;
 pub mod verify;
 
-use crate::fault::Fault;
+use crate::change::receipt::sudo_hint;
+use crate::error::Fault;
 use crate::host::Host;
 use crate::node::Node;
-use crate::receipt::sudo_hint;
 use anyhow::{Context, Result};
 use std::path::Path;
 

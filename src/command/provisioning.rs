@@ -2,38 +2,38 @@
 //! to a unit of its own, and that unit waits first.
 
 use super::node_name;
-use crate::apply::Transaction;
-use crate::cli::InstallArgs;
-use crate::config::Settings;
-use crate::doctor::node::has_systemd;
+use crate::change::plan::{self, Change};
+use crate::change::receipt::{Lock, Receipt};
+use crate::change::resource::DEFERRED_INSTALL_UNIT;
+use crate::change::transaction::Transaction;
+use crate::cli::ComponentArgs;
+use crate::desired::deferred_install::DeferredCommandLine;
+use crate::desired::{self, Component};
+use crate::doctor::checks::node::has_systemd;
 use crate::doctor::{self, Facts};
-use crate::fault::{Exit, Fault};
+use crate::error::{Exit, Fault};
 use crate::host::Host;
-use crate::interrupt;
 use crate::node::Node;
-use crate::node::provisioning::{Lack, Waiting, lack};
-use crate::plan::{self, Change};
-use crate::receipt::{Lock, Receipt};
-use crate::report::Console;
-use crate::resource::WAITING_UNIT;
+use crate::node::provisioning::{DeferredInstall, Missing, missing};
+use crate::settings::Settings;
+use crate::signals;
 use crate::systemd;
-use crate::wanted::waiting::Later;
-use crate::wanted::{self, Piece};
+use crate::ui::Console;
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
 /// Leaves this very run to a unit. Takes no longer than writing a few files: a bootstrap action holds
 /// up the cluster.
-pub fn leave(host: &Host, args: &InstallArgs, console: &Console) -> Result<Exit> {
+pub fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Result<Exit> {
     let receipt = Receipt::load(host)?;
     let settings = Settings::merge(args, &receipt.settings)?;
     settings.event_logs("install")?;
     let node = Node::read(host)?;
-    doctor::preflight(&Facts::of_files(host, &node, &receipt, &settings, None), &[Piece::Waiting])?;
+    doctor::preflight(&Facts::of_files(host, &node, &receipt, &settings, None), &[Component::DeferredInstall])?;
     has_systemd()?;
-    let changes = plan::changes(host, &receipt, &Later::this()?.wants(host)?)?;
+    let changes = plan::changes(host, &receipt, &DeferredCommandLine::this()?.wants(host)?)?;
     if !args.force {
-        wanted::refuse_foreign(&receipt, &changes)?;
+        desired::refuse_foreign(&receipt, &changes)?;
     }
     console.say(&format!("emr-shs {} install on {}", env!("CARGO_PKG_VERSION"), node_name(&node)));
     let mut transaction = Transaction::begin(host, receipt);
@@ -47,7 +47,10 @@ pub fn leave(host: &Host, args: &InstallArgs, console: &Console) -> Result<Exit>
     }
     if console.is_json() {
         let changes: Vec<&Change> = changes.iter().filter(|c| c.is_real()).collect();
-        console.data("install", serde_json::json!({ "result": "waiting", "unit": WAITING_UNIT, "changes": changes }));
+        console.data(
+            "install",
+            serde_json::json!({ "result": "waiting", "unit": DEFERRED_INSTALL_UNIT, "changes": changes }),
+        );
     }
     console.rows(&changes);
     console.say("Not installed yet. How it stands: sudo emr-shs status");
@@ -69,42 +72,42 @@ pub fn wait(host: &Host, patience: Duration, console: &Console) -> Result<Waited
     let begun = Instant::now();
     let mut told = None;
     // systemd may be busy while a node is provisioned: what cannot be told is asked again.
-    let lack = |host: &Host| lack(host).unwrap_or(Some(Lack::Part("an answer of systemd")));
-    let mut lacked = lack(host);
-    while let Some(lacking) = lacked {
-        if told != Some(lacking) {
-            told = Some(lacking);
-            say(&format!("waiting for {}", lacking.name()), console);
+    let missing = |host: &Host| missing(host).unwrap_or(Some(Missing::Part("an answer of systemd")));
+    let mut missing_now = missing(host);
+    while let Some(missing_part) = missing_now {
+        if told != Some(missing_part) {
+            told = Some(missing_part);
+            say(&format!("waiting for {}", missing_part.name()), console);
         }
         if begun.elapsed() > patience {
-            if lacking.is_a_word() {
+            if missing_part.is_a_word() {
                 console.warn(&format!(
                     "{} has not come within {}; installing all the same",
-                    lacking.name(),
+                    missing_part.name(),
                     minutes(patience)
                 ));
                 break;
             }
             return Err(Fault::failed(format!("this node was not provisioned within {}", minutes(patience)))
-                .detail(format!("{} is not there; nothing is installed", lacking.name()))
+                .detail(format!("{} is not there; nothing is installed", missing_part.name()))
                 .hint("is Spark among the cluster's applications? Once it is there: sudo emr-shs install")
                 .into());
         }
-        let next = Instant::now() + if lacking.is_a_word() { TICK_OF_A_WORD } else { TICK };
+        let next = Instant::now() + if missing_part.is_a_word() { TICK_OF_A_WORD } else { TICK };
         while Instant::now() < next {
-            if interrupt::asked() {
+            if signals::asked() {
                 return Ok(Waited::NotNeeded("told to stop"));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        lacked = lack(host);
+        missing_now = missing(host);
     }
     say("installing", console);
     // A step, or a person, who does the same is heard out.
-    match Lock::wait(host, "install", || Ok(begun.elapsed() < patience && !interrupt::asked())) {
-        Ok(lock) if Waiting::is_wanted(&Receipt::load(host)?) => Ok(Waited::Ready(lock)),
+    match Lock::wait(host, "install", || Ok(begun.elapsed() < patience && !signals::asked())) {
+        Ok(lock) if DeferredInstall::is_wanted(&Receipt::load(host)?) => Ok(Waited::Ready(lock)),
         Ok(_) => Ok(Waited::NotNeeded("somebody else has installed meanwhile")),
-        Err(_) if interrupt::asked() => Ok(Waited::NotNeeded("told to stop")),
+        Err(_) if signals::asked() => Ok(Waited::NotNeeded("told to stop")),
         Err(held) => Err(held),
     }
 }

@@ -1,11 +1,11 @@
 //! `proxy serve`: the log gateway in the foreground.
 
 use crate::cli::ServeArgs;
-use crate::config::Gateway;
-use crate::fault::{Exit, Fault};
-use crate::proxy::route::is_cluster;
-use crate::proxy::server::{self, Serve};
-use crate::report::Console;
+use crate::error::{Exit, Fault};
+use crate::gateway::route::is_cluster;
+use crate::gateway::server::{self, Serve};
+use crate::settings::GatewaySettings;
+use crate::ui::Console;
 use anyhow::Result;
 
 /// Serves until it is told to end.
@@ -15,7 +15,7 @@ pub fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
     }
     let given = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
     server::run(Serve {
-        settings: Gateway::merge(&args.gateway, &Gateway::default())?,
+        settings: GatewaySettings::merge(&args.gateway, &GatewaySettings::default())?,
         cluster_id: given(&args.cluster_id),
         region: given(&args.region),
         endpoint_url: given(&args.endpoint_url),

@@ -2,17 +2,17 @@
 
 use super::host;
 use crate::aws;
+use crate::aws::s3::{EventLogs, LogUri};
+use crate::change::receipt::Receipt;
 use crate::cli::render::{IamPolicyArgs, Render};
-use crate::config::Settings;
-use crate::fault::{Exit, Fault};
+use crate::error::{Exit, Fault};
 use crate::host::Host;
 use crate::node::describe_cluster;
 use crate::node::identity::Identity;
-use crate::receipt::Receipt;
 use crate::render::iam::{self, Needs, Side};
 use crate::render::{Rendered, cluster_config, serverless, step};
-use crate::report::{self, Console};
-use crate::s3::{EventLogs, LogUri};
+use crate::settings::Settings;
+use crate::ui::{self, Console};
 use anyhow::{Context, Result};
 use std::path::Path;
 
@@ -40,7 +40,7 @@ fn show(command: &str, rendered: &Rendered, console: &Console) -> Result<Exit> {
         console.data(command, serde_json::json!({ "document": document, "notes": notes }));
         return Ok(Exit::Done);
     }
-    report::data(&rendered.text);
+    ui::data(&rendered.text);
     console.notes(&notes);
     Ok(Exit::Done)
 }

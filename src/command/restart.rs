@@ -1,14 +1,14 @@
 //! `restart`: pays a restart that is owed, or makes one.
 
 use super::{host, must_be_root, uninstall};
+use crate::change::receipt::{Lock, Receipt};
+use crate::change::undo;
 use crate::cli::RestartArgs;
-use crate::doctor::node::has_service;
-use crate::fault::{Exit, Fault};
+use crate::doctor::checks::node::has_service;
+use crate::error::{Exit, Fault};
 use crate::node::Node;
 use crate::node::history_server::Readiness;
-use crate::receipt::{Lock, Receipt};
-use crate::report::Console;
-use crate::undo;
+use crate::ui::Console;
 use anyhow::Result;
 use std::path::Path;
 

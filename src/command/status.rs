@@ -1,18 +1,18 @@
 //! `status`: what is installed, what drifted, and whether the history server answers.
 
 use super::{host, node_name};
+use crate::change::receipt::Receipt;
+use crate::change::resource::{DEFERRED_INSTALL_UNIT, Resource};
 use crate::dataln;
-use crate::doctor::installed::{self, Condition, Row};
-use crate::fault::Exit;
+use crate::desired;
+use crate::error::Exit;
 use crate::host::Host;
+use crate::installed::drift::{self, Condition, ResourceStatus};
+use crate::installed::log_gateway::LogGateway;
 use crate::node::Node;
-use crate::node::gateway::LogGateway;
 use crate::node::history_server::{HistoryServer, Readiness};
-use crate::node::provisioning::Waiting;
-use crate::receipt::Receipt;
-use crate::report::{Console, data, row};
-use crate::resource::{Resource, WAITING_UNIT};
-use crate::wanted;
+use crate::node::provisioning::DeferredInstall;
+use crate::ui::{Console, data, row};
 use anstyle::AnsiColor;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
@@ -24,7 +24,7 @@ struct Status {
     installed: bool,
     event_logs: Option<String>,
     /// The installation that waits until the node is provisioned.
-    waiting: Option<Waiting>,
+    waiting: Option<DeferredInstall>,
     owes_restart: bool,
     /// Why the history server has no store on disk; it reads everything anew at each start then.
     no_local_store: Option<String>,
@@ -32,7 +32,7 @@ struct Status {
     server_reads_event_logs: bool,
     /// The log gateway, if it is installed.
     gateway: Option<LogGateway>,
-    rows: Vec<Row>,
+    rows: Vec<ResourceStatus>,
 }
 
 /// Prints it; the exit code says only whether it could be found out.
@@ -45,8 +45,8 @@ pub fn run(root: &Path, console: &Console) -> Result<Exit> {
         (Node::observe(&host, &receipt), gateway.join())
     });
     let (node, gateway) = (node?, gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??);
-    let rows = installed::rows(&host, &receipt);
-    let waiting = Waiting::observe(&receipt)?;
+    let rows = drift::rows(&host, &receipt);
+    let waiting = DeferredInstall::observe(&receipt)?;
     let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
     let readiness = Readiness { directory: event_logs.clone(), class_path: None };
     let status = Status {
@@ -73,7 +73,7 @@ fn no_local_store(host: &Host, node: &Node, receipt: &Receipt) -> Option<String>
     if receipt.is_empty() || receipt.entries.iter().any(|e| matches!(e.resource, Resource::Cache { .. })) {
         return None;
     }
-    wanted::store(host, node, receipt, &receipt.settings).err()
+    desired::store(host, node, receipt, &receipt.settings).err()
 }
 
 fn print(status: &Status, node: &Node) {
@@ -133,7 +133,7 @@ fn print(status: &Status, node: &Node) {
         data(&row("none", yellow, "local store", why));
     }
     let mut drifted = 0;
-    let is_waiting_unit = |r: &Row| status.waiting.is_some() && r.name == WAITING_UNIT;
+    let is_waiting_unit = |r: &ResourceStatus| status.waiting.is_some() && r.name == DEFERRED_INSTALL_UNIT;
     for r in status.rows.iter().filter(|r| !is_waiting_unit(r)) {
         let (verb, style) = match r.condition {
             Condition::Ours => ("ok", green),
@@ -162,7 +162,7 @@ fn print(status: &Status, node: &Node) {
         failure.details.iter().for_each(|line| dataln!("  {line}"));
         dataln!("hint: {}", failure.hint);
         dataln!("It is tried again at the next boot, or now: sudo emr-shs install");
-        dataln!("All that it said: journalctl -u {WAITING_UNIT}");
+        dataln!("All that it said: journalctl -u {DEFERRED_INSTALL_UNIT}");
     }
     if status.owes_restart {
         dataln!("\nThe history server has not been restarted since a change: emr-shs restart");

@@ -1,17 +1,17 @@
 //! `uninstall`: back to the first `before`, the server restarted and as well as it was at first.
 
 use super::{host, must_be_root};
+use crate::change::plan::{Change, Plan};
+use crate::change::receipt::{Lock, Receipt};
+use crate::change::undo::{self, UndoOutcome, UndoPhase, UndoRow};
 use crate::cli::UninstallArgs;
-use crate::fault::{Exit, Fault};
+use crate::error::{Exit, Fault};
 use crate::host::Host;
-use crate::interrupt;
 use crate::node::history_server::{HistoryServer, Readiness, UNIT};
 use crate::node::spark::Spark;
-use crate::plan::{Change, Plan};
-use crate::receipt::{Lock, Receipt};
-use crate::report::Console;
+use crate::signals;
 use crate::systemd;
-use crate::undo::{self, Fate, Phase, Row};
+use crate::ui::Console;
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Result<Exit>
 
     receipt.owes_restart = restart;
     receipt.save(&host)?;
-    interrupt::ignore();
+    signals::ignore();
     carry_out(&host, &mut receipt, &rows, args.timeout, console)?;
     drop(lock);
     if console.is_json() {
@@ -63,13 +63,19 @@ pub fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Result<Exit>
 }
 
 /// Carries an undo out, with the restart in its middle. Interrupted or not, it goes to its end.
-pub fn carry_out(host: &Host, receipt: &mut Receipt, rows: &[Row], timeout: Duration, console: &Console) -> Result<()> {
-    let mut tell = |row: &Row| match row.fate {
-        Fate::Back => console.row(&row.change),
-        Fate::Changed | Fate::Needed => console.row_left(&row.change),
-        Fate::AsBefore | Fate::Shared => {}
+pub fn carry_out(
+    host: &Host,
+    receipt: &mut Receipt,
+    rows: &[UndoRow],
+    timeout: Duration,
+    console: &Console,
+) -> Result<()> {
+    let mut tell = |row: &UndoRow| match row.fate {
+        UndoOutcome::Back => console.row(&row.change),
+        UndoOutcome::Changed | UndoOutcome::Needed => console.row_left(&row.change),
+        UndoOutcome::AsBefore | UndoOutcome::Shared => {}
     };
-    let mut trouble = undo::carry_out(host, receipt, rows, Phase::BeforeRestart, &mut tell)?;
+    let mut trouble = undo::carry_out(host, receipt, rows, UndoPhase::BeforeRestart, &mut tell)?;
     if receipt.owes_restart {
         restart(host, receipt, timeout, console).map_err(|e| {
             let fault = trouble.iter().cloned().fold(Fault::of(e), Fault::detail);
@@ -77,7 +83,7 @@ pub fn carry_out(host: &Host, receipt: &mut Receipt, rows: &[Row], timeout: Dura
         })?;
         receipt.owes_restart = false;
     }
-    trouble.extend(undo::carry_out(host, receipt, rows, Phase::AfterRestart, &mut tell)?);
+    trouble.extend(undo::carry_out(host, receipt, rows, UndoPhase::AfterRestart, &mut tell)?);
     receipt.save(host)?;
     if trouble.is_empty() {
         return Ok(());
@@ -86,7 +92,7 @@ pub fn carry_out(host: &Host, receipt: &mut Receipt, rows: &[Row], timeout: Dura
     Err(trouble.into_iter().fold(fault, Fault::detail).hint("mend that, then again: emr-shs uninstall").into())
 }
 
-fn notes(rows: &[Row]) -> Vec<String> {
+fn notes(rows: &[UndoRow]) -> Vec<String> {
     let mut notes = Vec::new();
     // A server that still reads S3, because somebody changed the key since, needs its jars.
     if let Some(directory) = undo::stays_on_s3(rows) {
@@ -95,7 +101,7 @@ fn notes(rows: &[Row]) -> Vec<String> {
              needs are left too; once it names another file system, `emr-shs uninstall` removes them."
         ));
     }
-    if rows.iter().any(|r| r.fate == Fate::Shared) {
+    if rows.iter().any(|r| r.fate == UndoOutcome::Shared) {
         notes.push("The S3 prefix and the event logs in it stay: other clusters may use them.".into());
     }
     notes

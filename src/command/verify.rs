@@ -2,15 +2,15 @@
 //! checks that concern it.
 
 use super::{doctor, host};
+use crate::change::receipt::Receipt;
 use crate::cli::{LoginArgs, VerifyArgs};
-use crate::doctor::Line;
-use crate::doctor::examination::Examination;
-use crate::fault::{Exit, Fault};
+use crate::doctor::CheckReport;
+use crate::doctor::gather::Gathered;
+use crate::error::{Exit, Fault};
 use crate::host::Host;
-use crate::interrupt;
 use crate::node::Node;
-use crate::receipt::Receipt;
-use crate::report::{Console, data};
+use crate::signals;
+use crate::ui::{Console, data};
 use crate::verify::{Failure, News, Proof, Step};
 use anyhow::Result;
 use indicatif::ProgressBar;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// What it came to.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// `done` or `failed`.
     result: &'static str,
     /// The stages, in their order.
@@ -29,7 +29,7 @@ pub struct Report {
     seconds: f64,
     /// The checks that concern the stage that failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    checks: Vec<Line>,
+    checks: Vec<CheckReport>,
     #[serde(skip)]
     fault: Option<Fault>,
 }
@@ -46,7 +46,7 @@ pub fn run(root: &Path, args: &VerifyArgs, console: &Console) -> Result<Exit> {
 
 /// Goes through all stages, each printed when it has ended. `timeout` is how long the history
 /// server may take to list what is new; none means as long as two of its scans and a minute.
-pub fn prove(host: Host, who: &LoginArgs, timeout: Option<Duration>, console: &Console) -> Result<Report> {
+pub fn prove(host: Host, who: &LoginArgs, timeout: Option<Duration>, console: &Console) -> Result<VerifyReport> {
     let begun = Instant::now();
     if !host.is_live() {
         return Err(Fault::usage("below another root there is no history server to prove anything of")
@@ -79,17 +79,22 @@ pub fn prove(host: Host, who: &LoginArgs, timeout: Option<Duration>, console: &C
         }
     });
     bar.finish_and_clear();
-    let mut report =
-        Report { result: "done", stages, seconds: begun.elapsed().as_secs_f64(), checks: Vec::new(), fault: None };
+    let mut report = VerifyReport {
+        result: "done",
+        stages,
+        seconds: begun.elapsed().as_secs_f64(),
+        checks: Vec::new(),
+        fault: None,
+    };
     if let Err(Failure { stage, mut fault }) = result {
         fault.details.retain(|line| !line.contains("nothing was changed"));
         report.result = "failed";
         report.fault = Some(fault);
         // Who ends it by Ctrl-C knows why it ended.
-        if !interrupt::asked() {
+        if !signals::asked() {
             let settings = receipt.settings.clone();
             // Without them what happened is told all the same.
-            if let Ok(examination) = Examination::make(host, receipt, settings) {
+            if let Ok(examination) = Gathered::make(host, receipt, settings) {
                 let lines = examination.report(|name| stage.checks.contains(&name));
                 report.checks = lines.into_iter().filter(|line| line.result == "fail").collect();
             }
@@ -98,7 +103,7 @@ pub fn prove(host: Host, who: &LoginArgs, timeout: Option<Duration>, console: &C
     Ok(report)
 }
 
-impl Report {
+impl VerifyReport {
     /// Says how it ended: the fault, and what explains it.
     pub fn end(self, console: &Console) -> Result<Exit> {
         let Some(fault) = self.fault else {
@@ -106,14 +111,14 @@ impl Report {
             return Ok(Exit::Done);
         };
         console.fault_in_words(&fault);
-        if self.checks.is_empty() && !interrupt::asked() {
+        if self.checks.is_empty() && !signals::asked() {
             console.say("no check that concerns it fails; all of them: sudo emr-shs doctor");
         }
-        let more: Vec<Line> = self.checks.into_iter().filter(|line| line.found != fault.message).collect();
+        let more: Vec<CheckReport> = self.checks.into_iter().filter(|line| line.found != fault.message).collect();
         if !console.is_json() && !more.is_empty() {
             data(&doctor::text(&more, false));
         }
-        Ok(if interrupt::asked() { Exit::Failed } else { Exit::Preflight })
+        Ok(if signals::asked() { Exit::Failed } else { Exit::Preflight })
     }
 }
 

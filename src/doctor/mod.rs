@@ -1,29 +1,26 @@
 //! Every known cause of trouble, each a check: one constant list, causes before what they cause.
 //!
 //! `doctor` runs all of them over facts that are gathered first, at once and each within its time
-//! ([`examination`]). What `install` and its pieces must not fail for is marked in the same list;
+//! ([`gather`]). What `install` and its components must not fail for is marked in the same list;
 //! they run those with what they know themselves.
 
-pub mod archive;
-pub mod examination;
-pub mod installed;
-pub mod node;
-pub mod reading;
-pub mod server;
-pub mod store;
+pub mod checks;
+pub mod gather;
 
-use crate::config::Settings;
-use crate::fault::Fault;
+use crate::aws::s3::EventLogs;
+use crate::change::receipt::Receipt;
+use crate::desired::Component;
+use crate::desired::log_gateway::Setup;
+use crate::error::Fault;
 use crate::host::Host;
+use crate::installed::drift as installed;
 use crate::node::Node;
 use crate::node::jars::Scheme;
-use crate::receipt::Receipt;
-use crate::s3::EventLogs;
-use crate::wanted::Piece;
-use crate::wanted::gateway::Setup;
-use examination::Seen;
+use crate::settings::Settings;
+use checks::s3::S3Observations;
+use checks::{listing as reading, logs as archive, node, s3 as store, server};
+use gather::Observations;
 use serde::Serialize;
-use store::Store;
 
 /// What is known. Where something is `None`, the checks that need it cannot tell.
 pub struct Facts<'a> {
@@ -40,13 +37,13 @@ pub struct Facts<'a> {
     /// What their scheme needs; before an installation without what that will add.
     pub scheme: Option<&'a Result<Scheme, Fault>>,
     /// What S3 answered.
-    pub store: Option<&'a Store>,
+    pub store: Option<&'a S3Observations>,
     /// The log gateway that will be set up, if that is the question.
     pub setup: Option<&'a Setup>,
     /// Go on where something is not ours.
     pub force: bool,
-    /// What only an examination looks for; none before an installation.
-    pub seen: Option<&'a Seen>,
+    /// What only an gather looks for; none before an installation.
+    pub seen: Option<&'a Observations>,
 }
 
 impl<'a> Facts<'a> {
@@ -101,16 +98,16 @@ pub struct Check {
     pub name: &'static str,
     /// What is looked at, and why it matters.
     pub why: &'static str,
-    /// The pieces of an installation that it may stop before anything is changed.
-    pub stops: &'static [Piece],
+    /// The components of an installation that it may stop before anything is changed.
+    pub stops: &'static [Component],
     look: fn(&Facts<'_>) -> Found,
 }
 
-const ALL: &[Piece] = Piece::ALL;
+const ALL: &[Component] = Component::ALL;
 /// What needs Spark to be there.
-const INSTALLS: &[Piece] = &[Piece::Prefix, Piece::Configure, Piece::Link, Piece::Gateway];
-const OF_SERVER: &[Piece] = &[Piece::Prefix, Piece::Configure, Piece::Link];
-const WRITES: &[Piece] = &[Piece::Prefix, Piece::Configure];
+const INSTALLS: &[Component] = &[Component::Prefix, Component::Configure, Component::Link, Component::Gateway];
+const OF_SERVER: &[Component] = &[Component::Prefix, Component::Configure, Component::Link];
+const WRITES: &[Component] = &[Component::Prefix, Component::Configure];
 
 /// What is judged by the configuration alone, and cannot be where nobody can read it.
 const OF_CONFIGURATION: &[&str] = &["job uploads", "heap", "cleaner", "cost"];
@@ -118,7 +115,12 @@ const OF_CONFIGURATION: &[&str] = &["job uploads", "heap", "cleaner", "cost"];
 /// What is judged by what EMR installs, and cannot be before it has.
 const OF_SPARK: &[&str] = &["release", "systemd", "defaults", "class path"];
 
-const fn check(name: &'static str, stops: &'static [Piece], look: fn(&Facts<'_>) -> Found, why: &'static str) -> Check {
+const fn check(
+    name: &'static str,
+    stops: &'static [Component],
+    look: fn(&Facts<'_>) -> Found,
+    why: &'static str,
+) -> Check {
     Check { name, why, stops, look }
 }
 
@@ -131,7 +133,7 @@ pub const CHECKS: &[Check] = &[
     check("systemd", INSTALLS, node::systemd, "The history server is restarted through its systemd unit."),
     check("drift", &[], installed::drift, "What an installation wrote is still there; a reconfiguration of the cluster rewrites spark-defaults.conf."),
     check("defaults", OF_SERVER, node::defaults, "Spark can read spark-defaults.conf, and the running server uses what it says."),
-    check("class path", &[Piece::Link], node::class_path, "The event logs' scheme has a class on the server's class path, and that class its AWS SDK, in one version."),
+    check("class path", &[Component::Link], node::class_path, "The event logs' scheme has a class on the server's class path, and that class its AWS SDK, in one version."),
     check("job uploads", &[], node::job_uploads, "What lies in Spark's jars directory is uploaded by every job."),
     check("disk", &[], node::disk, "The local store and the server's log need room."),
     check("buffer", &[], node::buffer, "EMRFS works only with a local directory it may write to."),
@@ -139,14 +141,14 @@ pub const CHECKS: &[Check] = &[
     check("port", &[], server::port, "On a port that is taken the server moves to the next one, where nobody looks."),
     check("credentials", &[], store::credentials, "S3 is asked with the instance profile's credentials."),
     check("clock", &[], store::clock, "S3 refuses what is signed by a clock that is 15 minutes off."),
-    check("bucket", &[Piece::Prefix, Piece::Configure, Piece::Link], store::bucket, "The bucket is there, and the server asks for it in its region."),
+    check("bucket", &[Component::Prefix, Component::Configure, Component::Link], store::bucket, "The bucket is there, and the server asks for it in its region."),
     check("prefix", &[], store::prefix, "Without any object under it, the event log directory does not exist, and servers and jobs fail."),
     check("list", WRITES, store::list, "The history server lists the event logs: s3:ListBucket."),
     check("kms", WRITES, store::kms, "Encrypted objects need kms:Decrypt to read and kms:GenerateDataKey to write."),
     check("get", WRITES, store::get, "The history server reads event logs: s3:GetObject."),
     check("put", WRITES, store::put, "Jobs write event logs, or fail: s3:PutObject."),
     check("delete", WRITES, store::delete, "Spark renames finished event logs, which S3 does by copy and delete: s3:DeleteObject."),
-    check("cleaner", &[Piece::Configure], server::cleaner, "Spark's cleaner deletes everybody's event logs under the prefix."),
+    check("cleaner", &[Component::Configure], server::cleaner, "Spark's cleaner deletes everybody's event logs under the prefix."),
     check("service", &[], server::service, "The unit is active, one process serves it, and it answers on its port."),
     check("server log", &[], server::log, "What is known to go wrong leaves a line in the server's log."),
     check("pages", OF_SERVER, server::pages, "A server that wants a login cannot be looked into after a restart."),
@@ -155,16 +157,22 @@ pub const CHECKS: &[Check] = &[
     check("log URI", &[], archive::log_uri, "Executor logs are served from where EMR archives them."),
     check("archive", &[], archive::logs, "EMR uploads container logs, and the node's role may list and read them."),
     check("log pattern", &[], archive::pattern, "A log link may name only what executors have in the event log; else Spark keeps the link to the NodeManager."),
-    check("gateway", &[Piece::Gateway], archive::gateway, "The log gateway runs, answers, and has credentials."),
+    check("gateway", &[Component::Gateway], archive::gateway, "The log gateway runs, answers, and has credentials."),
     check("runtime roles", &[], archive::runtime_roles, "Jobs under roles of their own need S3 permissions of their own, and their logs a gateway with a login."),
     check("primaries", &[], node::primaries, "On a cluster with three primary nodes each one needs its installation."),
 ];
 
 impl Check {
     /// `failed` are the checks before it that failed.
-    fn run(&self, facts: &Facts<'_>, failed: &[&str]) -> Line {
-        let line =
-            |result, found| Line { name: self.name, why: self.why, result, found, details: Vec::new(), fix: None };
+    fn run(&self, facts: &Facts<'_>, failed: &[&str]) -> CheckReport {
+        let line = |result, found| CheckReport {
+            name: self.name,
+            why: self.why,
+            result,
+            found,
+            details: Vec::new(),
+            fix: None,
+        };
         if OF_CONFIGURATION.contains(&self.name) && facts.seen.is_some_and(|seen| seen.unreadable.is_some()) {
             return line("skip", "not known: see defaults".into());
         }
@@ -186,13 +194,13 @@ impl Check {
             line.truncate(kept);
         }
         fault.details.retain(|line| !line.is_empty());
-        Line { details: fault.details, fix: fault.hint, ..line("fail", fault.message) }
+        CheckReport { details: fault.details, fix: fault.hint, ..line("fail", fault.message) }
     }
 }
 
 /// Stops a piece of an installation for the first check that fails, as far as the facts tell.
-pub fn preflight(facts: &Facts<'_>, pieces: &[Piece]) -> Result<(), Fault> {
-    for check in CHECKS.iter().filter(|check| check.stops.iter().any(|piece| pieces.contains(piece))) {
+pub fn preflight(facts: &Facts<'_>, components: &[Component]) -> Result<(), Fault> {
+    for check in CHECKS.iter().filter(|check| check.stops.iter().any(|piece| components.contains(piece))) {
         if let Err(Stop::Fail(fault) | Stop::Behind(fault, _)) = (check.look)(facts) {
             return Err(fault);
         }
@@ -202,7 +210,7 @@ pub fn preflight(facts: &Facts<'_>, pieces: &[Piece]) -> Result<(), Fault> {
 
 /// One line of a report.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
+pub struct CheckReport {
     /// The check's name.
     pub name: &'static str,
     /// What it looks at, and why.
@@ -218,7 +226,7 @@ pub struct Line {
 }
 
 /// Runs the checks whose names are asked for.
-pub fn report(facts: &Facts<'_>, asked: impl Fn(&str) -> bool) -> Vec<Line> {
+pub fn report(facts: &Facts<'_>, asked: impl Fn(&str) -> bool) -> Vec<CheckReport> {
     let mut failed = Vec::new();
     let line = |check: &Check| {
         let line = check.run(facts, &failed);

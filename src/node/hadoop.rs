@@ -1,8 +1,8 @@
 //! Hadoop's configuration on the node: which class serves a scheme, and how S3 is reached.
 
+use crate::aws::s3::Encryption;
 use crate::host::Host;
-use crate::s3::Encryption;
-use crate::spark_defaults::SparkDefaults;
+use crate::properties::SparkDefaults;
 use anyhow::{Context, Result};
 use quick_xml::Reader;
 use quick_xml::events::Event;

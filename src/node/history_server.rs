@@ -6,13 +6,13 @@
 //! directory.
 
 use super::jars;
+use super::log_diagnosis::{self, Diagnosis};
 use super::process::Process;
 use super::spark::Spark;
-use super::symptoms::{self, Diagnosis};
-use crate::fault::Fault;
+use crate::aws::s3::EventLogs;
+use crate::error::Fault;
 use crate::host::Host;
-use crate::interrupt;
-use crate::s3::EventLogs;
+use crate::signals;
 use crate::systemd::{self, Unit};
 use anyhow::Result;
 use fs_err as fs;
@@ -182,7 +182,7 @@ impl HistoryServer {
         let deadline = Instant::now() + patience;
         let is_silent = |server: &Self| server.process.is_some() && server.answer.is_none() && !server.wants_login;
         while (self.unit.is_starting || is_silent(self)) && Instant::now() < deadline {
-            interrupt::check()?;
+            signals::check()?;
             std::thread::sleep(POLL);
             if self.unit.is_starting {
                 self.unit = systemd::show(UNIT)?;
@@ -316,8 +316,8 @@ impl HistoryServer {
         };
         let not_ready = |what: String, class_path_dropped: bool| {
             let text = log.since();
-            let diagnosis = symptoms::diagnose(&text);
-            let last_words = symptoms::last_words(&text);
+            let diagnosis = log_diagnosis::diagnose(&text);
+            let last_words = log_diagnosis::last_words(&text);
             Ok(Err(NotReady { what, diagnosis, log: log.path.clone(), last_words, class_path_dropped }))
         };
 
@@ -336,16 +336,16 @@ impl HistoryServer {
             }
         };
         if let Err(e) = systemd::restart(UNIT, timeout, &mut watch) {
-            interrupt::check()?;
+            signals::check()?;
             // Its script says that it failed when the server was gone after a few seconds.
-            let died = begun.elapsed() < timeout && (was_seen || symptoms::diagnose(&log.since()).is_some());
+            let died = begun.elapsed() < timeout && (was_seen || log_diagnosis::diagnose(&log.since()).is_some());
             let what =
                 if died { "stopped right after its restart".into() } else { format!("could not be restarted: {e:#}") };
             return not_ready(what, dropped);
         }
         let mut answered = None;
         loop {
-            interrupt::check()?;
+            signals::check()?;
             self.unit = systemd::show(UNIT)?;
             self.look(spark);
             let new = self.process.as_ref().filter(|p| is_new(p));
@@ -518,5 +518,5 @@ pub fn log(spark: &Spark) -> (String, Duration) {
 
 /// What its log says at present, for a server that is found dead.
 pub fn last_trouble(spark: &Spark) -> Option<Diagnosis> {
-    symptoms::diagnose(&log(spark).0)
+    log_diagnosis::diagnose(&log(spark).0)
 }

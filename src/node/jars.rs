@@ -3,7 +3,7 @@
 
 use super::hadoop::{EMRFS, Hadoop};
 use super::jar;
-use crate::fault::Fault;
+use crate::error::Fault;
 use crate::host::Host;
 use fs_err as fs;
 use serde::Serialize;

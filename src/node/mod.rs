@@ -1,23 +1,22 @@
 //! The node as it is: read, never changed.
 
-pub mod gateway;
 pub mod hadoop;
 pub mod history_server;
 pub mod identity;
 pub mod jar;
 pub mod jars;
+pub mod log_diagnosis;
 pub mod process;
 pub mod provisioning;
 pub mod spark;
-pub mod symptoms;
 
-use crate::aws::{self, Cluster, Described, Patience};
-use crate::config::Settings;
-use crate::fault::Fault;
+use crate::aws::s3::{Encryption, S3};
+use crate::aws::{self, Cluster, Described, TimeoutProfile};
+use crate::change::receipt::Receipt;
+use crate::change::resource::Resource;
+use crate::error::Fault;
 use crate::host::Host;
-use crate::receipt::Receipt;
-use crate::resource::Resource;
-use crate::s3::{Encryption, S3};
+use crate::settings::Settings;
 use anyhow::Result;
 use hadoop::Hadoop;
 use history_server::HistoryServer;
@@ -114,7 +113,7 @@ pub struct WayToS3 {
 
 impl WayToS3 {
     /// Connects; nothing is asked yet.
-    pub fn open(self, patience: Patience) -> Result<S3> {
+    pub fn open(self, patience: TimeoutProfile) -> Result<S3> {
         let runtime = aws::runtime()?;
         let config = aws::config(&runtime, self.region, patience);
         let mut s3 = S3::new(runtime, config, self.endpoint);
@@ -125,7 +124,7 @@ impl WayToS3 {
 
 /// What EMR says of a cluster, or why it could not be asked.
 pub fn describe_cluster(id: Option<&str>, region: Option<String>) -> Result<Cluster, String> {
-    Ok(Described::ask(id, region, Patience::Usual)?.cluster())
+    Ok(Described::ask(id, region, TimeoutProfile::Usual)?.cluster())
 }
 
 /// The daemon's class path: of the running process if there is one, else as Spark's launcher
@@ -134,7 +133,7 @@ fn class_path(host: &Host, spark: &Spark, server: Option<&HistoryServer>, receip
     let ours = |path: &Path| {
         receipt
             .entry(&Resource::Link { path: path.into() })
-            .is_some_and(|e| matches!(e.before, crate::resource::State::Absent))
+            .is_some_and(|e| matches!(e.before, crate::change::resource::State::Absent))
     };
     let running = server.and_then(|s| s.process.as_ref()).and_then(|p| p.class_path());
     if let Some(argument) = running {

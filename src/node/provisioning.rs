@@ -3,11 +3,11 @@
 use super::identity::{INFO, Identity};
 use super::process::Process;
 use super::spark::{self, DEFAULTS};
-use crate::aws::{Described, Patience};
+use crate::aws::{Described, TimeoutProfile};
+use crate::change::receipt::Receipt;
+use crate::change::resource::{DEFERRED_INSTALL_UNIT, Resource};
 use crate::host::Host;
 use crate::node::history_server::UNIT;
-use crate::receipt::Receipt;
-use crate::resource::{Resource, WAITING_UNIT};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
 use serde::Serialize;
@@ -69,7 +69,7 @@ pub fn is_pending(host: &Host, if_primary: bool) -> Result<bool> {
 
 /// What a node still lacks before it can be installed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
+pub enum Missing {
     /// A part of the history server; without it nothing can be installed.
     Part(&'static str),
     /// The word of the node's own file that provisioning is over; all else is there.
@@ -78,7 +78,7 @@ pub enum Lack {
     Cluster,
 }
 
-impl Lack {
+impl Missing {
     /// What it is.
     pub fn name(self) -> &'static str {
         match self {
@@ -95,35 +95,35 @@ impl Lack {
 }
 
 /// What is still to be waited for, in the order in which EMR brings it; `None` when nothing is.
-pub fn lack(host: &Host) -> Result<Option<Lack>> {
+pub fn missing(host: &Host) -> Result<Option<Missing>> {
     if !spark::is_installed(host) {
-        return Ok(Some(Lack::Part("Spark")));
+        return Ok(Some(Missing::Part("Spark")));
     }
     if !host.exists(Path::new(DEFAULTS)) {
-        return Ok(Some(Lack::Part("spark-defaults.conf")));
+        return Ok(Some(Missing::Part("spark-defaults.conf")));
     }
     let unit = systemd::show(UNIT)?;
     if !unit.exists {
-        return Ok(Some(Lack::Part("the history server's unit")));
+        return Ok(Some(Missing::Part("the history server's unit")));
     }
     // One that EMR's configuration kills at once was started all the same.
     if unit.is_starting || !unit.was_started && Process::all().is_empty() {
-        return Ok(Some(Lack::Part("the history server's first start")));
+        return Ok(Some(Missing::Part("the history server's first start")));
     }
     let identity = Identity::observe(host);
     Ok(match Provisioning::observe(host) {
         Provisioning::Over => None,
         // The file's shape is known of few releases. A primary node that is replaced beside two others
         // is not done when the cluster runs.
-        Provisioning::GoesOn if !identity.multi_primary && word(&identity) == Word::Runs => None,
-        Provisioning::GoesOn => Some(Lack::File),
-        Provisioning::Unknown => (word(&identity) == Word::NotYet).then_some(Lack::Cluster),
+        Provisioning::GoesOn if !identity.multi_primary && word(&identity) == ClusterState::Runs => None,
+        Provisioning::GoesOn => Some(Missing::File),
+        Provisioning::Unknown => (word(&identity) == ClusterState::NotYet).then_some(Missing::Cluster),
     })
 }
 
 /// What EMR says of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Word {
+enum ClusterState {
     /// It runs.
     Runs,
     /// It does not, or EMR did not answer this time.
@@ -132,30 +132,30 @@ enum Word {
     NotForUs,
 }
 
-fn word(identity: &Identity) -> Word {
+fn word(identity: &Identity) -> ClusterState {
     if identity.cluster_id.is_none() || identity.region.is_none() {
-        return Word::NotForUs;
+        return ClusterState::NotForUs;
     }
-    match Described::ask(identity.cluster_id.as_deref(), identity.region.clone(), Patience::Usual) {
-        Ok(cluster) if cluster.runs() => Word::Runs,
-        Err(why) if why.starts_with("AccessDenied") => Word::NotForUs,
-        _ => Word::NotYet,
+    match Described::ask(identity.cluster_id.as_deref(), identity.region.clone(), TimeoutProfile::Usual) {
+        Ok(cluster) if cluster.runs() => ClusterState::Runs,
+        Err(why) if why.starts_with("AccessDenied") => ClusterState::NotForUs,
+        _ => ClusterState::NotYet,
     }
 }
 
 /// An installation that was left to the unit, as it stands.
 #[derive(Clone, Debug, Serialize)]
-pub struct Waiting {
+pub struct DeferredInstall {
     /// The unit.
     pub unit: Unit,
     /// What it said when it failed.
     pub failure: Option<Failure>,
 }
 
-impl Waiting {
+impl DeferredInstall {
     /// Whether an installation was left to the unit.
     pub fn is_wanted(receipt: &Receipt) -> bool {
-        receipt.entry(&Resource::Unit { name: WAITING_UNIT.into() }).is_some()
+        receipt.entry(&Resource::Unit { name: DEFERRED_INSTALL_UNIT.into() }).is_some()
     }
 
     /// Looks at the unit that the receipt knows of; `None` if there is none.
@@ -163,10 +163,10 @@ impl Waiting {
         if !Self::is_wanted(receipt) {
             return Ok(None);
         }
-        let unit = systemd::show(WAITING_UNIT)?;
+        let unit = systemd::show(DEFERRED_INSTALL_UNIT)?;
         // Between two runs, after a kill, it is activating.
         let failed = !matches!(unit.active.as_str(), "active" | "activating");
-        let failure = failed.then(|| Failure::of(systemd::last_words(WAITING_UNIT), &unit));
+        let failure = failed.then(|| Failure::of(systemd::last_words(DEFERRED_INSTALL_UNIT), &unit));
         Ok(Some(Self { unit, failure }))
     }
 
@@ -191,7 +191,8 @@ pub struct Failure {
 impl Failure {
     fn of(mut said: Vec<String>, unit: &Unit) -> Self {
         let is_error = said.first().is_some_and(|line| line.starts_with("error: "));
-        let message = if is_error { said.remove(0).split_off(7) } else { format!("{WAITING_UNIT} is {}", unit.active) };
+        let message =
+            if is_error { said.remove(0).split_off(7) } else { format!("{DEFERRED_INSTALL_UNIT} is {}", unit.active) };
         let (hints, details) = said.into_iter().partition::<Vec<_>, _>(|line| line.starts_with("hint: "));
         let hint = hints.first().and_then(|hint| hint.get(6..)).unwrap_or("sudo emr-shs install").into();
         Self { message, details, hint }

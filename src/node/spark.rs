@@ -1,8 +1,8 @@
 //! Spark on the node: where it is, its version, its configuration, and what its daemons get.
 
+use crate::change::resource::read_defaults;
 use crate::host::Host;
-use crate::resource::read_defaults;
-use crate::spark_defaults::SparkDefaults;
+use crate::properties::SparkDefaults;
 use anyhow::Result;
 use fs_err as fs;
 use serde::Serialize;

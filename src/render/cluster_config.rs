@@ -1,22 +1,22 @@
 //! The EMR configuration that makes an installation's keys last (facts §4.5).
 
 use super::Rendered;
+use crate::aws::s3::EventLogs;
+use crate::change::receipt::Receipt;
+use crate::change::resource::Resource;
 use crate::cli::render::ClusterConfigArgs;
-use crate::cli::{GatewayArgs, InstallArgs};
-use crate::config::Settings;
-use crate::fault::Fault;
+use crate::cli::{ComponentArgs, GatewayArgs};
+use crate::desired::log_gateway::{LINKS, links};
+use crate::desired::{Component, Context, DesiredState};
+use crate::error::Fault;
 use crate::host::Host;
-use crate::installation::Installation;
+use crate::install::prepare::Installation;
 use crate::node::Node;
 use crate::node::hadoop::{EMRFS, Hadoop, S3A};
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::ClassPath;
 use crate::node::spark::{self, Spark, Version, mebibytes};
-use crate::receipt::Receipt;
-use crate::resource::Resource;
-use crate::s3::EventLogs;
-use crate::wanted::gateway::{LINKS, links};
-use crate::wanted::{Context, Piece, Wanted};
+use crate::settings::Settings;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -36,8 +36,8 @@ struct Classification {
 }
 
 /// The same options as `install` has.
-fn as_install(args: &ClusterConfigArgs) -> InstallArgs {
-    InstallArgs {
+fn as_install(args: &ClusterConfigArgs) -> ComponentArgs {
+    ComponentArgs {
         event_logs: args.event_logs.clone(),
         set: args.set.clone(),
         history_only: args.history_only,
@@ -50,7 +50,7 @@ fn as_install(args: &ClusterConfigArgs) -> InstallArgs {
             log_uri: args.log_uri.clone(),
             ..GatewayArgs::default()
         },
-        ..InstallArgs::default()
+        ..ComponentArgs::default()
     }
 }
 
@@ -82,7 +82,7 @@ pub fn render(host: Host, args: &ClusterConfigArgs) -> Result<Rendered> {
 
 /// From the plan that `install` would make, or has carried out.
 fn of_this_node(host: Host, args: &ClusterConfigArgs) -> Result<(Keys, Vec<String>)> {
-    let job = Installation::prepare("render cluster-config", Piece::ALL, host, &as_install(args))?;
+    let job = Installation::prepare("render cluster-config", Component::ALL, host, &as_install(args))?;
     let mut keys = job.keys()?;
     let mut notes = Vec::new();
     if args.new_cluster {
@@ -158,8 +158,8 @@ fn of_any_node(args: &ClusterConfigArgs) -> Result<(Keys, Vec<String>)> {
         force: false,
     };
     let mut keys = Keys::new();
-    for want in context.wants(&[Piece::Configure])? {
-        if let (Resource::Key { key, .. }, Wanted::Value { value, .. }) = (want.resource, want.wanted) {
+    for want in context.wants(&[Component::Configure])? {
+        if let (Resource::Key { key, .. }, DesiredState::Value { value, .. }) = (want.resource, want.wanted) {
             keys.insert(key, value);
         }
     }

@@ -2,8 +2,8 @@
 //! (facts §8). It says what this program's own requests ask for, and what Hadoop's file systems do.
 
 use super::{Rendered, account, partition, region};
-use crate::fault::Fault;
-use crate::s3::{EventLogs, LogUri};
+use crate::aws::s3::{EventLogs, LogUri};
+use crate::error::Fault;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -129,8 +129,8 @@ impl Policy {
                     all.push(Statement::new("DeleteProbe", &["s3:DeleteObject"], vec![at(".emr-shs-probe-*")]));
                 }
                 if proves {
-                    let made_up = MADE_UP.map(|name| at(&format!("*{name}*"))).to_vec();
-                    all.push(Statement::new("ProveEventLogs", &["s3:PutObject", "s3:DeleteObject"], made_up));
+                    let synthetic = MADE_UP.map(|name| at(&format!("*{name}*"))).to_vec();
+                    all.push(Statement::new("ProveEventLogs", &["s3:PutObject", "s3:DeleteObject"], synthetic));
                 }
             }
         }
@@ -196,8 +196,8 @@ fn container_logs(needs: &Needs<'_>, serves: bool, proves: bool, s3: &dyn Fn(Str
     }
     if proves {
         let [on_yarn, serverless] = MADE_UP;
-        let made_up = below(&[format!("*/containers/{on_yarn}/*"), format!("applications/*/jobs/{serverless}/*")]);
-        all.push(Statement::new("ProveContainerLogs", &["s3:PutObject", "s3:DeleteObject"], made_up));
+        let synthetic = below(&[format!("*/containers/{on_yarn}/*"), format!("applications/*/jobs/{serverless}/*")]);
+        all.push(Statement::new("ProveContainerLogs", &["s3:PutObject", "s3:DeleteObject"], synthetic));
     }
     if needs.serverless {
         let logs = below(&["applications/*".into()]);

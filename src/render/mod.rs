@@ -6,7 +6,7 @@ pub mod iam;
 pub mod serverless;
 pub mod step;
 
-use crate::fault::Fault;
+use crate::error::Fault;
 use anyhow::{Context, Result};
 use serde::Serialize;
 

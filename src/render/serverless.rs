@@ -4,10 +4,10 @@
 
 use super::iam::{Needs, Policy, Side};
 use super::{Rendered, account, dns_suffix, partition, quoted, region, shell};
+use crate::aws::s3::{EventLogs, LogUri};
 use crate::cli::render::ServerlessArgs;
-use crate::fault::Fault;
-use crate::proxy::route::is_id;
-use crate::s3::{EventLogs, LogUri};
+use crate::error::Fault;
+use crate::gateway::route::is_id;
 use anyhow::{Context, Result};
 use serde::Serialize;
 

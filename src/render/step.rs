@@ -1,10 +1,10 @@
 //! The step and the bootstrap action that run our wrapper scripts.
 
 use super::{Rendered, quoted, quoted_for_terraform, region};
+use crate::aws::s3::EventLogs;
 use crate::cli::render::StepArgs;
 use crate::cli::{Cli, Command};
-use crate::fault::Fault;
-use crate::s3::EventLogs;
+use crate::error::Fault;
 use anyhow::Result;
 use clap::Parser;
 use serde::Serialize;

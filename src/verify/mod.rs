@@ -2,26 +2,26 @@
 //! followed as a person would: the history server lists it, links to its executor's log, and the
 //! log gateway gives that log's very bytes. What was written goes again, whatever happened.
 
-pub mod made_up;
+pub mod synthetic;
 
-use crate::aws::Patience;
-use crate::fault::Fault;
-use crate::interrupt;
+use crate::aws::TimeoutProfile;
+use crate::aws::s3::{EventLogs, RefusalKind, S3};
+use crate::change::receipt::Receipt;
+use crate::change::resource::{GATEWAY_UNIT, Resource};
+use crate::desired::log_gateway::LINKS;
+use crate::error::Fault;
+use crate::installed::log_gateway::reachable;
 use crate::node::Node;
-use crate::node::gateway::reachable;
 use crate::node::history_server::{HistoryServer, agent, client_of_the_world};
 use crate::node::spark::SCAN_INTERVAL;
-use crate::receipt::Receipt;
-use crate::resource::{GATEWAY_UNIT, Resource};
-use crate::s3::{EventLogs, RefusalKind, S3};
-use crate::wanted::gateway::LINKS;
+use crate::signals;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
-use made_up::MadeUp;
 use serde::Serialize;
 use std::io::Read;
 use std::time::{Duration, Instant};
+use synthetic::SyntheticApplication;
 
 /// How often the history server is asked whether it lists the application.
 const POLL: Duration = Duration::from_millis(500);
@@ -132,10 +132,10 @@ impl Proof<'_> {
     }
 
     fn stages(&self, uri: &EventLogs, written: &mut Written, tell: Tell<'_>) -> Result<(), Failure> {
-        let made_up = MadeUp::new(self.node, &self.receipt.settings);
+        let synthetic = SyntheticApplication::new(self.node, &self.receipt.settings);
         let mut log_is_there = false;
         stage(tell, WRITE_EVENT_LOG, true, |_| {
-            let (name, parts) = made_up.event_log();
+            let (name, parts) = synthetic.event_log();
             written.put(self.s3(uri)?, uri, &parts)?;
             Ok(End::Pass(format!("{name} in {uri}")))
         })?;
@@ -146,39 +146,39 @@ impl Proof<'_> {
             let Some(place) = self.receipt.settings.log_uri() else {
                 return Ok(End::Skip("no log URI is known".into()));
             };
-            let Some(key) = made_up.log_key(self.node.identity.cluster_id.as_deref()) else {
+            let Some(key) = synthetic.log_key(self.node.identity.cluster_id.as_deref()) else {
                 return Ok(End::Skip("this node's files name no cluster id".into()));
             };
             let place = EventLogs::from(place);
             let mut s3 = self.s3(&place)?;
             // How that bucket encrypts is its own affair.
             s3.encryption = None;
-            written.put(s3, &place, &[(key, made_up.log_gz())])?;
+            written.put(s3, &place, &[(key, synthetic.log_gz())])?;
             log_is_there = true;
-            Ok(End::Pass(format!("stderr of {} in {place}", made_up.container())))
+            Ok(End::Pass(format!("stderr of {} in {place}", synthetic.container())))
         })?;
         let mut link = None;
         let mut server = None;
         stage(tell, LISTED, true, |tell| {
-            let found = server.insert(self.listed(&made_up, tell)?);
+            let found = server.insert(self.listed(&synthetic, tell)?);
             Ok(End::Pass(format!("by the history server on port {}", found.port)))
         })?;
         stage(tell, EXECUTORS, true, |_| {
-            let found = server.as_ref().and_then(|server| stderr_link(server, &made_up));
+            let found = server.as_ref().and_then(|server| stderr_link(server, &synthetic));
             link = Some(found.ok_or_else(|| {
                 Fault::failed("the history server lists the application, and shows no log of its executor")
-                    .detail(format!("asked for applications/{}/allexecutors", made_up.id()))
+                    .detail(format!("asked for applications/{}/allexecutors", synthetic.id()))
             })?);
             Ok(End::Pass("one, with a link to its stderr".into()))
         })?;
         let Some(link) = link.filter(|_| log_is_there) else { return Ok(()) };
         let mut path = String::new();
         stage(tell, LINK, true, |_| {
-            path = format!("/logs/{}/stderr", made_up.container());
+            path = format!("/logs/{}/stderr", synthetic.container());
             if !self.node.spark.version.as_ref().is_some_and(|v| v.at_least(3, 0)) {
                 return Ok(End::Skip("Spark before 3.0 links to NodeManagers; the log gateway is asked itself".into()));
             }
-            path = self.path_of(&link, &made_up)?;
+            path = self.path_of(&link, &synthetic)?;
             Ok(End::Pass(link.clone()))
         })?;
         let mut answer = Answer::default();
@@ -194,11 +194,11 @@ impl Proof<'_> {
                 Some(location) => fetch(location)?,
                 None => plain(std::mem::take(&mut answer.body), &answer.kind)?,
             };
-            if text != made_up.log() {
+            if text != synthetic.log() {
                 return Err(Fault::failed("the log that came is not the log that was written").detail(format!(
                     "found {} bytes, wanted {}",
                     text.len(),
-                    made_up.log().len()
+                    synthetic.log().len()
                 )));
             }
             Ok(End::Pass(format!("{} bytes, the very ones that were written", text.len())))
@@ -206,7 +206,7 @@ impl Proof<'_> {
     }
 
     fn s3(&self, uri: &EventLogs) -> Result<S3, Fault> {
-        let mut s3 = self.node.way_to_s3(&self.receipt.settings).open(Patience::Usual).map_err(Fault::of)?;
+        let mut s3 = self.node.way_to_s3(&self.receipt.settings).open(TimeoutProfile::Usual).map_err(Fault::of)?;
         s3.find_bucket(uri).map_err(|refusal| refusal.fault)?;
         Ok(s3)
     }
@@ -217,11 +217,11 @@ impl Proof<'_> {
 
     /// Waits until the history server lists the application. One that is busy may take its time;
     /// one that is gone does not come back by waiting.
-    fn listed(&self, made_up: &MadeUp, tell: Tell<'_>) -> Result<HistoryServer, Fault> {
+    fn listed(&self, synthetic: &SyntheticApplication, tell: Tell<'_>) -> Result<HistoryServer, Fault> {
         let begun = Instant::now();
-        let wanted = made_up.id();
+        let wanted = synthetic.id();
         // Thousands of older ones need not be told of each time.
-        let question = format!("applications?minEndDate={}", made_up.before_its_end());
+        let question = format!("applications?minEndDate={}", synthetic.before_its_end());
         let every = self.node.spark.defaults.get(SCAN_INTERVAL).unwrap_or("10s");
         let mut server = HistoryServer::observe(&self.node.spark).map_err(Fault::of)?;
         loop {
@@ -245,18 +245,18 @@ impl Proof<'_> {
                 let text = format!("the history server does not list {wanted} after {} s", waited.as_secs());
                 return Err(Fault::failed(text).detail(format!("it scans every {every}")));
             }
-            interrupt::check().map_err(Fault::of)?;
+            signals::check().map_err(Fault::of)?;
             tell(News::Waits(&format!("waiting for the history server, which scans every {every}")));
             std::thread::sleep(POLL);
         }
     }
 
     /// The link's path on the gateway. One that leads elsewhere opens nothing once its node is gone.
-    fn path_of(&self, link: &str, made_up: &MadeUp) -> Result<String, Fault> {
+    fn path_of(&self, link: &str, synthetic: &SyntheticApplication) -> Result<String, Fault> {
         let key = Resource::Key { path: self.node.spark.defaults_path.clone(), key: LINKS.into() };
         let installed = || self.receipt.entry(&key)?.ours.last()?.value();
         let pattern = self.receipt.settings.set.get(LINKS).cloned().or_else(installed).unwrap_or_default();
-        let wanted = made_up.link(&pattern);
+        let wanted = synthetic.link(&pattern);
         match wanted.find("/logs/").filter(|_| wanted == link) {
             Some(at) => Ok(wanted[at..].to_string()),
             None => Err(Fault::failed("the link leads past the log gateway")
@@ -294,8 +294,8 @@ impl Proof<'_> {
 }
 
 /// The link to the executor's stderr, by the history server.
-fn stderr_link(server: &HistoryServer, made_up: &MadeUp) -> Option<String> {
-    let executors = server.api(&format!("applications/{}/allexecutors", made_up.id()), PATIENCE)?;
+fn stderr_link(server: &HistoryServer, synthetic: &SyntheticApplication) -> Option<String> {
+    let executors = server.api(&format!("applications/{}/allexecutors", synthetic.id()), PATIENCE)?;
     let one = executors.as_array()?.iter().find(|executor| executor.get("id").is_some_and(|id| id == "1"))?;
     Some(one.get("executorLogs")?.get("stderr")?.as_str()?.to_string())
 }
@@ -371,7 +371,7 @@ fn stage(
     work: impl FnOnce(Tell<'_>) -> Result<End, Fault>,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
-    let go_on = if may_be_interrupted { interrupt::check().map_err(Fault::of) } else { Ok(()) };
+    let go_on = if may_be_interrupted { signals::check().map_err(Fault::of) } else { Ok(()) };
     let result = go_on.and_then(|()| work(tell));
     let (word, found) = match &result {
         Ok(End::Pass(found)) => ("pass", found.clone()),

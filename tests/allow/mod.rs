@@ -2,8 +2,8 @@
 //! patterns of keys, and the whole of a presigned URL. The fuzz target asks the same.
 
 use aws_credential_types::Credentials;
-use emr_shs::proxy::presign::{Address, Signer};
-use emr_shs::proxy::route::{Ask, Place, container_directory, route, stored_name};
+use emr_shs::gateway::presign::{Address, Signer};
+use emr_shs::gateway::route::{LogDirectory, LogRequest, container_directory, route, stored_name};
 use regex::Regex;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
@@ -134,10 +134,10 @@ fn decoded_once(path: &str) -> String {
 /// allowed. Gives the key, if a log came out.
 pub fn assert_harmless(path: &str, query: Option<&str>, prefixes: &[&str], buckets: &[Bucket]) -> Option<String> {
     let route = route(path, query, prefixes)?.ok()?;
-    let Ask::Log(place, file) = route.ask else { return None };
+    let LogRequest::Log(place, file) = route.ask else { return None };
     let directory = match place {
-        Place::Container(container) => container_directory(CLUSTER, &container),
-        Place::Directory(directory) => directory,
+        LogDirectory::Container(container) => container_directory(CLUSTER, &container),
+        LogDirectory::Directory(directory) => directory,
     };
     let mut first = None;
     for (i, prefix) in prefixes.iter().enumerate() {

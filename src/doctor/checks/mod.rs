@@ -1,0 +1,7 @@
+//! The checks, by what they look at.
+
+pub mod listing;
+pub mod logs;
+pub mod node;
+pub mod s3;
+pub mod server;

@@ -1,0 +1,4 @@
+//! The history server behind the gateway.
+
+pub mod api;
+pub mod proxy;

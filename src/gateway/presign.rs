@@ -1,0 +1,181 @@
+//! Presigned URLs: Signature Version 4 in the query, for one bucket.
+//!
+//! Key derivation and signature are aws-sigv4's. What is constant between two requests (the day's
+//! signing key, the credential's encoded token) is kept, because a redirect is little else.
+
+use super::credentials::Session;
+use anyhow::{Context, Result, anyhow};
+use aws_credential_types::Credentials;
+use aws_sdk_s3::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha256};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+/// What SigV4 does not encode.
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same for a key, whose slashes stay.
+const KEY: &AsciiSet = &VALUE.remove(b'/');
+
+/// How a value is encoded in a query.
+pub fn encode_value(value: &str) -> String {
+    utf8_percent_encode(value, VALUE).to_string()
+}
+
+/// Where a bucket is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `https://bucket.s3.eu-west-3.amazonaws.com`, or with the bucket in the path.
+    pub base: String,
+    /// The `Host` header a browser sends.
+    host: String,
+    /// What the path begins with: empty or `/bucket`.
+    path: String,
+}
+
+impl Address {
+    /// By the SDK's own rules: every partition, names with dots, VPC endpoints.
+    pub async fn of(bucket: &str, region: &str, endpoint: Option<&str>) -> Result<Self> {
+        let params = Params::builder()
+            .bucket(bucket)
+            .region(region)
+            .set_endpoint(endpoint.map(str::to_string))
+            .force_path_style(endpoint.is_some_and(crate::aws::s3::by_path))
+            .build()
+            .context("no address for the bucket")?;
+        let found = DefaultResolver::new().resolve_endpoint(&params).await.map_err(|e| anyhow!("{e}"))?;
+        Self::from_url(found.url()).with_context(|| format!("“{}” is no address of a bucket", found.url()))
+    }
+
+    fn from_url(url: &str) -> Option<Self> {
+        let base = url.trim_end_matches('/');
+        let (scheme, rest) = base.split_once("://")?;
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let default = match scheme {
+            "https" => ":443",
+            _ => ":80",
+        };
+        let host = host.strip_suffix(default).unwrap_or(host);
+        Some(Self { base: base.into(), host: host.into(), path: path.into() })
+    }
+}
+
+/// Signs URLs of one bucket with one session's credentials, on one day.
+pub struct Signer {
+    address: Address,
+    /// Days since 1970.
+    day: u64,
+    /// `20261122/eu-west-3/s3/aws4_request`
+    scope: String,
+    key: Vec<u8>,
+    /// The parameters that sort before the date, encoded.
+    credential: String,
+    /// `&X-Amz-Security-Token=…`, encoded, or empty.
+    token: String,
+}
+
+impl Signer {
+    /// For a day (UTC) that `time` lies in.
+    pub fn new(address: Address, region: &str, credentials: &Credentials, time: SystemTime) -> Self {
+        let scope = format!("{}/{region}/s3/aws4_request", date(time));
+        let key = generate_signing_key(credentials.secret_access_key(), time, region, "s3");
+        let id = encode_value(&format!("{}/{scope}", credentials.access_key_id()));
+        Self {
+            address,
+            day: day(time),
+            scope,
+            key: key.as_ref().to_vec(),
+            credential: format!("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={id}"),
+            token: credentials
+                .session_token()
+                .map(|t| format!("&X-Amz-Security-Token={}", encode_value(t)))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Whether it can still sign at that time.
+    fn is_for(&self, time: SystemTime) -> bool {
+        day(time) == self.day
+    }
+
+    /// A URL that gives a key's object (`GET`) or its headers (`HEAD`) from `time` on, for `life`. `overrides` are response
+    /// headers, sorted by name, each beginning with `response-`: part of what is signed.
+    pub fn url(&self, method: &str, key: &str, overrides: &[(&str, &str)], time: SystemTime, life: Duration) -> String {
+        let Self { address, scope, credential, token, .. } = self;
+        let stamp = self.stamp(time);
+        let seconds = life.as_secs().to_string();
+        // This is most of a redirect: one string, which nothing is formatted into.
+        let mut url = String::with_capacity(address.base.len() + key.len() + credential.len() + token.len() + 400);
+        push(&mut url, &[&address.base, "/"]);
+        url.extend(utf8_percent_encode(key, KEY));
+        let path = address.base.len() - address.path.len()..url.len();
+        push(&mut url, &["?", credential, "&X-Amz-Date=", &stamp, "&X-Amz-Expires=", &seconds, token]);
+        url.push_str("&X-Amz-SignedHeaders=host");
+        for (name, value) in overrides {
+            push(&mut url, &["&", name, "="]);
+            url.extend(utf8_percent_encode(value, VALUE));
+        }
+        let query = &url[path.end + 1..];
+        let mut request = Sha256::new();
+        for part in [method, "\n", &url[path], "\n", query, "\nhost:", &address.host, "\n\nhost\nUNSIGNED-PAYLOAD"] {
+            request.update(part);
+        }
+        let mut text = String::with_capacity(256);
+        push(&mut text, &["AWS4-HMAC-SHA256\n", &stamp, "\n", scope, "\n"]);
+        for byte in request.finalize() {
+            text.extend([byte >> 4, byte & 15].map(|half| char::from(b"0123456789abcdef"[usize::from(half)])));
+        }
+        push(&mut url, &["&X-Amz-Signature=", &calculate_signature(&self.key, text.as_bytes())]);
+        url
+    }
+
+    /// `20261122T180000Z`, of a time on its day.
+    fn stamp(&self, time: SystemTime) -> String {
+        let second = seconds(time) % 86_400;
+        let (day, hour, minute, second) = (&self.scope[..8], second / 3600, second / 60 % 60, second % 60);
+        format!("{day}T{hour:02}{minute:02}{second:02}Z")
+    }
+}
+
+fn push(text: &mut String, parts: &[&str]) {
+    for part in parts {
+        text.push_str(part);
+    }
+}
+
+/// The signer for the credentials that were used last.
+#[derive(Default)]
+pub struct LatestSigner(RwLock<Option<(Arc<Session>, Arc<Signer>)>>);
+
+impl LatestSigner {
+    /// One for these credentials on this day; made if the last one was for others.
+    pub fn get(&self, session: &Arc<Session>, now: SystemTime, address: &Address, region: &str) -> Arc<Signer> {
+        if let Some((of, signer)) = &*self.0.read().unwrap_or_else(PoisonError::into_inner)
+            && Arc::ptr_eq(of, session)
+            && signer.is_for(now)
+        {
+            return signer.clone();
+        }
+        let signer = Arc::new(Signer::new(address.clone(), region, &session.credentials, now));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some((session.clone(), signer.clone()));
+        signer
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn day(time: SystemTime) -> u64 {
+    seconds(time) / 86_400
+}
+
+/// `20261122`
+fn date(time: SystemTime) -> String {
+    let mut text = DateTime::from(time).fmt(DateTimeFormat::DateTime).unwrap_or_default();
+    text.truncate(10);
+    text.retain(|c| c != '-');
+    text
+}

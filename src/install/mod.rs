@@ -1,0 +1,4 @@
+//! An installation.
+
+pub mod notes;
+pub mod prepare;

@@ -1,0 +1,318 @@
+//! `spark-defaults.conf`, read as `java.util.Properties` reads it and changed without loss.
+//!
+//! Spark loads the file with `Properties.load` over UTF-8 and trims each value. Here the file is a
+//! list of components that cover all its bytes; a change replaces the bytes of one piece, so comments,
+//! order, duplicates and line ends stay as they are. Pure: no file is touched here.
+
+use std::borrow::Cow;
+
+/// A parsed file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SparkDefaults {
+    components: Vec<Component>,
+}
+
+/// A run of bytes: one logical line (with its continuation lines), or a comment or blank line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Component {
+    raw: Vec<u8>,
+    /// Length of `raw` without the line terminator that ends it.
+    body: usize,
+    entry: Option<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    key: String,
+    value: String,
+    /// Where the value begins in `raw`.
+    value_at: usize,
+    /// Whether anything stands between key and value; a bare key has no place for a value.
+    separated: bool,
+}
+
+/// A file that `java.util.Properties` refuses to load; Spark cannot start with it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Line number, from 1.
+    pub line: usize,
+    /// The text that cannot be read.
+    pub found: String,
+}
+
+impl SparkDefaults {
+    /// Reads a whole file.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut components = Vec::new();
+        let mut rest = bytes;
+        let mut line = 1;
+        while !rest.is_empty() {
+            let piece = Component::read(rest).map_err(|found| Malformed { line, found })?;
+            rest = &rest[piece.raw.len()..];
+            line += count_lines(&piece.raw);
+            components.push(piece);
+        }
+        Ok(Self { components })
+    }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.components.iter().flat_map(|p| p.raw.iter().copied()).collect()
+    }
+
+    /// The value that counts: of the last line with this key, trimmed as Spark trims it.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.entries().rfind(|e| e.key == key).map(|e| spark_trim(&e.value))
+    }
+
+    /// All keys and values in the file's order, duplicates included, values untrimmed.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries().map(|e| (e.key.as_str(), e.value.as_str()))
+    }
+
+    fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.components.iter().filter_map(|p| p.entry.as_ref())
+    }
+
+    /// The bytes of the line that counts for this key, without its line end. `None` if no line
+    /// has the key; bytes that are not UTF-8 are an error, they could not be put back from text.
+    pub fn line(&self, key: &str) -> Result<Option<String>, std::str::Utf8Error> {
+        self.find(key).map(|i| std::str::from_utf8(self.components[i].body()).map(str::to_string)).transpose()
+    }
+
+    /// Puts a line (without its line end) in place of the one that counts for this key, or at the
+    /// end of the file. `None` takes that line away, and with it what [`Self::set_line`] added.
+    pub fn set_line(&mut self, key: &str, line: Option<&str>) {
+        match (self.find(key), line) {
+            (Some(i), Some(line)) => {
+                let old = &self.components[i];
+                self.components[i] = Component::of(line, &old.raw[old.body..]);
+            }
+            (Some(i), None) => {
+                let gone = self.components.remove(i);
+                // A last line without a line end borrowed the one of the line before it.
+                if gone.body == gone.raw.len() && i == self.components.len() && i > 0 {
+                    let last = &mut self.components[i - 1];
+                    last.raw.truncate(last.body);
+                }
+            }
+            (None, Some(line)) => self.append(line),
+            (None, None) => {}
+        }
+    }
+
+    fn append(&mut self, line: &str) {
+        let end: &[u8] = match self.components.first() {
+            Some(first) if first.raw.ends_with(b"\r\n") => b"\r\n",
+            _ => b"\n",
+        };
+        // After a last line that ends in a continuation mark ours would become its value.
+        let swallows = self.components.last().is_some_and(Component::is_open);
+        let at = self.components.len() - usize::from(swallows);
+        match at.checked_sub(1).map(|i| &mut self.components[i]) {
+            Some(last) if last.body == last.raw.len() => {
+                last.raw.extend_from_slice(end);
+                self.components.push(Component::of(line, b""));
+            }
+            _ => self.components.insert(at, Component::of(line, end)),
+        }
+    }
+
+    fn find(&self, key: &str) -> Option<usize> {
+        self.components.iter().rposition(|p| p.entry.as_ref().is_some_and(|e| e.key == key))
+    }
+}
+
+/// The line to write for a key: the old one with only its value changed, or a new one, aligned as
+/// EMR aligns this file.
+pub fn line_with(old: Option<&str>, key: &str, value: &str) -> String {
+    let value = escape(value, false);
+    if let Some(old) = old
+        && let Ok(piece) = Component::read(old.as_bytes())
+        && let Some(entry) = &piece.entry
+        && let Some(head) = old.get(..entry.value_at)
+        && entry.separated
+    {
+        return format!("{head}{value}");
+    }
+    format!("{:<32} {value}", escape(key, true))
+}
+
+/// The trimmed value in a line as [`SparkDefaults::line`] gives it.
+pub fn value_of(line: &str) -> Option<String> {
+    let piece = Component::read(line.as_bytes()).ok()?;
+    piece.entry.map(|e| spark_trim(&e.value).to_string())
+}
+
+/// What Spark trims of a value: everything up to and including U+0020, line ends excepted.
+fn spark_trim(s: &str) -> &str {
+    s.trim_matches(|c| c <= ' ' && c != '\r' && c != '\n')
+}
+
+impl Component {
+    fn of(line: &str, end: &[u8]) -> Self {
+        let mut raw = line.as_bytes().to_vec();
+        raw.extend_from_slice(end);
+        // A line of ours never has a malformed escape, and one that was there before was read.
+        Component::read(&raw).unwrap_or(Component { body: line.len(), raw, entry: None })
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.raw[..self.body]
+    }
+
+    /// Whether the piece ends in a continuation mark with nothing after it.
+    fn is_open(&self) -> bool {
+        let marks = self.body().iter().rev().take_while(|b| **b == b'\\').count();
+        self.entry.is_some() && marks % 2 == 1
+    }
+
+    /// Reads the first piece of `bytes`; the error is the text of a malformed `\u` escape.
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        let start = bytes.iter().position(|b| !is_blank(*b)).unwrap_or(bytes.len());
+        let plain = |end: usize, body: usize| Component { raw: bytes[..end].to_vec(), body, entry: None };
+        match bytes.get(start) {
+            None => return Ok(plain(bytes.len(), bytes.len())),
+            Some(b'\r' | b'\n') => return Ok(plain(start + newline(&bytes[start..]), start)),
+            Some(b'#' | b'!') => {
+                let body = start + line_len(&bytes[start..]);
+                return Ok(plain(body + newline(&bytes[body..]), body));
+            }
+            Some(_) => {}
+        }
+
+        // The logical line: for each of its bytes, where it stands in `bytes`.
+        let mut logical: Vec<usize> = Vec::new();
+        let mut at = start;
+        let body = loop {
+            let end = at + line_len(&bytes[at..]);
+            let marks = bytes[at..end].iter().rev().take_while(|b| **b == b'\\').count();
+            let next = end + newline(&bytes[end..]);
+            if marks % 2 == 0 {
+                logical.extend(at..end);
+                break end;
+            }
+            logical.extend(at..end - 1);
+            let last = next >= bytes.len();
+            if logical.is_empty() && (!last || next - end == 2) {
+                // A lone mark: what follows is a new logical line, as it is for Java.
+                return Ok(plain(next, end));
+            }
+            if last {
+                // Nothing follows: Java drops the mark.
+                break end;
+            }
+            at = next + bytes[next..].iter().take_while(|b| is_blank(**b)).count();
+        };
+        let raw = bytes[..body + newline(&bytes[body..])].to_vec();
+
+        let byte = |i: usize| bytes[logical[i]];
+        let mut i = 0;
+        while i < logical.len() && !is_blank(byte(i)) && !matches!(byte(i), b'=' | b':') {
+            i += if byte(i) == b'\\' { 2 } else { 1 };
+        }
+        let key_end = i.min(logical.len());
+        let mut value = key_end;
+        let mut separator = false;
+        while value < logical.len() {
+            match byte(value) {
+                b if is_blank(b) => {}
+                b'=' | b':' if !separator => separator = true,
+                _ => break,
+            }
+            value += 1;
+        }
+        let text = |range: std::ops::Range<usize>| -> Result<String, String> {
+            unescape(&range.map(byte).collect::<Vec<u8>>())
+        };
+        // An empty value begins behind what separates it, before any continuation mark.
+        let value_at = logical.get(value).copied().or(logical.last().map(|last| last + 1)).unwrap_or(body);
+        let entry =
+            Entry { key: text(0..key_end)?, value: text(value..logical.len())?, value_at, separated: value > key_end };
+        Ok(Component { raw, body, entry: Some(entry) })
+    }
+}
+
+fn is_blank(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | 0x0c)
+}
+
+/// Bytes up to the end of the natural line.
+fn line_len(bytes: &[u8]) -> usize {
+    bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len())
+}
+
+/// Length of the line terminator that `bytes` begins with: 0, 1, or 2 for CRLF.
+fn newline(bytes: &[u8]) -> usize {
+    match bytes {
+        [b'\r', b'\n', ..] => 2,
+        [b'\r' | b'\n', ..] => 1,
+        _ => 0,
+    }
+}
+
+fn count_lines(raw: &[u8]) -> usize {
+    let mut n = 0;
+    let mut at = 0;
+    while at < raw.len() {
+        at += line_len(&raw[at..]);
+        let end = newline(&raw[at..]);
+        n += usize::from(end > 0);
+        at += end;
+    }
+    n
+}
+
+fn unescape(raw: &[u8]) -> Result<String, String> {
+    let text: Cow<'_, str> = String::from_utf8_lossy(raw);
+    let mut units: Vec<u16> = Vec::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        let plain = match c {
+            '\\' => match chars.next() {
+                None => break,
+                Some('t') => '\t',
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some('f') => '\u{c}',
+                Some('u') => {
+                    let digits: String = chars.by_ref().take(4).collect();
+                    let valid = digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+                    match u16::from_str_radix(&digits, 16) {
+                        Ok(unit) if valid => units.push(unit),
+                        _ => return Err(format!("\\u{digits}")),
+                    }
+                    continue;
+                }
+                Some(other) => other,
+            },
+            c => c,
+        };
+        units.extend_from_slice(plain.encode_utf16(&mut [0; 2]));
+    }
+    Ok(String::from_utf16_lossy(&units))
+}
+
+fn escape(text: &str, is_key: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (i, c) in text.chars().enumerate() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{c}' => out.push_str("\\f"),
+            ' ' if is_key || i == 0 => out.push_str("\\ "),
+            '=' | ':' | '#' | '!' if is_key => {
+                out.push('\\');
+                out.push(c);
+            }
+            '=' | ':' if i == 0 => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
