@@ -13,6 +13,8 @@ pub mod doctor;
 pub mod error;
 pub mod gateway;
 pub mod host;
+pub mod http;
+pub mod ids;
 pub mod install;
 pub mod installed;
 pub mod node;

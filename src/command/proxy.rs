@@ -2,8 +2,8 @@
 
 use crate::cli::ServeArgs;
 use crate::error::{Exit, Fault};
-use crate::gateway::route::is_cluster;
 use crate::gateway::server::{self, Serve};
+use crate::ids::is_cluster;
 use crate::settings::GatewaySettings;
 use crate::ui::Console;
 use anyhow::Result;

@@ -17,6 +17,7 @@ pub mod server;
 pub mod stream;
 pub mod tls;
 
+use crate::ids;
 use crate::settings::Mode;
 use access::{Addresses, HostNames, Users};
 use archive::{Archive, Location, LogError};
@@ -296,7 +297,7 @@ impl Gateway {
                 for store in 0..archive.stores.len() {
                     others.extend(archive.directories(store, prefix(store)).await?);
                 }
-                others.retain(|name| route::is_cluster(name));
+                others.retain(|name| ids::is_cluster(name));
                 let Some(cluster) = cluster.as_deref().or(own).or(others.first().map(String::as_str)) else {
                     return Ok(Page::new(StatusCode::NOT_FOUND, "No cluster has logs below the log URI"));
                 };
@@ -304,7 +305,7 @@ impl Gateway {
                 for store in 0..archive.stores.len() {
                     ids.extend(archive.directories(store, &format!("{}{cluster}/containers/", prefix(store))).await?);
                 }
-                ids.retain(|id| route::Application::parse(id).is_some());
+                ids.retain(|id| ids::Application::parse(id).is_some());
                 Ok(pages::applications(
                     cluster,
                     own == Some(cluster),

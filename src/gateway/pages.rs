@@ -4,8 +4,9 @@
 use super::archive::{Archive, Location, LogError, Object, PAGE};
 use super::history_server::api::ApplicationInfo;
 use super::presign::encode_value;
-use super::route::{Container, LogDirectory, LogRequest};
+use super::route::{LogDirectory, LogRequest};
 use super::{Body, full, own_headers};
+use crate::ids::Container;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};

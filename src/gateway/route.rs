@@ -12,83 +12,13 @@
 //! | `applications/…/jobs/…[/attempts/n]/SPARK_DRIVER/stderr`, `…/SPARK_EXECUTOR/n/…` | EMR Serverless (facts §5.2) |
 //! | `…/jobs/…/containers/[spark-…/]pod/stderr` | EMR on EKS (facts §5.3) |
 
+use crate::ids::{Application, Container, is_cluster, is_digits, is_id, is_pod, is_spark_application};
 use percent_encoding::percent_decode_str;
-use std::fmt;
 
 /// The longest path that is looked at, in bytes. S3 keys have at most 1,024.
 const LONGEST: usize = 4096;
 /// The longest name of one file, in bytes, as on Linux.
 const LONGEST_NAME: usize = 255;
-
-/// An application on YARN: `application_<cluster timestamp>_<number>`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Application {
-    /// When the ResourceManager started, in milliseconds: the same for all applications of a run
-    /// of it, and so a name for the cluster.
-    pub timestamp: u64,
-    /// As YARN writes it: four digits or more.
-    number: String,
-}
-
-impl Application {
-    /// Reads `application_…`.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::of_parts(text.strip_prefix("application_")?.split_once('_')?)
-    }
-
-    /// One that YARN cannot have: it counts applications in 31 bits. `verify` writes a log under
-    /// such a number, and nobody may take it for a cluster's own.
-    pub fn synthetic(timestamp: u64, salt: u32) -> Self {
-        Self { timestamp, number: (9_000_000_000 + u64::from(salt) % 999_999_999).to_string() }
-    }
-
-    /// Whether it is one that YARN cannot have.
-    pub fn is_synthetic(&self) -> bool {
-        self.number.parse().is_ok_and(|number: u64| number > u64::from(i32::MAX.unsigned_abs()))
-    }
-
-    /// The id of its container of that number, in its first attempt.
-    pub fn container(&self, number: u32) -> String {
-        format!("container_{}_{}_01_{number:06}", self.timestamp, self.number)
-    }
-
-    fn of_parts((timestamp, number): (&str, &str)) -> Option<Self> {
-        let fits = digits(timestamp, 1..=19) && digits(number, 4..=10) && !timestamp.starts_with('0');
-        Some(Self { timestamp: timestamp.parse().ok().filter(|_| fits)?, number: number.into() })
-    }
-}
-
-impl fmt::Display for Application {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "application_{}_{}", self.timestamp, self.number)
-    }
-}
-
-/// A container on YARN: `container_[e<epoch>_]<timestamp>_<application>_<attempt>_<number>`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Container {
-    /// As it is written.
-    pub id: String,
-    /// Whose it is.
-    pub application: Application,
-}
-
-impl Container {
-    /// Reads `container_…`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts: Vec<&str> = text.strip_prefix("container_")?.split('_').collect();
-        if parts.len() == 5 {
-            let epoch = parts.remove(0);
-            if !digits(epoch.strip_prefix('e')?, 1..=10) {
-                return None;
-            }
-        }
-        let &[timestamp, application, attempt, number] = parts.as_slice() else { return None };
-        let fits = digits(attempt, 1..=6) && digits(number, 1..=10);
-        let application = Application::of_parts((timestamp, application)).filter(|_| fits)?;
-        Some(Self { id: text.into(), application })
-    }
-}
 
 /// A directory of logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -222,12 +152,12 @@ fn long(names: &[String]) -> Option<LogRequest> {
         }
         ["applications", application, "jobs", job, rest @ ..] => {
             let worker = match rest {
-                ["attempts", n, worker @ ..] if digits(n, 1..=6) => worker,
+                ["attempts", n, worker @ ..] if is_digits(n, 1..=6) => worker,
                 worker => worker,
             };
             let is_worker = match worker {
                 ["SPARK_DRIVER"] => true,
-                ["SPARK_EXECUTOR", n] => digits(n, 1..=10),
+                ["SPARK_EXECUTOR", n] => is_digits(n, 1..=10),
                 _ => false,
             };
             ask(is_worker && is_id(application) && is_id(job))
@@ -243,37 +173,6 @@ fn long(names: &[String]) -> Option<LogRequest> {
 
 fn strs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
-}
-
-fn digits(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
-    length.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// `j-` and capital letters and digits.
-pub fn is_cluster(text: &str) -> bool {
-    let id = text.strip_prefix("j-").unwrap_or_default();
-    (5..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-}
-
-/// The ids of Serverless applications and jobs, of virtual clusters and their jobs.
-pub fn is_id(text: &str) -> bool {
-    (8..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-}
-
-fn is_spark_application(text: &str) -> bool {
-    text.starts_with("spark-") && is_pod(text)
-}
-
-/// A name that Kubernetes allows for a pod.
-fn is_pod(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    text.len() <= 253
-        && text.split('.').all(|label| {
-            !label.is_empty()
-                && label.bytes().all(|b| inner(b) || b == b'-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        })
 }
 
 /// The directory of a container's logs below a log URI.

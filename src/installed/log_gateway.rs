@@ -2,7 +2,7 @@
 
 use crate::change::receipt::Receipt;
 use crate::change::resource::{GATEWAY_UNIT, Resource};
-use crate::node::history_server::agent;
+use crate::http::agent;
 use crate::settings::Settings;
 use crate::systemd::{self, Unit};
 use anyhow::Result;

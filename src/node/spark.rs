@@ -1,6 +1,6 @@
 //! Spark on the node: where it is, its version, its configuration, and what its daemons get.
 
-use crate::change::resource::read_defaults;
+use crate::error::Fault;
 use crate::host::Host;
 use crate::properties::SparkDefaults;
 use anyhow::Result;
@@ -124,6 +124,17 @@ impl Spark {
     pub fn daemon_heap_mib(&self) -> u64 {
         self.env.get("SPARK_DAEMON_MEMORY").and_then(|m| mebibytes(m)).unwrap_or(1024)
     }
+}
+
+/// Reads and parses a properties file; one that Spark could not load is an error that says where.
+pub fn read_defaults(host: &Host, path: &Path) -> Result<SparkDefaults> {
+    let bytes = host.read_bytes(path)?.unwrap_or_default();
+    SparkDefaults::parse(&bytes).map_err(|bad| {
+        Fault::preflight(format!("{} cannot be read by Spark", path.display()))
+            .detail(format!("line {}: {} is no \\uXXXX escape", bad.line, bad.found))
+            .hint(format!("correct line {}; a backslash is written \\\\", bad.line))
+            .into()
+    })
 }
 
 fn version(host: &Host, home: &Path) -> Option<Version> {

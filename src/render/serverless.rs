@@ -7,7 +7,7 @@ use super::{Rendered, account, dns_suffix, partition, quoted, region, shell};
 use crate::aws::s3::{EventLogs, LogUri};
 use crate::cli::render::ServerlessArgs;
 use crate::error::Fault;
-use crate::gateway::route::is_id;
+use crate::ids::is_id;
 use anyhow::{Context, Result};
 use serde::Serialize;
 

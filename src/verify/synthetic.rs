@@ -1,7 +1,7 @@
 //! An application that never ran: its event log in the format of the node's Spark, and one log of
 //! its only executor. Its ids cannot collide with any other's.
 
-use crate::gateway::route::Application;
+use crate::ids::Application;
 use crate::node::Node;
 use crate::settings::Settings;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};

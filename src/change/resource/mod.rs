@@ -12,7 +12,8 @@ pub use program::Program;
 use crate::aws::s3::EventLogs;
 use crate::error::Fault;
 use crate::host::{Host, Owner, draft, remove_if_there, sync_dir};
-use crate::properties::{self, SparkDefaults};
+use crate::node::spark::read_defaults;
+use crate::properties;
 use crate::systemd;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
@@ -364,17 +365,6 @@ fn aside(real: &Path) -> PathBuf {
     let mut name = real.file_name().unwrap_or_default().to_os_string();
     name.push(".before-emr-shs");
     real.with_file_name(name)
-}
-
-/// Reads and parses a properties file; one that Spark could not load is an error that says where.
-pub fn read_defaults(host: &Host, path: &Path) -> Result<SparkDefaults> {
-    let bytes = host.read_bytes(path)?.unwrap_or_default();
-    SparkDefaults::parse(&bytes).map_err(|bad| {
-        Fault::preflight(format!("{} cannot be read by Spark", path.display()))
-            .detail(format!("line {}: {} is no \\uXXXX escape", bad.line, bad.found))
-            .hint(format!("correct line {}; a backslash is written \\\\", bad.line))
-            .into()
-    })
 }
 
 fn write_line(host: &Host, path: &Path, key: &str, line: Option<&str>) -> Result<()> {

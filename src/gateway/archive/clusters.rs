@@ -3,7 +3,7 @@
 //! changes.
 
 use super::{Archive, LogBucket, LogError, PAGE, with_timeout};
-use crate::gateway::route::{Application, is_cluster};
+use crate::ids::{Application, is_cluster};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -5,8 +5,9 @@ pub mod clusters;
 
 use super::credentials::{CachedProvider, CredentialsCache};
 use super::presign::Address;
-use super::route::{Application, LogDirectory, container_directory, stored_name};
+use super::route::{LogDirectory, container_directory, stored_name};
 use crate::aws::s3::{LogUri, root_causes, status};
+use crate::ids::Application;
 use anyhow::Result;
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
