@@ -1,4 +1,4 @@
-//! `scripts/bootstrap` as the instance controller runs it, where provisioning does not go as it should. The unit itself is
+//! `packaging/bootstrap` as the instance controller runs it, where provisioning does not go as it should. The unit itself is
 //! what `tests/provisioning.rs` is about, the script's own failures what `tests/step.rs` is.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]

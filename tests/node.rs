@@ -1,6 +1,6 @@
 //! On the EMR-like node: a real systemd, a real Spark History Server, a real S3 server.
 //!
-//! `scripts/node` makes the nodes and needs root, so these tests are ignored unless asked for;
+//! `lab/node` makes the nodes and needs root, so these tests are ignored unless asked for;
 //! `scripts/test` asks for them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]

@@ -122,8 +122,8 @@ fn generated(count: usize) -> Vec<Vec<u8>> {
 }
 
 fn fixtures() -> Vec<Vec<u8>> {
-    let plain = include_str!("../scripts/lab/emr/spark-defaults-7.1.0.conf");
-    let kerberos = include_str!("../scripts/lab/emr/spark-defaults-5.23.0-kerberos.conf");
+    let plain = include_str!("../lab/emr/spark-defaults-7.1.0.conf");
+    let kerberos = include_str!("../lab/emr/spark-defaults-5.23.0-kerberos.conf");
     let mut files = Vec::new();
     for file in [plain, kerberos] {
         files.push(file.as_bytes().to_vec());

@@ -1,6 +1,6 @@
 //! `install` on a node that is still being provisioned, as a bootstrap action runs it: a unit does it later.
 //!
-//! These need root and `scripts/node`: `cargo test --test provisioning -- --ignored`.
+//! These need root and `lab/node`: `cargo test --test provisioning -- --ignored`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]
 

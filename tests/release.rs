@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use support::{Ran, Root};
 
 /// Runs a command as on the kernel of Amazon Linux 2.
-const OLD_KERNEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab/old-kernel.py");
+const OLD_KERNEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/stand-ins/old-kernel.py");
 /// The system calls that came after that kernel, as systemd names them. What is newer still, systemd 252 does not know.
 const NEW_CALLS: &str = "io_pgetevents rseq pidfd_send_signal io_uring_setup io_uring_enter io_uring_register open_tree \
     move_mount fsopen fsconfig fsmount fspick pidfd_open clone3 close_range openat2 pidfd_getfd faccessat2 process_madvise \
@@ -30,7 +30,7 @@ const CPUS: [(&str, u16); 2] = [("x86_64", 62), ("aarch64", 183)];
 
 fn release(file: &str) -> PathBuf {
     let dir = std::env::var_os("EMR_SHS_TEST_RELEASE")
-        .expect("EMR_SHS_TEST_RELEASE names what scripts/release made; scripts/test sets it");
+        .expect("EMR_SHS_TEST_RELEASE names what packaging/release made; scripts/test sets it");
     PathBuf::from(dir).join(file)
 }
 
@@ -279,7 +279,7 @@ fn on_a_node_it_trusts_whom_amazon_linux_trusts() {
     let node = Node::fresh(Profile::Emr712, "trust");
     node.copy(&binary("x86_64"), "/usr/local/bin/emr-shs");
     // S3 behind TLS, its certificate from an authority of the node's own.
-    node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab/tls-front.py"), "/opt/lab/tls-front.py");
+    node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/stand-ins/tls-front.py"), "/opt/lab/tls-front.py");
     node.sh(
         "cd /root && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=lab-authority -days 2 -keyout ca.key -out ca.pem 2>&1
         openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout tls.key -out tls.csr 2>&1

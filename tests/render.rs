@@ -151,7 +151,7 @@ fn a_nodes_configuration_has_exactly_the_keys_of_its_plan() {
     assert!(ran.err().contains("Safe on this cluster now"), "{}", ran.err());
 
     // A reconfiguration has written the file anew.
-    root.write(DEFAULTS, include_str!("../scripts/lab/emr/spark-defaults-7.1.0.conf"));
+    root.write(DEFAULTS, include_str!("../lab/emr/spark-defaults-7.1.0.conf"));
     let ran = root.run(&["render", "cluster-config"]);
     let mut drifted = properties(&json_of(&ran));
     assert_eq!(drifted.remove(kept).as_deref(), Some("60s"), "nobody else sets it any more");

@@ -1,4 +1,4 @@
-//! `scripts/step` and `scripts/bootstrap`, run on a node as EMR runs them: what they end with, what S3 then has of it, and
+//! `packaging/step` and `packaging/bootstrap`, run on a node as EMR runs them: what they end with, what S3 then has of it, and
 //! what is left behind when something is wrong.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]

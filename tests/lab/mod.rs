@@ -1,4 +1,4 @@
-//! A node of `scripts/node`, and what a person would do and see on it.
+//! A node of `lab/node`, and what a person would do and see on it.
 
 #![allow(dead_code, reason = "each test binary uses its part of it")]
 
@@ -19,7 +19,7 @@ pub const LOG_URI: &str = "s3n://acme-logs/elasticmapreduce/";
 pub const CLUSTER: &str = "j-3H6EATEWWRWS";
 /// The node's private name, known on it and on a laptop in its VPN.
 pub const PRIVATE_NAME: &str = "ip-172-31-59-96.ec2.internal";
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/node");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/node");
 
 /// What nodes get: the release's static binary in `scripts/test`, otherwise what was built for the tests.
 pub fn binary() -> String {

@@ -1,4 +1,4 @@
-//! `scripts/step` and `scripts/bootstrap` in S3, and EMR that runs them on a node.
+//! `packaging/step` and `packaging/bootstrap` in S3, and EMR that runs them on a node.
 
 #![allow(dead_code, reason = "each test binary uses its part of it")]
 
@@ -63,7 +63,7 @@ impl Emr {
             mkdir /srv/release && mv /usr/local/bin/emr-shs /srv/release/emr-shs-x86_64");
         node.sh(&format!("ln -sf {shell} /bin/sh"));
         for script in ["step", "bootstrap"] {
-            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(script);
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(script);
             node.copy(file.to_str().unwrap(), &format!("/srv/release/{script}"));
         }
         node.sh(&format!("/opt/lab/s3 put-tree /srv/release {BINARIES}"));

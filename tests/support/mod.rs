@@ -28,14 +28,14 @@ impl Root {
         for dir in ["mnt", "var/lib", "etc/systemd/system", "etc/alternatives", "run", "usr/local"] {
             fs::create_dir_all(root.at(dir)).unwrap();
         }
-        root.write(DEFAULTS, include_str!("../../scripts/lab/emr/spark-defaults-7.1.0.conf"));
-        root.write("etc/spark/conf.dist/spark-env.sh", include_str!("../../scripts/lab/emr/spark-env-7.1.0.sh"));
+        root.write(DEFAULTS, include_str!("../../lab/emr/spark-defaults-7.1.0.conf"));
+        root.write("etc/spark/conf.dist/spark-env.sh", include_str!("../../lab/emr/spark-env-7.1.0.sh"));
         symlink("/etc/spark/conf.dist", root.at("etc/alternatives/spark-conf")).unwrap();
         symlink("/etc/alternatives/spark-conf", root.at("etc/spark/conf")).unwrap();
-        root.write("mnt/var/lib/info/instance.json", include_str!("../../scripts/lab/emr/instance.json"));
+        root.write("mnt/var/lib/info/instance.json", include_str!("../../lab/emr/instance.json"));
         root.write(
             "mnt/var/lib/info/extraInstanceData.json",
-            include_str!("../../scripts/lab/emr/extraInstanceData-5.29.0.json"),
+            include_str!("../../lab/emr/extraInstanceData-5.29.0.json"),
         );
         root.core_site(&[("fs.s3.impl", "org.apache.hadoop.fs.s3a.S3AFileSystem")]);
         root.jar("usr/lib/spark/jars/spark-core_2.12-3.5.6-amzn-0.jar", &[("org/apache/spark/A.class", "")]);

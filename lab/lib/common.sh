@@ -1,4 +1,4 @@
-# Shared by scripts/node and scripts/fetch-deps: messages, the cache directory, locks. Sourced, not run.
+# Shared by lab/node and lab/fetch-deps: messages, the cache directory, locks. Sourced, not run.
 # shellcheck shell=bash
 
 cache=${EMR_SHS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/emr-shs}

@@ -5,7 +5,7 @@
 
 What counts is what is linked for these targets: neither what only builds or tests, nor what other systems need.
 It fails if a crate comes without the text of its licence. Where its author left that out of the crate, but has it in the
-crate's repository, the text is put into packing/licences/NAME-VERSION.txt by hand.
+crate's repository, the text is put into packaging/licences/NAME-VERSION.txt by hand.
 """
 import html
 import json

@@ -1,10 +1,10 @@
-# Builds the layers a node's root directory is stacked from, each once for a given recipe and input, into the cache. Sourced by scripts/node.
+# Builds the layers a node's root directory is stacked from, each once for a given recipe and input, into the cache. Sourced by lab/node.
 # shellcheck shell=bash disable=SC2034,SC2154
 
 profiles=(5.33 6.4 7.1 7.12 8.1)
 declare -A spark_of=([5.33]=2.4.7 [6.4]=3.1.2 [7.1]=3.5.8 [7.12]=3.5.8 [8.1]=4.1.1)
 
-# --- What the recipes in scripts/lab/layers use -------------------------------------------------------------------
+# --- What the recipes in lab/layers use -------------------------------------------------------------------
 
 # jar_file FILE... DIR: hard links where they can be, to save space.
 jar_file() { cp -l "$@" 2>/dev/null || cp "$@"; }
@@ -90,7 +90,7 @@ older_settings() {
 
 # --- The layers ---------------------------------------------------------------------------------------------------
 
-# key FILE|DIR...: a hash of names and contents below scripts/lab.
+# key FILE|DIR...: a hash of names and contents below lab/.
 key() { (cd "$lab" && find "$@" -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12); }
 
 # layer NAME INPUT...: sets REPLY to the layer's directory, which is built if there is none of this recipe and these inputs.
@@ -124,6 +124,6 @@ layers() {
   awscli=$REPLY
   layer lab root emr layers/os
   labfiles=$REPLY
-  layer "$1" bases.sh deps.txt templates emr java layers/spark
+  layer "$1" lib/bases.sh deps.txt templates emr java layers/spark
   profile_files=$REPLY
 }
