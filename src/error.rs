@@ -1,37 +1,39 @@
-//! Errors a person can act on: what, where, found, wanted, and what to type next.
+//! Errors that a person can act on: what happened, where, what was found, what was wanted, and what to type.
 
 use std::fmt;
 
-/// How the command ends; the numbers are part of the command's contract.
+/// How a command ends. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done, or nothing to do.
+    /// The command has done its work, or there was nothing to do.
     Done = 0,
-    /// Failed; the node was put back, or the message lists what could not be.
+    /// The command failed. The node was put back, or the message lists what could not be put back.
     Failed = 1,
-    /// The command line does not make sense.
+    /// The command line is wrong.
     Usage = 2,
-    /// A check found an error before anything was changed.
+    /// A check failed. `install` checks before it changes anything.
     Preflight = 3,
     /// `plan --check` found changes to make.
     Pending = 4,
 }
 
-/// An error written for its reader: one sentence, the facts below it, and the way out.
+/// An error for a person: one sentence, the facts below it, and the way out.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// The exit code this error ends the command with.
+    /// The exit code with which this error ends the command.
     pub exit: Exit,
-    /// What went wrong, in one sentence without a full stop.
+    /// What went wrong: one sentence without a full stop.
     pub message: String,
     /// What was found and what was wanted, one fact a line.
     pub details: Vec<String>,
+    /// Whether the error says that the node is unchanged. Only commands that change a node claim that.
+    pub unchanged: bool,
     /// What to type next, if anything helps.
     pub hint: Option<String>,
 }
 
 impl Fault {
-    /// A check that failed before anything was changed.
+    /// A check that failed before the command changed anything.
     pub fn preflight(message: impl Into<String>) -> Self {
         Self::new(Exit::Preflight, message)
     }
@@ -41,19 +43,26 @@ impl Fault {
         Self::new(Exit::Usage, message)
     }
 
-    /// A failure on the way.
+    /// A failure while the command was at work.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(Exit::Failed, message)
     }
 
     fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), details: Vec::new(), hint: None }
+        Self { exit, message: message.into(), details: Vec::new(), unchanged: false, hint: None }
     }
 
-    /// Adds one line of facts.
+    /// Adds one fact.
     #[must_use]
     pub fn detail(mut self, line: impl Into<String>) -> Self {
         self.details.push(line.into());
+        self
+    }
+
+    /// Says that the command has changed nothing on the node.
+    #[must_use]
+    pub fn unchanged(mut self) -> Self {
+        self.unchanged = true;
         self
     }
 
@@ -64,8 +73,14 @@ impl Fault {
         self
     }
 
-    /// Turns any error into one that can be shown: a `Fault` stays what it is, everything else
-    /// becomes a failure with its chain of causes.
+    /// The lines below the message, as people and JSON get them.
+    pub fn lines(&self) -> Vec<&str> {
+        let unchanged = self.unchanged.then_some("nothing was changed on this node");
+        self.details.iter().map(String::as_str).chain(unchanged).collect()
+    }
+
+    /// Makes any error presentable. A `Fault` stays as it is. Any other error becomes a failure whose
+    /// message is its chain of causes.
     pub fn of(error: anyhow::Error) -> Self {
         match error.downcast::<Fault>() {
             Ok(fault) => fault,

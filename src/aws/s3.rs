@@ -184,7 +184,7 @@ impl S3 {
             Err(e) if status(&e) == Some(404) => {
                 return Err(Fault::preflight(format!("there is no bucket {}", uri.bucket))
                     .detail(format!("{uri}: HeadBucket answered 404"))
-                    .detail("nothing was changed on this node")
+                    .unchanged()
                     .hint(format!("check the name, or make it: aws s3 mb s3://{}", uri.bucket))
                     .into());
             }
@@ -361,7 +361,6 @@ impl S3 {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let unchanged = "nothing was changed on this node";
         let code = error.code().unwrap_or_default();
         let said = error.message().unwrap_or_default();
         match (status(error), code) {
@@ -373,28 +372,28 @@ impl S3 {
                 let reason = if code.is_empty() { "403".into() } else { format!("{code} {said}") };
                 Fault::preflight(format!("{who} may not {verb} {uri} ({action})"))
                     .detail(format!("S3 answered {}", reason.trim_end()))
-                    .detail(unchanged)
+                    .unchanged()
                     .hint(match action.starts_with("kms:") {
                         true => format!("allow {action} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the role's: emr-shs render iam-policy --kms-key ARN"),
                         false => format!("allow {action} on this prefix to the cluster's instance profile; all that it needs: emr-shs render iam-policy"),
                     })
             }
             (_, "NoSuchBucket") => Fault::preflight(format!("there is no bucket {}", uri.bucket))
-                .detail(unchanged)
+                .unchanged()
                 .hint(format!("check the name, or make it: aws s3 mb s3://{}", uri.bucket)),
             (_, "RequestTimeTooSkewed") => Fault::preflight("this node's clock is wrong, so S3 refuses its signatures")
                 .detail(said)
-                .detail(unchanged)
+                .unchanged()
                 .hint("timedatectl status; systemctl restart chronyd"),
             (Some(status), _) => Fault::preflight(format!("S3 refused to {verb} {uri} ({action})"))
                 .detail(format!("it answered {status} {code} {said}").trim_end().to_string())
                 .detail(format!("asked as region {}, at {}", self.region.as_deref().unwrap_or("unknown"), self.place()))
-                .detail(unchanged)
+                .unchanged()
                 .hint("check the bucket's name, and --region and --endpoint-url if you gave them"),
             (None, _) => Fault::preflight(format!("S3 could not be asked about {uri}"))
                 .detail(aws::no_credentials(&root_causes(error)).unwrap_or_else(|| root_causes(error)))
                 .detail(format!("region {}, endpoint {}", self.region.as_deref().unwrap_or("unknown"), self.place()))
-                .detail(unchanged)
+                .unchanged()
                 .hint(match self.own_endpoint {
                     Some(_) => "see whether that endpoint answers: --endpoint-url, or fs.s3a.endpoint in core-site.xml",
                     None => "the credentials are the instance profile's, the way out is a NAT or an S3 VPC endpoint; see what `aws s3 ls` says on this node",

@@ -256,7 +256,7 @@ impl InstallRun<'_> {
     fn put_back(&self, mut transaction: Transaction<'_>, mut fault: Fault) -> Fault {
         fault.exit = Exit::Failed;
         fault.hint = fault.hint.or_else(|| Some("mend that, then run it again".into()));
-        fault.details.retain(|line| !line.contains("nothing was changed"));
+        fault.unchanged = false;
         let undone = transaction.undoable();
         let mut trouble = transaction.roll_back();
         let mut state = "the history server was not touched".to_string();

@@ -87,7 +87,7 @@ pub fn prove(host: Host, who: &LoginArgs, timeout: Option<Duration>, console: &C
         fault: None,
     };
     if let Err(Failure { stage, mut fault }) = result {
-        fault.details.retain(|line| !line.contains("nothing was changed"));
+        fault.unchanged = false;
         report.result = "failed";
         report.fault = Some(fault);
         // Who ends it by Ctrl-C knows why it ended.

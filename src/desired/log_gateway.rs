@@ -120,7 +120,8 @@ impl Setup {
         for path in [tls_cert, tls_key, htpasswd].into_iter().flatten() {
             let bad = |found: String, hint: String| {
                 Fault::preflight(format!("the log gateway cannot read {}", path.display()))
-                    .detail(format!("{found}; nothing was changed"))
+                    .detail(found)
+                    .unchanged()
                     .hint(hint)
             };
             let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
@@ -146,7 +147,8 @@ impl Setup {
         }
         let unusable = |e: anyhow::Error| {
             Fault::preflight("the log gateway cannot use a file it is told of")
-                .detail(format!("{e:#}; nothing was changed"))
+                .detail(format!("{e:#}"))
+                .unchanged()
                 .hint("mend or leave out --tls-cert, --tls-key, --htpasswd")
         };
         if let Some(path) = htpasswd {
@@ -167,7 +169,7 @@ impl Setup {
         }
         Err(Fault::preflight(format!("port {} of the log gateway is taken", self.port()))
             .detail(format!("found {}", other.who()))
-            .detail("nothing was changed")
+            .unchanged()
             .hint("end that process (the published Python proxy uses this port, too), choose another port: --listen '[::]:9978', or do without: --no-proxy")
             .into())
     }
@@ -272,7 +274,8 @@ impl Context<'_> {
             } else if !ours && !found.ends_with(&format!(":{}{}", setup.port(), setup.links_path())) && !self.force {
                 return Err(Fault::preflight("log links lead elsewhere already, and not by emr-shs")
                     .detail(format!("{}: {LINKS} is {found}", path.display()))
-                    .detail(format!("wanted {value}; nothing was changed"))
+                    .detail(format!("wanted {value}"))
+                    .unchanged()
                     .hint("keep it: add --no-proxy; or replace it, until uninstall: add --force")
                     .into());
             }

@@ -308,7 +308,8 @@ pub fn refuse_foreign(receipt: &Receipt, changes: &[crate::change::plan::Change]
         if foreign {
             let path = change.resource.file().map(|p| p.display().to_string()).unwrap_or_default();
             return Err(Fault::preflight(format!("{path} is not ours to change"))
-                .detail(format!("found {}, wanted {}; nothing was changed", change.before, change.after))
+                .detail(format!("found {}, wanted {}", change.before, change.after))
+                .unchanged()
                 .hint(format!(
                     "move it away: mv {path} {path}.old; or add --force, and uninstall will bring it back"
                 )));

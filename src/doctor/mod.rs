@@ -179,7 +179,7 @@ impl Check {
         if OF_SPARK.contains(&self.name) && facts.seen.is_some_and(|seen| seen.is_pending) {
             return line("skip", "Spark is not there yet: see provisioning".into());
         }
-        let mut fault = match (self.look)(facts) {
+        let fault = match (self.look)(facts) {
             Ok(found) => return line("pass", found),
             Err(Stop::Skip(why)) => return line("skip", why),
             Err(Stop::Behind(fault, causes)) => match causes.iter().find(|cause| failed.contains(cause)) {
@@ -188,12 +188,6 @@ impl Check {
             },
             Err(Stop::Fail(fault)) => fault,
         };
-        // An installation says so; here nothing was to change.
-        for line in &mut fault.details {
-            let kept = line.split("nothing was changed").next().unwrap_or_default().trim_end_matches([';', ' ']).len();
-            line.truncate(kept);
-        }
-        fault.details.retain(|line| !line.is_empty());
         CheckReport { details: fault.details, fix: fault.hint, ..line("fail", fault.message) }
     }
 }

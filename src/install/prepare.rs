@@ -137,7 +137,7 @@ impl Installation {
         doctor::preflight(&this.facts(&this.store), &this.components)?;
         if let (Some(Err(why)), true) = (&this.gateway, only_gateway) {
             return Err(Fault::preflight(format!("no log gateway: {why}"))
-                .detail("nothing was changed")
+                .unchanged()
                 .hint("emr-shs proxy install --log-uri s3://my-bucket/elasticmapreduce/")
                 .into());
         }

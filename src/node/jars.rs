@@ -258,7 +258,7 @@ impl Scheme {
                 None => format!("{}:// is served by that class on this node", self.scheme),
             })
             .detail(format!("looked in the history server's class path and in {}", places.join(", ")))
-            .detail("nothing was changed");
+            .unchanged();
         match need.sdk {
             Some(_) => fault.hint("if you know a jar that has it: --jar /path/to/it.jar"),
             None => fault.hint("if you know a jar that has it: --jar /path/to/it.jar; or use a scheme this node serves (emr-shs discover)"),

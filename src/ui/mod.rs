@@ -290,7 +290,7 @@ impl Console {
     pub fn fault(&self, fault: &Fault) {
         if self.json {
             let error = serde_json::json!({
-                "message": fault.message, "details": fault.details, "hint": fault.hint, "exit": fault.exit as u8,
+                "message": fault.message, "details": fault.lines(), "hint": fault.hint, "exit": fault.exit as u8,
             });
             data(&serde_json::json!({ "schema": SCHEMA, "error": error }).to_string());
         }
@@ -302,7 +302,7 @@ impl Console {
         let red = AnsiColor::Red.on_default();
         let green = AnsiColor::Green.on_default();
         talk(&format!("{red}error{red:#}: {}", fault.message));
-        for line in &fault.details {
+        for line in fault.lines() {
             talk(&format!("  {line}"));
         }
         if let Some(hint) = &fault.hint {

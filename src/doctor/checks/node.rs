@@ -123,7 +123,8 @@ pub fn has_systemd() -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::preflight("this machine does not run systemd")
-        .detail("/run/systemd/system is not there; nothing was changed")
+        .detail("/run/systemd/system is not there")
+        .unchanged()
         .hint("emr-shs needs systemd: EMR 5.30, 6.0 or newer. For an image build use --root DIR"))
 }
 
@@ -133,7 +134,8 @@ pub fn has_service(node: &Node) -> Result<(), Fault> {
     has_systemd()?;
     if !server.unit.exists {
         return Err(Fault::preflight(format!("this node has no {UNIT}"))
-            .detail("EMR installs it on the primary node with the application Spark; nothing was changed")
+            .detail("EMR installs it on the primary node with the application Spark")
+            .unchanged()
             .hint("systemctl list-unit-files 'spark*' shows what there is"));
     }
     Ok(())
@@ -144,7 +146,8 @@ pub fn defaults(f: &Facts<'_>) -> Found {
     let path = &f.node.spark.defaults_path;
     if !f.host.exists(path) {
         return Err(Fault::preflight(format!("there is no {}", path.display()))
-            .detail("EMR writes it when it installs Spark; nothing was changed")
+            .detail("EMR writes it when it installs Spark")
+            .unchanged()
             .hint("if this node is still being provisioned, run this as a step: steps begin when that is done")
             .into());
     }
@@ -203,7 +206,8 @@ fn no_override(f: &Facts<'_>) -> Result<(), Stop> {
     match (f.override_of(DIRECTORY), wanted) {
         (Some(dir), Some(wanted)) if !same_directory(&dir, &wanted) => {
             Err(Fault::preflight("the history server is told its directory on its command line, and that wins over spark-defaults.conf")
-                .detail(format!("found -D{DIRECTORY}={dir}, wanted none; nothing was changed"))
+                .detail(format!("found -D{DIRECTORY}={dir}, wanted none"))
+                .unchanged()
                 .hint("take it out of SPARK_HISTORY_OPTS (/etc/spark/conf/spark-env.sh, or the spark-env classification), then: sudo emr-shs restart")
                 .into())
         }

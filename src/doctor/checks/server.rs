@@ -127,7 +127,8 @@ pub fn cleaner(f: &Facts<'_>) -> Found {
     let verb = if f.seen.is_some() { "deletes" } else { "would delete" };
     Err(Fault::preflight(format!("the history server {verb} event logs from {event_logs}"))
         .detail(format!("found {KEY} true, with a maximum age of {age}; wanted false"))
-        .detail("it deletes everybody's logs under the prefix, not only this cluster's; nothing was changed")
+        .detail("it deletes everybody's logs under the prefix, not only this cluster's")
+.unchanged()
         .hint(match f.seen {
             Some(_) => format!("{} --set {KEY}=false; an S3 lifecycle rule deletes more cheaply", f.install_again()),
             None => format!("set it to false (an S3 lifecycle rule deletes more cheaply): --set {KEY}=false; or add --force if that is what you want"),
@@ -282,7 +283,8 @@ pub fn pages(f: &Facts<'_>) -> Found {
         return skip("it wants a login (spark.ui.filters), so what it reads cannot be seen");
     }
     Err(Fault::preflight("the history server wants a login, so nobody could tell what it reads after a restart")
-        .detail("it answers 401 or 403 to this node itself; nothing was changed")
+        .detail("it answers 401 or 403 to this node itself")
+        .unchanged()
         .hint("take the filter off its pages for the time of the installation: spark.ui.filters")
         .into())
 }
