@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../tests/allow/mod.rs"]
+#[path = "../../tests/helpers/allowed_keys.rs"]
 mod allow;
 
 use allow::{Bucket, assert_harmless};

@@ -1,0 +1,403 @@
+//! A real Chromium on the laptop of a node: what a person opens, clicks and sees there.
+
+use crate::helpers::node::{Laptop, Node, wait};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where screenshots go.
+const SCREENSHOTS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/screenshots");
+/// How long a click or an assertion waits for its element.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Keys that have no character, as WebDriver writes them.
+pub mod key {
+    pub const TAB: &str = "\u{E004}";
+}
+
+/// How the browser is set up; the default is a desktop's, with no proxy.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    /// What its laptop knows of the node.
+    pub laptop: Laptop,
+    /// Everything, loopback included, goes through the SOCKS server on this port of the laptop.
+    pub socks: Option<u16>,
+    /// Width and height of the page in CSS pixels.
+    pub size: (u32, u32),
+    /// The person prefers dark pages.
+    pub dark: bool,
+    /// A touch screen with two pixels to one, `size` in portrait.
+    pub phone: bool,
+    /// Certificates are taken for good unseen; otherwise a bad one leads to a page with a warning.
+    pub any_certificate: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { laptop: Laptop::Ssh, socks: None, size: (1280, 800), dark: false, phone: false, any_certificate: false }
+    }
+}
+
+impl Setup {
+    /// As with `ssh -D PORT`.
+    pub fn socks(port: u16) -> Self {
+        Self { socks: Some(port), ..Self::default() }
+    }
+
+    /// As in the node's VPN.
+    pub fn vpn() -> Self {
+        Self { laptop: Laptop::Vpn, ..Self::default() }
+    }
+
+    /// With the screen of a phone.
+    pub fn on_a_phone(self) -> Self {
+        Self { phone: true, size: (360, 740), ..self }
+    }
+}
+
+/// A headless Chromium with a profile of its own, and the chromedriver that it obeys; both end when it is dropped.
+pub struct Browser<'a> {
+    node: &'a Node,
+    driver: Child,
+    /// The session's URL, as the laptop sees it.
+    session: String,
+    dir: tempfile::TempDir,
+}
+
+impl<'a> Browser<'a> {
+    #[track_caller]
+    pub fn start(node: &'a Node, setup: Setup) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // In a process namespace of its own, which the kernel empties when unshare goes.
+        let command = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child", "--", "chromedriver", "--port=0"];
+        let mut driver = node.laptop(setup.laptop, &command);
+        let log = dir.path().join("chromedriver.log");
+        driver.env("TMPDIR", dir.path()).stdout(fs::File::create(&log).unwrap()).stderr(Stdio::null());
+        let mut browser = Self { node, driver: driver.spawn().unwrap(), session: String::new(), dir };
+        let server = wait("chromedriver to say its port", || {
+            let log = fs::read_to_string(&log).unwrap();
+            let (_, rest) = log.split_once("successfully on port ")?;
+            Some(format!("http://127.0.0.1:{}", rest.split_once('.')?.0))
+        });
+
+        fs::create_dir(browser.downloads()).unwrap();
+        let (width, height) = setup.size;
+        let mut args = vec![
+            "--headless=new".to_string(),
+            "--no-sandbox".into(),
+            "--disable-gpu".into(),
+            "--disable-dev-shm-usage".into(),
+            // Nothing asks for updates, models or field trials: there is nobody to answer.
+            "--disable-component-update".into(),
+            "--disable-features=OptimizationHints,MediaRouter,Translate,NetworkTimeServiceQuerying".into(),
+            "--lang=en".into(),
+            format!("--user-data-dir={}", browser.dir.path().join("profile").display()),
+            format!("--window-size={width},{height}"),
+        ];
+        if let Some(port) = setup.socks {
+            args.push(format!("--proxy-server=socks5://127.0.0.1:{port}"));
+            args.push("--proxy-bypass-list=<-loopback>".into());
+        }
+        let mut options = json!({
+            "args": args,
+            "prefs": { "download.default_directory": browser.downloads(), "download.prompt_for_download": false },
+        });
+        if setup.phone {
+            let metrics = json!({ "width": width, "height": height, "pixelRatio": 2.0, "touch": true, "mobile": true });
+            options["mobileEmulation"] = json!({ "deviceMetrics": metrics });
+        }
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "acceptInsecureCerts": setup.any_certificate,
+            "timeouts": { "pageLoad": 60_000, "script": 30_000 },
+            "goog:loggingPrefs": { "browser": "ALL" },
+            "goog:chromeOptions": options,
+        } } });
+        let begun = browser.ask("POST", &format!("{server}/session"), Some(&wanted)).unwrap();
+        browser.session = format!("{server}/session/{}", begun["sessionId"].as_str().unwrap());
+        if !setup.phone {
+            // The window has borders, even one that nobody sees.
+            let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+            browser.cdp("Emulation.setDeviceMetricsOverride", &metrics);
+        }
+        let scheme = if setup.dark { "dark" } else { "light" };
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        browser.cdp("Emulation.setEmulatedMedia", &features);
+        browser
+    }
+
+    /// One WebDriver command; its value, or its error as `code: message`.
+    fn ask(&self, method: &str, url: &str, body: Option<&Value>) -> Result<Value, String> {
+        // From the laptop: chromedriver listens there only.
+        let mut curl = self.node.laptop(Laptop::Ssh, &["curl", "-sS", "--max-time", "100", "-X", method, url]);
+        if body.is_some() {
+            curl.args(["-H", "Content-Type: application/json", "--data-binary", "@-"]);
+        }
+        let mut curl = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = curl.stdin.take().unwrap();
+        if let Some(body) = body {
+            stdin.write_all(body.to_string().as_bytes()).unwrap();
+        }
+        drop(stdin);
+        let output = curl.wait_with_output().unwrap();
+        assert!(output.status.success(), "{method} {url}: {}", String::from_utf8_lossy(&output.stderr));
+        let mut answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let value = answer["value"].take();
+        match value["error"].as_str() {
+            Some(code) => Err(format!("{code}: {}", value["message"].as_str().unwrap_or_default())),
+            None => Ok(value),
+        }
+    }
+
+    fn try_get(&self, path: &str) -> Result<Value, String> {
+        self.ask("GET", &format!("{}/{path}", self.session), None)
+    }
+
+    fn try_post(&self, path: &str, body: &Value) -> Result<Value, String> {
+        self.ask("POST", &format!("{}/{path}", self.session), Some(body))
+    }
+
+    #[track_caller]
+    fn get(&self, path: &str) -> Value {
+        self.try_get(path).unwrap()
+    }
+
+    #[track_caller]
+    fn post(&self, path: &str, body: &Value) -> Value {
+        self.try_post(path, body).unwrap()
+    }
+
+    // --- Pages ---
+
+    /// Opens a page and waits until it is loaded.
+    #[track_caller]
+    pub fn open(&self, url: &str) {
+        self.try_open(url).unwrap();
+    }
+
+    /// As `open`; gives Chromium's error, as in `net::ERR_CONNECTION_REFUSED`, if there is no answer.
+    pub fn try_open(&self, url: &str) -> Result<(), String> {
+        self.try_post("url", &json!({ "url": url })).map(drop)
+    }
+
+    pub fn url(&self) -> String {
+        text(&self.get("url"))
+    }
+
+    /// The document as HTML, scripts' changes included.
+    pub fn source(&self) -> String {
+        text(&self.get("source"))
+    }
+
+    /// What a person can read on the page.
+    pub fn text(&self) -> String {
+        text(&self.script("return document.body ? document.body.innerText : ''"))
+    }
+
+    /// The HTTP status of the page, and its type.
+    pub fn status(&self) -> (u64, String) {
+        let answer = self.script(
+            "return [performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0, document.contentType]",
+        );
+        (answer[0].as_u64().unwrap(), text(&answer[1]))
+    }
+
+    /// Runs a function's body in the page; gives what it returns.
+    #[track_caller]
+    pub fn script(&self, body: &str) -> Value {
+        self.post("execute/sync", &json!({ "script": body, "args": [] }))
+    }
+
+    /// A command of Chromium's own protocol.
+    #[track_caller]
+    pub fn cdp(&self, command: &str, params: &Value) -> Value {
+        self.post("goog/cdp/execute", &json!({ "cmd": command, "params": params }))
+    }
+
+    // --- Elements ---
+
+    /// Waits for an element and gives its text as a person sees it.
+    #[track_caller]
+    pub fn wait_for(&self, css: &str) -> String {
+        let element = self.element("css selector", css);
+        text(&self.get(&format!("element/{element}/text")))
+    }
+
+    /// How many elements there are.
+    pub fn count(&self, css: &str) -> usize {
+        self.post("elements", &json!({ "using": "css selector", "value": css })).as_array().unwrap().len()
+    }
+
+    /// Waits until the page shows a text.
+    #[track_caller]
+    pub fn wait_for_text(&self, wanted: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.text().contains(wanted) {
+            assert!(Instant::now() < deadline, "“{wanted}” is not on {}:\n{}", self.url(), self.text());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Clicks an element, once it is there.
+    #[track_caller]
+    pub fn click(&self, css: &str) {
+        self.click_on("css selector", css);
+    }
+
+    /// Clicks the first link with exactly that text, once it is there.
+    #[track_caller]
+    pub fn click_link(&self, text: &str) {
+        self.click_on("link text", text);
+    }
+
+    #[track_caller]
+    fn click_on(&self, using: &str, value: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // A table that is still being drawn takes elements away again.
+            let element = self.element(using, value);
+            match self.try_post(&format!("element/{element}/click"), &json!({})) {
+                Ok(_) => return,
+                Err(e) => assert!(Instant::now() < deadline, "cannot click {value} of {}: {e}", self.url()),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The id of the first such element, once it is there.
+    #[track_caller]
+    fn element(&self, using: &str, value: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_post("element", &json!({ "using": using, "value": value })) {
+                Ok(found) => return text(found.as_object().unwrap().values().next().unwrap()),
+                Err(e) => assert!(
+                    e.starts_with("no such element") && Instant::now() < deadline,
+                    "{value} is not on {}: {e}\n{}",
+                    self.url(),
+                    self.text()
+                ),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    // --- Keyboard ---
+
+    /// Presses and releases keys, one after the other; see [`key`].
+    #[track_caller]
+    pub fn press(&self, keys: &str) {
+        let strokes: Vec<Value> = keys
+            .chars()
+            .flat_map(|c| ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": c.to_string() })))
+            .collect();
+        self.post("actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": strokes }] }));
+    }
+
+    /// What has the focus, by its text or label; the element's name if it has neither; `body` if nothing has.
+    pub fn focused(&self) -> String {
+        text(&self.script(
+            "const e = document.activeElement ?? document.body;
+             if (e === document.body) return 'body';
+             return (e.getAttribute('aria-label') || e.innerText || e.labels?.[0]?.innerText || e.value || e.localName).trim();",
+        ))
+    }
+
+    /// What Tab leads to from the top of the page, in order, until it is round.
+    #[track_caller]
+    pub fn tab_walk(&self) -> Vec<String> {
+        // Marked, because two elements may well have one text.
+        self.script("document.activeElement?.blur(); window.scrollTo(0, 0); delete window.walked");
+        let mut walked = Vec::new();
+        loop {
+            self.press(key::TAB);
+            let again = self.script(
+                "const e = document.activeElement ?? document.body;
+                 const walked = (window.walked ??= new Set());
+                 return e === document.body || walked.size === walked.add(e).size;",
+            );
+            // The address bar and the like come between the last one and the first.
+            if again == true {
+                return walked;
+            }
+            walked.push(self.focused());
+            assert!(walked.len() < 500, "Tab comes to no end on {}", self.url());
+        }
+    }
+
+    // --- Pictures and files ---
+
+    /// Saves what the window shows as a PNG file; gives its path.
+    #[track_caller]
+    pub fn screenshot(&self, name: &str) -> PathBuf {
+        self.picture(name, false)
+    }
+
+    /// As `screenshot`, but all of the page.
+    #[track_caller]
+    pub fn whole_page(&self, name: &str) -> PathBuf {
+        self.picture(name, true)
+    }
+
+    #[track_caller]
+    fn picture(&self, name: &str, whole: bool) -> PathBuf {
+        let png = self.cdp("Page.captureScreenshot", &json!({ "format": "png", "captureBeyondViewport": whole }));
+        let path = Path::new(SCREENSHOTS).join(format!("{name}.png"));
+        fs::create_dir_all(SCREENSHOTS).unwrap();
+        fs::write(&path, base64(png["data"].as_str().unwrap())).unwrap();
+        path
+    }
+
+    /// Where Chromium saves files.
+    pub fn downloads(&self) -> PathBuf {
+        self.dir.path().join("downloads")
+    }
+
+    /// Waits until a file of that name is saved; gives its content.
+    #[track_caller]
+    pub fn downloaded(&self, name: &str) -> Vec<u8> {
+        let path = self.downloads().join(name);
+        // Until it is complete it has another name, and an empty file keeps this one.
+        wait(&format!("the download of {name}"), || fs::read(&path).ok().filter(|content| !content.is_empty()))
+    }
+}
+
+impl Drop for Browser<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.session.is_empty() {
+            // What it shows is in the picture.
+            let url = self.try_get("url").map_or_else(|e| e, |url| text(&url));
+            let name = format!("failed-{}-{}.png", self.node.name(), self.driver.id());
+            let png = Path::new(SCREENSHOTS).join(name);
+            if let Ok(data) = self.try_get("screenshot") {
+                let _ = fs::create_dir_all(SCREENSHOTS).and_then(|()| fs::write(&png, base64(&text(&data))));
+            }
+            eprintln!("--- the browser was at {url}, see {}", png.display());
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_string()
+}
+
+/// Decodes without a crate for it.
+fn base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0u32, 0);
+    for digit in text.bytes() {
+        let Some(value) = DIGITS.iter().position(|d| *d == digit) else { break };
+        bits = bits << 6 | u32::try_from(value).unwrap();
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xff).unwrap());
+        }
+    }
+    bytes
+}

@@ -1,0 +1,144 @@
+//! A node that something is done to, and what `doctor` says of it.
+
+use crate::helpers::node::{LOG_URI, LOGS, Node, Profile, wait};
+use crate::helpers::snapshots::assert_snapshot;
+use serde_json::Value;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+/// A node, and what doctor said on it so far.
+pub struct DoctorCases {
+    pub node: Node,
+    pub said: String,
+    /// What comes before the command.
+    pub env: &'static [&'static str],
+}
+
+/// What a run of doctor came to.
+pub struct Report {
+    pub code: i32,
+    pub json: Value,
+    pub took: Duration,
+}
+
+impl Report {
+    pub fn of(node: &Node) -> Self {
+        Self::with(node, &[])
+    }
+
+    pub fn with(node: &Node, env: &[&str]) -> Self {
+        let begun = Instant::now();
+        let ran = node.run(&[env, &["emr-shs", "doctor", "--json"]].concat());
+        assert!(ran.out().starts_with('{'), "{}{}", ran.out(), ran.err());
+        Self { code: ran.code(), json: ran.json(), took: begun.elapsed() }
+    }
+
+    pub fn checks(&self) -> &Vec<Value> {
+        self.json["checks"].as_array().unwrap()
+    }
+
+    pub fn names(&self, result: &str) -> Vec<&str> {
+        self.checks().iter().filter(|c| c["result"] == result).map(|c| c["name"].as_str().unwrap()).collect()
+    }
+
+    /// Everything that is not well, a line a fact.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for check in self.checks().iter().filter(|c| c["result"] != "pass") {
+            let word = check["result"].as_str().unwrap().to_uppercase();
+            let found = check["found"].as_str().unwrap();
+            writeln!(text, "{word}  {}: {found}", check["name"].as_str().unwrap()).unwrap();
+            for detail in check["details"].as_array().unwrap() {
+                writeln!(text, "      {}", detail.as_str().unwrap()).unwrap();
+            }
+            if let Some(fix) = check["fix"].as_str() {
+                writeln!(text, "      fix: {fix}").unwrap();
+            }
+        }
+        text
+    }
+}
+
+impl DoctorCases {
+    /// An installed node with event logs and container logs, all of it well.
+    pub fn installed(profile: Profile, name: &str) -> Self {
+        let node = Node::fresh(profile, name);
+        node.upload_event_logs(LOGS);
+        node.upload_container_logs(LOG_URI, false);
+        node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+        let this = Self { node, said: String::new(), env: &[] };
+        this.recovered();
+        this
+    }
+
+    /// Waits until all is well.
+    pub fn recovered(&self) {
+        wait("the history server to answer", || self.node.answers().then_some(()));
+        let mut last = String::new();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(60) {
+            let report = Report::of(&self.node);
+            if report.code == 0 && report.names("skip").is_empty() {
+                return;
+            }
+            last = report.text();
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        panic!("doctor is not content again:\n{last}");
+    }
+
+    /// Causes something, and wants exactly these checks to fail, the cause first, in these words.
+    pub fn suffers(&mut self, name: &str, given: impl FnOnce(&Node), fails: &[&str], says: &[&str]) -> Report {
+        given(&self.node);
+        let report = Report::with(&self.node, self.env);
+        let text = report.text();
+        eprintln!("== {name} ({:.1} s)\n{text}", report.took.as_secs_f64());
+        assert_eq!(report.names("fail"), fails, "{name}:\n{text}");
+        assert_eq!(report.code, if fails.is_empty() { 0 } else { 3 }, "{name}");
+        for said in says {
+            assert!(text.contains(said), "{name}: wanted “{said}” in:\n{text}");
+        }
+        for check in report.checks().iter().filter(|c| c["result"] == "fail") {
+            assert!(check["fix"].is_string(), "{name}: {check}");
+        }
+        assert!(report.took < Duration::from_secs(20), "{name}: it took {:?}", report.took);
+        writeln!(self.said, "== {name}\n{text}").unwrap();
+        report
+    }
+
+    /// The same by a shell line; another one mends it.
+    pub fn case(&mut self, name: &str, given: &str, fails: &[&str], says: &[&str], mend: &str) {
+        self.suffers(name, |node| drop(node.sh(given)), fails, says);
+        self.node.sh(mend);
+        self.recovered();
+    }
+
+    /// The same by what S3 answers from now on.
+    pub fn s3(&mut self, name: &str, fault: &Value, fails: &[&str], says: &[&str]) -> Report {
+        let path = self.node.path("/etc/lab/s3-fault.json");
+        std::fs::write(&path, fault.to_string()).unwrap();
+        let report = self.suffers(name, |_| {}, fails, says);
+        std::fs::remove_file(&path).unwrap();
+        self.recovered();
+        report
+    }
+
+    /// The same by a member of what the metadata service and EMR answer.
+    pub fn stand_in(&mut self, name: &str, member: &str, value: Value, fails: &[&str], says: &[&str]) -> Report {
+        let path = self.node.path("/etc/lab/standin.json");
+        let before = std::fs::read(&path).unwrap();
+        self.node.stand_in(member, value);
+        let report = self.suffers(name, |_| {}, fails, says);
+        std::fs::write(&path, before).unwrap();
+        report
+    }
+}
+
+/// A healthy node's report: a line a check, none wider than a terminal.
+#[track_caller]
+pub fn healthy(node: &Node, name: &str) {
+    let text = node.emr_shs(&["doctor"]).expect(0).out();
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert_eq!(text.lines().count(), Report::of(node).checks().len() + 2, "{text}");
+    assert_snapshot(name, &text);
+}

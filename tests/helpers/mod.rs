@@ -1,0 +1,14 @@
+//! What both test binaries share. Neither uses all of it.
+
+#![allow(dead_code, reason = "each of the two test binaries uses its part")]
+
+pub mod allowed_keys;
+pub mod chromium;
+pub mod command_output;
+pub mod doctor_cases;
+pub mod emr_scripts;
+pub mod node;
+pub mod python_packages;
+pub mod release_files;
+pub mod root_dir;
+pub mod snapshots;

@@ -1,0 +1,422 @@
+//! The engine on files: what is planned, written, kept, refused and put back below `--root`.
+
+use crate::helpers::command_output::{CommandOutput, assert_same_tree};
+use crate::helpers::root_dir::{DEFAULTS, EMRFS, RootDir, S3A, SDK_V1, SDK_V2};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+const LOGS: [&str; 2] = ["--event-logs", "s3://acme-spark/events/"];
+const JARS: &str = "usr/lib/emr-shs/jars";
+
+fn install(root: &RootDir, more: &[&str]) -> CommandOutput {
+    root.run(&[&["install"], &LOGS[..], more].concat())
+}
+
+fn value(root: &RootDir, key: &str) -> Option<String> {
+    let file = emr_shs::properties::SparkDefaults::parse(root.read(DEFAULTS).as_bytes()).unwrap();
+    file.get(key).map(str::to_string)
+}
+
+#[test]
+fn install_then_uninstall_leaves_no_trace() {
+    let root = RootDir::new();
+    let before = root.tree();
+    install(&root, &[]).expect(0);
+    assert_eq!(value(&root, "spark.eventLog.dir").unwrap(), "s3://acme-spark/events/");
+    assert_eq!(value(&root, "spark.history.fs.logDirectory").unwrap(), "s3://acme-spark/events/");
+    assert_eq!(
+        fs::read_link(root.at(&format!("{JARS}/hadoop-aws.jar"))).unwrap().to_str(),
+        Some("/usr/lib/hadoop/hadoop-aws.jar"),
+        "the unversioned path, where there is one"
+    );
+    assert_eq!(
+        fs::read_link(root.at(&format!("{JARS}/aws-sdk-v2.jar"))).unwrap().to_str(),
+        Some("/usr/share/aws/aws-java-sdk-v2/aws-sdk-java-bundle-2.35.5.jar")
+    );
+    assert!(!root.at(&format!("{JARS}/aws-sdk-v1.jar")).exists(), "SDK v1 is not what this hadoop-aws was built for");
+    assert!(
+        root.read("etc/systemd/system/spark-history-server.service.d/zz-emr-shs.conf")
+            .contains("/usr/lib/emr-shs/jars/*")
+    );
+    assert_eq!(fs::read_dir(root.at("usr/lib/spark/jars")).unwrap().count(), 1);
+    root.run(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &root.tree());
+}
+
+#[test]
+fn a_second_install_has_nothing_to_do_and_records_nothing() {
+    let root = RootDir::new();
+    let before = root.tree();
+    let plan = root.run(&["plan", "--check", LOGS[0], LOGS[1]]);
+    plan.expect(4);
+    install(&root, &[]).expect(0);
+    let installed = root.tree();
+    let again = root.run(&["install"]).expect(0);
+    assert!(again.err().contains("nothing to do"), "{}", again.err());
+    assert_same_tree(&installed, &root.tree());
+    root.run(&["plan", "--check"]).expect(0);
+    root.run(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &root.tree());
+}
+
+#[test]
+fn plan_and_dry_run_change_nothing() {
+    let root = RootDir::new();
+    let before = root.tree();
+    let plan = root.run(&["plan", LOGS[0], LOGS[1]]).expect(0);
+    assert!(plan.out().contains("hdfs:///var/log/spark/apps → s3://acme-spark/events/"), "{}", plan.out());
+    let dry = install(&root, &["--dry-run"]).expect(0);
+    assert_eq!(plan.out(), dry.out());
+    let json = root.run(&["plan", "--json", LOGS[0], LOGS[1]]).expect(0).json();
+    assert_eq!(json["schema"], 1);
+    let rows = json["changes"].as_array().unwrap();
+    let row = rows.iter().find(|r| r["name"] == "spark.history.fs.logDirectory").unwrap();
+    assert_eq!(row["action"], "change");
+    assert_same_tree(&before, &root.tree());
+    install(&root, &[]).expect(0);
+    let installed = root.tree();
+    root.run(&["uninstall", "--dry-run"]).expect(0);
+    assert_same_tree(&installed, &root.tree());
+}
+
+#[test]
+fn what_others_edit_survives_and_is_reported() {
+    let root = RootDir::new();
+    install(&root, &[]).expect(0);
+    let text = root.read(DEFAULTS);
+    let text =
+        text.lines()
+            .map(|l| {
+                if l.starts_with("spark.history.fs.update.interval") {
+                    "spark.history.fs.update.interval 5m"
+                } else {
+                    l
+                }
+            })
+            .collect::<Vec<_>>()
+            .join("\n");
+    root.write(DEFAULTS, &format!("{text}\nspark.acme.team data\n"));
+    fs::remove_file(root.at(&format!("{JARS}/aws-sdk-v2.jar"))).unwrap();
+    symlink("/opt/other.jar", root.at(&format!("{JARS}/aws-sdk-v2.jar"))).unwrap();
+    root.write(&format!("{JARS}/notes.txt"), "somebody's own");
+
+    let status = root.run(&["status", "--json"]).expect(0).json();
+    let changed: Vec<&str> = status["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|r| r["condition"] == "changed")
+        .map(|r| r["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(changed, ["/usr/lib/emr-shs/jars/aws-sdk-v2.jar", "spark.history.fs.update.interval"]);
+
+    let ran = root.run(&["uninstall"]).expect(0);
+    for left in ["spark.history.fs.update.interval", "aws-sdk-v2.jar", "/usr/lib/emr-shs/jars/"] {
+        assert!(ran.err().lines().any(|l| l.contains(left) && l.contains("left")), "{left}: {}", ran.err());
+    }
+    assert_eq!(value(&root, "spark.history.fs.update.interval").unwrap(), "5m");
+    assert_eq!(value(&root, "spark.acme.team").unwrap(), "data");
+    assert_eq!(value(&root, "spark.eventLog.dir").unwrap(), "hdfs:///var/log/spark/apps");
+    assert_eq!(fs::read_link(root.at(&format!("{JARS}/aws-sdk-v2.jar"))).unwrap().to_str(), Some("/opt/other.jar"));
+    assert_eq!(root.read(&format!("{JARS}/notes.txt")), "somebody's own");
+}
+
+#[test]
+fn what_a_reconfiguration_rewrote_is_seen_and_put_back() {
+    let root = RootDir::new();
+    let before = root.tree();
+    let original = root.read(DEFAULTS);
+    install(&root, &[]).expect(0);
+    let installed = root.read(DEFAULTS);
+    root.write(DEFAULTS, &original);
+    let status = root.run(&["status"]).expect(0);
+    assert!(
+        status.out().lines().any(|l| l.starts_with("lost") && l.contains("spark.eventLog.dir")),
+        "{}",
+        status.out()
+    );
+    root.run(&["plan", "--check"]).expect(4);
+    root.run(&["install"]).expect(0);
+    assert_eq!(root.read(DEFAULTS), installed);
+    root.run(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &root.tree());
+}
+
+#[test]
+fn the_first_before_wins() {
+    let root = RootDir::new();
+    let before = root.tree();
+    install(&root, &[]).expect(0);
+    root.run(&["install", "--event-logs", "s3://acme-spark/elsewhere"]).expect(0);
+    assert_eq!(value(&root, "spark.eventLog.dir").unwrap(), "s3://acme-spark/elsewhere/");
+    root.run(&["install", "--link-into", "spark-jars"]).expect(0);
+    assert!(root.at("usr/lib/spark/jars/emr-shs-hadoop-aws.jar").symlink_metadata().is_ok());
+    assert!(!root.at("usr/lib/emr-shs").exists(), "what is no longer wanted is taken back");
+    root.run(&["install", "--link-into", "daemon", "--history-only"]).expect(0);
+    assert_eq!(value(&root, "spark.eventLog.dir").unwrap(), "hdfs:///var/log/spark/apps");
+    root.run(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &root.tree());
+}
+
+#[test]
+fn a_crash_at_any_moment_can_be_undone_and_finished() {
+    // The receipt is written before each change: a receipt that is ahead of the node is what a
+    // crash leaves. Every prefix of an installation is tried, with the last change not made.
+    let whole = RootDir::new();
+    install(&whole, &[]).expect(0);
+    let receipt: serde_json::Value = serde_json::from_str(&whole.read("var/lib/emr-shs/receipt.json")).unwrap();
+    let entries = receipt["entries"].as_array().unwrap().clone();
+    for made in 0..entries.len() {
+        let root = RootDir::new();
+        let before = root.tree();
+        let mut partial = receipt.clone();
+        partial["entries"] = entries[..=made].to_vec().into();
+        partial["owes_restart"] = true.into();
+        root.write("var/lib/emr-shs/receipt.json", &partial.to_string());
+        root.write("usr/lib/hadoop/.unrelated", "stays");
+        let with_unrelated = {
+            let mut t = before.clone();
+            t.insert(
+                "usr/lib/hadoop/.unrelated".into(),
+                root.tree()[std::path::Path::new("usr/lib/hadoop/.unrelated")].clone(),
+            );
+            t
+        };
+        root.run(&["uninstall"]).expect(0);
+        assert_same_tree(&with_unrelated, &root.tree());
+        root.write("var/lib/emr-shs/receipt.json", &partial.to_string());
+        root.run(&["install"]).expect(0);
+        root.run(&["plan", "--check"]).expect(0);
+        root.run(&["uninstall"]).expect(0);
+        assert_same_tree(&with_unrelated, &root.tree());
+    }
+}
+
+#[test]
+fn something_identical_that_was_there_stays() {
+    let root = RootDir::new();
+    root.write(DEFAULTS, "spark.eventLog.enabled true\nspark.history.fs.update.interval=60s\n");
+    install(&root, &[]).expect(0);
+    root.run(&["uninstall"]).expect(0);
+    assert_eq!(root.read(DEFAULTS), "spark.eventLog.enabled true\nspark.history.fs.update.interval=60s\n");
+}
+
+#[test]
+fn a_value_somebody_chose_is_kept_and_shown() {
+    let root = RootDir::new();
+    root.write(DEFAULTS, "spark.history.fs.update.interval 5m\nspark.history.store.path /data/store\n");
+    let plan = root.run(&["plan", LOGS[0], LOGS[1]]).expect(0).out();
+    let row = plan.lines().find(|l| l.contains("spark.history.fs.update.interval")).unwrap();
+    assert!(row.starts_with("keep") && row.contains("5m") && row.contains("60s"), "{row}");
+    install(&root, &[]).expect(0);
+    assert_eq!(value(&root, "spark.history.store.path").unwrap(), "/data/store");
+    assert!(!root.at("mnt/spark-history").exists());
+}
+
+#[test]
+fn a_store_that_only_the_configuration_names_gets_its_directory() {
+    let root = RootDir::new();
+    root.write(DEFAULTS, "spark.history.store.path /mnt/spark-history\n");
+    let before = root.tree();
+    install(&root, &[]).expect(0);
+    assert!(root.at("mnt/spark-history").is_dir());
+    assert_eq!(value(&root, "spark.history.store.path").unwrap(), "/mnt/spark-history");
+    root.run(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &root.tree());
+}
+
+#[test]
+fn options_do_what_they_say() {
+    let root = RootDir::new();
+    install(&root, &["--history-only", "--set", "spark.history.retainedApplications=7"]).expect(0);
+    assert_eq!(value(&root, "spark.eventLog.dir").unwrap(), "hdfs:///var/log/spark/apps");
+    assert_eq!(value(&root, "spark.history.fs.logDirectory").unwrap(), "s3://acme-spark/events/");
+    assert_eq!(value(&root, "spark.history.retainedApplications").unwrap(), "7");
+
+    let root = RootDir::new();
+    root.jar("opt/mine/my-sdk.jar", &[(SDK_V2, "")]);
+    install(&root, &["--jar", "/opt/mine/my-sdk.jar"]).expect(0);
+    assert!(root.at(&format!("{JARS}/my-sdk.jar")).symlink_metadata().is_ok());
+    assert!(!root.at(&format!("{JARS}/aws-sdk-v2.jar")).exists(), "the named jar is used in place of the found one");
+}
+
+#[test]
+fn jars_follow_the_evidence() {
+    // EMRFS carries its own SDK.
+    let root = RootDir::new();
+    root.core_site(&[("fs.s3.impl", "com.amazon.ws.emr.hadoop.fs.EmrFileSystem")]);
+    root.jar("usr/share/aws/emr/emrfs/lib/emrfs-hadoop-assembly-2.9.0.jar", &[(EMRFS, "")]);
+    root.jar("usr/share/aws/emr/emrfs/lib/emrfs-hadoop-assembly-2.62.0.jar", &[(EMRFS, "")]);
+    fs::create_dir_all(root.at("usr/share/aws/emr/emrfs/lib/directory.jar")).unwrap();
+    install(&root, &[]).expect(0);
+    assert_eq!(
+        fs::read_link(root.at(&format!("{JARS}/emrfs.jar"))).unwrap().file_name().unwrap().to_str(),
+        Some("emrfs-hadoop-assembly-2.62.0.jar"),
+        "the highest version, by number"
+    );
+    assert_eq!(fs::read_dir(root.at(JARS)).unwrap().count(), 1);
+
+    // hadoop-aws built for SDK v1, with the SDK in separate modules.
+    let root = RootDir::new();
+    root.jar("usr/lib/hadoop/hadoop-aws-3.4.1-amzn-3.jar", &[(S3A, "com/amazonaws/A")]);
+    fs::remove_file(root.at("usr/share/aws/aws-java-sdk/aws-java-sdk-bundle-1.12.792.jar")).unwrap();
+    root.jar("usr/share/aws/aws-java-sdk/aws-java-sdk-s3-1.11.700.jar", &[(SDK_V1, "")]);
+    for jar in
+        ["aws-java-sdk-core-1.11.700", "aws-java-sdk-s3control-1.11.700", "jmespath-java-1.11.700", "ion-java-1.0.2"]
+    {
+        root.jar(&format!("usr/share/aws/aws-java-sdk/{jar}.jar"), &[("com/amazonaws/A.class", "")]);
+    }
+    install(&root, &[]).expect(0);
+    let mut names: Vec<_> =
+        fs::read_dir(root.at(JARS)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let parts = ["aws-java-sdk-core-1.11.700.jar", "aws-java-sdk-s3-1.11.700.jar"];
+    let others = ["hadoop-aws.jar", "ion-java-1.0.2.jar", "jmespath-java-1.11.700.jar"];
+    assert_eq!(names, [&parts[..], &others].concat(), "not a link for every service of AWS");
+
+    // Nothing is linked that is there already.
+    let root = RootDir::new();
+    root.jar("usr/lib/spark/jars/hadoop-aws-3.4.1.jar", &[(S3A, "software/amazon/awssdk/A")]);
+    root.jar("usr/lib/spark/jars/bundle-2.24.6.jar", &[(SDK_V2, "")]);
+    install(&root, &[]).expect(0);
+    assert!(!root.at("usr/lib/emr-shs").exists());
+    assert!(!root.at("etc/systemd/system/spark-history-server.service.d").exists());
+}
+
+#[test]
+fn refusals_name_path_found_wanted_and_fix_and_change_nothing() {
+    // What must be said, what is wrong with the node, further arguments, and the exit code.
+    type Case<'a> = (&'a str, &'a dyn Fn(&RootDir), &'a [&'a str], i32);
+    let cases: &[Case<'_>] = &[
+        (
+            "no jar on this node has org.apache.hadoop.fs.s3a.S3AFileSystem",
+            &|r| fs::remove_file(r.at("usr/lib/hadoop/hadoop-aws-3.4.1-amzn-3.jar")).unwrap(),
+            &[],
+            3,
+        ),
+        (
+            "2 jars of AWS SDK v2",
+            &|r| {
+                r.jar("usr/lib/spark/jars/hadoop-aws-3.4.1.jar", &[(S3A, "software/amazon/awssdk/A")]);
+                r.jar("usr/lib/spark/jars/bundle-2.24.6.jar", &[(SDK_V2, "")]);
+                r.jar("usr/lib/spark/jars/bundle-2.25.0.jar", &[(SDK_V2, "")]);
+            },
+            &[],
+            3,
+        ),
+        ("line 2: \\u12 is no", &|r| r.write(DEFAULTS, "a b\nspark.x \\u12\n"), &[], 3),
+        ("would delete event logs", &|r| r.write(DEFAULTS, "spark.history.fs.cleaner.enabled true\n"), &[], 3),
+        (
+            "hadoop-aws.jar is not ours",
+            &|r| r.write("usr/lib/emr-shs/jars/hadoop-aws.jar", "a file of somebody's"),
+            &[],
+            3,
+        ),
+        ("core-site.xml does not set fs.s3.impl", &|r| r.core_site(&[]), &[], 3),
+        (
+            "not the cluster's primary node",
+            &|r| r.write("mnt/var/lib/info/instance.json", r#"{"isMaster": false}"#),
+            &[],
+            3,
+        ),
+        ("does not look like an EMR node", &|r| fs::remove_dir_all(r.at("mnt/var")).unwrap(), &[], 3),
+        ("no Spark at /usr/lib/spark", &|r| fs::remove_dir_all(r.at("usr/lib/spark")).unwrap(), &[], 3),
+        ("wanted a key that begins with", &|_| {}, &["--set", "spark.master=local"], 2),
+        ("--event-logs sets it", &|_| {}, &["--set", "spark.eventLog.dir=s3://a/b"], 2),
+        ("absolute path", &|_| {}, &["--jar", "a.jar"], 2),
+    ];
+    for (message, prepare, more, code) in cases {
+        let root = RootDir::new();
+        prepare(&root);
+        let before = root.tree();
+        let ran = install(&root, more).expect(*code);
+        assert!(ran.err().contains(message), "wanted “{message}” in:\n{}", ran.err());
+        assert!(ran.err().contains("hint:"), "{}", ran.err());
+        assert_same_tree(&before, &root.tree());
+    }
+}
+
+#[test]
+fn forced_over_a_file_uninstall_brings_it_back() {
+    let root = RootDir::new();
+    root.write("usr/lib/emr-shs/jars/hadoop-aws.jar", "a file of somebody's");
+    let before = root.tree();
+    install(&root, &["--force"]).expect(0);
+    assert!(root.at(&format!("{JARS}/hadoop-aws.jar")).symlink_metadata().unwrap().is_symlink());
+    root.run(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &root.tree());
+}
+
+#[test]
+fn event_log_uris_are_checked() {
+    for bad in [
+        "/tmp/x",
+        "hdfs:///x",
+        "s3://",
+        "s3://B/x",
+        "s3://b//x",
+        "s3://bucket/a//b",
+        "s3://bucket/a,s3://c/d",
+        "s3://bucket/a b",
+        "s3://bucket--use1-az4--x-s3/a",
+        "s3://bucket/../x",
+    ] {
+        let root = RootDir::new();
+        let ran = root.run(&["plan", "--event-logs", bad]);
+        assert_eq!(ran.code(), 2, "{bad}: {}", ran.out());
+    }
+    let root = RootDir::new();
+    assert!(root.run(&["plan"]).expect(2).err().contains("--event-logs"));
+    for (given, used) in
+        [("s3n://bucket/x", "s3://bucket/x/"), ("s3://bucket/x///", "s3://bucket/x/"), ("s3://bucket", "s3://bucket/")]
+    {
+        let plan = RootDir::new().run(&["plan", "--event-logs", given]).expect(0).out();
+        assert!(plan.contains(&format!("→ {used}\n")), "{given}: {plan}");
+    }
+}
+
+#[test]
+fn the_keys_follow_sparks_version() {
+    let keys = |version: &str| {
+        let root = RootDir::new();
+        fs::remove_file(root.at("usr/lib/spark/jars/spark-core_2.12-3.5.6-amzn-0.jar")).unwrap();
+        root.jar(&format!("usr/lib/spark/jars/spark-core_2.12-{version}.jar"), &[("a", "")]);
+        root.write("etc/spark/conf.dist/spark-env.sh", "export SPARK_DAEMON_MEMORY=8g\n");
+        install(&root, &[]).expect(0);
+        ["store.path", "store.hybridStore.enabled", "store.hybridStore.diskBackend", "store.serializer"]
+            .map(|k| value(&root, &format!("spark.history.{k}")).is_some())
+    };
+    assert_eq!(keys("2.2.1"), [false, false, false, false]);
+    assert_eq!(keys("2.4.4"), [true, false, false, false]);
+    assert_eq!(keys("3.1.2-amzn-0"), [true, true, false, false]);
+    assert_eq!(keys("3.3.0-amzn-1"), [true, true, true, false]);
+    assert_eq!(keys("3.5.6-amzn-0"), [true, true, true, true]);
+    assert_eq!(keys("4.1.1-amzn-0"), [true, true, true, true]);
+}
+
+#[test]
+fn two_runs_at_once_are_refused() {
+    let root = RootDir::new();
+    let lock = fs::File::create(root.at("run/emr-shs.lock")).unwrap();
+    fs::write(root.at("run/emr-shs.lock"), "install, process 4711").unwrap();
+    lock.lock().unwrap();
+    let ran = install(&root, &[]).expect(3);
+    assert!(ran.err().contains("install, process 4711"), "{}", ran.err());
+}
+
+#[test]
+fn old_and_foreign_receipts() {
+    let root = RootDir::new();
+    let before = root.tree();
+    install(&root, &[]).expect(0);
+    // A field of a later version is passed over.
+    let text = root.read("var/lib/emr-shs/receipt.json");
+    root.write("var/lib/emr-shs/receipt.json", &text.replacen('{', r#"{"of_a_later_version": {"a": 1},"#, 1));
+    root.run(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &root.tree());
+
+    root.write("var/lib/emr-shs/receipt.json", r#"{"schema": 99, "entries": []}"#);
+    assert!(root.run(&["uninstall"]).expect(3).err().contains("newer emr-shs"));
+    root.write("var/lib/emr-shs/receipt.json", "{");
+    assert!(root.run(&["uninstall"]).expect(3).err().contains("receipt.json"));
+}

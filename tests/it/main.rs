@@ -1,0 +1,21 @@
+//! Tests that need neither root nor a node.
+//!
+//!     cargo test --test it
+//!
+//! Tests of a release's binaries are ignored unless asked for: they need a release.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]
+
+#[path = "../helpers/mod.rs"]
+mod helpers;
+
+mod engine;
+mod gateway_routes;
+mod help;
+mod layout;
+mod log_diagnosis;
+mod presign;
+mod release;
+mod render;
+mod spark_defaults;
+mod synthetic_application;

@@ -1,0 +1,48 @@
+//! `packaging/bootstrap` as the instance controller runs it, where provisioning does not go as it should. The unit itself is
+//! what `provisioning.rs` is about, the script's own failures what `step.rs` is.
+
+use crate::helpers::emr_scripts::{EmrNode, ScriptKind};
+use crate::helpers::node::{LOGS, Node, Profile, wait};
+use serde_json::json;
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn what_the_cluster_does_not_wait_for_is_told_later() {
+    let emr = EmrNode::new(Node::bootstrapping(Profile::Emr71, "boot"), "bash");
+    let node = &emr.node;
+    let status = || node.sh("runuser -u hadoop -- sudo emr-shs status");
+    let wait_for = |text: &str| wait(text, || status().contains(text).then_some(()));
+    // What is wrong at once ends the cluster, with what install says of it.
+    let refused = emr.runs_true(ScriptKind::BootstrapAction, "1", &["--event-logs", "hdfs:///spark-events/"]);
+    assert!(refused.emr.contains("the instance would be terminated"), "{refused:?}");
+    refused.failed(2, &["error: ", "bootstrap: failed with exit code 2"]);
+
+    // EMR never gets done.
+    let install = ["--event-logs", LOGS, "--verify", "--set", "spark.history.fs.update.interval=10s"];
+    let told =
+        emr.runs_true(ScriptKind::BootstrapAction, "2", &[&install[..], &["--provisioning-timeout", "10"]].concat());
+    assert_eq!(told.err, "", "{told:?}");
+    told.expect(
+        0,
+        &["/usr/bin/emr-shs has the given sha256 already", "Not installed yet. How it stands: sudo emr-shs status"],
+    );
+    wait_for("this node was not provisioned within 10 seconds");
+    assert!(status().contains("tried again at the next boot"), "{}", status());
+
+    // It does after all, and S3 refuses.
+    let refuse = json!({ "refuse": [{ "method": "PUT", "match": "/acme-spark/events", "status": 403, "code": "AccessDenied" }] });
+    node.sh(&format!("echo '{refuse}' >/etc/lab/s3-fault.json; /opt/lab/s3-fault on; /opt/lab/provision hadoop spark"));
+    let told = emr.runs_true(ScriptKind::BootstrapAction, "3", &install);
+    told.expect(0, &["Not installed yet. How it stands: sudo emr-shs status"]);
+    node.sh("/opt/lab/provision configuration unit start record");
+    wait_for("may not write to s3://acme-spark/events/");
+    assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "nothing was changed");
+
+    node.sh("/opt/lab/s3-fault off");
+    node.reboot();
+    wait("the proof", || node.sh("journalctl -u emr-shs-install --no-pager").contains("proved in").then_some(()));
+    wait_for("installed ");
+    assert_eq!(node.reads(), LOGS);
+    // Where it is installed, the script's next run has nothing to do.
+    emr.runs_true(ScriptKind::Step, "s-AFTER", &install[..2]).expect(0, &["already: nothing to copy", "nothing to do"]);
+}

@@ -1,0 +1,87 @@
+//! A role that has exactly what `render iam-policy` prints can install, prove and be examined; with
+//! any one action less, something names what is missing. S3 on the node enforces the policies;
+//! nobody there enforces those of EMR and KMS.
+
+use crate::helpers::node::{LOGS, Node, Profile};
+use serde_json::{Value, json};
+
+/// What S3 knows of the rendered policy, as the policy of each bucket. Without `less`, an action
+/// that a statement of that Sid allows.
+fn obey(node: &Node, policy: &Value, less: Option<(&str, &str)>) {
+    for bucket in ["acme-spark", "acme-logs"] {
+        let mut statements = Vec::new();
+        for statement in policy["Statement"].as_array().unwrap() {
+            let mut own = statement.clone();
+            let of_bucket = |arn: &&Value| {
+                let arn = arn.as_str().unwrap();
+                arn == format!("arn:aws:s3:::{bucket}") || arn.starts_with(&format!("arn:aws:s3:::{bucket}/"))
+            };
+            own["Resource"] = statement["Resource"].as_array().unwrap().iter().filter(of_bucket).cloned().collect();
+            // AWS counts the marker `events/` among `events/*`. The lab's server does not.
+            let resources = own["Resource"].as_array_mut().unwrap();
+            let marker =
+                resources.iter().find_map(|arn| arn.as_str().unwrap().strip_suffix("/events/*").map(str::to_string));
+            resources.extend(
+                marker.iter().flat_map(|arn| [json!(format!("{arn}/events")), json!(format!("{arn}/events/"))]),
+            );
+            own["Action"].as_array_mut().unwrap().retain(|action| {
+                action.as_str().unwrap().starts_with("s3:")
+                    && less.is_none_or(|(sid, other)| statement["Sid"] != sid || action != other)
+            });
+            own["Principal"] = json!({ "AWS": ["limited"] });
+            let empty = |member: &str| own[member].as_array().unwrap().is_empty();
+            if !empty("Resource") && !empty("Action") {
+                statements.push(own);
+            }
+        }
+        let text = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
+        std::fs::write(node.path("/srv/policy"), text).unwrap();
+        node.sh(&format!("/opt/lab/s3 policy s3://{bucket} /srv/policy"));
+    }
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn the_rendered_policy_is_enough_and_each_of_its_actions_on_objects_is_needed() {
+    let node = Node::fresh(Profile::Emr712, "rights");
+    let policy = node.emr_shs(&["render", "iam-policy", "--event-logs", LOGS]).expect(0);
+    assert!(policy.err().contains("--role-name EMR_EC2_DefaultRole"), "{}", policy.err());
+    let policy: Value = serde_json::from_str(&policy.out()).unwrap();
+    assert!(policy.to_string().contains("acme-logs/elasticmapreduce"), "the cluster's own log URI: {policy}");
+    node.sh("/opt/lab/s3 user limited limitedsecret user");
+    obey(&node, &policy, None);
+    // The node's role, and with it the history server: it reads the same keys.
+    node.sh("echo limited >/etc/lab/session-user
+             sed -i 's/>labroot</>limited</; s/>labrootsecret</>limitedsecret</' /etc/hadoop/conf/core-site.xml");
+    let often = "spark.history.fs.update.interval=2s";
+    node.emr_shs(&["install", "--event-logs", LOGS, "--set", often, "--verify"]).expect(0);
+    node.spark_submit("rights");
+    node.wait_for_applications(1);
+    let doctor = node.emr_shs(&["doctor"]).expect(0).out();
+    assert!(!doctor.contains("FAIL "), "{doctor}");
+
+    for (sid, action) in [
+        ("FindEventLogs", "s3:ListBucket"),
+        ("ReadEventLogs", "s3:GetObject"),
+        ("WriteEventLogs", "s3:PutObject"),
+        ("WriteEventLogs", "s3:DeleteObject"),
+        ("FindContainerLogs", "s3:ListBucket"),
+        ("ReadContainerLogs", "s3:GetObject"),
+        ("ProveContainerLogs", "s3:PutObject"),
+        ("ProveContainerLogs", "s3:DeleteObject"),
+    ] {
+        obey(&node, &policy, Some((sid, action)));
+        // The gateway remembers what it could read.
+        node.sh("systemctl reset-failed emr-shs-gateway; systemctl restart emr-shs-gateway");
+        let doctor = node.emr_shs(&["doctor"]);
+        let mut said = doctor.out();
+        if doctor.code() == 0 {
+            let verify = node.emr_shs(&["verify", "--timeout", "30"]).expect(3);
+            said += &(verify.out() + &verify.err());
+        }
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(action), "without {action} of {sid} nothing names it: {said}");
+    }
+    obey(&node, &policy, None);
+    node.emr_shs(&["verify"]).expect(0);
+}

@@ -1,0 +1,64 @@
+//! `docs/layout.md` tells the truth: its figures, its lifecycle rules, and on a node its commands.
+
+use crate::helpers::node::{Node, Profile};
+
+const PAGE: &str = include_str!("../../docs/layout.md");
+
+/// The page's commands, in its order.
+fn commands() -> Vec<&'static str> {
+    PAGE.lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .filter(|line| line.starts_with(char::is_alphanumeric))
+        .collect()
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn its_commands_do_what_it_says() {
+    let node = Node::fresh(Profile::Emr712, "layout");
+    let commands = commands();
+    // The line of a crontab, as cron runs it.
+    let ran = |n: usize| {
+        let command =
+            commands[n].replace("my-bucket", "acme-spark").replace("my-logs", "acme-logs").replace("sudo ", "");
+        let command = command.replace("0 0 1 * * root /usr/bin/", "").replace("\\%", "%");
+        node.sh(&format!("{command} 2>&1"))
+    };
+    assert_eq!(commands.len(), 7, "{commands:?}");
+    node.emr_shs(&["install", "--event-logs", "s3://acme-spark/spark-events/"]).expect(0);
+    node.upload_event_logs("s3://acme-spark/spark-events/");
+    ran(0);
+    assert!(node.sh("cat /etc/spark/conf/spark-defaults.conf").contains("spark.eventLog.rolling.enabled"));
+    let listed = node.wait_for_applications(4).len();
+
+    assert!(ran(1).contains("restart"));
+    ran(2);
+    assert_eq!(node.reads(), "s3://acme-spark/spark-events/2026-12/");
+    assert_eq!(node.wait_for_applications(0).len(), 0, "what is in the old prefix leaves the list");
+    // A directory below it is no trouble for the old one.
+    node.emr_shs(&["install", "--event-logs", "s3://acme-spark/spark-events/"]).expect(0);
+    assert_eq!(node.wait_for_applications(listed).len(), listed);
+    let log = node.sh("cat /var/log/spark/spark-history-server.out");
+    assert!(!log.contains("ERROR"), "{log}");
+    ran(3);
+    assert_eq!(node.reads(), "s3://acme-spark/spark-events/2026-11/");
+    ran(4);
+    assert!(node.reads().starts_with("s3://acme-spark/spark-events/20"));
+    node.emr_shs(&["uninstall"]).expect(0);
+
+    ran(5);
+    let defaults = node.sh("cat /etc/spark/conf/spark-defaults.conf");
+    let directory = defaults.lines().find(|line| line.starts_with("spark.eventLog.dir")).unwrap();
+    assert!(directory.ends_with("hdfs:///var/log/spark/apps"), "a viewer's own jobs log where they did: {directory}");
+    assert_eq!(node.reads(), "s3://acme-spark/spark-events/2026-11/");
+
+    // The AWS CLI finds nothing wrong with the rules, and sends them; this S3 knows none.
+    let rules = PAGE.split("```json").nth(1).unwrap().split("```").next().unwrap();
+    std::fs::write(node.path("/root/lifecycle.json"), rules).unwrap();
+    let sent = node.run(&["bash", "-c", &commands[6].replace("my-bucket", "acme-spark")]);
+    assert!(
+        sent.code() == 0 || sent.err().contains("when calling the PutBucketLifecycleConfiguration"),
+        "{}",
+        sent.err()
+    );
+}

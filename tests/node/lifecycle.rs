@@ -1,0 +1,190 @@
+//! On the EMR-like node: a real systemd, a real Spark History Server, a real S3 server.
+//!
+//! `lab/node` makes the nodes and needs root, so these tests are ignored unless asked for;
+//! `scripts/test` asks for them.
+
+use crate::helpers::command_output::assert_same_tree;
+use crate::helpers::node::{LOGS, Node, Profile};
+use serde_json::Value;
+
+/// The fixtures' applications: id, then its attempts as `id:completed`.
+const FIXTURES: &[(&str, &[&str])] = &[
+    ("application_1795352263709_0001", &["1:true"]),
+    ("application_1795352263709_0002", &["1:true"]),
+    ("application_1795352263709_0003", &["-:true"]),
+    ("application_1795352263709_0005", &["-:true"]),
+    ("application_1795352263709_0007", &["-:true"]),
+    ("application_1795352263709_0009", &["2:true", "1:true"]),
+    ("application_1795352263709_0010", &["1:false"]),
+    ("application_1795352263709_0011", &["-:false"]),
+    ("application_1795352263709_0013", &["1:true"]),
+];
+
+macro_rules! on_both_profiles {
+    ($($name:ident),* $(,)?) => {
+        mod emr_7_1 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr71); })* }
+        mod emr_7_12 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr712); })* }
+    };
+}
+
+on_both_profiles! {
+    a_fresh_node_is_brought_up_and_taken_back,
+    the_seeds_own_flow_is_mended,
+    each_option_does_what_it_says,
+    what_is_on_the_class_path_already_is_not_linked,
+    what_others_changed_survives,
+}
+
+fn a_fresh_node_is_brought_up_and_taken_back(profile: Profile) {
+    let node = Node::fresh(profile, "fresh");
+    let before = node.tree();
+    let spark_jars = node.sh("ls /usr/lib/spark/jars");
+    node.emr_shs(&["plan", "--check", "--event-logs", LOGS]).expect(4);
+
+    node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    assert_eq!(node.reads(), LOGS);
+    assert_eq!(node.sh("ls /usr/lib/spark/jars"), spark_jars, "every job would upload what is added there");
+
+    let pid = node.history_server_pid();
+    let again = node.emr_shs(&["install"]).expect(0);
+    assert!(again.err().contains("nothing to do"), "{}", again.err());
+    assert_eq!(node.history_server_pid(), pid, "a second install restarts nothing");
+    node.emr_shs(&["plan", "--check"]).expect(0);
+    let status = node.emr_shs(&["status", "--json"]).expect(0).json();
+    assert_eq!(status["server_reads_event_logs"], true);
+    assert!(status["rows"].as_array().unwrap().iter().all(|r| r["condition"] == "ours"), "{status:#}");
+
+    node.upload_event_logs(LOGS);
+    let own = node.spark_submit("written-after-install");
+    let listed = node.wait_for_applications(FIXTURES.len() + 1);
+    for (id, attempts) in FIXTURES {
+        assert_eq!(attempts_of(&listed, id), *attempts, "{id}");
+    }
+    assert_eq!(attempts_of(&listed, &own), ["-:true"], "{own} of spark-submit");
+
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert_eq!(node.reads(), "hdfs:///var/log/spark/apps");
+    assert_same_tree(&before, &node.tree());
+    assert!(node.s3_has(LOGS), "event logs stay");
+}
+
+fn attempts_of(listed: &[Value], id: &str) -> Vec<String> {
+    let application = listed.iter().find(|a| a["id"] == id).unwrap_or_else(|| panic!("{id} is not listed"));
+    let attempts = application["attempts"].as_array().unwrap().iter();
+    attempts.map(|a| format!("{}:{}", a["attemptId"].as_str().unwrap_or("-"), a["completed"])).collect()
+}
+
+fn the_seeds_own_flow_is_mended(profile: Profile) {
+    let node = Node::seed(profile, "seed");
+    let before = node.tree();
+    assert!(!node.answers());
+    let plan = node.emr_shs(&["plan", "--event-logs", LOGS]).expect(0).out().replace('\n', " ");
+    for said in [
+        "customAWSCredentialsProvider is no key",
+        "uses {{APP_ID}}, which executors on YARN do not have",
+        "The history server does not run now",
+        "restart spark-history-server",
+    ] {
+        assert!(plan.contains(said), "wanted “{said}” in {plan}");
+    }
+    // The seed's own scheme and directory, with nothing in the bucket.
+    let seeds = "s3a://acme-spark/spark-events/";
+    node.emr_shs(&["install", "--event-logs", seeds]).expect(0);
+    assert_eq!(node.reads(), seeds);
+    node.upload_event_logs(seeds);
+    node.emr_shs(&["restart"]).expect(0);
+    let listed = node.wait_for_applications(FIXTURES.len());
+    assert_eq!(attempts_of(&listed, "application_1795352263709_0009"), ["2:true", "1:true"]);
+
+    let ran = node.emr_shs(&["uninstall"]).expect(0);
+    assert!(ran.err().contains("was down before the install"), "{}", ran.err());
+    node.wait_until_dead();
+    assert_same_tree(&before, &node.tree());
+}
+
+fn each_option_does_what_it_says(profile: Profile) {
+    let node = Node::fresh(profile, "options");
+    let before = node.tree();
+    node.sh("install -d /opt/mine && install -m 644 /usr/lib/hadoop/hadoop-aws.jar /opt/mine/mine.jar");
+    node.emr_shs(&["install", "--event-logs", "s3a://acme-spark/events/", "--jar", "/opt/mine/mine.jar"]).expect(0);
+    assert_eq!(node.sh("readlink /usr/lib/emr-shs/jars/mine.jar").trim(), "/opt/mine/mine.jar");
+    assert_eq!(node.sh("test ! -e /usr/lib/emr-shs/jars/hadoop-aws.jar && echo no").trim(), "no");
+
+    let option = ["--set", "spark.history.ui.maxApplications=123"];
+    node.emr_shs(&["install", "--event-logs", LOGS, "--link-into", "spark-jars", option[0], option[1]]).expect(0);
+    assert_eq!(node.reads(), LOGS);
+    assert!(node.sh("ls /usr/lib/spark/jars").contains("emr-shs-"));
+    assert_eq!(
+        node.sh("test ! -e /usr/lib/emr-shs -a ! -e /etc/systemd/system/spark-history-server.service.d && echo gone")
+            .trim(),
+        "gone"
+    );
+    assert!(node.sh("cat /etc/spark/conf/spark-defaults.conf").contains("spark.history.ui.maxApplications 123"));
+
+    node.emr_shs(&["install", "--history-only", "--link-into", "daemon"]).expect(0);
+    assert_eq!(node.reads(), LOGS);
+    assert!(!node.sh("ls /usr/lib/spark/jars").contains("emr-shs-"));
+    let defaults = node.sh("cat /etc/spark/conf/spark-defaults.conf");
+    assert!(defaults.contains("spark.eventLog.dir               hdfs:///var/log/spark/apps\n"), "{defaults}");
+
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &node.tree());
+
+    // The pieces, each alone, come to the same as the whole.
+    for piece in [&["prefix"][..], &["link"], &["configure"], &["proxy", "install"]] {
+        node.emr_shs(&[piece, &["--event-logs", LOGS]].concat()).expect(0);
+        assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "{piece:?} alone restarts nothing");
+    }
+    node.emr_shs(&["restart"]).expect(0);
+    assert_eq!(node.reads(), LOGS);
+    let again = node.emr_shs(&["install"]).expect(0);
+    assert!(again.err().contains("nothing to do"), "{}", again.err());
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &node.tree());
+}
+
+fn what_is_on_the_class_path_already_is_not_linked(profile: Profile) {
+    let node = Node::fresh(profile, "complete");
+    node.sh(match profile {
+        Profile::Emr71 => "ln -s /usr/share/aws/emr/emrfs/lib/emrfs-hadoop-assembly-2.62.0.jar /usr/lib/spark/jars/",
+        _ => {
+            "ln -s /usr/lib/hadoop/hadoop-aws.jar /usr/share/aws/aws-java-sdk-v2/aws-sdk-java-bundle-*.jar /usr/lib/spark/jars/"
+        }
+    });
+    node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    assert_eq!(node.reads(), LOGS);
+    assert_eq!(
+        node.sh("test ! -e /usr/lib/emr-shs -a ! -e /etc/systemd/system/spark-history-server.service.d && echo none")
+            .trim(),
+        "none"
+    );
+}
+
+fn what_others_changed_survives(profile: Profile) {
+    let node = Node::fresh(profile, "others");
+    node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    node.sh("sed -i 's/^spark.history.fs.update.interval .*/spark.history.fs.update.interval 5m/' /etc/spark/conf.dist/spark-defaults.conf");
+    node.sh("echo 'spark.acme.team data' >> /etc/spark/conf.dist/spark-defaults.conf");
+    let status = node.emr_shs(&["status"]).expect(0).out();
+    assert!(status.lines().any(|l| l.starts_with("changed") && l.contains("update.interval")), "{status}");
+    let ran = node.emr_shs(&["uninstall"]).expect(0);
+    assert!(ran.err().contains("left alone: changed since"), "{}", ran.err());
+    let defaults = node.sh("cat /etc/spark/conf/spark-defaults.conf");
+    assert!(
+        defaults.contains("spark.history.fs.update.interval 5m") && defaults.contains("spark.acme.team data"),
+        "{defaults}"
+    );
+    assert_eq!(node.reads(), "hdfs:///var/log/spark/apps");
+
+    // A directory on S3 that somebody chose since needs its jars still.
+    node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    node.sh("sed -i 's#^spark.history.fs.logDirectory .*#spark.history.fs.logDirectory s3://acme-spark/theirs/#' /etc/spark/conf.dist/spark-defaults.conf");
+    node.sh("/opt/lab/s3 put /dev/null s3://acme-spark/theirs/");
+    let ran = node.emr_shs(&["uninstall"]).expect(0);
+    assert!(ran.err().contains("links it needs are left"), "{}", ran.err());
+    assert_eq!(node.reads(), "s3://acme-spark/theirs/");
+    node.sh("sed -i 's#^spark.history.fs.logDirectory .*#spark.history.fs.logDirectory hdfs:///var/log/spark/apps#' /etc/spark/conf.dist/spark-defaults.conf");
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert_eq!(node.reads(), "hdfs:///var/log/spark/apps");
+    assert_eq!(node.sh("test ! -e /usr/lib/emr-shs -a ! -e /var/lib/emr-shs && echo gone").trim(), "gone");
+}

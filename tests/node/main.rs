@@ -1,0 +1,25 @@
+//! Tests on EMR-like nodes: a real systemd, a real Spark History Server, a real S3 server.
+//!
+//!     scripts/test node [FILTER]
+//!
+//! `lab/node` makes the nodes and needs root, so every test here is ignored unless asked for.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]
+
+#[path = "../helpers/mod.rs"]
+mod helpers;
+
+mod bootstrap;
+mod browser;
+mod doctor;
+mod failures;
+mod gateway;
+mod iam;
+mod layout;
+mod lifecycle;
+mod provisioning;
+mod readme;
+mod releases;
+mod static_binary;
+mod step;
+mod verify;

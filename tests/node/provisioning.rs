@@ -1,0 +1,202 @@
+//! `install` on a node that is still being provisioned, as a bootstrap action runs it: a unit does it later.
+
+use crate::helpers::node::{LOGS, Node, Profile, wait};
+use serde_json::{Value, json};
+
+const INSTALL: [&str; 4] = ["install", "--if-primary", "--event-logs", LOGS];
+const UNIT: &str = "emr-shs-install.service";
+const SERVER: [&str; 5] = ["hadoop", "spark", "configuration", "unit", "start"];
+
+fn provision(node: &Node, stages: &[&str]) {
+    node.run(&[&["/opt/lab/provision"], stages].concat()).expect(0);
+}
+
+fn status(node: &Node) -> String {
+    node.emr_shs(&["status"]).expect(0).out()
+}
+
+fn wait_for_status(node: &Node, text: &str) {
+    wait(&format!("the status to say “{text}”"), || status(node).contains(text).then_some(()));
+}
+
+/// The installation is done: `status` tells of it, and the unit is gone without a trace.
+fn wait_until_installed(node: &Node) {
+    wait("the unit to be gone", || {
+        (node.sh(&format!("systemctl show -P LoadState {UNIT}")).trim() == "not-found").then_some(())
+    });
+    assert!(status(node).contains("installed "), "{}", status(node));
+    assert_eq!(node.reads(), LOGS);
+    let left =
+        node.sh("find / -xdev -name 'emr-shs-install*' -o -xdev -name install.env; systemctl --failed --plain -q");
+    assert_eq!(left, "");
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn it_is_left_to_a_unit_and_done_when_the_history_server_is_there() {
+    let node = Node::bootstrapping(Profile::Emr712, "later");
+    cluster_is(&node, "BOOTSTRAPPING");
+    // Nobody else's words: what a unit file and an environment file make of them.
+    let title = "It's $HOME %n \\ \"100%\" ; * é";
+    let left = node
+        .run(
+            &[
+                &["env", "EMR_SHS_VERIFY=true", "emr-shs"],
+                &INSTALL[..],
+                &["--set", &format!("spark.history.ui.title={title}")],
+            ]
+            .concat(),
+        )
+        .expect(0);
+    assert!(left.err().contains("waits until the node is provisioned"), "{}", left.err());
+    assert_eq!(node.sh(&format!("systemd-analyze verify /etc/systemd/system/{UNIT} 2>&1")), "");
+    assert!(status(&node).contains("waiting for Spark, since "), "{}", status(&node));
+    let line = doctor(&node, "provisioning");
+    assert_eq!(line["result"], "skip");
+    assert!(line["found"].as_str().unwrap().contains("waiting for Spark"), "{line}");
+    // The pieces cannot wait, and say so.
+    let link = node.emr_shs(&["link"]).expect(3);
+    assert!(link.err().contains("installs Spark after bootstrap actions"), "{}", link.err());
+    // Another one takes its place.
+    let json: Value =
+        serde_json::from_str(&node.emr_shs(&[&INSTALL[..], &["--json"]].concat()).expect(0).out()).unwrap();
+    assert_eq!((&json["result"], &json["unit"]), (&json!("waiting"), &json!(UNIT)));
+    assert!(json["changes"].as_array().unwrap().iter().any(|c| c["name"] == UNIT), "{json}");
+
+    provision(&node, &SERVER[..4]);
+    wait_for_status(&node, "waiting for the history server's first start");
+    provision(&node, &["start"]);
+    wait_for_status(&node, "waiting for job-flow-state.txt to say that provisioning is over");
+    // Rebooted in between, it goes on.
+    node.reboot();
+    wait_for_status(&node, "waiting for job-flow-state.txt to say that provisioning is over");
+    assert!(!node.sh("cat /etc/spark/conf/spark-defaults.conf").contains(LOGS), "EMR is not done with the node");
+    provision(&node, &["record"]);
+    wait_until_installed(&node);
+
+    assert!(status(&node).contains(title), "every character: {}", status(&node));
+    node.emr_shs(&["verify"]).expect(0);
+    assert_eq!(doctor(&node, "provisioning")["found"], "over");
+    assert!(node.emr_shs(&["install"]).expect(0).err().contains("nothing to do"));
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert!(node.answers(), "as it was before");
+    assert_eq!(node.sh("find / -xdev -name '*emr-shs*' -not -path '/usr/local/bin/*' -not -path '/var/tmp/*'"), "");
+}
+
+/// What DescribeCluster says from now on.
+fn cluster_is(node: &Node, state: &str) {
+    let settings: Value = serde_json::from_str(&node.sh("cat /etc/lab/standin.json")).unwrap();
+    let mut cluster = settings["cluster"].clone();
+    cluster["Status"] = json!({ "State": state });
+    node.stand_in("cluster", cluster);
+}
+
+fn doctor(node: &Node, name: &str) -> Value {
+    let report: Value = serde_json::from_str(&node.emr_shs(&["doctor", "--json"]).out()).unwrap();
+    report["checks"].as_array().unwrap().iter().find(|line| line["name"] == name).unwrap().clone()
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn what_fails_is_said_and_tried_again_at_the_next_boot() {
+    let node = Node::bootstrapping(Profile::Emr712, "later-fails");
+    // What is wrong already is said at once.
+    node.emr_shs(&["install", "--event-logs", "hdfs:///spark-events/"]).expect(2);
+    node.emr_shs(&["install"]).expect(2);
+    assert_eq!(node.sh("ls -A /var/lib/emr-shs /etc/emr-shs 2>/dev/null || true"), "");
+
+    // It never ends.
+    node.emr_shs(&[&INSTALL[..], &["--provisioning-timeout", "10"]].concat()).expect(0);
+    wait_for_status(&node, "this node was not provisioned within 10 seconds");
+    assert!(status(&node).contains("Spark is not there; nothing is installed"), "{}", status(&node));
+    let line = doctor(&node, "provisioning");
+    assert_eq!(line["result"], "fail", "{line}");
+    assert!(line["found"].as_str().unwrap().contains("not provisioned within 10 seconds"), "{line}");
+    // Taken back, it leaves nothing.
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert_eq!(
+        node.sh("find / -xdev -name '*emr-shs*' -not -path '/usr/local/bin/*'; systemctl --failed --plain -q"),
+        ""
+    );
+
+    // The server comes, and S3 refuses.
+    node.emr_shs(&INSTALL).expect(0);
+    let refuse =
+        json!({ "refuse": [{ "method": "PUT", "match": "/acme-spark/", "status": 403, "code": "AccessDenied" }] });
+    node.sh(&format!("echo '{refuse}' >/etc/lab/s3-fault.json; /opt/lab/s3-fault on"));
+    provision(&node, &[]);
+    wait_for_status(&node, "failed");
+    let said = status(&node);
+    assert!(said.contains("may not write to s3://acme-spark/events/"), "{said}");
+    assert!(said.contains("hint: ") && said.contains("sudo emr-shs install"), "{said}");
+    assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "nothing was changed");
+    node.sh("/opt/lab/s3-fault off");
+    node.reboot();
+    wait_until_installed(&node);
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn without_emr_s_file_emr_itself_is_asked_and_others_may_be_faster() {
+    let node = Node::bootstrapping(Profile::Emr81, "later-unknown");
+    node.sh("rm /mnt/var/lib/info/job-flow-state.txt");
+    cluster_is(&node, "BOOTSTRAPPING");
+    node.emr_shs(&INSTALL).expect(0);
+    provision(&node, &SERVER);
+    wait_for_status(&node, "waiting for EMR to say that the cluster runs");
+    // Killed in the middle of its work it goes on by itself; also at the next boot.
+    cluster_is(&node, "RUNNING");
+    for again in [false, true] {
+        wait_for_status(&node, "installing");
+        node.sh(&format!("systemctl kill -s KILL {UNIT}"));
+        if again {
+            node.reboot();
+        }
+    }
+    wait_until_installed(&node);
+    node.emr_shs(&["uninstall"]).expect(0);
+
+    // While it waits, somebody installs by hand.
+    node.sh("rm -r /usr/lib/spark/jars.away 2>/dev/null; mv /usr/lib/spark/jars /usr/lib/spark/jars.away");
+    node.emr_shs(&INSTALL).expect(0);
+    cluster_is(&node, "STARTING");
+    node.sh("mv /usr/lib/spark/jars.away /usr/lib/spark/jars");
+    wait_for_status(&node, "waiting for EMR to say that the cluster runs");
+    node.emr_shs(&["install"]).expect(0);
+    wait_until_installed(&node);
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn a_password_and_a_node_without_emr_s_files_are_in_good_hands() {
+    let node = Node::bootstrapping(Profile::Emr81, "later-bare");
+    node.sh(
+        "rm -r /mnt/var/lib/info /emr/instance-controller/lib/info 2>/dev/null; ! ls /mnt/var/lib/info 2>/dev/null",
+    );
+    // By hand it is no node of EMR's; what runs on every node does not end the cluster.
+    let refused = node.emr_shs(&["install", "--event-logs", LOGS]).expect(3);
+    assert!(refused.err().contains("nothing says that this is an EMR node"), "{}", refused.err());
+    let keys = "spark.history.ui.maxApplications=7\nspark.history.retainedApplications=3";
+    node.run(
+        &[&["env", &format!("EMR_SHS_SET={keys}"), "emr-shs"], &INSTALL[..], &["--login", "alice:open sesame"]]
+            .concat(),
+    )
+    .expect(0);
+    let seen = node.sh(&format!("cat /etc/systemd/system/{UNIT}; ps -eo args; systemctl show {UNIT}"));
+    assert!(!seen.contains("sesame") && seen.contains("retainedApplications=3"), "{seen}");
+    assert!(node.sh("cat /etc/emr-shs/install.env").contains("EMR_SHS_LOGIN=\"alice:open sesame\""));
+    assert_eq!(node.sh("stat -c %a /etc/emr-shs/install.env").trim(), "600");
+    node.emr_shs(&["uninstall"]).expect(0);
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn a_worker_is_passed_by_at_once() {
+    let node = Node::bootstrapping(Profile::Emr71, "later-worker");
+    node.sh(r#"echo '{"instanceGroupId":"ig-1","isMaster":false}' >/mnt/var/lib/info/instance.json"#);
+    let passed = node.emr_shs(&INSTALL).expect(0);
+    assert_eq!(passed.err(), "not the primary node: nothing to do here\n");
+    let refused = node.emr_shs(&["install", "--event-logs", LOGS]).expect(3);
+    assert!(refused.err().contains("not the cluster's primary node"), "{}", refused.err());
+    assert_eq!(node.sh("find / -xdev -name '*emr-shs*' -not -path '/usr/local/bin/*'"), "");
+}

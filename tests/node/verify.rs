@@ -1,0 +1,211 @@
+//! `verify` on the EMR-like node: it passes where everything works, and where one link of the chain
+//! is broken it fails at that link, says why, and leaves nothing behind.
+
+use crate::helpers::command_output::CommandOutput;
+use crate::helpers::node::{CLUSTER, LOGS, Node, Profile, wait};
+use crate::helpers::snapshots::assert_snapshot;
+use serde_json::{Value, json};
+
+/// Scans often, so that a test need not wait.
+const OFTEN: &str = "spark.history.fs.update.interval=3s";
+const STAGES: [&str; 8] = ["event log", "container log", "listed", "executors", "link", "gateway", "log", "removed"];
+
+fn installed(profile: Profile, name: &str, more: &[&str]) -> Node {
+    let node = Node::fresh(profile, name);
+    node.emr_shs(&[&["install", "--event-logs", LOGS, "--set", OFTEN], more].concat()).expect(0);
+    node
+}
+
+/// Nothing that `verify` wrote is in S3 any more.
+#[track_caller]
+fn nothing_is_left(node: &Node) {
+    let all = node
+        .sh(&format!("/opt/lab/s3 ls {LOGS}; /opt/lab/s3 ls s3://acme-logs/elasticmapreduce/{CLUSTER}/containers/"));
+    assert!(!all.contains("application_"), "{all}");
+}
+
+#[track_caller]
+fn stages(ran: &CommandOutput) -> Vec<(String, String)> {
+    let text = |step: &Value, field: &str| step[field].as_str().unwrap().to_string();
+    let json = ran.json();
+    json["stages"].as_array().unwrap().iter().map(|step| (text(step, "stage"), text(step, "result"))).collect()
+}
+
+/// It passes, stage by stage.
+#[track_caller]
+fn passes(node: &Node, more: &[&str]) {
+    let ran = node.emr_shs(&[&["verify", "--json"], more].concat()).expect(0);
+    let wanted: Vec<_> = STAGES.iter().map(|stage| (stage.to_string(), "pass".to_string())).collect();
+    assert_eq!(stages(&ran), wanted, "{}", ran.out());
+    nothing_is_left(node);
+}
+
+/// It fails at that stage and no other, and says so; gives all that it printed.
+#[track_caller]
+fn fails_at(node: &Node, stage: &str, timeout: &str, says: &[&str]) -> String {
+    let ran = node.emr_shs(&["verify", "--timeout", timeout]).expect(3);
+    let out = ran.out();
+    let failed = regex::Regex::new(r"(?m)^FAIL  (.{15}) +\d+\.\d s  ").unwrap();
+    let failed: Vec<&str> = failed.captures_iter(&out).map(|row| row.get(1).unwrap().as_str().trim()).collect();
+    assert_eq!(failed, [stage], "{out}{}", ran.err());
+    let text = out + &ran.err();
+    for said in says {
+        assert!(text.contains(said), "wanted “{said}” in {text}");
+    }
+    text
+}
+
+macro_rules! on_all_profiles {
+    ($($name:ident),* $(,)?) => {
+        mod emr_7_1 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr71); })* }
+        mod emr_7_12 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr712); })* }
+        mod emr_8_1 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr81); })* }
+    };
+}
+
+on_all_profiles! { an_installation_is_proved }
+
+fn an_installation_is_proved(profile: Profile) {
+    let node = Node::fresh(profile, "proved");
+    // What there is beside it stays as it is.
+    node.upload_event_logs(LOGS);
+    let before = node.sh(&format!("/opt/lab/s3 ls {LOGS}"));
+    let ran = node.emr_shs(&["install", "--event-logs", LOGS, "--set", OFTEN, "--verify"]).expect(0);
+    assert_eq!(ran.out().matches("PASS").count(), STAGES.len(), "{}", ran.out());
+    if profile == Profile::Emr712 {
+        assert_snapshot("verify-proved.txt", &ran.out());
+    }
+    assert!(ran.err().contains("proved in"), "{}", ran.err());
+    assert_eq!(node.sh(&format!("/opt/lab/s3 ls {LOGS}")), before);
+
+    // The other layout than this Spark's own.
+    let rolls = profile != Profile::Emr81;
+    let other = format!("spark.eventLog.rolling.enabled={rolls}");
+    let ran = node.emr_shs(&["install", "--set", &other, "--verify", "--json"]).expect(0);
+    let found = ran.json()["verify"]["stages"][0]["found"].as_str().unwrap().to_string();
+    assert_eq!(found.starts_with("eventlog_v2_application_"), rolls, "{found}");
+    assert_eq!(ran.json()["verify"]["result"], "done");
+    assert_eq!(node.sh(&format!("/opt/lab/s3 ls {LOGS}")), before);
+
+    // Once nothing is there any more, nothing is listed any more.
+    wait("the proof to leave the list", || {
+        (!node.get("/api/v1/applications")?.contains("emr-shs verify")).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn where_the_gateway_is_set_up_otherwise() {
+    let node = installed(Profile::Emr712, "verify-ways", &["--mode", "stream", "--public-url", "/"]);
+    passes(&node, &[]);
+
+    let users = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/htpasswd");
+    node.sh("mkdir -p /etc/emr-shs");
+    node.copy(users, "/etc/emr-shs/htpasswd");
+    node.sh("chmod 644 /etc/emr-shs/htpasswd");
+    let login = ["--mode", "redirect", "--tls-self-signed", "--htpasswd", "/etc/emr-shs/htpasswd", "--public-url", ""];
+    node.emr_shs(&[&["install"], &login[..]].concat()).expect(0);
+    fails_at(&node, "gateway", "60", &["wants a login", "EMR_SHS_LOGIN"]);
+    nothing_is_left(&node);
+    passes(&node, &["--login", "admin:correct horse"]);
+    let wrong = node.emr_shs(&["verify", "--login", "admin:wrong"]).expect(3);
+    assert!(wrong.err().contains("wants a login"), "{}", wrong.err());
+
+    // Without a gateway the rest is proved.
+    node.emr_shs(&["install", "--no-proxy"]).expect(0);
+    let ran = node.emr_shs(&["verify", "--json"]).expect(0);
+    let wanted = [
+        ("event log", "pass"),
+        ("container log", "skip"),
+        ("listed", "pass"),
+        ("executors", "pass"),
+        ("removed", "pass"),
+    ];
+    assert_eq!(stages(&ran), wanted.map(|(stage, result)| (stage.to_string(), result.to_string())));
+
+    node.emr_shs(&["uninstall"]).expect(0);
+    let ran = node.emr_shs(&["verify"]).expect(3);
+    assert!(ran.err().contains("not installed here"), "{}", ran.err());
+}
+
+/// Answers of S3 that are not its own.
+fn refuse(node: &Node, rules: &Value) {
+    std::fs::write(node.path("/etc/lab/s3-fault.new"), json!({ "refuse": rules }).to_string()).unwrap();
+    node.sh("mv /etc/lab/s3-fault.new /etc/lab/s3-fault.json");
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn each_broken_link_of_the_chain_is_found() {
+    let node = installed(Profile::Emr712, "verify-broken", &[]);
+    node.sh("/opt/lab/s3-fault on");
+    let denied = |method: &str, path: &str| json!([{ "method": method, "match": path, "status": 403, "code": "AccessDenied", "message": "Access Denied" }]);
+
+    let mut said = String::new();
+    // What Spark logs of a log it cannot open differs from run to run.
+    let unlike_others = fails_at;
+    let mut fails_at = |node: &Node, stage: &str, timeout: &str, says: &[&str]| {
+        let text = fails_at(node, stage, timeout, says);
+        said += &format!("== {stage}\n{text}\n");
+        text
+    };
+    refuse(&node, &denied("PUT", "^/acme-spark/"));
+    fails_at(&node, "event log", "60", &["may not write to s3://acme-spark/events/ (s3:PutObject)"]);
+    refuse(&node, &denied("PUT", "^/acme-logs/"));
+    fails_at(&node, "container log", "60", &["may not write to s3://acme-logs/elasticmapreduce/ (s3:PutObject)"]);
+    nothing_is_left(&node);
+
+    // The server lists it, and cannot open it afterwards.
+    let mut once = denied("GET", "/events/application_[0-9]+_9[0-9]{9}$");
+    once[0]["after"] = json!(2);
+    refuse(&node, &once);
+    unlike_others(&node, "executors", "60", &["shows no log of its executor", "S3 denied it access"]);
+    nothing_is_left(&node);
+
+    // What a browser may not fetch, though the gateway may look at it.
+    refuse(&node, &denied("GET", "stderr.gz.*X-Amz-Signature"));
+    fails_at(&node, "log", "60", &["S3 answers 403 to the presigned URL", "AccessDenied"]);
+    let mut other = denied("GET", "stderr.gz.*X-Amz-Signature");
+    other[0]["status"] = json!(200);
+    other[0]["headers"] = json!({ "Content-Type": "text/plain" });
+    refuse(&node, &other);
+    fails_at(&node, "log", "60", &["not the log that was written"]);
+    nothing_is_left(&node);
+
+    refuse(&node, &denied("DELETE", ""));
+    let text =
+        fails_at(&node, "removed", "60", &["s3:DeleteObject", "left behind: s3://acme-spark/events/application_"]);
+    assert!(text.contains("left behind: s3://acme-logs/elasticmapreduce/"), "{text}");
+    node.sh("/opt/lab/s3-fault off; /opt/lab/s3 rm 's3://acme-spark/events/application_*'; /opt/lab/s3 rm 's3://acme-logs/*'");
+
+    // The gateway, and what leads to it.
+    node.sh("systemctl stop emr-shs-gateway");
+    fails_at(&node, "gateway", "60", &["the log gateway does not answer", "the log gateway does not run"]);
+    node.sh("systemctl start emr-shs-gateway");
+    node.sh("sed -i 's#^spark.history.custom.executor.log.url.*#spark.history.custom.executor.log.url http://logs.example/{{APP_ID}}/{{FILE_NAME}}#' /etc/spark/conf/spark-defaults.conf");
+    node.emr_shs(&["restart"]).expect(0);
+    fails_at(&node, "link", "60", &["leads past the log gateway", "verify.invalid:8042", "drift"]);
+    node.emr_shs(&["install", "--force"]).expect(0);
+    nothing_is_left(&node);
+
+    // The server itself.
+    node.sh("/opt/lab/reconfigure");
+    wait("the history server", || node.answers().then_some(()));
+    fails_at(&node, "listed", "12", &["does not list application_", "what a reconfiguration of the cluster does"]);
+    node.emr_shs(&["install"]).expect(0);
+    node.sh("systemctl stop spark-history-server || true");
+    fails_at(&node, "listed", "12", &["does not answer on port 18080", "service"]);
+    nothing_is_left(&node);
+    node.emr_shs(&["restart"]).expect(0);
+
+    // Somebody has seen enough.
+    node.sh("kill -STOP $(pgrep -f org.apache.spark.deploy.history.HistoryServer -u spark)");
+    let child = node.spawn(&["emr-shs", "verify"]);
+    wait("the proof to begin", || node.s3_has(&format!("{LOGS}application_")).then_some(()));
+    node.sh("pkill -INT -f 'emr-shs [v]erify'");
+    crate::helpers::command_output::CommandOutput(child.wait_with_output().unwrap()).expect(1);
+    nothing_is_left(&node);
+    node.sh("kill -CONT $(pgrep -f org.apache.spark.deploy.history.HistoryServer -u spark)");
+    passes(&node, &[]);
+    assert_snapshot("verify-broken.txt", &said);
+}
