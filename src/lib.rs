@@ -18,6 +18,7 @@ pub mod ids;
 pub mod install;
 pub mod installed;
 pub mod node;
+pub mod paths;
 pub mod properties;
 pub mod render;
 pub mod settings;

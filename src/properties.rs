@@ -1,7 +1,7 @@
 //! `spark-defaults.conf`, read as `java.util.Properties` reads it and changed without loss.
 //!
 //! Spark loads the file with `Properties.load` over UTF-8 and trims each value. Here the file is a
-//! list of components that cover all its bytes; a change replaces the bytes of one piece, so comments,
+//! list of segments that cover all its bytes; a change replaces the bytes of one segment, so comments,
 //! order, duplicates and line ends stay as they are. Pure: no file is touched here.
 
 use std::borrow::Cow;
@@ -9,12 +9,12 @@ use std::borrow::Cow;
 /// A parsed file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SparkDefaults {
-    components: Vec<Component>,
+    segments: Vec<Segment>,
 }
 
 /// A run of bytes: one logical line (with its continuation lines), or a comment or blank line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Component {
+struct Segment {
     raw: Vec<u8>,
     /// Length of `raw` without the line terminator that ends it.
     body: usize,
@@ -43,21 +43,21 @@ pub struct Malformed {
 impl SparkDefaults {
     /// Reads a whole file.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut components = Vec::new();
+        let mut segments = Vec::new();
         let mut rest = bytes;
         let mut line = 1;
         while !rest.is_empty() {
-            let piece = Component::read(rest).map_err(|found| Malformed { line, found })?;
-            rest = &rest[piece.raw.len()..];
-            line += count_lines(&piece.raw);
-            components.push(piece);
+            let segment = Segment::read(rest).map_err(|found| Malformed { line, found })?;
+            rest = &rest[segment.raw.len()..];
+            line += count_lines(&segment.raw);
+            segments.push(segment);
         }
-        Ok(Self { components })
+        Ok(Self { segments })
     }
 
     /// The file's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.components.iter().flat_map(|p| p.raw.iter().copied()).collect()
+        self.segments.iter().flat_map(|p| p.raw.iter().copied()).collect()
     }
 
     /// The value that counts: of the last line with this key, trimmed as Spark trims it.
@@ -71,13 +71,13 @@ impl SparkDefaults {
     }
 
     fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.components.iter().filter_map(|p| p.entry.as_ref())
+        self.segments.iter().filter_map(|p| p.entry.as_ref())
     }
 
     /// The bytes of the line that counts for this key, without its line end. `None` if no line
     /// has the key; bytes that are not UTF-8 are an error, they could not be put back from text.
     pub fn line(&self, key: &str) -> Result<Option<String>, std::str::Utf8Error> {
-        self.find(key).map(|i| std::str::from_utf8(self.components[i].body()).map(str::to_string)).transpose()
+        self.find(key).map(|i| std::str::from_utf8(self.segments[i].body()).map(str::to_string)).transpose()
     }
 
     /// Puts a line (without its line end) in place of the one that counts for this key, or at the
@@ -85,14 +85,14 @@ impl SparkDefaults {
     pub fn set_line(&mut self, key: &str, line: Option<&str>) {
         match (self.find(key), line) {
             (Some(i), Some(line)) => {
-                let old = &self.components[i];
-                self.components[i] = Component::of(line, &old.raw[old.body..]);
+                let old = &self.segments[i];
+                self.segments[i] = Segment::of(line, &old.raw[old.body..]);
             }
             (Some(i), None) => {
-                let gone = self.components.remove(i);
+                let gone = self.segments.remove(i);
                 // A last line without a line end borrowed the one of the line before it.
-                if gone.body == gone.raw.len() && i == self.components.len() && i > 0 {
-                    let last = &mut self.components[i - 1];
+                if gone.body == gone.raw.len() && i == self.segments.len() && i > 0 {
+                    let last = &mut self.segments[i - 1];
                     last.raw.truncate(last.body);
                 }
             }
@@ -102,24 +102,24 @@ impl SparkDefaults {
     }
 
     fn append(&mut self, line: &str) {
-        let end: &[u8] = match self.components.first() {
+        let end: &[u8] = match self.segments.first() {
             Some(first) if first.raw.ends_with(b"\r\n") => b"\r\n",
             _ => b"\n",
         };
         // After a last line that ends in a continuation mark ours would become its value.
-        let swallows = self.components.last().is_some_and(Component::is_open);
-        let at = self.components.len() - usize::from(swallows);
-        match at.checked_sub(1).map(|i| &mut self.components[i]) {
+        let swallows = self.segments.last().is_some_and(Segment::is_open);
+        let at = self.segments.len() - usize::from(swallows);
+        match at.checked_sub(1).map(|i| &mut self.segments[i]) {
             Some(last) if last.body == last.raw.len() => {
                 last.raw.extend_from_slice(end);
-                self.components.push(Component::of(line, b""));
+                self.segments.push(Segment::of(line, b""));
             }
-            _ => self.components.insert(at, Component::of(line, end)),
+            _ => self.segments.insert(at, Segment::of(line, end)),
         }
     }
 
     fn find(&self, key: &str) -> Option<usize> {
-        self.components.iter().rposition(|p| p.entry.as_ref().is_some_and(|e| e.key == key))
+        self.segments.iter().rposition(|p| p.entry.as_ref().is_some_and(|e| e.key == key))
     }
 }
 
@@ -128,8 +128,8 @@ impl SparkDefaults {
 pub fn line_with(old: Option<&str>, key: &str, value: &str) -> String {
     let value = escape(value, false);
     if let Some(old) = old
-        && let Ok(piece) = Component::read(old.as_bytes())
-        && let Some(entry) = &piece.entry
+        && let Ok(segment) = Segment::read(old.as_bytes())
+        && let Some(entry) = &segment.entry
         && let Some(head) = old.get(..entry.value_at)
         && entry.separated
     {
@@ -140,8 +140,8 @@ pub fn line_with(old: Option<&str>, key: &str, value: &str) -> String {
 
 /// The trimmed value in a line as [`SparkDefaults::line`] gives it.
 pub fn value_of(line: &str) -> Option<String> {
-    let piece = Component::read(line.as_bytes()).ok()?;
-    piece.entry.map(|e| spark_trim(&e.value).to_string())
+    let segment = Segment::read(line.as_bytes()).ok()?;
+    segment.entry.map(|e| spark_trim(&e.value).to_string())
 }
 
 /// What Spark trims of a value: everything up to and including U+0020, line ends excepted.
@@ -149,28 +149,28 @@ fn spark_trim(s: &str) -> &str {
     s.trim_matches(|c| c <= ' ' && c != '\r' && c != '\n')
 }
 
-impl Component {
+impl Segment {
     fn of(line: &str, end: &[u8]) -> Self {
         let mut raw = line.as_bytes().to_vec();
         raw.extend_from_slice(end);
         // A line of ours never has a malformed escape, and one that was there before was read.
-        Component::read(&raw).unwrap_or(Component { body: line.len(), raw, entry: None })
+        Segment::read(&raw).unwrap_or(Segment { body: line.len(), raw, entry: None })
     }
 
     fn body(&self) -> &[u8] {
         &self.raw[..self.body]
     }
 
-    /// Whether the piece ends in a continuation mark with nothing after it.
+    /// Whether the segment ends in a continuation mark with nothing after it.
     fn is_open(&self) -> bool {
         let marks = self.body().iter().rev().take_while(|b| **b == b'\\').count();
         self.entry.is_some() && marks % 2 == 1
     }
 
-    /// Reads the first piece of `bytes`; the error is the text of a malformed `\u` escape.
+    /// Reads the first segment of `bytes`; the error is the text of a malformed `\u` escape.
     fn read(bytes: &[u8]) -> Result<Self, String> {
         let start = bytes.iter().position(|b| !is_blank(*b)).unwrap_or(bytes.len());
-        let plain = |end: usize, body: usize| Component { raw: bytes[..end].to_vec(), body, entry: None };
+        let plain = |end: usize, body: usize| Segment { raw: bytes[..end].to_vec(), body, entry: None };
         match bytes.get(start) {
             None => return Ok(plain(bytes.len(), bytes.len())),
             Some(b'\r' | b'\n') => return Ok(plain(start + newline(&bytes[start..]), start)),
@@ -229,7 +229,7 @@ impl Component {
         let value_at = logical.get(value).copied().or(logical.last().map(|last| last + 1)).unwrap_or(body);
         let entry =
             Entry { key: text(0..key_end)?, value: text(value..logical.len())?, value_at, separated: value > key_end };
-        Ok(Component { raw, body, entry: Some(entry) })
+        Ok(Segment { raw, body, entry: Some(entry) })
     }
 }
 

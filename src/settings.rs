@@ -7,6 +7,7 @@ use crate::error::Fault;
 use crate::host::Host;
 use crate::ids::is_id;
 use crate::node;
+use crate::paths::GATEWAY_PORT;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -51,9 +52,6 @@ pub struct Settings {
     /// What EMR said of this cluster when it was asked; it does not change.
     pub cluster: Option<Cluster>,
 }
-
-/// The log gateway's port.
-pub const PORT: u16 = 9977;
 
 /// How the log gateway gives a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -150,7 +148,7 @@ impl GatewaySettings {
     /// Where it listens: on all addresses, of both families where the kernel has both, unless it
     /// was told otherwise.
     pub fn address(&self) -> SocketAddr {
-        self.listen.unwrap_or((std::net::Ipv6Addr::UNSPECIFIED, PORT).into())
+        self.listen.unwrap_or((std::net::Ipv6Addr::UNSPECIFIED, GATEWAY_PORT).into())
     }
 
     /// Whether it serves TLS.

@@ -1,5 +1,8 @@
-//! The engine.
+//! The engine. A change is `(resource, before, after)`; this folder plans changes, makes them, undoes them and
+//! remembers them, and does not know what an installation wants.
 
+pub mod component;
+pub mod desired;
 pub mod plan;
 pub mod receipt;
 pub mod resource;

@@ -1,17 +1,17 @@
 //! A plan: for everything we want, what is there and what will be. The same list is printed,
 //! applied, journaled and reported.
 
+use super::component::Component;
+use super::desired::{Desired, DesiredState};
 use crate::change::receipt::Receipt;
-use crate::change::resource::{Resource, State, UNITS};
-use crate::desired::{Component, Desired, DesiredState};
+use crate::change::resource::{Resource, State};
+use crate::error::Fault;
 use crate::host::Host;
+use crate::paths::OWN_UNITS;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 use std::path::Path;
-
-/// The directory whose jars only the history server gets.
-pub const LINK_DIR: &str = "/usr/lib/emr-shs/jars";
 
 /// What happens to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -67,7 +67,7 @@ impl Change {
     /// Whether systemd must read its unit files again.
     pub fn needs_reload(&self) -> bool {
         // A unit of ours that is switched on is read then.
-        let ours = |path: &Path| UNITS.iter().any(|unit| path.ends_with(unit)) && self.after != State::Absent;
+        let ours = |path: &Path| OWN_UNITS.iter().any(|unit| path.ends_with(unit)) && self.after != State::Absent;
         self.is_real()
             && matches!(&self.resource, Resource::File { path } if path.starts_with("/etc/systemd") && !ours(path))
     }
@@ -131,7 +131,7 @@ fn change(host: &Host, receipt: &Receipt, want: &Desired) -> Result<Change> {
     let entry = receipt.entry(&want.resource);
     let mut why = want.why.clone();
     let mut yielded = false;
-    let after = match &want.wanted {
+    let after = match &want.state {
         DesiredState::Is(state) => state.clone(),
         DesiredState::Directory { mode, owner } => match &before {
             State::Dir { .. } if entry.is_none() => before.clone(),
@@ -185,4 +185,20 @@ pub fn releases(
             })
         })
         .collect()
+}
+
+/// Refuses to replace links and files that somebody else made.
+pub fn refuse_foreign(receipt: &Receipt, changes: &[Change]) -> Result<(), Fault> {
+    changes.iter().filter(|change| change.is_real()).try_for_each(|change| {
+        let (Resource::Link { path } | Resource::File { path }) = &change.resource else { return Ok(()) };
+        let is_ours = receipt.entry(&change.resource).is_some_and(|entry| entry.wrote(&change.before));
+        if is_ours || change.before == State::Absent {
+            return Ok(());
+        }
+        let path = path.display();
+        Err(Fault::preflight(format!("emr-shs did not make {path}, and does not replace it"))
+            .detail(format!("found {}, wanted {}", change.before, change.after))
+            .unchanged()
+            .hint(format!("move it away: mv {path} {path}.old; or add --force, and uninstall will bring it back")))
+    })
 }

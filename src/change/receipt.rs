@@ -7,6 +7,7 @@
 use crate::change::resource::{Resource, State};
 use crate::error::Fault;
 use crate::host::{Host, remove_if_there, sync_dir};
+use crate::paths::{LOCK, RECEIPT, STATE_DIR};
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use fs_err as fs;
@@ -17,9 +18,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-const DIR: &str = "/var/lib/emr-shs";
-const FILE: &str = "/var/lib/emr-shs/receipt.json";
-const LOCK: &str = "/run/emr-shs.lock";
 const SCHEMA: u32 = 1;
 
 /// What we did to this node.
@@ -87,21 +85,21 @@ impl Receipt {
         let denied = |e: &anyhow::Error| {
             e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
         };
-        let text = match host.read(Path::new(FILE)) {
+        let text = match host.read(Path::new(RECEIPT)) {
             Ok(None) => return Ok(Self::default()),
             Ok(Some(text)) => text,
             Err(e) if denied(&e) => {
-                return Err(Fault::preflight(format!("{FILE} is readable by root only")).hint(sudo_hint()).into());
+                return Err(Fault::preflight(format!("{RECEIPT} is readable by root only")).hint(sudo_hint()).into());
             }
             Err(e) => return Err(e),
         };
         let receipt: Self = serde_json::from_str(&text).map_err(|e| {
-            Fault::preflight(format!("the receipt {FILE} cannot be read"))
+            Fault::preflight(format!("the receipt {RECEIPT} cannot be read"))
                 .detail(e.to_string())
-                .hint(format!("it says how to undo the installation; repair it, or move it away and install again: mv {FILE} {FILE}.broken"))
+                .hint(format!("it says how to undo the installation; repair it, or move it away and install again: mv {RECEIPT} {RECEIPT}.broken"))
         })?;
         if receipt.schema > SCHEMA {
-            return Err(Fault::preflight(format!("the receipt {FILE} is of a newer emr-shs"))
+            return Err(Fault::preflight(format!("the receipt {RECEIPT} is of a newer emr-shs"))
                 .detail(format!("found schema {}, this version knows {SCHEMA}", receipt.schema))
                 .hint("use the version that wrote it, or a newer one")
                 .into());
@@ -111,10 +109,10 @@ impl Receipt {
 
     /// Writes the receipt so that it survives a crash; removes it when nothing is left to undo.
     pub fn save(&mut self, host: &Host) -> Result<()> {
-        let dir = host.path(Path::new(DIR))?;
+        let dir = host.path(Path::new(STATE_DIR))?;
         if self.is_empty() && !self.owes_restart {
             if dir.is_dir() {
-                remove_if_there(&host.path(Path::new(FILE))?)?;
+                remove_if_there(&host.path(Path::new(RECEIPT))?)?;
                 fs::remove_dir(&dir).or_else(|e| match e.kind() {
                     std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
                     _ => Err(e),
@@ -127,12 +125,12 @@ impl Receipt {
                 .recursive(!host.is_live())
                 .mode(0o700)
                 .create(&dir)
-                .with_context(|| format!("creating {DIR}"))?;
+                .with_context(|| format!("creating {STATE_DIR}"))?;
             sync_dir(dir.parent().unwrap_or(&dir))?;
         }
         self.written_by = format!("emr-shs {}", env!("CARGO_PKG_VERSION"));
         let text = serde_json::to_string_pretty(self)?;
-        host.write_atomic(Path::new(FILE), text.as_bytes(), 0o600, None)
+        host.write_atomic(Path::new(RECEIPT), text.as_bytes(), 0o600, None)
     }
 
     /// The entry of a resource.

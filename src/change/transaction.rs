@@ -5,10 +5,10 @@
 //! back, newest first. What is still needed until then goes last: directories that a running history
 //! server has open, an old program, the unit that would try again after a crash.
 
+use super::component::Component;
 use crate::change::plan::{Action, Change, is_read_by_server};
 use crate::change::receipt::Receipt;
 use crate::change::resource::{Resource, State};
-use crate::desired::Component;
 use crate::host::Host;
 use crate::settings::Settings;
 use crate::signals;

@@ -1,11 +1,11 @@
 //! Back to the first `before`, wherever what is there now is something we wrote: what `uninstall`
 //! does, and what is left when an owed restart fails.
 
+use super::component::Component;
 use crate::change::plan::Change;
 use crate::change::receipt::{Receipt, ReceiptEntry};
 use crate::change::resource::{Resource, State};
 use crate::change::transaction;
-use crate::desired::Component;
 use crate::host::Host;
 use anyhow::Result;
 

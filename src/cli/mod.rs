@@ -2,6 +2,7 @@
 
 pub mod render;
 
+use crate::paths::IN_UNIT_VARIABLE;
 use crate::settings::{LinkInto, Mode};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -177,7 +178,7 @@ pub struct InstallArgs {
     #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = seconds, env = "EMR_SHS_PROVISIONING_TIMEOUT")]
     pub provisioning_timeout: Duration,
     /// This run is that unit's
-    #[arg(long, hide = true, env = crate::desired::deferred_install::IN_UNIT)]
+    #[arg(long, hide = true, env = IN_UNIT_VARIABLE)]
     pub in_unit: bool,
     /// For that
     #[command(flatten)]

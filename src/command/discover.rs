@@ -9,10 +9,11 @@ use crate::error::Exit;
 use crate::host::Host;
 use crate::install::notes;
 use crate::node::Node;
-use crate::node::history_server::{HistoryServer, UNIT};
+use crate::node::history_server::HistoryServer;
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::{self, ClassPath, Scheme};
 use crate::node::spark;
+use crate::paths::HISTORY_SERVER_UNIT;
 use crate::settings::Settings;
 use crate::ui::{Console, data};
 use anyhow::Result;
@@ -123,8 +124,8 @@ fn print(d: &Discovery, node: &Node, host: &Host) {
             None => format!("does not answer on port {}, configured for {reads}", server.port),
         };
         match server.unit.exists {
-            true => dataln!("service   {UNIT}, {}, {answers}", server.unit.active),
-            false => dataln!("service   there is no {UNIT}"),
+            true => dataln!("service   {HISTORY_SERVER_UNIT}, {}, {answers}", server.unit.active),
+            false => dataln!("service   there is no {HISTORY_SERVER_UNIT}"),
         }
     }
 

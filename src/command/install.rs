@@ -3,22 +3,23 @@
 
 use super::provisioning::{self, Waited};
 use super::{host, must_be_root, node_name, uninstall, verify};
-use crate::change::plan::Change;
+use crate::change::component::Component;
+use crate::change::plan::{self, Change};
 use crate::change::receipt::{Lock, Receipt};
 use crate::change::resource::Resource;
 use crate::change::transaction::Transaction;
 use crate::change::undo;
 use crate::cli::{ComponentArgs, InstallArgs, PlanArgs};
-use crate::desired::{self, Component};
 use crate::error::{Exit, Fault};
 use crate::host::Host;
 use crate::install::prepare::Installation;
 use crate::installed::log_gateway::LogGateway;
-use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT, same_directory};
+use crate::node::history_server::{HistoryServer, NotReady, Readiness, same_directory};
 use crate::node::identity::{Identity, Role};
 use crate::node::process::Process;
 use crate::node::provisioning::{DeferredInstall, is_pending};
 use crate::node::spark::Spark;
+use crate::paths::HISTORY_SERVER_UNIT;
 use crate::settings::LinkInto;
 use crate::signals;
 use crate::systemd;
@@ -230,7 +231,7 @@ impl InstallRun<'_> {
             let mut settings = job.settings.clone();
             settings.link_into = LinkInto::SparkJars;
             let moved = job.changes(transaction.receipt(), &settings)?;
-            desired::refuse_foreign(transaction.receipt(), &moved)?;
+            plan::refuse_foreign(transaction.receipt(), &moved)?;
             transaction.remember(&settings, false);
             transaction.apply(&moved, true)?;
             console.rows(&moved);
@@ -291,7 +292,7 @@ impl InstallRun<'_> {
     /// Starts the server with its old settings and waits until it is as well as it was.
     fn as_it_was(&self, was: &HistoryServer) -> Result<String, String> {
         let job = self.job;
-        let stop = || systemd::stop(UNIT).map_err(|e| format!("{e:#}"));
+        let stop = || systemd::stop(HISTORY_SERVER_UNIT).map_err(|e| format!("{e:#}"));
         let Some(old) = &was.process else {
             stop().and_then(|()| self.end_strays())?;
             return Ok("the history server was down before, and is again".into());
@@ -341,7 +342,7 @@ impl InstallRun<'_> {
     fn as_it_was_at_first(&self, transaction: &mut Transaction<'_>) -> Result<String, String> {
         let job = self.job;
         let mut receipt = job.receipt.clone();
-        systemd::stop(UNIT).map_err(|e| format!("{e:#}")).and_then(|()| self.end_strays())?;
+        systemd::stop(HISTORY_SERVER_UNIT).map_err(|e| format!("{e:#}")).and_then(|()| self.end_strays())?;
         let undone = undo::plan_of_server(&job.host, &receipt).and_then(|rows| {
             uninstall::carry_out(&job.host, &mut receipt, &rows, self.timeout.max(RECOVERY), self.console)
         });

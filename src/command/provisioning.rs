@@ -2,19 +2,19 @@
 //! to a unit of its own, and that unit waits first.
 
 use super::node_name;
+use crate::change::component::Component;
 use crate::change::plan::{self, Change};
 use crate::change::receipt::{Lock, Receipt};
-use crate::change::resource::DEFERRED_INSTALL_UNIT;
 use crate::change::transaction::Transaction;
 use crate::cli::ComponentArgs;
 use crate::desired::deferred_install::DeferredCommandLine;
-use crate::desired::{self, Component};
 use crate::doctor::checks::node::has_systemd;
 use crate::doctor::{self, Facts};
 use crate::error::{Exit, Fault};
 use crate::host::Host;
 use crate::node::Node;
 use crate::node::provisioning::{DeferredInstall, Missing, missing};
+use crate::paths::DEFERRED_INSTALL_UNIT;
 use crate::settings::Settings;
 use crate::signals;
 use crate::systemd;
@@ -31,9 +31,9 @@ pub fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Result<Exi
     let node = Node::read(host)?;
     doctor::preflight(&Facts::of_files(host, &node, &receipt, &settings, None), &[Component::DeferredInstall])?;
     has_systemd()?;
-    let changes = plan::changes(host, &receipt, &DeferredCommandLine::this()?.wants(host)?)?;
+    let changes = plan::changes(host, &receipt, &DeferredCommandLine::of_this_process()?.desired(host)?)?;
     if !args.force {
-        desired::refuse_foreign(&receipt, &changes)?;
+        plan::refuse_foreign(&receipt, &changes)?;
     }
     console.say(&format!("emr-shs {} install on {}", env!("CARGO_PKG_VERSION"), node_name(&node)));
     let mut transaction = Transaction::begin(host, receipt);

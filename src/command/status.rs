@@ -2,7 +2,7 @@
 
 use super::{host, node_name};
 use crate::change::receipt::Receipt;
-use crate::change::resource::{DEFERRED_INSTALL_UNIT, Resource};
+use crate::change::resource::Resource;
 use crate::dataln;
 use crate::desired;
 use crate::error::Exit;
@@ -12,6 +12,7 @@ use crate::installed::log_gateway::LogGateway;
 use crate::node::Node;
 use crate::node::history_server::{HistoryServer, Readiness};
 use crate::node::provisioning::DeferredInstall;
+use crate::paths::DEFERRED_INSTALL_UNIT;
 use crate::ui::{Console, data, row};
 use anstyle::AnsiColor;
 use anyhow::{Result, anyhow};
@@ -73,7 +74,7 @@ fn no_local_store(host: &Host, node: &Node, receipt: &Receipt) -> Option<String>
     if receipt.is_empty() || receipt.entries.iter().any(|e| matches!(e.resource, Resource::Cache { .. })) {
         return None;
     }
-    desired::store(host, node, receipt, &receipt.settings).err()
+    desired::local_store::choose(host, node, receipt, &receipt.settings).err()
 }
 
 fn print(status: &Status, node: &Node) {

@@ -7,8 +7,9 @@ use crate::change::undo::{self, UndoOutcome, UndoPhase, UndoRow};
 use crate::cli::UninstallArgs;
 use crate::error::{Exit, Fault};
 use crate::host::Host;
-use crate::node::history_server::{HistoryServer, Readiness, UNIT};
+use crate::node::history_server::{HistoryServer, Readiness};
 use crate::node::spark::Spark;
+use crate::paths::HISTORY_SERVER_UNIT;
 use crate::signals;
 use crate::systemd;
 use crate::ui::Console;
@@ -116,7 +117,7 @@ fn restart(host: &Host, receipt: &Receipt, timeout: Duration, console: &Console)
     if !receipt.was_alive {
         console.say("the history server was down before the install; it is started, but not waited for");
         // What it dies of then is no fault of this run's; `status` shows it.
-        if let Err(e) = systemd::restart(UNIT, timeout, &mut || ()) {
+        if let Err(e) = systemd::restart(HISTORY_SERVER_UNIT, timeout, &mut || ()) {
             console.say(&format!("{e:#}"));
         }
         return Ok(());

@@ -13,10 +13,11 @@ use crate::host::Host;
 use crate::installed::drift::{self as installed, ResourceStatus};
 use crate::installed::log_gateway::LogGateway;
 use crate::node::Node;
-use crate::node::history_server::{self, Attempt};
+use crate::node::history_server::Attempt;
 use crate::node::jars::Scheme;
 use crate::node::process::Process;
 use crate::node::provisioning::{self, DeferredInstall};
+use crate::paths::HISTORY_SERVER_UNIT;
 use crate::settings::Settings;
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -132,7 +133,7 @@ impl Gathered {
         }
         server.attributes = sample(&node, store.as_ref(), listed.as_deref(), begun);
         server.listed = listed;
-        server.pid_later = Process::find(history_server::UNIT, None).map(|p| p.pid);
+        server.pid_later = Process::find(HISTORY_SERVER_UNIT, None).map(|p| p.pid);
         let rows = installed::rows(&host, &receipt);
         let is_pending = live && provisioning::is_pending(&host, false)?;
         let waiting = if live { DeferredInstall::observe(&receipt)? } else { None };

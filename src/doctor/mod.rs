@@ -8,8 +8,8 @@ pub mod checks;
 pub mod gather;
 
 use crate::aws::s3::EventLogs;
+use crate::change::component::Component;
 use crate::change::receipt::Receipt;
-use crate::desired::Component;
 use crate::desired::log_gateway::Setup;
 use crate::error::Fault;
 use crate::host::Host;

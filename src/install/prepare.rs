@@ -2,12 +2,13 @@
 
 use crate::aws::TimeoutProfile;
 use crate::aws::s3::{EventLogs, Probe};
-use crate::change::plan::{self, Change, LINK_DIR, Plan};
+use crate::change::component::Component;
+use crate::change::plan::{self, Change, Plan};
 use crate::change::receipt::Receipt;
 use crate::change::resource::{Program, Resource, State};
 use crate::cli::ComponentArgs;
 use crate::desired::log_gateway::{self, Setup};
-use crate::desired::{self, Component, Context};
+use crate::desired::{self, Context};
 use crate::doctor::checks::s3::S3Observations;
 use crate::doctor::{self, Facts};
 use crate::error::Fault;
@@ -16,6 +17,7 @@ use crate::install::notes;
 use crate::node::history_server::Readiness;
 use crate::node::jars::Scheme;
 use crate::node::{Node, describe_cluster};
+use crate::paths::{LINK_DIR, LOG_LINK_KEY, PROGRAM_DIR};
 use crate::settings::Settings;
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
@@ -104,7 +106,7 @@ impl Installation {
                 _ => None,
             });
             let described = scope.spawn(|| ask_emr.then(|| describe_cluster(cluster_id.as_deref(), region)));
-            let program = scope.spawn(|| wants_gateway.then(|| Program::this(log_gateway::PROGRAM_DIR)));
+            let program = scope.spawn(|| wants_gateway.then(|| Program::this(PROGRAM_DIR)));
             let looked = look(&mut node, &host, &receipt, &settings, components);
             (looked, asked.join(), described.join(), program.join())
         });
@@ -143,7 +145,7 @@ impl Installation {
         }
         this.plan.changes = this.changes(&this.receipt, &this.settings)?;
         if !args.force {
-            desired::refuse_foreign(&this.receipt, &this.plan.changes)?;
+            plan::refuse_foreign(&this.receipt, &this.plan.changes)?;
         }
         this.plan.restart = this.restart_reason();
         this.plan.found = notes::mistakes(&this.host, &this.node, &this.receipt);
@@ -187,7 +189,7 @@ impl Installation {
 
     /// Why the history server gets no local store, if it gets none.
     fn no_store(&self) -> Option<String> {
-        let store = desired::store(&self.host, &self.node, &self.receipt, &self.settings);
+        let store = desired::local_store::choose(&self.host, &self.node, &self.receipt, &self.settings);
         let why = store.err().filter(|_| self.is_whole())?;
         Some(format!("No local store for the history server: {why}."))
     }
@@ -202,7 +204,7 @@ impl Installation {
                 let version = self.node.spark.version.as_ref()?;
                 (!version.at_least(3, 0)).then(|| format!(
                     "Spark {version} has no {} (3.0 has it): its pages keep linking to NodeManagers. The gateway's own pages list the logs.",
-                    log_gateway::LINKS
+                    LOG_LINK_KEY
                 ))
             }
         }
@@ -210,7 +212,7 @@ impl Installation {
 
     /// What has to change for these settings: the S3 prefix, then what goes, then what comes.
     pub fn changes(&self, receipt: &Receipt, settings: &Settings) -> Result<Vec<Change>> {
-        let wants = self.context(receipt, settings).wants(&self.components)?;
+        let wants = self.context(receipt, settings).desired(&self.components)?;
         let mut changes = plan::changes(&self.host, receipt, &wants)?;
         let released = plan::releases(&self.host, receipt, &wants, |r| {
             // What --set names is of another piece than the key's usual one.
@@ -228,7 +230,7 @@ impl Installation {
     /// The keys that this installation has in spark-defaults.conf, or will have. What somebody else
     /// chose is not among them.
     pub fn keys(&self) -> Result<BTreeMap<String, String>> {
-        let wants = self.context(&self.receipt, &self.settings).wants(&self.components)?;
+        let wants = self.context(&self.receipt, &self.settings).desired(&self.components)?;
         let changes = plan::changes(&self.host, &self.receipt, &wants)?;
         let key = |change: plan::Change| match change.resource {
             Resource::Key { key, .. } if !change.yields => Some((key, change.after.value()?)),

@@ -1,8 +1,8 @@
 //! The check of what an installation wrote, shared with `status`.
 
+use crate::change::component::Component;
 use crate::change::receipt::{Receipt, ReceiptEntry};
 use crate::change::resource::{Resource, State};
-use crate::desired::Component;
 use crate::doctor::gather::Observations;
 use crate::doctor::{Facts, Found, Stop, skip};
 use crate::error::Fault;

@@ -1,8 +1,9 @@
 //! The log gateway as it is on this node: its unit, and whether it answers.
 
 use crate::change::receipt::Receipt;
-use crate::change::resource::{GATEWAY_UNIT, Resource};
+use crate::change::resource::Resource;
 use crate::http::agent;
+use crate::paths::GATEWAY_UNIT;
 use crate::settings::Settings;
 use crate::systemd::{self, Unit};
 use anyhow::Result;

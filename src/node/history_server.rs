@@ -13,6 +13,7 @@ use crate::aws::s3::EventLogs;
 use crate::error::Fault;
 use crate::host::Host;
 use crate::http::agent;
+use crate::paths::HISTORY_SERVER_UNIT;
 use crate::signals;
 use crate::systemd::{self, Unit};
 use anyhow::Result;
@@ -24,8 +25,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The unit EMR gives the history server (facts §2).
-pub const UNIT: &str = "spark-history-server.service";
 /// The port Spark's TLS takes, where none is named: the plain one and this.
 const TLS_OFFSET: u16 = 400;
 /// How many further ports Spark tries when its own is taken (`spark.port.maxRetries`).
@@ -140,7 +139,7 @@ impl NotReady {
 impl HistoryServer {
     /// Looks at the unit, the process, and the port.
     pub fn observe(spark: &Spark) -> Result<Self> {
-        let unit = if systemd::is_running() { systemd::show(UNIT)? } else { Unit::default() };
+        let unit = if systemd::is_running() { systemd::show(HISTORY_SERVER_UNIT)? } else { Unit::default() };
         let mut server = Self { unit, process: None, port: 0, https: false, answer: None, wants_login: false };
         server.look(spark);
         Ok(server)
@@ -154,7 +153,7 @@ impl HistoryServer {
 
     /// Looks again at everything that changes while a server starts.
     fn look(&mut self, spark: &Spark) {
-        self.process = Process::find(UNIT, self.unit.main_pid);
+        self.process = Process::find(HISTORY_SERVER_UNIT, self.unit.main_pid);
         let process = self.process.as_ref();
         let setting = |key: &str| process.and_then(|p| p.property(key)).or_else(|| spark.defaults.get(key));
         let number = |key: &str| setting(key).and_then(|p| p.parse::<u16>().ok());
@@ -183,7 +182,7 @@ impl HistoryServer {
             signals::check()?;
             std::thread::sleep(POLL);
             if self.unit.is_starting {
-                self.unit = systemd::show(UNIT)?;
+                self.unit = systemd::show(HISTORY_SERVER_UNIT)?;
             }
             self.look(spark);
         }
@@ -306,7 +305,7 @@ impl HistoryServer {
     ) -> Result<Result<Duration, NotReady>> {
         let begun = Instant::now();
         let log = LogMark::set(spark);
-        let old = Process::find(UNIT, self.unit.main_pid);
+        let old = Process::find(HISTORY_SERVER_UNIT, self.unit.main_pid);
         let is_new = |p: &Process| old.as_ref().is_none_or(|old| !old.is(p));
         let drops = |p: &Process| {
             let wanted = readiness.class_path.as_ref();
@@ -328,12 +327,12 @@ impl HistoryServer {
             }
             looked = Instant::now();
             tick();
-            if let Some(new) = Process::find(UNIT, None).filter(is_new) {
+            if let Some(new) = Process::find(HISTORY_SERVER_UNIT, None).filter(is_new) {
                 was_seen = true;
                 dropped |= drops(&new);
             }
         };
-        if let Err(e) = systemd::restart(UNIT, timeout, &mut watch) {
+        if let Err(e) = systemd::restart(HISTORY_SERVER_UNIT, timeout, &mut watch) {
             signals::check()?;
             // Its script says that it failed when the server was gone after a few seconds.
             let died = begun.elapsed() < timeout && (was_seen || log_diagnosis::diagnose(&log.since()).is_some());
@@ -344,7 +343,7 @@ impl HistoryServer {
         let mut answered = None;
         loop {
             signals::check()?;
-            self.unit = systemd::show(UNIT)?;
+            self.unit = systemd::show(HISTORY_SERVER_UNIT)?;
             self.look(spark);
             let new = self.process.as_ref().filter(|p| is_new(p));
             was_seen |= new.is_some();

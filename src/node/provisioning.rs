@@ -2,12 +2,12 @@
 
 use super::identity::{INFO, Identity};
 use super::process::Process;
-use super::spark::{self, DEFAULTS};
+use super::spark;
 use crate::aws::{Described, TimeoutProfile};
 use crate::change::receipt::Receipt;
-use crate::change::resource::{DEFERRED_INSTALL_UNIT, Resource};
+use crate::change::resource::Resource;
 use crate::host::Host;
-use crate::node::history_server::UNIT;
+use crate::paths::{DEFERRED_INSTALL_UNIT, HISTORY_SERVER_UNIT, SPARK_DEFAULTS};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
 use serde::Serialize;
@@ -64,7 +64,7 @@ fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 pub fn is_pending(host: &Host, if_primary: bool) -> Result<bool> {
     let of_emr = if_primary || Identity::observe(host).is_emr();
     let waits = of_emr && Provisioning::observe(host) != Provisioning::Over;
-    Ok(waits && (!spark::is_installed(host) || !systemd::show(UNIT)?.exists))
+    Ok(waits && (!spark::is_installed(host) || !systemd::show(HISTORY_SERVER_UNIT)?.exists))
 }
 
 /// What a node still lacks before it can be installed on.
@@ -99,10 +99,10 @@ pub fn missing(host: &Host) -> Result<Option<Missing>> {
     if !spark::is_installed(host) {
         return Ok(Some(Missing::Part("Spark")));
     }
-    if !host.exists(Path::new(DEFAULTS)) {
+    if !host.exists(Path::new(SPARK_DEFAULTS)) {
         return Ok(Some(Missing::Part("spark-defaults.conf")));
     }
-    let unit = systemd::show(UNIT)?;
+    let unit = systemd::show(HISTORY_SERVER_UNIT)?;
     if !unit.exists {
         return Ok(Some(Missing::Part("the history server's unit")));
     }

@@ -2,6 +2,7 @@
 
 use crate::error::Fault;
 use crate::host::Host;
+use crate::paths::{SCAN_INTERVAL_KEY, SPARK_CONF, SPARK_DEFAULTS, SPARK_HOME};
 use crate::properties::SparkDefaults;
 use anyhow::Result;
 use fs_err as fs;
@@ -10,14 +11,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Where EMR installs Spark (facts §1.3).
-pub const HOME: &str = "/usr/lib/spark";
-/// The key that says how often the history server scans its directory.
-pub const SCAN_INTERVAL: &str = "spark.history.fs.update.interval";
-/// `spark-defaults.conf`, as people name it; behind it lies a chain of links (facts §1.3).
-pub const DEFAULTS: &str = "/etc/spark/conf/spark-defaults.conf";
-const CONF: &str = "/etc/spark/conf";
 
 /// Spark's version, as far as keys depend on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,9 +58,9 @@ pub struct Spark {
 impl Spark {
     /// Reads the node; fails only on a configuration that Spark could not read either.
     pub fn observe(host: &Host) -> Result<Self> {
-        let home = PathBuf::from(HOME);
-        let defaults_path = PathBuf::from(DEFAULTS);
-        let env = host.read(&Path::new(CONF).join("spark-env.sh"))?.unwrap_or_default();
+        let home = PathBuf::from(SPARK_HOME);
+        let defaults_path = PathBuf::from(SPARK_DEFAULTS);
+        let env = host.read(&Path::new(SPARK_CONF).join("spark-env.sh"))?.unwrap_or_default();
         Ok(Self {
             version: version(host, &home),
             defaults: read_defaults(host, &defaults_path)?,
@@ -79,11 +72,11 @@ impl Spark {
 
     /// Spark where its configuration cannot be read.
     pub fn without_configuration(host: &Host) -> Self {
-        let home = PathBuf::from(HOME);
+        let home = PathBuf::from(SPARK_HOME);
         Self {
             version: version(host, &home),
             home,
-            defaults_path: PathBuf::from(DEFAULTS),
+            defaults_path: PathBuf::from(SPARK_DEFAULTS),
             defaults: SparkDefaults::default(),
             env: BTreeMap::new(),
         }
@@ -117,7 +110,7 @@ impl Spark {
 
     /// How often the history server scans its directory, by spark-defaults.conf.
     pub fn scan_interval(&self) -> Duration {
-        scan_interval(self.defaults.get(SCAN_INTERVAL))
+        scan_interval(self.defaults.get(SCAN_INTERVAL_KEY))
     }
 
     /// Heap of the history server in MiB: `SPARK_DAEMON_MEMORY`, by default 1 GiB.
@@ -169,7 +162,7 @@ pub fn mebibytes(text: &str) -> Option<u64> {
 
 /// Whether Spark is installed.
 pub fn is_installed(host: &Host) -> bool {
-    host.exists(&Path::new(HOME).join("jars"))
+    host.exists(&Path::new(SPARK_HOME).join("jars"))
 }
 
 /// How often a history server that is told this scans its directory.

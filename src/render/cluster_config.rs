@@ -2,12 +2,14 @@
 
 use super::Rendered;
 use crate::aws::s3::EventLogs;
+use crate::change::component::Component;
+use crate::change::desired::DesiredState;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::cli::render::ClusterConfigArgs;
 use crate::cli::{ComponentArgs, GatewayArgs};
-use crate::desired::log_gateway::{LINKS, links};
-use crate::desired::{Component, Context, DesiredState};
+use crate::desired::Context;
+use crate::desired::log_gateway::log_links;
 use crate::error::Fault;
 use crate::host::Host;
 use crate::install::prepare::Installation;
@@ -16,6 +18,7 @@ use crate::node::hadoop::{EMRFS, Hadoop, S3A};
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::ClassPath;
 use crate::node::spark::{self, Spark, Version, mebibytes};
+use crate::paths::LOG_LINK_KEY;
 use crate::settings::Settings;
 use anyhow::Result;
 use serde::Serialize;
@@ -88,7 +91,7 @@ fn of_this_node(host: Host, args: &ClusterConfigArgs) -> Result<(Keys, Vec<Strin
     if args.new_cluster {
         let named = |key: &str| job.settings.set.contains_key(key);
         let of_node = |key: &str| {
-            !named(key) && (key.starts_with(STORE) || key == LINKS && job.settings.gateway.public_url.is_none())
+            !named(key) && (key.starts_with(STORE) || key == LOG_LINK_KEY && job.settings.gateway.public_url.is_none())
         };
         let (left, kept): (Keys, Keys) = keys.into_iter().partition(|(key, _)| of_node(key));
         keys = kept;
@@ -158,17 +161,17 @@ fn of_any_node(args: &ClusterConfigArgs) -> Result<(Keys, Vec<String>)> {
         force: false,
     };
     let mut keys = Keys::new();
-    for want in context.wants(&[Component::Configure])? {
-        if let (Resource::Key { key, .. }, DesiredState::Value { value, .. }) = (want.resource, want.wanted) {
+    for want in context.desired(&[Component::Configure])? {
+        if let (Resource::Key { key, .. }, DesiredState::Value { value, .. }) = (want.resource, want.state) {
             keys.insert(key, value);
         }
     }
     let mut left = vec!["the local store of the history server (its directory must be there first)"];
     let knows_links = node.spark.version.as_ref().is_some_and(|v| v.at_least(3, 0)) && !settings.no_proxy;
-    if knows_links && !keys.contains_key(LINKS) {
+    if knows_links && !keys.contains_key(LOG_LINK_KEY) {
         match settings.gateway.public_url.as_deref() {
             Some(url) => {
-                keys.insert(LINKS.into(), links(Some(url), settings.serverless.as_deref()));
+                keys.insert(LOG_LINK_KEY.into(), log_links(Some(url), settings.serverless.as_deref()));
             }
             None => left.push("where log links lead (the node's name; or --public-url)"),
         }

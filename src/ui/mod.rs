@@ -10,8 +10,9 @@ use crate::command::verify;
 use crate::error::{Exit, Fault};
 use crate::install::prepare::Installation;
 use crate::installed::log_gateway::Tunnel;
-use crate::node::history_server::{HistoryServer, NotReady, Readiness, UNIT};
+use crate::node::history_server::{HistoryServer, NotReady, Readiness};
 use crate::node::spark::Spark;
+use crate::paths::HISTORY_SERVER_UNIT;
 use anstream::{stderr, stdout};
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
@@ -168,7 +169,7 @@ impl Console {
             _ = writeln!(
                 text,
                 "{}",
-                row("restart", AnsiColor::Yellow.on_default(), UNIT.trim_end_matches(".service"), why)
+                row("restart", AnsiColor::Yellow.on_default(), HISTORY_SERVER_UNIT.trim_end_matches(".service"), why)
             );
         }
         let count = plan.real().filter(|c| !is_implied(c)).count();
@@ -199,7 +200,12 @@ impl Console {
             data(&change_row(change));
         }
         if let Some(why) = &plan.restart {
-            data(&row("restart", AnsiColor::Yellow.on_default(), UNIT.trim_end_matches(".service"), why));
+            data(&row(
+                "restart",
+                AnsiColor::Yellow.on_default(),
+                HISTORY_SERVER_UNIT.trim_end_matches(".service"),
+                why,
+            ));
         }
     }
 
@@ -241,7 +247,7 @@ impl Console {
         readiness: &Readiness,
         timeout: Duration,
     ) -> Result<Result<Duration, NotReady>> {
-        let name = UNIT.trim_end_matches(".service");
+        let name = HISTORY_SERVER_UNIT.trim_end_matches(".service");
         let bar = self.spinner().unwrap_or_else(|| {
             self.say(&row("restart", AnsiColor::Yellow.on_default(), name, ""));
             ProgressBar::hidden()

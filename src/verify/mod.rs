@@ -7,14 +7,13 @@ pub mod synthetic;
 use crate::aws::TimeoutProfile;
 use crate::aws::s3::{EventLogs, RefusalKind, S3};
 use crate::change::receipt::Receipt;
-use crate::change::resource::{GATEWAY_UNIT, Resource};
-use crate::desired::log_gateway::LINKS;
+use crate::change::resource::Resource;
 use crate::error::Fault;
 use crate::http::{agent, client_of_the_world};
 use crate::installed::log_gateway::reachable;
 use crate::node::Node;
 use crate::node::history_server::HistoryServer;
-use crate::node::spark::SCAN_INTERVAL;
+use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY, SCAN_INTERVAL_KEY};
 use crate::signals;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -223,7 +222,7 @@ impl Proof<'_> {
         let wanted = synthetic.id();
         // Thousands of older ones need not be told of each time.
         let question = format!("applications?minEndDate={}", synthetic.before_its_end());
-        let every = self.node.spark.defaults.get(SCAN_INTERVAL).unwrap_or("10s");
+        let every = self.node.spark.defaults.get(SCAN_INTERVAL_KEY).unwrap_or("10s");
         let mut server = HistoryServer::observe(&self.node.spark).map_err(Fault::of)?;
         loop {
             let list = server.api(&question, PATIENCE);
@@ -254,9 +253,9 @@ impl Proof<'_> {
 
     /// The link's path on the gateway. One that leads elsewhere opens nothing once its node is gone.
     fn path_of(&self, link: &str, synthetic: &SyntheticApplication) -> Result<String, Fault> {
-        let key = Resource::Key { path: self.node.spark.defaults_path.clone(), key: LINKS.into() };
+        let key = Resource::Key { path: self.node.spark.defaults_path.clone(), key: LOG_LINK_KEY.into() };
         let installed = || self.receipt.entry(&key)?.ours.last()?.value();
-        let pattern = self.receipt.settings.set.get(LINKS).cloned().or_else(installed).unwrap_or_default();
+        let pattern = self.receipt.settings.set.get(LOG_LINK_KEY).cloned().or_else(installed).unwrap_or_default();
         let wanted = synthetic.link(&pattern);
         match wanted.find("/logs/").filter(|_| wanted == link) {
             Some(at) => Ok(wanted[at..].to_string()),

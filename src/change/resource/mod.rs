@@ -7,12 +7,13 @@
 mod account;
 mod program;
 
-pub use program::Program;
+pub use program::{Program, short_digest};
 
 use crate::aws::s3::EventLogs;
 use crate::error::Fault;
 use crate::host::{Host, Owner, draft, remove_if_there, sync_dir};
 use crate::node::spark::read_defaults;
+use crate::paths::{OWN_UNITS, STARTED_AS_VARIABLE};
 use crate::properties;
 use crate::systemd;
 use anyhow::{Context, Result, bail};
@@ -116,7 +117,7 @@ pub enum State {
     Unit {
         /// Whether it starts at boot.
         enabled: bool,
-        /// With what it was started, if it runs: the value of [`STARTED_AS`] in its environment.
+        /// With what it was started, if it runs: the value of [`STARTED_AS_VARIABLE`] in its environment.
         runs: Option<String>,
     },
     /// Something that is no link stands where a link should go.
@@ -160,15 +161,6 @@ impl fmt::Display for State {
     }
 }
 
-/// The log gateway's unit.
-pub const GATEWAY_UNIT: &str = "emr-shs-gateway.service";
-/// The unit that installs once a node is provisioned.
-pub const DEFERRED_INSTALL_UNIT: &str = "emr-shs-install.service";
-/// All units of ours.
-pub const UNITS: [&str; 2] = [GATEWAY_UNIT, DEFERRED_INSTALL_UNIT];
-/// The variable of a unit's environment that tells with which program and settings it was started.
-pub const STARTED_AS: &str = "EMR_SHS_STARTED_AS";
-
 /// Largest file whose text is taken into the receipt as its `before`.
 const MAX_TEXT: u64 = 1 << 20;
 
@@ -183,7 +175,7 @@ impl Resource {
             Resource::Program { path } => path.display().to_string(),
             Resource::Link { path } => path.display().to_string(),
             Resource::File { path } => {
-                let of_unit = UNITS.iter().any(|unit| path.ends_with(unit));
+                let of_unit = OWN_UNITS.iter().any(|unit| path.ends_with(unit));
                 let short = path.strip_prefix("/etc/systemd/system").ok().filter(|_| !of_unit);
                 short.unwrap_or(path).display().to_string()
             }
@@ -355,7 +347,8 @@ impl Resource {
 /// What a running unit of ours was started with.
 fn started_as(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let told = bytes.split(|b| *b == 0).find_map(|pair| pair.strip_prefix(STARTED_AS.as_bytes())?.strip_prefix(b"="));
+    let told =
+        bytes.split(|b| *b == 0).find_map(|pair| pair.strip_prefix(STARTED_AS_VARIABLE.as_bytes())?.strip_prefix(b"="));
     told.map_or("unknown".into(), |value| String::from_utf8_lossy(value).into_owned())
 }
 

@@ -1,15 +1,15 @@
-//! Copies of this very program. Their names tell their content, so that an upgrade puts a new one
-//! beside the old one and a roll-back only turns a link.
+//! Copies of this program. A copy's name contains a digest of its content, so an upgrade puts a new copy beside the
+//! old one, and a rollback only turns a link.
 
 use crate::host::{Host, draft, remove_if_there, sync_dir};
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
 use sha2::{Digest, Sha256};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The running program's own file, even after it was replaced.
+/// The file of the running program, even after somebody replaced the file.
 const SELF: &str = "/proc/self/exe";
 
 /// A copy of this program.
@@ -19,7 +19,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// This program, as it is kept in `dir`: `emr-shs-<version>-<the beginning of its SHA-256>`.
+    /// This program's copy in `dir`: `emr-shs-<version>-<beginning of the SHA-256>`.
     pub fn this(dir: impl Into<PathBuf>) -> Result<Self> {
         let mut file = fs::File::open(SELF)?;
         let mut hash = Sha256::new();
@@ -30,37 +30,35 @@ impl Program {
                 n => hash.update(&chunk[..n]),
             }
         }
-        let digest: String = hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect();
-        Ok(Self { dir: dir.into(), name: format!("emr-shs-{}-{digest}", env!("CARGO_PKG_VERSION")) })
+        Ok(Self { dir: dir.into(), name: format!("emr-shs-{}-{}", env!("CARGO_PKG_VERSION"), beginning(hash)) })
     }
 
-    /// This program for a path that was named after it; an error if it was named after another.
+    /// This program, for a path that names it. A path that names another build is an error.
     pub fn this_at(path: &Path) -> Result<Self> {
         let this = Self::this(path.parent().context("a program lies in a directory")?)?;
         if this.path() != path {
-            bail!("{} is another build of emr-shs than this one, and cannot be brought back", path.display());
+            bail!("{} is another build of emr-shs than this one, so this one cannot restore it", path.display());
         }
         Ok(this)
     }
 
-    /// Its name without the directory.
+    /// The file name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it lies.
     pub fn path(&self) -> PathBuf {
         self.dir.join(&self.name)
     }
 
-    /// Copies it there in one step that survives a crash.
+    /// Writes the copy in one step that survives a crash.
     pub fn install(&self, host: &Host) -> Result<()> {
         let real = host.path(&self.path())?;
         let new = draft(&real);
         remove_if_there(&new)?;
         let written = (|| -> Result<()> {
             let mut from = fs::File::open(SELF)?;
-            let mut to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&new)?;
+            let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&new)?;
             std::io::copy(&mut from, &mut to).context("copying this program")?;
             to.flush()?;
             to.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -73,4 +71,15 @@ impl Program {
         written.with_context(|| format!("writing {}", self.path().display()))?;
         sync_dir(real.parent().unwrap_or(&real))
     }
+}
+
+/// The beginning of a SHA-256 over some parts.
+pub fn short_digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hash = Sha256::new();
+    parts.into_iter().for_each(|part| hash.update(part));
+    beginning(hash)
+}
+
+fn beginning(hash: Sha256) -> String {
+    hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect()
 }

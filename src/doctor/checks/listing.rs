@@ -4,8 +4,9 @@ use super::server::{server, times};
 use crate::aws::s3::Listing;
 use crate::doctor::{Facts, Found, Stop, skip};
 use crate::error::Fault;
-use crate::node::history_server::{self, Attempt, UNIT, same_directory};
+use crate::node::history_server::{self, Attempt, same_directory};
 use crate::node::{log_diagnosis, spark};
+use crate::paths::{HISTORY_SERVER_UNIT, SCAN_INTERVAL_KEY};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,7 +23,7 @@ const LIST_TAKES: f64 = 0.03;
 
 /// How often the server scans its directory.
 pub fn interval(f: &Facts<'_>) -> Duration {
-    spark::scan_interval(f.effective(spark::SCAN_INTERVAL).as_deref())
+    spark::scan_interval(f.effective(SCAN_INTERVAL_KEY).as_deref())
 }
 
 /// An event log's application and attempt, as Spark names its files and directories.
@@ -111,7 +112,7 @@ pub fn reads(f: &Facts<'_>) -> Found {
         Some(store) => fault
             .detail("a local store remembers a log that could not be read, and it is not tried again while it is as large")
             .hint(format!(
-                "{look}; if it can be read by now: sudo systemctl stop {UNIT}; sudo find {store} -mindepth 1 -delete; sudo systemctl start {UNIT}"
+                "{look}; if it can be read by now: sudo systemctl stop {HISTORY_SERVER_UNIT}; sudo find {store} -mindepth 1 -delete; sudo systemctl start {HISTORY_SERVER_UNIT}"
             )),
         None => fault.hint(look),
     };

@@ -1,11 +1,11 @@
 //! The checks of executor logs: where EMR archives them, and the gateway that serves them.
 
 use crate::aws::s3::LogUri;
-use crate::desired::log_gateway::LINKS;
 use crate::doctor::gather::{self, Archived};
 use crate::doctor::{Facts, Found, Stop, skip};
 use crate::error::Fault;
 use crate::installed::drift as installed;
+use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
 use std::time::Duration;
 
 /// A gateway that fetches in time never comes this near to its credentials' end.
@@ -75,7 +75,7 @@ fn loses_logs(release: &str) -> bool {
 
 /// Whether log links name only what executors have.
 pub fn pattern(f: &Facts<'_>) -> Found {
-    let Some(pattern) = f.effective(LINKS) else {
+    let Some(pattern) = f.effective(LOG_LINK_KEY) else {
         return skip("log links lead to NodeManagers: none else is set");
     };
     let wanted: Vec<&str> =
@@ -98,11 +98,11 @@ pub fn pattern(f: &Facts<'_>) -> Found {
         ));
     }
     Err(Fault::preflight(format!("log links use {}, which executors do not have", lacking.join(", ")))
-        .detail(format!("{LINKS} is {pattern}"))
+        .detail(format!("{LOG_LINK_KEY} is {pattern}"))
         .detail(format!("{application} has {}", attributes.join(", ")))
         .detail("where one is missing, Spark keeps the link to the NodeManager")
-        .hint(match f.settings.set.contains_key(LINKS) {
-            true => format!("sudo emr-shs install --set {LINKS}="),
+        .hint(match f.settings.set.contains_key(LOG_LINK_KEY) {
+            true => format!("sudo emr-shs install --set {LOG_LINK_KEY}="),
             false => "sudo emr-shs proxy install --force sets one that works; then: sudo emr-shs restart".into(),
         })
         .into())
@@ -121,7 +121,7 @@ pub fn gateway(f: &Facts<'_>) -> Found {
         Ok(None) => return skip("it is not installed: sudo emr-shs proxy install"),
         Err(why) => return skip(why.clone()),
     };
-    let unit = crate::change::resource::GATEWAY_UNIT;
+    let unit = GATEWAY_UNIT;
     let port = gateway.port;
     match &gateway.says {
         None => {

@@ -1,19 +1,20 @@
 //! The checks of the node itself: which it is, its files, its jars, its disks.
 
 use crate::aws::s3::EventLogs;
-use crate::change::resource::{DEFERRED_INSTALL_UNIT, Resource};
-use crate::desired::STORE_ROOM;
+use crate::change::resource::Resource;
+use crate::desired::local_store;
 use crate::doctor::{Facts, Found, Stop, skip};
 use crate::error::Fault;
 use crate::host::Host;
 use crate::installed::drift::{self as installed, behind_drift};
 use crate::node::Node;
 use crate::node::hadoop::EMRFS;
-use crate::node::history_server::{UNIT, same_directory};
+use crate::node::history_server::same_directory;
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::Scheme;
 use crate::node::provisioning::Provisioning;
 use crate::node::{jars, spark};
+use crate::paths::{DEFERRED_INSTALL_UNIT, HISTORY_SERVER_UNIT, SPARK_HOME};
 use crate::settings::LinkInto;
 use crate::systemd as units;
 use nix::sys::statvfs::statvfs;
@@ -75,7 +76,7 @@ pub fn provisioning(f: &Facts<'_>) -> Found {
 /// Which release, and whether Spark is there.
 pub fn release(f: &Facts<'_>) -> Found {
     if !spark::is_installed(f.host) {
-        let fault = Fault::preflight(format!("there is no Spark at {}", spark::HOME));
+        let fault = Fault::preflight(format!("there is no Spark at {}", SPARK_HOME));
         if f.node.identity.is_emr() && Provisioning::observe(f.host) != Provisioning::Over {
             return Err(fault
                 .detail("EMR is not done with this node: it installs Spark after bootstrap actions")
@@ -114,7 +115,7 @@ pub fn systemd(f: &Facts<'_>) -> Found {
         return skip("below another root there are no services");
     }
     has_service(f.node)?;
-    Ok(format!("{UNIT} is there"))
+    Ok(format!("{HISTORY_SERVER_UNIT} is there"))
 }
 
 /// Refuses a machine without systemd.
@@ -133,7 +134,7 @@ pub fn has_service(node: &Node) -> Result<(), Fault> {
     let Some(server) = &node.server else { return Ok(()) };
     has_systemd()?;
     if !server.unit.exists {
-        return Err(Fault::preflight(format!("this node has no {UNIT}"))
+        return Err(Fault::preflight(format!("this node has no {HISTORY_SERVER_UNIT}"))
             .detail("EMR installs it on the primary node with the application Spark")
             .unchanged()
             .hint("systemctl list-unit-files 'spark*' shows what there is"));
@@ -330,8 +331,10 @@ pub fn disk(f: &Facts<'_>) -> Found {
     }
     let store = f.effective("spark.history.store.path").map(PathBuf::from);
     let log = f.node.spark.log_dir();
-    let places =
-        store.iter().map(|path| (path.as_path(), STORE_ROOM)).chain([(log.as_path(), ROOM), (Path::new("/"), ROOM)]);
+    let places = store
+        .iter()
+        .map(|path| (path.as_path(), local_store::ROOM))
+        .chain([(log.as_path(), ROOM), (Path::new("/"), ROOM)]);
     let mut least: Option<(u64, &Path)> = None;
     for (path, wanted) in places {
         // A directory that is made at the next start.

@@ -4,9 +4,10 @@ use super::listing::interval;
 use crate::doctor::gather::STARTING;
 use crate::doctor::{Facts, Found, Stop, skip};
 use crate::error::Fault;
-use crate::node::history_server::{self, Attempt, HistoryServer, NO_JAR, UNIT};
+use crate::node::history_server::{self, Attempt, HistoryServer, NO_JAR};
 use crate::node::log_diagnosis::{self, Sighting, Unreadable};
 use crate::node::{Node, jars, process};
+use crate::paths::HISTORY_SERVER_UNIT;
 use std::time::Duration;
 
 /// How much of a line of a log is shown.
@@ -46,7 +47,7 @@ impl Server {
 pub fn server<'a>(f: &Facts<'a>) -> Result<&'a HistoryServer, Stop> {
     match &f.node.server {
         Some(server) if server.unit.exists => Ok(server),
-        Some(_) => skip(format!("there is no {UNIT}")),
+        Some(_) => skip(format!("there is no {HISTORY_SERVER_UNIT}")),
         None => skip("below another root there are no services"),
     }
 }
@@ -152,8 +153,8 @@ pub fn service(f: &Facts<'_>) -> Found {
         let active = &server.unit.active;
         if server.unit.was_stopped() {
             return Err(Fault::preflight("the history server is stopped")
-                .detail(format!("its unit {UNIT} is {active}: it did not end by itself"))
-                .hint(format!("sudo systemctl start {UNIT}"))
+                .detail(format!("its unit {HISTORY_SERVER_UNIT} is {active}: it did not end by itself"))
+                .hint(format!("sudo systemctl start {HISTORY_SERVER_UNIT}"))
                 .into());
         }
         return Err(why_dead(f, Fault::preflight(format!("the history server does not run; its unit is {active}"))));
@@ -162,7 +163,7 @@ pub fn service(f: &Facts<'_>) -> Found {
     if another {
         return Err(Fault::preflight("the history server was restarted while this looked at it")
             .detail("something starts it again and again, or somebody has just done so")
-            .hint(format!("systemctl status {UNIT}; tail -50 {}", log.display()))
+            .hint(format!("systemctl status {HISTORY_SERVER_UNIT}; tail -50 {}", log.display()))
             .into());
     }
     if process.is_suspended() {

@@ -1,0 +1,53 @@
+//! The components of an installation. Each has a command of its own, and `install` runs all of them.
+
+use super::resource::Resource;
+use crate::paths::{
+    DEFERRED_INSTALL_ENVIRONMENT, DEFERRED_INSTALL_UNIT, GATEWAY_UNIT, LOG_LINK_KEY, PROGRAM_DIR, SETTINGS_DIR,
+};
+use std::path::Path;
+
+/// A component of an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// The S3 prefix.
+    Prefix,
+    /// The class path of the history server.
+    Link,
+    /// The keys of spark-defaults.conf and the local store.
+    Configure,
+    /// The log gateway, and the key that makes log links lead to the gateway.
+    Gateway,
+    /// The unit that installs once the node is provisioned. A finished installation removes the unit.
+    DeferredInstall,
+}
+
+impl Component {
+    /// The components of `install`.
+    pub const ALL: &[Component] =
+        &[Component::Prefix, Component::Configure, Component::Link, Component::Gateway, Component::DeferredInstall];
+
+    /// The component that owns a resource.
+    pub fn of(resource: &Resource) -> Self {
+        match resource {
+            Resource::Unit { name } if name == DEFERRED_INSTALL_UNIT => Component::DeferredInstall,
+            Resource::File { path } if is_of_deferred_install(path) => Component::DeferredInstall,
+            Resource::Account { .. } | Resource::Program { .. } | Resource::Unit { .. } => Component::Gateway,
+            Resource::Key { key, .. } if key == LOG_LINK_KEY => Component::Gateway,
+            Resource::Dir { path } | Resource::Link { path } | Resource::File { path } if is_of_gateway(path) => {
+                Component::Gateway
+            }
+            Resource::Prefix { .. } => Component::Prefix,
+            Resource::Dir { .. } | Resource::Link { .. } | Resource::File { .. } => Component::Link,
+            Resource::Cache { .. } | Resource::Key { .. } => Component::Configure,
+        }
+    }
+}
+
+fn is_of_deferred_install(path: &Path) -> bool {
+    path.ends_with(DEFERRED_INSTALL_ENVIRONMENT) && path.starts_with(SETTINGS_DIR)
+        || path.ends_with(DEFERRED_INSTALL_UNIT)
+}
+
+fn is_of_gateway(path: &Path) -> bool {
+    path.starts_with(PROGRAM_DIR) || path.starts_with(SETTINGS_DIR) || path.ends_with(GATEWAY_UNIT)
+}

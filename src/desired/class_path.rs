@@ -1,0 +1,72 @@
+//! The class path of the history server: links to the jars that the server lacks, and the drop-in that names them.
+
+use super::{Context, directory, exactly, file_owner};
+use crate::change::desired::Desired;
+use crate::change::resource::{Resource, State};
+use crate::node::jars::Link;
+use crate::paths::{DROP_IN, HISTORY_SERVER_UNIT, LINK_DIR, UNIT_DIR};
+use crate::settings::LinkInto;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+impl Context<'_> {
+    /// The links and what they need. Links do not go into `/usr/lib/spark/jars` by default: EMR sets neither
+    /// `spark.yarn.jars` nor `spark.yarn.archive`, so every job uploads what lies there, and an SDK bundle
+    /// would add half a gigabyte to the start of each job.
+    pub(super) fn class_path(&self) -> Result<Vec<Desired>> {
+        let Some(scheme) = self.scheme else { return Ok(Vec::new()) };
+        let links = scheme.links(self.host, &self.settings.jars, self.force)?;
+        if links.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(match self.settings.link_into {
+            LinkInto::SparkJars => {
+                let jars = self.node.spark.home.join("jars");
+                links.into_iter().map(|link| desired_link(&jars, "emr-shs-", link)).collect()
+            }
+            LinkInto::Daemon => self.for_the_server_alone(links),
+        })
+    }
+
+    fn for_the_server_alone(&self, links: Vec<Link>) -> Vec<Desired> {
+        let owner = file_owner(self.host);
+        let dir = Path::new(LINK_DIR);
+        let drop_ins = PathBuf::from(format!("{UNIT_DIR}/{HISTORY_SERVER_UNIT}.d"));
+        let mut desired = vec![
+            directory(dir.parent().unwrap_or(dir), owner, "holds what emr-shs adds"),
+            directory(dir, owner, "holds the links to jars"),
+        ];
+        desired.extend(links.into_iter().map(|link| desired_link(dir, "", link)));
+        desired.push(directory(&drop_ins, owner, "holds settings of the history server's unit"));
+        desired.push(exactly(
+            Resource::File { path: drop_ins.join(DROP_IN) },
+            State::File { content: self.drop_in(), mode: 0o644, owner },
+            "sets the class path of the history server alone; jobs are not affected",
+        ));
+        desired
+    }
+
+    /// Sets the class path in the environment of the history server's unit. What another setting put there
+    /// comes first. Spark's own jars come before the links, because the bundle of AWS SDK v2 contains an SLF4J
+    /// and a Netty of its own: in front of Spark's jars they leave the history server without a log, or dead.
+    fn drop_in(&self) -> String {
+        let links = format!("{LINK_DIR}/*");
+        let sparks = format!("{}/jars/*", self.node.spark.home.display());
+        let server = self.node.server.as_ref();
+        let set = server.and_then(|s| s.unit.environment.get("SPARK_DAEMON_CLASSPATH")).map_or("", String::as_str);
+        let mut elements: Vec<&str> =
+            set.split(':').filter(|element| !element.is_empty() && *element != links && *element != sparks).collect();
+        elements.extend([sparks.as_str(), links.as_str()]);
+        let value = elements.join(":").replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
+        format!(
+            "# Written by emr-shs; `emr-shs uninstall` removes it.\n\
+             # The class path of the history server alone: jobs are not affected.\n\
+             [Service]\n\
+             Environment=\"SPARK_DAEMON_CLASSPATH={value}\"\n"
+        )
+    }
+}
+
+fn desired_link(dir: &Path, prefix: &str, Link { name, jar, why }: Link) -> Desired {
+    exactly(Resource::Link { path: dir.join(format!("{prefix}{name}")) }, State::Link { target: jar }, &why)
+}
