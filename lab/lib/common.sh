@@ -31,12 +31,12 @@ remove_scratch() {
     rm -rf --one-file-system "$dir"
   done
 }
+trap remove_scratch EXIT
 scratch() {
   mkdir -p "$cache/tmp"
   find "$cache/tmp" -mindepth 1 -maxdepth 1 -mtime +1 -exec rm -rf --one-file-system {} +
   REPLY=$(mktemp -d "$cache/tmp/XXXXXXXX")
   scratch_dirs+=("$REPLY")
-  trap remove_scratch EXIT
 }
 
 unlock() { exec {lock_fd}>&-; }

@@ -80,7 +80,7 @@ fn plan_and_dry_run_change_nothing() {
 }
 
 #[test]
-fn what_others_edit_survives_and_is_reported() {
+fn edits_by_others_survive_uninstall_and_are_reported() {
     let root = RootDir::new();
     install(&root, &[]).expect(0);
     let text = root.read(DEFAULTS);
@@ -122,7 +122,7 @@ fn what_others_edit_survives_and_is_reported() {
 }
 
 #[test]
-fn what_a_reconfiguration_rewrote_is_seen_and_put_back() {
+fn settings_that_a_reconfiguration_removed_are_reported_and_restored() {
     let root = RootDir::new();
     let before = root.tree();
     let original = root.read(DEFAULTS);
@@ -143,7 +143,7 @@ fn what_a_reconfiguration_rewrote_is_seen_and_put_back() {
 }
 
 #[test]
-fn the_first_before_wins() {
+fn uninstall_restores_the_state_before_the_first_install() {
     let root = RootDir::new();
     let before = root.tree();
     install(&root, &[]).expect(0);
@@ -159,7 +159,7 @@ fn the_first_before_wins() {
 }
 
 #[test]
-fn a_crash_at_any_moment_can_be_undone_and_finished() {
+fn an_install_that_crashed_anywhere_can_be_undone_and_finished() {
     // The receipt is written before each change: a receipt that is ahead of the node is what a
     // crash leaves. Every prefix of an installation is tried, with the last change not made.
     let whole = RootDir::new();
@@ -193,7 +193,7 @@ fn a_crash_at_any_moment_can_be_undone_and_finished() {
 }
 
 #[test]
-fn something_identical_that_was_there_stays() {
+fn uninstall_keeps_settings_that_were_the_same_before() {
     let root = RootDir::new();
     root.write(DEFAULTS, "spark.eventLog.enabled true\nspark.history.fs.update.interval=60s\n");
     install(&root, &[]).expect(0);
@@ -202,7 +202,7 @@ fn something_identical_that_was_there_stays() {
 }
 
 #[test]
-fn a_value_somebody_chose_is_kept_and_shown() {
+fn a_tuning_value_that_the_user_chose_is_kept_and_shown() {
     let root = RootDir::new();
     root.write(DEFAULTS, "spark.history.fs.update.interval 5m\nspark.history.store.path /data/store\n");
     let plan = root.run(&["plan", LOGS[0], LOGS[1]]).expect(0).out();
@@ -214,7 +214,7 @@ fn a_value_somebody_chose_is_kept_and_shown() {
 }
 
 #[test]
-fn a_store_that_only_the_configuration_names_gets_its_directory() {
+fn the_configured_store_directory_is_created_when_missing() {
     let root = RootDir::new();
     root.write(DEFAULTS, "spark.history.store.path /mnt/spark-history\n");
     let before = root.tree();
@@ -226,7 +226,7 @@ fn a_store_that_only_the_configuration_names_gets_its_directory() {
 }
 
 #[test]
-fn options_do_what_they_say() {
+fn history_only_set_and_jar_do_what_they_say() {
     let root = RootDir::new();
     install(&root, &["--history-only", "--set", "spark.history.retainedApplications=7"]).expect(0);
     assert_eq!(value(&root, "spark.eventLog.dir").unwrap(), "hdfs:///var/log/spark/apps");
@@ -241,7 +241,7 @@ fn options_do_what_they_say() {
 }
 
 #[test]
-fn jars_follow_the_evidence() {
+fn jars_are_chosen_by_their_contents() {
     // EMRFS carries its own SDK.
     let root = RootDir::new();
     root.core_site(&[("fs.s3.impl", "com.amazon.ws.emr.hadoop.fs.EmrFileSystem")]);
@@ -284,7 +284,7 @@ fn jars_follow_the_evidence() {
 }
 
 #[test]
-fn refusals_name_path_found_wanted_and_fix_and_change_nothing() {
+fn a_refusal_says_what_to_do_and_changes_nothing() {
     // What must be said, what is wrong with the node, further arguments, and the exit code.
     type Case<'a> = (&'a str, &'a dyn Fn(&RootDir), &'a [&'a str], i32);
     let cases: &[Case<'_>] = &[
@@ -337,7 +337,7 @@ fn refusals_name_path_found_wanted_and_fix_and_change_nothing() {
 }
 
 #[test]
-fn forced_over_a_file_uninstall_brings_it_back() {
+fn uninstall_restores_a_file_that_force_replaced() {
     let root = RootDir::new();
     root.write("usr/lib/emr-shs/jars/hadoop-aws.jar", "a file of somebody's");
     let before = root.tree();
@@ -348,7 +348,7 @@ fn forced_over_a_file_uninstall_brings_it_back() {
 }
 
 #[test]
-fn event_log_uris_are_checked() {
+fn event_log_uris_that_cannot_work_are_refused() {
     for bad in [
         "/tmp/x",
         "hdfs:///x",
@@ -376,7 +376,7 @@ fn event_log_uris_are_checked() {
 }
 
 #[test]
-fn the_keys_follow_sparks_version() {
+fn store_keys_depend_on_the_version_of_spark() {
     let keys = |version: &str| {
         let root = RootDir::new();
         fs::remove_file(root.at("usr/lib/spark/jars/spark-core_2.12-3.5.6-amzn-0.jar")).unwrap();
@@ -395,7 +395,7 @@ fn the_keys_follow_sparks_version() {
 }
 
 #[test]
-fn two_runs_at_once_are_refused() {
+fn a_second_run_at_the_same_time_is_refused() {
     let root = RootDir::new();
     let lock = fs::File::create(root.at("run/emr-shs.lock")).unwrap();
     fs::write(root.at("run/emr-shs.lock"), "install, process 4711").unwrap();
@@ -405,7 +405,7 @@ fn two_runs_at_once_are_refused() {
 }
 
 #[test]
-fn old_and_foreign_receipts() {
+fn uninstall_reads_newer_receipts_and_refuses_unknown_schemas() {
     let root = RootDir::new();
     let before = root.tree();
     install(&root, &[]).expect(0);

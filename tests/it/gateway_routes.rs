@@ -393,7 +393,7 @@ fn runner(cases: u32) -> TestRunner {
 }
 
 #[test]
-fn whatever_is_asked_only_logs_are_given() {
+fn any_request_leads_to_a_log_or_nothing() {
     let buckets = Bucket::both();
     let query = proptest::option::of(proptest::collection::vec(name(), 0..4).prop_map(|names| names.join("&")));
     let (cases, logs) = (10_000, Cell::new(0));

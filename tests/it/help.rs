@@ -84,7 +84,7 @@ fn man_pages_are_written_for_every_command() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_a_clear_error() {
+fn man_reports_a_directory_that_it_cannot_create() {
     let out = emr_shs(&["man", "/dev/null/man"]);
     assert_eq!(out.status.code(), Some(1));
     let text = String::from_utf8(out.stderr).unwrap();

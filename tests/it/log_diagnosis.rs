@@ -8,7 +8,7 @@ use emr_shs::node::spark::duration;
 use std::time::Duration;
 
 #[test]
-fn every_known_line_has_its_cause_and_fix() {
+fn each_known_log_line_gets_its_cause_and_fix() {
     let missing = |class: &str| format!("it cannot load {class}");
     let two = "two versions of one library".to_string();
     let region = "another region".to_string();
@@ -143,7 +143,7 @@ fn every_known_line_has_its_cause_and_fix() {
 }
 
 #[test]
-fn a_log_tells_how_often_and_how_long_ago() {
+fn a_diagnosis_says_how_often_and_how_long_ago() {
     let log = "26/11/22 20:59:50 ERROR FsHistoryProvider: Exception while merging application listings\n\
                java.nio.file.AccessDeniedException: s3a://b/events/a: open\n\
                \tat X\n\
@@ -165,7 +165,7 @@ fn a_log_tells_how_often_and_how_long_ago() {
 }
 
 #[test]
-fn names_of_event_logs() {
+fn event_log_names_give_application_and_attempt() {
     let named = |name: &str| log_name(name).map(|log| (log.application, log.attempt));
     let app = "application_1795352263709_0001".to_string();
     for name in [
@@ -191,7 +191,7 @@ fn names_of_event_logs() {
 }
 
 #[test]
-fn times_as_spark_reads_them() {
+fn durations_are_read_as_spark_reads_them() {
     for (text, wanted) in
         [("60", 60_000), ("60s", 60_000), (" 5m ", 300_000), ("2min", 120_000), ("1h", 3_600_000), ("500ms", 500)]
     {

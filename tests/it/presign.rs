@@ -235,7 +235,7 @@ fn generated(count: usize) -> Vec<Input> {
 }
 
 #[test]
-fn it_signs_as_botocore_does() {
+fn urls_are_signed_as_botocore_signs_them() {
     let inputs = generated(8_000);
     let mut ours = Vec::new();
     let mut lines = Vec::new();
@@ -256,7 +256,7 @@ fn it_signs_as_botocore_does() {
 }
 
 #[test]
-fn its_urls_are_those_of_botocores_client() {
+fn urls_equal_those_of_botocores_client() {
     let mut inputs = generated(800);
     let mut lines = Vec::new();
     for input in &mut inputs {
@@ -279,7 +279,7 @@ fn its_urls_are_those_of_botocores_client() {
 }
 
 #[test]
-fn a_bucket_is_addressed_as_its_partition_and_endpoint_want() {
+fn a_bucket_gets_the_address_for_its_partition_and_endpoint() {
     let vpc = Some("https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com");
     let vpc_cn = Some("https://bucket.vpce-0123.s3.cn-north-1.vpce.amazonaws.com.cn");
     for (bucket, region, endpoint, base) in [

@@ -39,7 +39,7 @@ fn number(file: &[u8], at: usize, bytes: usize) -> u64 {
 
 #[test]
 #[ignore = "needs a release: scripts/test"]
-fn a_release_is_whole_and_says_what_it_is_made_of() {
+fn a_release_contains_its_files_checksums_and_licences() {
     let mut there: BTreeSet<String> =
         fs::read_dir(release("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     let packed = format!("emr-shs-{}.tar.gz", env!("CARGO_PKG_VERSION"));
@@ -109,7 +109,7 @@ fn segments(file: &[u8]) -> (u16, Vec<u64>) {
 
 #[test]
 #[ignore = "needs a release: scripts/test"]
-fn a_binary_names_no_place_of_this_machine() {
+fn a_binary_contains_no_path_of_the_build_machine() {
     let home = std::env::var("HOME").unwrap();
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_str().unwrap().to_string();
     let places = [env!("CARGO_MANIFEST_DIR").into(), target, format!("{home}/."), ".cargo/".into(), "/rustlib/".into()];
@@ -125,7 +125,7 @@ fn a_binary_names_no_place_of_this_machine() {
 
 #[test]
 #[ignore = "needs a release: scripts/test"]
-fn both_plan_alike_on_both_kernels() {
+fn both_binaries_plan_alike_on_new_and_old_kernels() {
     assert_the_old_kernel_is_old();
     let root = RootDir::new();
     let plan = ["plan", "--event-logs", LOGS];
@@ -144,7 +144,7 @@ fn both_plan_alike_on_both_kernels() {
 
 #[test]
 #[ignore = "needs a release: scripts/test"]
-fn both_serve_logs_on_both_kernels() {
+fn both_binaries_serve_logs_on_new_and_old_kernels() {
     let s3 = an_s3_that_has_everything();
     for (cpu, _) in CPUS {
         for way in ways(cpu) {

@@ -136,7 +136,7 @@ fn fixtures() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn it_reads_what_java_reads() {
+fn a_file_is_read_as_java_reads_it() {
     let files = [fixtures(), generated(6_000)].concat();
     let loaded = java(&files);
     assert!(loaded.iter().filter(|l| l.is_none()).count() > 100, "malformed files are among them");
@@ -146,7 +146,7 @@ fn it_reads_what_java_reads() {
 }
 
 #[test]
-fn bytes_that_are_not_meant_do_not_change() {
+fn a_changed_key_leaves_all_other_bytes_alone() {
     let key = "spark.eventLog.dir";
     let mut written = Vec::new();
     let mut expected = Vec::new();
@@ -182,7 +182,7 @@ fn a_malformed_file_is_refused_with_its_line() {
 }
 
 #[test]
-fn a_line_keeps_its_shape() {
+fn a_changed_line_keeps_its_indentation_and_separator() {
     let line = |old: &str| line_with(Some(old), "spark.eventLog.dir", "s3://b/p/");
     assert_eq!(line("spark.eventLog.dir               hdfs:///x"), "spark.eventLog.dir               s3://b/p/");
     assert_eq!(line("  spark.eventLog.dir\t=  hdfs:///x"), "  spark.eventLog.dir\t=  s3://b/p/");

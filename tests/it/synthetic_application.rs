@@ -9,7 +9,7 @@ use emr_shs::verify::synthetic::SyntheticApplication;
 use serde_json::Value;
 
 #[test]
-fn what_is_made_up_has_the_shapes_of_what_is_real() {
+fn the_synthetic_application_has_the_shape_of_a_real_one() {
     let root = RootDir::new();
     let node = emr_shs::node::Node::read(&Host::new(root.path())).unwrap();
     for serverless in [None, Some("00f1r2fo0l4l4l09".to_string())] {

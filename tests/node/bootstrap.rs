@@ -7,7 +7,7 @@ use serde_json::json;
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn what_the_cluster_does_not_wait_for_is_told_later() {
+fn a_bootstrap_action_reports_at_once_or_later_in_status() {
     let emr = EmrNode::new(Node::bootstrapping(Profile::Emr71, "boot"), "bash");
     let node = &emr.node;
     let status = || node.sh("runuser -u hadoop -- sudo emr-shs status");

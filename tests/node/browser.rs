@@ -9,14 +9,10 @@ use crate::helpers::node::{CLUSTER, LOG_URI, LOGS, Laptop, Node, PRIVATE_NAME, P
 use serde_json::json;
 use std::path::Path;
 
-macro_rules! on_both_profiles {
-    ($($name:ident),* $(,)?) => {
-        mod emr_7_1 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr71); })* }
-        mod emr_7_12 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr712); })* }
-    };
+on_profiles! {
+    [emr_7_1: Emr71, emr_7_12: Emr712]
+    [a_click_on_stderr_opens_the_log_through_a_tunnel, a_click_on_stderr_opens_the_log_through_socks_and_vpn]
 }
-
-on_both_profiles! { through_a_tunnel, through_socks_and_vpn }
 
 /// A node that shows all fixtures, its gateway on.
 fn showing(profile: Profile, name: &str, encoded: bool) -> Node {
@@ -46,7 +42,7 @@ fn read_log(browser: &Browser<'_>, page: &str, container: &str, log: &str, says:
     assert_eq!((status, kind.as_str()), (200, "text/plain"), "{}", browser.url());
 }
 
-fn through_a_tunnel(profile: Profile) {
+fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     let name = if profile == Profile::Emr71 { "7.1" } else { "7.12" };
     let node = showing(profile, "click-tunnel", profile == Profile::Emr71);
     let _tunnel = node.tunnel(&["-L", "19977:localhost:9977", "-L", "7070:localhost:7070"]);
@@ -167,7 +163,7 @@ fn through_a_tunnel(profile: Profile) {
     assert_eq!(back, "rgb(22, 22, 24)", "dark");
 }
 
-fn through_socks_and_vpn(profile: Profile) {
+fn a_click_on_stderr_opens_the_log_through_socks_and_vpn(profile: Profile) {
     let name = if profile == Profile::Emr71 { "7.1" } else { "7.12" };
     let node = showing(profile, "click-socks", profile == Profile::Emr712);
     let says = "FIXTURE task stderr app=yarn-cluster-single executor=2";

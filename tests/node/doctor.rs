@@ -26,7 +26,7 @@ fn of_kms(action: &str) -> String {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn what_s3_refuses() {
+fn doctor_names_what_s3_refuses() {
     let mut p = DoctorCases::installed(Profile::Emr71, "doc-s3");
     healthy(&p.node, "doctor-healthy-7.1.txt");
     p.node.sh("/opt/lab/s3-fault on");
@@ -94,7 +94,7 @@ fn what_s3_refuses() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn what_happens_to_an_installation() {
+fn doctor_names_what_damaged_an_installation() {
     let mut p = DoctorCases::installed(Profile::Emr712, "doc-node");
     healthy(&p.node, "doctor-healthy-7.12.txt");
     let log = "/var/log/spark/spark-history-server.out";
@@ -187,7 +187,7 @@ fn what_happens_to_an_installation() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn what_aws_and_the_gateway_do() {
+fn doctor_names_failures_of_aws_and_of_the_gateway() {
     let mut p = DoctorCases::installed(Profile::Emr71, "doc-aws");
     p.stand_in(
         "metadata service hangs",
@@ -292,7 +292,7 @@ fn what_aws_and_the_gateway_do() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn without_an_installation() {
+fn doctor_explains_a_node_without_an_installation() {
     let node = Node::fresh(Profile::Emr712, "doc-bare");
     let mut p = DoctorCases { node, said: String::new(), env: &[] };
     let before = p.node.tree();

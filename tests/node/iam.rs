@@ -42,7 +42,7 @@ fn obey(node: &Node, policy: &Value, less: Option<(&str, &str)>) {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn the_rendered_policy_is_enough_and_each_of_its_actions_on_objects_is_needed() {
+fn the_rendered_policy_suffices_and_each_of_its_actions_is_needed() {
     let node = Node::fresh(Profile::Emr712, "rights");
     let policy = node.emr_shs(&["render", "iam-policy", "--event-logs", LOGS]).expect(0);
     assert!(policy.err().contains("--role-name EMR_EC2_DefaultRole"), "{}", policy.err());

@@ -14,7 +14,7 @@ fn commands() -> Vec<&'static str> {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn its_commands_do_what_it_says() {
+fn the_pages_commands_do_what_it_says() {
     let node = Node::fresh(Profile::Emr712, "layout");
     let commands = commands();
     // The line of a crontab, as cron runs it.

@@ -20,22 +20,12 @@ const FIXTURES: &[(&str, &[&str])] = &[
     ("application_1795352263709_0013", &["1:true"]),
 ];
 
-macro_rules! on_both_profiles {
-    ($($name:ident),* $(,)?) => {
-        mod emr_7_1 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr71); })* }
-        mod emr_7_12 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr712); })* }
-    };
+on_profiles! {
+    [emr_7_1: Emr71, emr_7_12: Emr712]
+    [install_lists_applications_from_s3_and_uninstall_leaves_no_trace, install_repairs_a_server_that_a_manual_setup_broke, each_option_does_what_it_says, jars_on_the_class_path_are_not_linked_again, settings_that_others_changed_survive_uninstall]
 }
 
-on_both_profiles! {
-    a_fresh_node_is_brought_up_and_taken_back,
-    the_seeds_own_flow_is_mended,
-    each_option_does_what_it_says,
-    what_is_on_the_class_path_already_is_not_linked,
-    what_others_changed_survives,
-}
-
-fn a_fresh_node_is_brought_up_and_taken_back(profile: Profile) {
+fn install_lists_applications_from_s3_and_uninstall_leaves_no_trace(profile: Profile) {
     let node = Node::fresh(profile, "fresh");
     let before = node.tree();
     let spark_jars = node.sh("ls /usr/lib/spark/jars");
@@ -74,7 +64,7 @@ fn attempts_of(listed: &[Value], id: &str) -> Vec<String> {
     attempts.map(|a| format!("{}:{}", a["attemptId"].as_str().unwrap_or("-"), a["completed"])).collect()
 }
 
-fn the_seeds_own_flow_is_mended(profile: Profile) {
+fn install_repairs_a_server_that_a_manual_setup_broke(profile: Profile) {
     let node = Node::seed(profile, "seed");
     let before = node.tree();
     assert!(!node.answers());
@@ -143,7 +133,7 @@ fn each_option_does_what_it_says(profile: Profile) {
     assert_same_tree(&before, &node.tree());
 }
 
-fn what_is_on_the_class_path_already_is_not_linked(profile: Profile) {
+fn jars_on_the_class_path_are_not_linked_again(profile: Profile) {
     let node = Node::fresh(profile, "complete");
     node.sh(match profile {
         Profile::Emr71 => "ln -s /usr/share/aws/emr/emrfs/lib/emrfs-hadoop-assembly-2.62.0.jar /usr/lib/spark/jars/",
@@ -160,7 +150,7 @@ fn what_is_on_the_class_path_already_is_not_linked(profile: Profile) {
     );
 }
 
-fn what_others_changed_survives(profile: Profile) {
+fn settings_that_others_changed_survive_uninstall(profile: Profile) {
     let node = Node::fresh(profile, "others");
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     node.sh("sed -i 's/^spark.history.fs.update.interval .*/spark.history.fs.update.interval 5m/' /etc/spark/conf.dist/spark-defaults.conf");

@@ -8,6 +8,8 @@
 
 #[path = "../helpers/mod.rs"]
 mod helpers;
+#[macro_use]
+mod profiles;
 
 mod bootstrap;
 mod browser;

@@ -33,7 +33,7 @@ fn wait_until_installed(node: &Node) {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn it_is_left_to_a_unit_and_done_when_the_history_server_is_there() {
+fn a_bootstrap_action_leaves_the_install_to_a_unit() {
     let node = Node::bootstrapping(Profile::Emr712, "later");
     cluster_is(&node, "BOOTSTRAPPING");
     // Nobody else's words: what a unit file and an environment file make of them.
@@ -98,7 +98,7 @@ fn doctor(node: &Node, name: &str) -> Value {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn what_fails_is_said_and_tried_again_at_the_next_boot() {
+fn a_deferred_install_reports_its_failure_and_retries_at_boot() {
     let node = Node::bootstrapping(Profile::Emr712, "later-fails");
     // What is wrong already is said at once.
     node.emr_shs(&["install", "--event-logs", "hdfs:///spark-events/"]).expect(2);
@@ -137,7 +137,7 @@ fn what_fails_is_said_and_tried_again_at_the_next_boot() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn without_emr_s_file_emr_itself_is_asked_and_others_may_be_faster() {
+fn without_job_flow_state_the_emr_api_says_when_to_install() {
     let node = Node::bootstrapping(Profile::Emr81, "later-unknown");
     node.sh("rm /mnt/var/lib/info/job-flow-state.txt");
     cluster_is(&node, "BOOTSTRAPPING");
@@ -168,7 +168,7 @@ fn without_emr_s_file_emr_itself_is_asked_and_others_may_be_faster() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn a_password_and_a_node_without_emr_s_files_are_in_good_hands() {
+fn a_deferred_install_keeps_a_password_secret() {
     let node = Node::bootstrapping(Profile::Emr81, "later-bare");
     node.sh(
         "rm -r /mnt/var/lib/info /emr/instance-controller/lib/info 2>/dev/null; ! ls /mnt/var/lib/info 2>/dev/null",
@@ -191,7 +191,7 @@ fn a_password_and_a_node_without_emr_s_files_are_in_good_hands() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn a_worker_is_passed_by_at_once() {
+fn a_worker_node_is_left_alone() {
     let node = Node::bootstrapping(Profile::Emr71, "later-worker");
     node.sh(r#"echo '{"instanceGroupId":"ig-1","isMaster":false}' >/mnt/var/lib/info/instance.json"#);
     let passed = node.emr_shs(&INSTALL).expect(0);

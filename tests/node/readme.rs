@@ -70,7 +70,7 @@ fn words(list: &Value) -> Vec<&str> {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn as_a_step_and_by_hand() {
+fn the_readmes_step_and_ssh_commands_install() {
     let snippets = Snippets::of_readme();
     let emr = released(Node::fresh(Profile::Emr712, "ways"));
     types(&emr, &snippets.upload);
@@ -97,7 +97,7 @@ fn as_a_step_and_by_hand() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn as_a_bootstrap_action() {
+fn the_readmes_bootstrap_action_installs() {
     let snippets = Snippets::of_readme();
     let emr = released(Node::bootstrapping(Profile::Emr712, "ways-boot"));
     types(&emr, &snippets.upload);

@@ -138,25 +138,25 @@ const SPARKS: &[(&str, &str, &[&str], &str)] = &[
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn release_5_33() {
+fn emr_5_33_is_planned_and_served() {
     carry_out("5.33", "2.4.7", &Node::fresh(Profile::Emr533, "matrix"));
 }
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn release_6_4() {
+fn emr_6_4_is_planned_and_served() {
     carry_out("6.4", "3.1.2", &Node::fresh(Profile::Emr64, "matrix"));
 }
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn release_7_1() {
+fn emr_7_1_is_planned_and_served() {
     carry_out("7.1", "3.5.8", &Node::fresh(Profile::Emr71, "matrix"));
 }
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn release_7_12() {
+fn emr_7_12_is_planned_and_served() {
     let node = Node::fresh(Profile::Emr712, "matrix");
     carry_out("7.12", "3.5.8", &node);
     the_sdk_silences_a_server_that_gets_it_first(&node);
@@ -164,7 +164,7 @@ fn release_7_12() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn release_8_1_and_labels_to_come() {
+fn emr_8_1_and_later_labels_are_planned_and_served() {
     let node = Node::fresh(Profile::Emr81, "matrix");
     carry_out("8.1", "4.1.1", &node);
 }

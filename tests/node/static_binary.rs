@@ -13,7 +13,7 @@ const NEW_CALLS: &str = "io_pgetevents rseq pidfd_send_signal io_uring_setup io_
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn on_a_node_with_an_old_kernel_it_installs_proves_and_goes() {
+fn the_static_binary_works_on_an_old_kernel() {
     let node = Node::fresh(Profile::Emr712, "old-kernel");
     node.copy(OLD_KERNEL, "/opt/lab/old-kernel.py");
     node.copy(&release_binary("x86_64"), "/usr/local/bin/emr-shs");
@@ -37,7 +37,7 @@ fn on_a_node_with_an_old_kernel_it_installs_proves_and_goes() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn on_a_node_it_trusts_whom_amazon_linux_trusts() {
+fn the_static_binary_trusts_the_authorities_of_amazon_linux() {
     let node = Node::fresh(Profile::Emr712, "trust");
     node.copy(&release_binary("x86_64"), "/usr/local/bin/emr-shs");
     // S3 behind TLS, its certificate from an authority of the node's own.

@@ -13,7 +13,7 @@ const SCANS: &[&str] = &["--set", "spark.history.fs.update.interval=10s"];
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn a_step_installs_once_tells_all_of_it_and_can_be_stopped() {
+fn a_step_installs_once_and_can_be_stopped() {
     let emr = EmrNode::new(Node::fresh(Profile::Emr712, "step"), "bash");
     let node = &emr.node;
     let first = [&["--event-logs", LOGS, "--verify", "--set", TITLE], SCANS].concat();
@@ -91,7 +91,7 @@ struct Case<'a> {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn whatever_is_wrong_is_told_and_leaves_nothing() {
+fn a_failed_step_says_why_and_leaves_nothing_behind() {
     let emr = EmrNode::new(Node::fresh(Profile::Emr71, "step-wrong"), "dash");
     let node = &emr.node;
     let lines = |text: &str| -> Vec<String> { text.lines().map(Into::into).collect() };

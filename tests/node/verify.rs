@@ -55,17 +55,12 @@ fn fails_at(node: &Node, stage: &str, timeout: &str, says: &[&str]) -> String {
     text
 }
 
-macro_rules! on_all_profiles {
-    ($($name:ident),* $(,)?) => {
-        mod emr_7_1 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr71); })* }
-        mod emr_7_12 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr712); })* }
-        mod emr_8_1 { $(#[test] #[ignore = "needs root and a node: scripts/test node"] fn $name() { super::$name(super::Profile::Emr81); })* }
-    };
+on_profiles! {
+    [emr_7_1: Emr71, emr_7_12: Emr712, emr_8_1: Emr81]
+    [verify_passes_after_install]
 }
 
-on_all_profiles! { an_installation_is_proved }
-
-fn an_installation_is_proved(profile: Profile) {
+fn verify_passes_after_install(profile: Profile) {
     let node = Node::fresh(profile, "proved");
     // What there is beside it stays as it is.
     node.upload_event_logs(LOGS);
@@ -95,7 +90,7 @@ fn an_installation_is_proved(profile: Profile) {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn where_the_gateway_is_set_up_otherwise() {
+fn verify_passes_with_streaming_a_login_or_no_gateway() {
     let node = installed(Profile::Emr712, "verify-ways", &["--mode", "stream", "--public-url", "/"]);
     passes(&node, &[]);
 
@@ -136,7 +131,7 @@ fn refuse(node: &Node, rules: &Value) {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn each_broken_link_of_the_chain_is_found() {
+fn verify_fails_at_the_broken_stage_and_says_why() {
     let node = installed(Profile::Emr712, "verify-broken", &[]);
     node.sh("/opt/lab/s3-fault on");
     let denied = |method: &str, path: &str| json!([{ "method": method, "match": path, "status": 403, "code": "AccessDenied", "message": "Access Denied" }]);

@@ -1,0 +1,68 @@
+//! `render iam-policy`: policies that IAM accepts, with the permissions that each side needs.
+
+use super::*;
+
+fn statements(policy: &Value) -> BTreeMap<String, &Value> {
+    policy["Statement"].as_array().unwrap().iter().map(|s| (s["Sid"].as_str().unwrap().to_string(), s)).collect()
+}
+
+#[test]
+fn policies_are_valid_for_every_side_and_partition() {
+    let key = |partition: &str, region: &str| {
+        format!("--kms-key arn:{partition}:kms:{region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab")
+    };
+    let places = "--event-logs s3a://acme-spark/events --log-uri s3n://acme-logs/elasticmapreduce/ --log-uri s3://acme-logs/other --log-uri s3://acme-more/ --binaries s3://acme-tools/emr-shs";
+    let mut template = serde_json::Map::new();
+    for (partition, region, suffix) in
+        [("aws", "eu-west-3", "com"), ("aws-cn", "cn-north-1", "com.cn"), ("aws-us-gov", "us-gov-west-1", "com")]
+    {
+        for sides in ["", "--for history-server", "--for jobs", "--for verify", "--for history-server,verify"] {
+            let ran = elsewhere(&format!(
+                "iam-policy {places} --region {region} --account 123456789012 {} {sides}",
+                key(partition, region)
+            ));
+            let policy = json_of(&ran);
+            let text = policy.to_string();
+            assert!(!text.replace(&format!("arn:{partition}:"), "").contains("arn:"), "{text}");
+            assert!(text.contains(&format!("\"s3.{region}.amazonaws.{suffix}\"")), "{text}");
+            valid(&["policy"], &text);
+            let resource = json!({"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": policy}});
+            template.insert(format!("Policy{}", template.len()), resource);
+            assert!(!text.contains("s3:*") && !text.contains("s3:Put*"));
+            for (sid, statement) in statements(&policy) {
+                let wide = statement["Resource"] == json!(["*"]);
+                assert_eq!(wide, sid == "DescribeSecurityConfiguration", "{statement}");
+            }
+        }
+    }
+    // A second opinion.
+    valid(&["cloudformation"], &json!({ "Resources": template }).to_string());
+}
+
+#[test]
+fn a_policy_for_one_side_grants_only_what_that_side_needs() {
+    let places = format!("iam-policy --event-logs {LOGS} --log-uri s3://acme-logs/emr/ --region eu-west-3");
+    let reader = json_of(&elsewhere(&format!("{places} --for history-server")));
+    let reader = statements(&reader);
+    let resources = |statement: &Value| statement["Resource"].to_string();
+    let writes = ["s3:PutObject", "s3:DeleteObject"];
+    for (sid, statement) in &reader {
+        if writes.iter().any(|action| statement["Action"].to_string().contains(action)) {
+            let whole = resources(statement).contains("/events/*") || resources(statement).contains("acme-logs");
+            assert!(!whole, "{sid} lets the history server write logs: {statement}");
+        }
+    }
+    assert!(
+        resources(reader["ReadEventLogs"]).contains("\"arn:aws:s3:::acme-spark/events\""),
+        "S3A asks for that, too"
+    );
+    assert_eq!(reader["FindContainerLogs"]["Condition"], json!({"StringLike": {"s3:prefix": ["emr/*"]}}));
+    assert!(reader.get("FindEventLogs").unwrap().get("Condition").is_none(), "or else a 404 becomes a 403");
+
+    let jobs = json_of(&elsewhere(&format!("{places} --for jobs")));
+    assert!(!jobs.to_string().contains("acme-logs") && !jobs.to_string().contains("elasticmapreduce:"), "{jobs}");
+    let both = json_of(&elsewhere("iam-policy --event-logs s3://acme/events/ --log-uri s3://acme/logs/"));
+    assert_eq!(both.to_string().matches("s3:ListBucket").count(), 1, "one bucket, one statement: {both}");
+    let root = json_of(&elsewhere("iam-policy --event-logs s3://acme --for jobs"));
+    assert_eq!(statements(&root)["ReadEventLogs"]["Resource"], json!(["arn:aws:s3:::acme/*"]));
+}

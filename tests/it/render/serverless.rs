@@ -1,0 +1,121 @@
+//! `render serverless`: an image, policies and a job for EMR Serverless.
+
+use super::*;
+
+fn serverless(more: &str) -> CommandOutput {
+    elsewhere(&format!(
+        "serverless --application {APPLICATION} --account 123456789012 --region eu-west-3 --event-logs s3://acme-spark/serverless/ \
+         --log-uri s3://acme-logs/serverless/ {more}"
+    ))
+}
+
+#[test]
+fn every_part_of_the_serverless_flow_is_valid() {
+    let part = |part: &str| serverless(&format!("--part {part}")).expect(0).out();
+    let dockerfile = part("dockerfile");
+    assert_eq!(hadolint(&dockerfile), "");
+    assert!(dockerfile.contains("FROM public.ecr.aws/emr-serverless/spark/emr-7.12.0:latest\n"));
+    assert!(dockerfile.trim_end().ends_with("USER hadoop:hadoop"));
+    let ours = part("spark-defaults");
+    assert_eq!(
+        settings_after(&dockerfile, &ours, "spark.a b\nspark.eventLog.dir hdfs:///x"),
+        [
+            ("spark.a".to_string(), "b".to_string()),
+            ("spark.eventLog.dir".into(), "s3://acme-spark/serverless/".into()),
+            ("spark.eventLog.enabled".into(), "true".into()),
+        ]
+    );
+
+    let ecr: Value = serde_json::from_str(&part("ecr-policy")).unwrap();
+    let statement = &ecr["Statement"][0];
+    assert_eq!(statement["Principal"], json!({"Service": "emr-serverless.amazonaws.com"}));
+    assert_eq!(
+        statement["Condition"],
+        json!({"ArnEquals": {"aws:SourceArn": [format!("arn:aws:emr-serverless:eu-west-3:123456789012:/applications/{APPLICATION}")]}})
+    );
+    let repository = json!({"Resources": {"Repository": {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryPolicyText": ecr}}}});
+    valid(&["cloudformation"], &repository.to_string());
+    // The linter knows policies of roles: as one of these, with the repository it is of.
+    let mut of_role = ecr.clone();
+    of_role["Statement"][0].as_object_mut().unwrap().remove("Principal");
+    of_role["Statement"][0]["Resource"] = "arn:aws:ecr:eu-west-3:123456789012:repository/x".into();
+    valid(&["policy"], &of_role.to_string());
+    valid(&["policy"], &part("job-policy"));
+    valid(&["shape", "emr-serverless", "StartJobRun"], &part("start-job-run"));
+
+    // The command for the node is one that install understands, for that application.
+    let line = part("install");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..3], ["sudo", "emr-shs", "install"]);
+    let root = RootDir::new();
+    let plan = json_of(&root.run(&[&["--json", "plan"], &words[3..]].concat()));
+    assert_eq!(
+        keys_of_plan(&plan).get("spark.history.fs.logDirectory").map(String::as_str),
+        Some("s3://acme-spark/serverless/")
+    );
+    assert!(!keys_of_plan(&plan).contains_key("spark.eventLog.dir"), "a node that only shows");
+    let china = elsewhere(&format!(
+        "serverless --application {APPLICATION} --account 123456789012 --region cn-north-1 --event-logs s3://a-b/e --log-uri s3://a-b/l"
+    ))
+    .expect(0);
+    assert!(china.out().contains("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/emr-serverless-spark:emr-7.12.0"));
+    assert!(china.out().contains("arn:aws-cn:emr-serverless:cn-north-1:"));
+}
+
+/// What Spark reads in the image: the Dockerfile's own command, run on a directory for `/`.
+fn settings_after(dockerfile: &str, ours: &str, theirs: &str) -> Vec<(String, String)> {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    for (path, text) in [("etc/spark/conf/spark-defaults.conf", theirs), ("tmp/emr-shs-spark-defaults.conf", ours)] {
+        std::fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+        std::fs::write(at(path), text).unwrap();
+    }
+    let run = dockerfile.split_once("RUN ").unwrap().1.split_once("\n\n").unwrap().0;
+    let run = run.replace("/etc/spark", at("etc/spark").to_str().unwrap());
+    let run = run.replace("/tmp/emr-shs", at("tmp/emr-shs").to_str().unwrap());
+    let sh = || Command::new("sh").args(["-c", &run]).output().unwrap();
+    assert!(sh().status.success(), "{run}");
+    assert!(!sh().status.success(), "without its file the build fails");
+    let text = std::fs::read(at("etc/spark/conf/spark-defaults.conf")).unwrap();
+    let read = SparkDefaults::parse(&text).unwrap();
+    let last: BTreeMap<String, String> = read.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    last.into_iter().collect()
+}
+
+#[test]
+fn the_serverless_guides_commands_work_on_the_files_it_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let into = dir.path().join("flow");
+    serverless(&format!("--into {}", into.display())).expect(0);
+    let guide = std::fs::read_to_string(into.join("README.txt")).unwrap();
+    assert_eq!(guide.trim_end(), serverless("").expect(0).out().trim_end());
+    let commands: String = guide
+        .lines()
+        .map(str::trim)
+        .filter(|l| l.starts_with("aws ") || l.starts_with("docker "))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    assert_eq!(commands.lines().count(), 9, "{commands}");
+    for name in ["Dockerfile", "spark-defaults.conf", "ecr-policy.json", "job-policy.json", "start-job-run.json"] {
+        let text = std::fs::read_to_string(into.join(name)).unwrap();
+        let first = text.lines().find(|l| l.len() > 20).unwrap();
+        assert!(guide.contains(name) && guide.contains(first), "{name}");
+    }
+    let requests = requests_of(&into, &commands);
+    for target in ["CreateRepository", "GetAuthorizationToken", "SetRepositoryPolicy", "/stop", "/jobruns"] {
+        request(&requests, target);
+    }
+    let puts = |r: &Value| {
+        ["Action=PutRolePolicy", "RoleName=EMRServerlessJobRole"]
+            .iter()
+            .all(|w| r["body"].as_str().unwrap().contains(w))
+    };
+    assert!(requests.iter().any(puts), "{requests:#?}");
+    let image = "123456789012.dkr.ecr.eu-west-3.amazonaws.com/emr-serverless-spark:emr-7.12.0";
+    let asked = |text: &str| requests.iter().any(|r| r["body"].as_str().unwrap().contains(text));
+    assert!(
+        asked(&format!("build --platform linux/amd64 -t {image} .")) && asked(&format!("push {image}")),
+        "{requests:#?}"
+    );
+    assert!(asked(&format!("{{\"imageUri\": \"{image}\"}}")), "{requests:#?}");
+}

@@ -1,0 +1,100 @@
+//! Wrong arguments, `--json`, `--quiet`, and the commands that the README shows.
+
+use super::*;
+
+#[test]
+fn wrong_arguments_get_an_error_with_a_hint() {
+    let step = format!("step --region eu-west-3 --script s3://b/emr-shs/step --sha256-x86_64 {SUM}");
+    let serverless = "serverless --account 123456789012 --region eu-west-3 --log-uri s3://b/l/";
+    for (line, says) in [
+        ("cluster-config".to_string(), "where shall the event logs go"),
+        (format!("cluster-config --event-logs {LOGS}"), "--release emr-7.12.0"),
+        (format!("cluster-config --event-logs {LOGS} --release emr-9.0.0"), "which Spark is in emr-9.0.0"),
+        (format!("cluster-config --event-logs {LOGS} --spark-version new"), "no version of Spark"),
+        (format!("cluster-config --event-logs {LOGS} --spark-version 3.5 --daemon-memory lots"), "no heap size"),
+        ("cluster-config --event-logs hdfs:///x --spark-version 3.5".into(), "no place for event logs"),
+        (step.replace("--region eu-west-3", ""), "which region"),
+        (step.replace("eu-west-3", "paris"), "“paris” is no region"),
+        (step.replace("s3://b/emr-shs/step", "s3://b/"), "is no object in S3"),
+        (step.replace(SUM, "abc"), "no SHA-256 of emr-shs-x86_64"),
+        ("step --region eu-west-3 --script s3://b/step".into(), "what are the binaries' sums"),
+        ("step --region eu-west-3 --script s3://b/step --sha256sums /nowhere".into(), "/nowhere"),
+        (format!("{step} -- --event-log {LOGS}"), "unexpected argument '--event-log'"),
+        (format!("{step} -- --event-logs {LOGS},x"), "a comma"),
+        ("iam-policy".into(), "a policy for which event logs"),
+        (
+            format!("iam-policy --event-logs {LOGS} --kms-key arn:aws:kms:eu-west-3:111122223333:alias/x"),
+            "does not follow an alias",
+        ),
+        (format!("iam-policy --event-logs {LOGS} --kms-key 9f3c"), "is no KMS key"),
+        (format!("iam-policy --event-logs {LOGS} --account acme"), "no account id"),
+        (format!("iam-policy --event-logs {LOGS} --log-uri acme"), "is no log URI"),
+        (format!("{serverless} --event-logs {LOGS} --application App"), "no application of EMR Serverless"),
+        (
+            format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --release emr-6.8.0"),
+            "from emr-6.9.0 on",
+        ),
+        (format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --release x\"y"), "no release"),
+        (format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --repository A/b"), "no repository"),
+        (format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --job-role me"), "no role"),
+    ] {
+        let ran = elsewhere(&line).expect(2);
+        let text = ran.err().replace('\n', " ");
+        assert!(text.contains("error: ") && text.contains("hint: ") || text.contains("/nowhere"), "{line}: {text}");
+        assert!(text.contains(says), "{line}: wanted {says}: {text}");
+        assert_eq!(ran.out(), "", "{line}");
+    }
+}
+
+#[test]
+fn json_prints_one_object_and_quiet_prints_no_notes() {
+    let ran = elsewhere(&format!("iam-policy --json --event-logs {LOGS}"));
+    let whole = json_of(&ran);
+    assert_eq!((&whole["schema"], &whole["command"]), (&json!(1), &json!("render iam-policy")));
+    assert_eq!(whole["document"]["Version"], "2012-10-17");
+    let line = format!("step --json --region eu-west-3 --script s3://b/step --sha256-x86_64 {SUM} --format terraform");
+    assert!(json_of(&elsewhere(&line))["document"].as_str().unwrap().starts_with("step {"));
+    assert_eq!(elsewhere(&format!("iam-policy -q --event-logs {LOGS}")).expect(0).err(), "");
+}
+
+/// The indented blocks of a section of README.
+fn blocks(section: &str) -> Vec<String> {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let text = readme.split_once(&format!("\n{section}\n")).unwrap_or_else(|| panic!("README has no {section}")).1;
+    let text = text.split("\n## ").next().unwrap();
+    let mut blocks = vec![String::new()];
+    for line in text.lines() {
+        match line.strip_prefix("    ") {
+            Some(line) => blocks.last_mut().unwrap().push_str(&format!("{line}\n")),
+            None if blocks.last().unwrap().is_empty() => {}
+            None => blocks.push(String::new()),
+        }
+    }
+    blocks.retain(|block| !block.is_empty());
+    blocks
+}
+
+#[test]
+fn the_readmes_render_commands_work_as_written() {
+    for (section, targets) in [
+        ("## Templates", &["AddJobFlowSteps", "RunJobFlow"][..]),
+        ("## EMR Serverless", &["SetRepositoryPolicy", "/jobruns"]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("SHA256SUMS"), format!("{SUM}  emr-shs-x86_64\n{OTHER_SUM}  emr-shs-aarch64\n"))
+            .unwrap();
+        let blocks = blocks(section);
+        assert!(!blocks.is_empty(), "{section}");
+        let program = root.path().join("emr-shs");
+        let line =
+            format!("#!/bin/sh\nexec {} --root {} \"$@\"\n", env!("CARGO_BIN_EXE_emr-shs"), root.path().display());
+        std::fs::write(&program, line).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let run = format!("PATH={}:$PATH\n{}", root.path().display(), blocks.concat());
+        let requests = requests_of(dir.path(), &run);
+        for target in targets {
+            request(&requests, target);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A bucket in another region, and the disk of the local store.
+
+use super::*;
+
+on_profiles! {
+    [emr_7_1: Emr71, emr_7_12: Emr712]
+    [a_bucket_in_another_region, the_local_store_is_rebuilt_when_it_is_broken]
+}
+
+fn a_bucket_in_another_region(profile: Profile) {
+    let node = Node::fresh(profile, "region");
+    // A second store of region eu-central-1, and before it what S3 does with requests that are
+    // signed for another region: 301, and the bucket's region in a header.
+    let stub = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/region_redirect.py");
+    node.copy(stub, "/opt/lab/region_redirect.py");
+    node.sh(
+        "mkdir /srv/central; sed 's/7070/7072/; s/eu-west-3/eu-central-1/' /etc/lab/s3.env >/tmp/central.env
+         systemd-run -q --unit lab-central --setenv=ROOT_ACCESS_KEY=labroot --setenv=ROOT_SECRET_KEY=labrootsecret /opt/lab/versitygw --port 127.0.0.1:7072 --region eu-central-1 posix /srv/central
+         systemd-run -q --unit lab-redirect python3 /opt/lab/region_redirect.py 7073 7072 eu-central-1
+         sed -i 's/127.0.0.1:7070/127.0.0.1:7073/' /etc/hadoop/conf/core-site.xml",
+    );
+    wait("the second store", || {
+        (node.run(&["bash", "-c", "AWS_REGION=eu-central-1 LAB_S3_PORT=7072 /opt/lab/s3 mb s3://acme-central"]).code()
+            == 0)
+            .then_some(())
+    });
+    let keys = "AWS_ACCESS_KEY_ID=labroot AWS_SECRET_ACCESS_KEY=labrootsecret";
+    let ran =
+        node.run(&["bash", "-c", &format!("{keys} emr-shs install --event-logs s3a://acme-central/events/")]).expect(0);
+    assert!(ran.err().contains("spark.hadoop.fs.s3a.bucket.acme-central.endpoint.region"), "{}", ran.err());
+    assert_eq!(node.reads(), "s3a://acme-central/events/");
+}
+
+fn the_local_store_is_rebuilt_when_it_is_broken(profile: Profile) {
+    let node = Node::fresh(profile, "store");
+    // A full disk: no store, and that is said.
+    node.sh("mkdir /root/mnt; cp -a /mnt/. /root/mnt/; mount -t tmpfs -o size=64m none /mnt; cp -a /root/mnt/. /mnt/");
+    let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    assert!(
+        ran.err().contains("No local store for the history server: /mnt has less than 1 GiB free"),
+        "{}",
+        ran.err()
+    );
+    assert!(node.emr_shs(&["status"]).expect(0).out().contains("/mnt has less than 1 GiB free"));
+    assert!(!node.sh(&format!("cat {DEFAULTS}")).contains("spark.history.store"));
+    // A mount that cannot be written.
+    node.sh("umount -l /mnt; mount --bind /mnt /mnt; mount -o remount,ro,bind /mnt");
+    let status = node.emr_shs(&["status"]).expect(0).out();
+    assert!(status.contains("/mnt is mounted read-only"), "{status}");
+    node.sh("umount -l /mnt");
+
+    // With room, a plain install adds it, and it is used.
+    node.emr_shs(&["install"]).expect(0);
+    assert_eq!(node.reads(), LOGS);
+    assert_eq!(node.sh("ls -d /mnt/spark-history/listing.rdb").trim(), "/mnt/spark-history/listing.rdb");
+    node.upload_event_logs(LOGS);
+    node.emr_shs(&["restart"]).expect(0);
+    node.wait_for_applications(9);
+
+    // A store as Spark before 3.4 writes it, and one of another directory: both are made anew.
+    node.emr_shs(&["install", "--set", "spark.history.store.serializer=JSON"]).expect(0);
+    node.wait_for_applications(9);
+    node.emr_shs(&["install", "--set", "spark.history.store.serializer="]).expect(0);
+    assert!(node.sh(&format!("cat {DEFAULTS}")).contains("PROTOBUF"));
+    node.wait_for_applications(9);
+    node.emr_shs(&["install", "--event-logs", "s3://acme-spark/elsewhere/"]).expect(0);
+    assert_eq!(node.reads(), "s3://acme-spark/elsewhere/");
+    node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    node.wait_for_applications(9);
+
+    // A store that is broken.
+    for broken in [
+        "rm -rf /mnt/spark-history/listing.rdb/*.sst /mnt/spark-history/listing.rdb/CURRENT",
+        "echo broken >/mnt/spark-history/listing.rdb/CURRENT",
+    ] {
+        node.sh("systemctl stop spark-history-server || true");
+        node.sh(broken);
+        node.emr_shs(&["restart"]).expect(0);
+        node.wait_for_applications(9);
+    }
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert_eq!(node.sh("test ! -e /mnt/spark-history && echo gone").trim(), "gone");
+}

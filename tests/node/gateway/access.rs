@@ -1,0 +1,174 @@
+//! Whom the gateway serves: peers, host names, TLS and logins; and requests that try to get more than a log.
+
+use super::*;
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn only_the_node_itself_is_served_and_only_by_its_names() {
+    let node = node("peers");
+    let foreign = |options: &[&str]| {
+        let url = format!("http://{PRIVATE_NAME}:9977{LOG}");
+        let out = node
+            .laptop(Laptop::Vpn, &[&["curl", "-si", "--max-time", "10"], options, &[url.as_str()]].concat())
+            .output();
+        String::from_utf8(out.unwrap().stdout).unwrap()
+    };
+    for options in [&[][..], &["-H", "X-Forwarded-For: 127.0.0.1"], &["-H", "Host: localhost"]] {
+        let refused = foreign(options);
+        assert!(refused.starts_with("HTTP/1.1 403") && !refused.contains("X-Amz-Signature"), "{refused}");
+        assert!(refused.contains("10.77.0.2") && refused.contains("--tls-cert"), "{refused}");
+    }
+    for host in [
+        "localhost",
+        "localhost:1234",
+        "LOCALHOST.",
+        "127.0.0.1:80",
+        "[::1]:9",
+        "172.31.59.96",
+        PRIVATE_NAME,
+        "ip-172-31-59-96",
+        "ec2-203-0-113-7.eu-west-3.compute.amazonaws.com:9977",
+    ] {
+        assert_eq!(get(&node, LOG, &["-H", &format!("Host: {host}")]).status, 302, "{host}");
+    }
+    for host in ["evil.example", "10.77.0.2", "localhost.evil.example", "localhost:x", "[::2]"] {
+        let refused = get(&node, LOG, &["-H", &format!("Host: {host}")]);
+        assert_eq!(refused.status, 421, "{host}");
+        assert!(refused.body.contains("--host-name"), "{}", refused.body);
+    }
+    // A name of one's own; links by it; and one that serves everybody, if told so twice.
+    node.emr_shs(&["proxy", "install", "--public-url", "http://logs.example.com:9977", "--insecure"]).expect(0);
+    assert_eq!(get(&node, LOG, &["-H", "Host: logs.example.com:9977"]).status, 302);
+    assert!(
+        node.sh("cat /etc/spark/conf/spark-defaults.conf")
+            .contains(" http://logs.example.com:9977/logs/{{CONTAINER_ID}}")
+    );
+    assert!(foreign(&[]).starts_with("HTTP/1.1 302"));
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn hostile_requests_get_nothing() {
+    let node = node("hostile");
+    // Objects that nobody may have: beside the logs, and in another bucket.
+    node.sh("echo secret | gzip > /srv/secret.gz");
+    for key in ["acme-logs/secret.gz", "acme-logs/elasticmapreduce/secret.gz", "acme-spark/secret.gz"] {
+        node.sh(&format!("/opt/lab/s3 put /srv/secret.gz s3://{key}"));
+    }
+    for key in ["node/i-0123/daemons/instance-state/console.gz", "steps/s-0123/stdout.gz"] {
+        node.sh(&format!("/opt/lab/s3 put /srv/secret.gz s3://acme-logs/elasticmapreduce/{CLUSTER}/{key}"));
+    }
+    node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hostile.py"), "/srv/hostile.py");
+    let said = node.sh("python3 /srv/hostile.py");
+    let lines: Vec<Vec<&str>> = said.lines().map(|line| line.split('\t').collect()).collect();
+    assert!(lines.len() > 60, "{said}");
+    for line in &lines {
+        let (status, location, request) = (line[0], line[1], line[2]);
+        // Paths that are the history server's are its to answer; a redirect leads nowhere else.
+        assert!(location == "-" || location.starts_with('/'), "{request} gave {location}");
+        assert!(!location.contains("X-Amz-"), "{request} gave {location}");
+        assert!(
+            ["000", "200", "400", "401", "403", "404", "405", "414", "421", "431", "501", "505"].contains(&status),
+            "{request} gave {status}"
+        );
+    }
+    let served: Vec<_> = lines.iter().filter(|line| line[0] == "200").collect();
+    assert!(served.iter().all(|line| !line[2].contains("GET /logs/")), "{served:?}");
+    // Names that contain HTML.
+    let name = "<b onclick='alert(1)'>\"&.gz";
+    let directory =
+        format!("{CLUSTER}/containers/application_1795352263709_0001/container_1795352263709_0001_01_000002");
+    node.run(&["/opt/lab/s3", "put", "/srv/secret.gz", &format!("s3://acme-logs/elasticmapreduce/{directory}/{name}")])
+        .expect(0);
+    for page in ["/logs/container_1795352263709_0001_01_000002/", "/logs/application_1795352263709_0001/"] {
+        let page = get(&node, page, &[]).body;
+        assert!(page.contains("&lt;b onclick=&#39;alert(1)&#39;&gt;&quot;&amp;") && !page.contains("<b "), "{page}");
+    }
+    let page = get(&node, "/logs/container_1795352263709_0001_01_000002/%3Cb%20x%3E", &[]).body;
+    assert!(page.contains("&lt;b x&gt; of container_") && !page.contains("<b "), "{page}");
+    assert_eq!(get(&node, LOG, &[]).status, 302, "and it lives");
+    let journal = node.sh(&format!("journalctl -u {UNIT} -o cat --no-pager"));
+    assert!(!journal.contains("panicked") && !journal.contains("X-Amz-"), "{journal}");
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn slow_and_idle_clients_do_not_delay_others() {
+    let node = node("idle");
+    let script = r#"
+import socket, sys, time
+idle = [socket.create_connection(("127.0.0.1", 9977)) for _ in range(200)]
+slow = [socket.create_connection(("127.0.0.1", 9977)) for _ in range(50)]
+for s in slow:
+    s.sendall(b"GET /logs/ HTTP/1.1\r\nHost: local")
+begun = time.monotonic()
+fast = socket.create_connection(("127.0.0.1", 9977))
+fast.sendall(b"GET /-/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+assert fast.recv(4096).startswith(b"HTTP/1.1 200"), "it answers"
+assert time.monotonic() - begun < 2, "at once"
+for s in slow[:10] + idle[:10]:
+    s.settimeout(60)
+    while s.recv(4096):
+        pass
+    assert time.monotonic() - begun < 50, "and they are ended"
+fast.settimeout(60)
+assert fast.recv(4096) == b"", "an idle keep-alive connection, too"
+print("fine")
+"#;
+    assert_eq!(node.run(&["python3", "-c", script]).expect(0).out(), "fine\n");
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn tls_and_a_login_protect_the_gateway() {
+    let node = node("tls");
+    let make = |name: &str| {
+        node.sh(&format!(
+            "mkdir -p /srv/tls; cd /srv/tls; openssl req -x509 -newkey rsa:2048 -nodes -subj /CN={name} -days 2 -keyout k -out c 2>/dev/null; \
+             chmod 644 k; cat k > key.pem; cat c > chain.pem"
+        ));
+    };
+    let served =
+        || node.sh("openssl s_client -connect localhost:9977 </dev/null 2>/dev/null | openssl x509 -noout -subject");
+    node.emr_shs(&["proxy", "install", "--tls-self-signed"]).expect(0);
+    assert!(served().contains("rcgen"), "{}", served());
+    // TLS alone lets nobody else in, and tells them so.
+    let url = format!("https://{PRIVATE_NAME}:9977{LOG}");
+    let refused = node.laptop(Laptop::Vpn, &["curl", "-ski", "--max-time", "10", &url]).output().unwrap();
+    let refused = String::from_utf8(refused.stdout).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 403") && refused.contains("--htpasswd"), "{refused}");
+    make("one");
+    node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/htpasswd"), "/srv/users");
+    let files = ["--tls-cert", "/srv/tls/chain.pem", "--tls-key", "/srv/tls/key.pem", "--htpasswd", "/srv/users"];
+    node.emr_shs(&[&["proxy", "install"], &files[..]].concat()).expect(0);
+    assert!(served().contains("CN = one"), "{}", served());
+    let status = node.emr_shs(&["status"]).expect(0).out();
+    assert!(
+        status.contains("answers, wants a login on port 9977") && status.contains("https://localhost:9977"),
+        "{status}"
+    );
+
+    let url = format!("https://localhost:9977{LOG}");
+    let login = |user: &str| ask(&node, &["-k", "-u", user, &url]);
+    let nobody = ask(&node, &["-k", &url]);
+    assert_eq!((nobody.status, nobody.header("www-authenticate")), (401, "Basic realm=\"emr-shs\", charset=\"UTF-8\""));
+    assert!(nobody.body.contains("A login is needed"), "{}", nobody.body);
+    for wrong in ["admin:wrong", "nobody:correct horse", "admin:", ":"] {
+        assert_eq!(login(wrong).status, 401, "{wrong}");
+    }
+    assert_eq!(login("admin:correct horse").status, 302);
+    assert_eq!(ask(&node, &["-k", "https://localhost:9977/-/healthz"]).status, 200);
+    assert_eq!(ask(&node, &["-k", "https://localhost:9977/-/metrics"]).status, 401);
+    assert_eq!(ask(&node, &["-k", "https://localhost:9977/"]).status, 401, "the history server, too");
+
+    // A renewed certificate; then one that does not fit its key, which changes nothing.
+    make("two");
+    wait("the new certificate", || served().contains("CN = two").then_some(()));
+    node.sh("echo broken > /srv/tls/chain.pem");
+    wait("a warning", || {
+        node.sh(&format!("journalctl -u {UNIT} -o cat")).contains("the new certificate is not used").then_some(())
+    });
+    assert!(served().contains("CN = two"));
+    let ran = node.emr_shs(&["proxy", "install"]).expect(3);
+    assert!(ran.err().contains("/srv/tls/chain.pem"), "{}", ran.err());
+}

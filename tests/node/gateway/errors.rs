@@ -1,0 +1,172 @@
+//! What a user reads when S3 or the metadata service refuses.
+
+use super::*;
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn logs_open_while_credentials_rotate() {
+    let node = node("rotation");
+    node.stand_in("rotate", json!({ "every": 60, "life": 90 }));
+    node.sh(&format!("systemctl restart {UNIT}"));
+    let load = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/load.py");
+    node.copy(load, "/srv/load.py");
+    let paths = "/logs/container_1795352263709_000{1,2,3,5}_01_00000{1,2,3}/std{err,out}";
+    let said = node.sh(&format!("python3 /srv/load.py 150 8 {paths}"));
+    let keys: usize = said.split("clicks, ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(!said.contains("wrong") && keys >= 3, "{said}");
+
+    // The metadata service goes away: served while what is at hand lasts, then a clear no.
+    node.stand_in("rotate", json!({ "every": 5, "life": 20 }));
+    node.sh(&format!("systemctl restart {UNIT}"));
+    assert_eq!(get(&node, LOG, &[]).status, 302);
+    node.stand_in("outage", json!("refuse"));
+    let served = node.sh("python3 /srv/load.py 8 2 /logs/container_1795352263709_0001_01_000002/stderr");
+    assert!(!served.contains("wrong"), "{served}");
+    let answer = wait("the credentials to end", || {
+        let answer = get(&node, LOG, &[]);
+        (answer.status != 302).then_some(answer)
+    });
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert!(answer.body.contains("The gateway has no credentials"), "{}", answer.body);
+    assert_eq!(get(&node, "/-/readyz", &[]).status, 503);
+    assert_eq!(get(&node, "/-/healthz", &[]).status, 200);
+    assert!(get(&node, "/-/metrics", &[]).body.contains("emr_shs_gateway_credentials_left_seconds 0\n"));
+    node.stand_in("outage", json!(null));
+    wait("the gateway to recover", || (get(&node, LOG, &[]).status == 302).then_some(()));
+
+    // What has ended, served as if it had not: real metadata services do so when they cannot rotate.
+    node.stand_in("rotate", json!({ "every": 1, "life": 3, "until": 1 }));
+    let answer = wait("no more credentials", || {
+        let answer = get(&node, LOG, &[]);
+        (answer.status != 302).then_some(answer)
+    });
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("they ended at"), "{}", answer.body);
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn the_page_explains_what_s3_refuses() {
+    let node = node("refused");
+    let role_may = |actions: &str| {
+        node.sh(&format!(
+            r#"/opt/lab/s3 user limited limitedsecret user >/dev/null 2>&1; echo limited >/etc/lab/session-user
+            echo '{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":[{actions}],"Resource":["arn:aws:s3:::acme-logs","arn:aws:s3:::acme-logs/*"]}}]}}' >/tmp/policy.json
+            /opt/lab/s3 policy s3://acme-logs /tmp/policy.json; systemctl restart {UNIT}"#
+        ));
+        wait("the gateway", || get_ok(&node).then_some(()));
+    };
+    role_may(r#""s3:ListBucket""#);
+    let answer = get(&node, LOG, &[]);
+    assert_eq!(answer.status, 403, "{}", answer.body);
+    assert!(
+        answer.body.contains("S3 refuses stderr of") && answer.body.contains("needs s3:GetObject here"),
+        "{}",
+        answer.body
+    );
+    assert!(!answer.body.contains("answers so when an object is not there"), "{}", answer.body);
+    // Missing, and S3 says so, because the role may list.
+    assert_eq!(get(&node, &format!("{LOG}.9"), &[]).status, 404);
+    // Without the right to list, what is missing looks like what is refused.
+    role_may(r#""s3:GetObject""#);
+    assert_eq!(get(&node, LOG, &[]).status, 302, "reading is enough for a log of this cluster");
+    let answer = get(&node, &format!("{LOG}.9"), &[]);
+    assert!([403, 404].contains(&answer.status), "{}", answer.body);
+    let answer = get(&node, "/logs/application_1795352263709_0001/", &[]);
+    assert_eq!(answer.status, 403, "{}", answer.body);
+    assert!(answer.body.contains("s3:ListBucket"), "{}", answer.body);
+
+    // S3 that is slow: a log whose place is known opens all the same. S3 that is gone: said.
+    node.sh("/opt/lab/s3 policy s3://acme-logs; rm /etc/lab/session-user");
+    node.sh(&format!("systemctl restart {UNIT}"));
+    assert_eq!(get(&node, LOG, &[]).status, 302);
+    let pid = node.sh("systemctl show -p MainPID --value lab-s3");
+    node.sh(&format!("kill -STOP {}", pid.trim()));
+    let begun = std::time::Instant::now();
+    let answer = get(&node, "/logs/container_1795352263709_0001_01_000002/stdout", &[]);
+    assert_eq!(answer.status, 302, "{}", answer.body);
+    assert!(begun.elapsed().as_secs() < 3, "at once");
+    let answer = get(&node, "/logs/container_1795000000000_0001_01_000002/stdout", &[]);
+    assert_eq!(answer.status, 502, "{}", answer.body);
+    assert!(answer.body.contains("S3 cannot be asked"), "{}", answer.body);
+    node.sh(&format!("kill -CONT {}", pid.trim()));
+    // A history server that is down takes nothing with it.
+    node.sh("systemctl stop spark-history-server || true");
+    let answer = get(&node, "/", &[]);
+    assert_eq!(answer.status, 502);
+    assert!(answer.body.contains("The history server does not answer"), "{}", answer.body);
+    assert_eq!(get(&node, LOG, &[]).status, 302);
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn archived_encrypted_and_foreign_objects_are_explained() {
+    // Storage classes and buckets in other regions, which the lab's own store does not know.
+    const STUB: &str = r#"
+import http.server
+ARCHIVED = "<Error><Code>InvalidObjectState</Code><Message>no</Message><StorageClass>%s</StorageClass>%s</Error>"
+class Store(http.server.BaseHTTPRequestHandler):
+    def say(self, status, body=b""):
+        self.send_response(status)
+        self.send_header("x-amz-bucket-region", "eu-central-1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+    def do_HEAD(self):
+        self.say(301)
+    def do_GET(self):
+        if "stderr" in self.path:
+            self.say(403, (ARCHIVED % ("DEEP_ARCHIVE", "")).encode())
+        elif "tiered" in self.path:
+            self.say(403, (ARCHIVED % ("INTELLIGENT_TIERING", "<AccessTier>ARCHIVE_ACCESS</AccessTier>")).encode())
+        elif "secret" in self.path:
+            self.say(400, b"<Error><Code>KMS.DisabledException</Code><Message>the key is disabled</Message></Error>")
+        elif "empty" in self.path:
+            self.say(416, b"<Error><Code>InvalidRange</Code></Error>")
+        elif "list-type" in self.path:
+            self.say(200, b"<ListBucketResult></ListBucketResult>")
+        else:
+            self.say(206, b"x")
+http.server.ThreadingHTTPServer(("127.0.0.1", 7071), Store).serve_forever()
+"#;
+    let node = node("stub");
+    let _store = Ended(node.spawn(&["python3", "-c", STUB]));
+    let serve = "emr-shs proxy serve --log-uri s3://acme-logs/elasticmapreduce/ --cluster-id j-3H6EATEWWRWS --listen 127.0.0.1:9978 \
+                 --endpoint-url http://127.0.0.1:7071";
+    let _gateway = Ended(node.spawn(&["bash", "-c", &format!("exec {serve}")]));
+    let ask = |file: &str| {
+        ask(&node, &[&format!("http://localhost:9978/logs/container_1795352263709_0001_01_000002/{file}")])
+    };
+    wait("the gateway", || (node.run(&["curl", "-sf", "http://localhost:9978/-/readyz"]).code() == 0).then_some(()));
+    for (file, class) in [("stderr", "DEEP_ARCHIVE"), ("tiered", "INTELLIGENT_TIERING, ARCHIVE_ACCESS")] {
+        let answer = ask(file);
+        assert_eq!(answer.status, 409, "{}", answer.body);
+        assert!(
+            answer.body.contains("is archived") && answer.body.contains(&format!("Its storage class is {class},")),
+            "{}",
+            answer.body
+        );
+        assert!(answer.body.contains("aws s3api restore-object --bucket acme-logs --key"), "{}", answer.body);
+    }
+    let answer = ask("secret");
+    assert_eq!(answer.status, 403, "{}", answer.body);
+    assert!(
+        answer.body.contains("needs kms:Decrypt here") && answer.body.contains("the key is disabled"),
+        "{}",
+        answer.body
+    );
+    assert_eq!(ask("empty").status, 302, "an empty log is one, too");
+    let answer = ask("stdout");
+    assert!(answer.header("location").contains("%2Feu-central-1%2Fs3%2Faws4_request"), "{}", answer.head);
+}
+
+/// A process that ends with the test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

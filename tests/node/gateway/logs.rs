@@ -1,0 +1,179 @@
+//! Which object a link leads to, what its URL permits, and what the gateway asks S3 for.
+
+use super::*;
+
+/// The requests S3 has had for the bucket of the logs.
+fn log_requests(node: &Node) -> usize {
+    node.sh("grep -c acme-logs /var/log/lab-s3.log || true").trim().parse().unwrap()
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn a_log_of_another_cluster_is_found_with_few_requests() {
+    const OTHER: &str = "j-1OTHER2CLUSTER";
+    let node = node("others");
+    // The fixtures' applications ran on another cluster; three more did something else.
+    node.sh(&format!("/opt/lab/s3 rm 's3://acme-logs/elasticmapreduce/{CLUSTER}/*'"));
+    assert!(!node.s3_has(&format!("s3://acme-logs/elasticmapreduce/{CLUSTER}/")));
+    node.sh(&format!("/opt/lab/s3 put-tree /srv/container-logs s3://acme-logs/elasticmapreduce/{OTHER}/containers/"));
+    node.sh("echo a log | gzip > /srv/log.gz");
+    for (cluster, timestamp) in
+        [("j-AAAAAAAA", 1_795_000_000_000_u64), ("j-BBBBBBBB", 1_795_100_000_000), ("j-ZZZZZZZZ", 1_795_900_000_000)]
+    {
+        let container = format!("application_{timestamp}_0001/container_{timestamp}_0001_01_000001");
+        node.sh(&format!(
+            "/opt/lab/s3 put /srv/log.gz s3://acme-logs/elasticmapreduce/{cluster}/containers/{container}/stderr.gz"
+        ));
+    }
+    wait("the gateway to be ready", || (get(&node, "/-/readyz", &[]).status == 200).then_some(()));
+
+    let before = log_requests(&node);
+    let answer = get(&node, LOG, &[]);
+    assert_eq!(answer.status, 302, "{}", answer.body);
+    assert!(answer.header("location").contains(&format!("/elasticmapreduce/{OTHER}/containers/")), "{}", answer.head);
+    // HEAD in the own cluster, the clusters, one request to each of four, HEAD in the right one.
+    let first = log_requests(&node) - before;
+    assert!((3..=7).contains(&first), "{first} requests");
+    for _ in 0..20 {
+        assert_eq!(get(&node, LOG, &[]).status, 302);
+    }
+    assert_eq!(log_requests(&node) - before, first, "nothing more is asked");
+    // Any other log of that cluster: whether it is there, and no more than that.
+    assert_eq!(get(&node, "/logs/container_1795352263709_0009_02_000001/stdout", &[]).status, 302);
+    assert_eq!(log_requests(&node) - before, first + 1);
+
+    // A ResourceManager that was restarted: a cluster's later applications have another timestamp.
+    node.sh("/opt/lab/s3 put /srv/log.gz s3://acme-logs/elasticmapreduce/j-BBBBBBBB/containers/application_1795200000000_0001/container_1795200000000_0001_01_000001/stderr.gz");
+    let answer = get(&node, "/logs/container_1795200000000_0001_01_000001/stderr", &[]);
+    assert!(answer.header("location").contains("/j-BBBBBBBB/"), "{}", answer.head);
+    // One that is nowhere: said, and not looked for again at every click.
+    let answer = get(&node, "/logs/container_1795300000000_0001_01_000001/stderr", &[]);
+    assert_eq!(answer.status, 404);
+    assert!(
+        answer
+            .body
+            .contains(&format!("s3://acme-logs/elasticmapreduce/{CLUSTER}/containers/application_1795300000000_0001/"))
+    );
+    let before = log_requests(&node);
+    assert_eq!(get(&node, "/logs/container_1795300000000_0001_01_000002/stderr", &[]).status, 404);
+    assert!(log_requests(&node) - before <= 2);
+    // The pages know the other clusters, too.
+    let page = get(&node, "/logs/", &[]).body;
+    assert!(page.contains(&format!("<a href=\"/logs/{OTHER}/\">{OTHER}</a>")), "{page}");
+    let page = get(&node, &format!("/logs/{OTHER}/"), &[]).body;
+    assert!(page.contains("application_1795352263709_0013"), "{page}");
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn s3_accepts_the_signed_url_and_no_altered_one() {
+    let node = node("signed");
+    node.stand_in("rotate", json!({ "every": 4, "life": 8 }));
+    node.sh(&format!("systemctl restart {UNIT}"));
+    wait("the gateway to be ready", || (get(&node, "/-/readyz", &[]).status == 200).then_some(()));
+    let location = |path: &str| get(&node, path, &[]).header("location").to_string();
+    let status = |url: &str| ask(&node, &[url]).status;
+
+    let url = location(LOG);
+    let answer = ask(&node, &["--compressed", &url]);
+    assert_eq!((answer.status, answer.header("Content-Type")), (200, "text/plain; charset=utf-8"), "{}", answer.head);
+    assert!(answer.body.contains(SAYS));
+    assert_eq!(status(&location(&format!("{LOG}?download=1"))), 200);
+    // HostNames as no shell would like them, in the short form and in the long one.
+    for (name, path) in [
+        ("stderr-2026-11-22-13.gz", "stderr-2026-11-22-13"),
+        ("stdout.1.gz", "stdout.1.gz"),
+        ("a%2Fb +c.gz", "a%252Fb%20+c"),
+        ("größe~(1)'&=.gz", "gr%C3%B6%C3%9Fe~(1)'&="),
+    ] {
+        let directory =
+            format!("{CLUSTER}/containers/application_1795352263709_0001/container_1795352263709_0001_01_000002");
+        node.run(&[
+            "bash",
+            "-c",
+            "echo \"$1\" | gzip > /srv/x.gz && /opt/lab/s3 put /srv/x.gz \"s3://acme-logs/elasticmapreduce/$2/$1\"",
+            "sh",
+            name,
+            &directory,
+        ])
+        .expect(0);
+        for path in [
+            format!("/logs/container_1795352263709_0001_01_000002/{path}"),
+            format!("/elasticmapreduce/{directory}/{path}"),
+        ] {
+            let answer = ask(&node, &["--compressed", &location(&path)]);
+            assert_eq!((answer.status, answer.body.trim()), (200, name), "{path}");
+        }
+    }
+    // EMR Serverless and EMR on EKS.
+    for key in [
+        "applications/00f1r2fo0l4l4l09/jobs/00f1r2fo0l4l4l0a/SPARK_DRIVER/stderr",
+        "applications/00f1r2fo0l4l4l09/jobs/00f1r2fo0l4l4l0a/attempts/2/SPARK_EXECUTOR/17/stdout",
+        "abcdefghij0123456789klmno/jobs/00000002u5ipstrq84e/containers/spark-00000002u5ipstrq84e/spark-00000002u5ipstrq84e-exec-1/stderr",
+    ] {
+        node.sh(&format!("/opt/lab/s3 put /srv/x.gz s3://acme-logs/elasticmapreduce/{key}.gz"));
+        assert_eq!(status(&location(&format!("/logs/{key}"))), 200, "{key}");
+    }
+
+    let url = location(LOG);
+    let other_log = url.replace("_01_000002/stderr.gz", "_01_000003/stderr.gz");
+    let as_html = url.replace("text%2Fplain", "text%2Fhtml");
+    let longer = url.replace("X-Amz-Expires=", "X-Amz-Expires=1");
+    let other_key = {
+        let key = url.split("X-Amz-Credential=").nth(1).unwrap().split("%2F").next().unwrap();
+        url.replace(key, "AKIAIOSFODNN7EXAMPLE")
+    };
+    let cut = url[..url.len() - 1].to_string() + if url.ends_with('0') { "1" } else { "0" };
+    for tampered in [other_log, as_html, longer, other_key, cut] {
+        assert_ne!(tampered, url);
+        assert!([400, 403].contains(&status(&tampered)), "{tampered}");
+    }
+    assert_eq!(status(&url), 200, "the untouched one still is good");
+    wait("the URL to end", || ([400, 403].contains(&status(&url))).then_some(()));
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn streamed_logs_equal_the_stored_ones_and_need_little_memory() {
+    let node = node("stream");
+    node.emr_shs(&["proxy", "install", "--mode", "stream"]).expect(0);
+    let plain = get(&node, LOG, &[]);
+    assert_eq!((plain.status, plain.header("content-type")), (200, "text/plain; charset=utf-8"));
+    assert!(plain.body.contains(SAYS) && !plain.head.contains("content-encoding"), "{}", plain.head);
+    let packed = get(&node, LOG, &["--compressed"]);
+    assert!(packed.body.contains(SAYS));
+    assert_eq!(packed.header("content-encoding"), "gzip");
+    // As stored, whole and in part.
+    let directory = format!(
+        "s3://acme-logs/elasticmapreduce/{CLUSTER}/containers/application_1795352263709_0001/container_1795352263709_0001_01_000002"
+    );
+    let same = |options: &str, stored: &str| {
+        node.sh(&format!("cmp <(curl -sf {options} 'http://localhost:9977{LOG}?download=1') <(/opt/lab/s3 cat {directory}/stderr.gz {stored})"));
+    };
+    same("", "");
+    same("-r 100-199", "| tail -c +101 | head -c 100");
+    let part = get(&node, &format!("{LOG}?download=1"), &["-r", "100-199", "-o", "/dev/null", "-D", "-"]);
+    assert_eq!(part.status, 206, "{}", part.head);
+    assert!(part.header("content-range").starts_with("bytes 100-199/"));
+    // Larger than what the gateway may hold: 400 MB that pack well, and 200 MB that do not.
+    node.sh(&format!(
+        "head -c 400000000 /dev/zero | gzip -1 > /srv/zeros.gz; head -c 200000000 /dev/urandom > /srv/noise.gz; \
+         /opt/lab/s3 put /srv/zeros.gz {directory}/zeros.gz; /opt/lab/s3 put /srv/noise.gz {directory}/noise.gz"
+    ));
+    let base = "http://localhost:9977/logs/container_1795352263709_0001_01_000002";
+    let size = |path: &str| {
+        node.sh(&format!("curl -sf --limit-rate 400M {base}/{path} | wc -c")).trim().parse::<u64>().unwrap()
+    };
+    assert_eq!(size("zeros"), 400_000_000);
+    assert_eq!(size("'noise?download=1'"), 200_000_000);
+    let pid = node.sh(&format!("systemctl show -p MainPID --value {UNIT}"));
+    let peak = node.sh(&format!("awk '/VmHWM/ {{print $2}}' /proc/{}/status", pid.trim()));
+    assert!(peak.trim().parse::<u64>().unwrap() < 120_000, "{} kB", peak.trim());
+
+    // Told to end, it finishes what it has begun.
+    let script = format!(
+        "curl -s --limit-rate 100M {base}/zeros | wc -c > /srv/got & sleep 1; systemctl stop {UNIT}; wait; cat /srv/got"
+    );
+    assert_eq!(node.sh(&script).trim(), "400000000");
+    assert_eq!(node.sh(&format!("systemctl is-failed {UNIT} || true")).trim(), "inactive");
+}
