@@ -1,6 +1,7 @@
 //! The command line. Every doc comment here is help text.
 
 pub mod render;
+pub mod resolve;
 
 use crate::paths::IN_UNIT_VARIABLE;
 use crate::settings::{LinkInto, Mode};

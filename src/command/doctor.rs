@@ -95,7 +95,7 @@ impl DoctorArgs {
         }
         settings.region = self.region.clone().filter(|r| !r.is_empty()).or(settings.region);
         if let Some(url) = self.endpoint_url.as_deref().filter(|url| !url.is_empty()) {
-            settings.endpoint_url = Some(crate::settings::endpoint(url)?);
+            settings.endpoint_url = Some(crate::cli::resolve::endpoint(url)?);
         }
         Ok(settings)
     }

@@ -12,7 +12,7 @@ use crate::change::undo;
 use crate::cli::{ComponentArgs, InstallArgs, PlanArgs};
 use crate::error::{Exit, Fault};
 use crate::host::Host;
-use crate::install::prepare::Installation;
+use crate::install::prepare::{Installation, Request};
 use crate::installed::log_gateway::LogGateway;
 use crate::node::history_server::{HistoryServer, NotReady, Readiness, same_directory};
 use crate::node::identity::{Identity, Role};
@@ -62,9 +62,16 @@ pub fn plan(root: &Path, args: &PlanArgs, console: &Console) -> Result<Exit> {
     if passes_by(&host, &args.install) {
         return Ok(console.not_primary("plan"));
     }
-    let job = Installation::prepare("install", Component::ALL, host, &args.install)?;
+    let job = Installation::prepare(request("install", Component::ALL, host, &args.install)?)?;
     console.plan("plan", &job.plan);
     Ok(if args.check && !job.plan.is_done() { Exit::Pending } else { Exit::Done })
+}
+
+/// The request of a command line, completed by what the receipt remembers.
+fn request<'a>(command: &'a str, components: &'a [Component], host: Host, args: &ComponentArgs) -> Result<Request<'a>> {
+    let receipt = Receipt::load(&host)?;
+    let settings = args.resolve(&receipt.settings)?;
+    Ok(Request { command, components, host, receipt, settings, force: args.force })
 }
 
 /// Whether this node is not meant: a non-zero exit of a bootstrap action would kill the instance,
@@ -108,7 +115,7 @@ fn run(
             return provisioning::defer(&host, args, console);
         }
     }
-    let mut job = Installation::prepare(command, components, host, args)?;
+    let mut job = Installation::prepare(request(command, components, host, args)?)?;
     if args.dry_run {
         console.plan(command, &job.plan);
         return Ok(Exit::Done);
@@ -164,7 +171,7 @@ fn prove_rights(job: &Installation, console: &Console) -> Result<()> {
         return Ok(());
     }
     let Some(event_logs) = &job.event_logs else { return Ok(()) };
-    job.allow(s3.probe(event_logs))?;
+    job.check_probe(s3.probe(event_logs))?;
     console.ok(&event_logs.to_string(), "put, list, read, delete");
     Ok(())
 }

@@ -15,7 +15,6 @@ use crate::host::Host;
 use crate::node::Node;
 use crate::node::provisioning::{DeferredInstall, Missing, missing};
 use crate::paths::DEFERRED_INSTALL_UNIT;
-use crate::settings::Settings;
 use crate::signals;
 use crate::systemd;
 use crate::ui::Console;
@@ -26,7 +25,7 @@ use std::time::{Duration, Instant};
 /// up the cluster.
 pub fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Result<Exit> {
     let receipt = Receipt::load(host)?;
-    let settings = Settings::merge(args, &receipt.settings)?;
+    let settings = args.resolve(&receipt.settings)?;
     settings.event_logs("install")?;
     let node = Node::read(host)?;
     doctor::preflight(&Facts::of_files(host, &node, &receipt, &settings, None), &[Component::DeferredInstall])?;

@@ -15,7 +15,7 @@ pub fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
     }
     let given = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
     server::run(Serve {
-        settings: GatewaySettings::merge(&args.gateway, &GatewaySettings::default())?,
+        settings: args.gateway.resolve(&GatewaySettings::default())?,
         cluster_id: given(&args.cluster_id),
         region: given(&args.region),
         endpoint_url: given(&args.endpoint_url),

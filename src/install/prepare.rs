@@ -1,176 +1,147 @@
-//! An installation that was thought through: everything read, everything checked, nothing written.
+//! An installation that is prepared: everything read, everything checked, nothing written.
 
-use crate::aws::TimeoutProfile;
-use crate::aws::s3::{EventLogs, Probe};
+use super::notes;
+use crate::aws::s3::{Bucket, EventLogs, Probe, Refusal, S3};
+use crate::aws::{Cluster, TimeoutProfile};
 use crate::change::component::Component;
 use crate::change::plan::{self, Change, Plan};
 use crate::change::receipt::Receipt;
 use crate::change::resource::{Program, Resource, State};
-use crate::cli::ComponentArgs;
 use crate::desired::log_gateway::{self, Setup};
-use crate::desired::{self, Context};
+use crate::desired::{Context, local_store};
 use crate::doctor::checks::s3::S3Observations;
 use crate::doctor::{self, Facts};
 use crate::error::Fault;
 use crate::host::Host;
-use crate::install::notes;
 use crate::node::history_server::Readiness;
 use crate::node::jars::Scheme;
-use crate::node::{Node, describe_cluster};
+use crate::node::{Node, describe_cluster, jar};
 use crate::paths::{LINK_DIR, LOG_LINK_KEY, PROGRAM_DIR};
 use crate::settings::Settings;
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a server that runs may take to answer before it counts as one that does not.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a running history server may take to answer. After that `install` treats the server as dead.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An installation, or a piece of one, that can begin.
-pub struct Installation {
-    /// The machine.
+/// What a command asks for.
+pub struct Request<'a> {
+    /// The command's name, for hints.
+    pub command: &'a str,
+    pub components: &'a [Component],
     pub host: Host,
-    /// What is on it.
-    pub node: Node,
-    /// What we did to it before.
     pub receipt: Receipt,
-    /// What is asked for.
+    /// The settings of this run.
     pub settings: Settings,
-    /// Where event logs go; the gateway alone needs not know.
+    /// Replace what somebody else made.
+    pub force: bool,
+}
+
+/// An installation, or a component of one, that can begin.
+pub struct Installation {
+    pub host: Host,
+    pub node: Node,
+    pub receipt: Receipt,
+    pub settings: Settings,
+    /// `None` only for the log gateway alone, which does not need event logs.
     pub event_logs: Option<EventLogs>,
     /// What will change.
     pub plan: Plan,
-    store: S3Observations,
-    scheme: Option<Result<Scheme, Fault>>,
-    /// The log gateway, or why there is none; `None` where none is asked for.
+    /// The log gateway, or why there is none; `None` where the command does not ask for one.
     pub gateway: Option<Result<Setup, String>>,
+    s3: S3Observations,
+    scheme: Option<Result<Scheme, Fault>>,
     components: Vec<Component>,
     force: bool,
 }
 
-/// Looks at the server and, where links may be needed, into the jars.
-fn look(
-    node: &mut Node,
-    host: &Host,
-    receipt: &Receipt,
-    settings: &Settings,
-    components: &[Component],
-) -> Result<Option<Result<Scheme, Fault>>> {
-    node.look(host, receipt)?;
-    if components == [Component::Gateway] {
-        // Nothing is restarted, so nobody need look into the server.
-        return Ok(None);
-    }
-    if let Some(server) = &mut node.server {
-        server.settle(&node.spark, PATIENCE)?;
-    }
-    let wanted = settings.event_logs.as_ref().filter(|_| components.contains(&Component::Link));
-    Ok(wanted.map(|uri| node.scheme(host, &uri.scheme, &settings.jars)))
+/// What the threads of [`Installation::prepare`] found out.
+struct Findings {
+    scheme: Option<Result<Scheme, Fault>>,
+    bucket: Option<Result<Bucket, Refusal>>,
+    /// EMR's description of the cluster; `None` if nobody needs it.
+    described: Result<Option<Cluster>, String>,
+    program: Option<Program>,
 }
 
 impl Installation {
-    /// Reads and checks.
-    pub fn prepare(command: &str, components: &[Component], mut host: Host, args: &ComponentArgs) -> Result<Self> {
-        let receipt = Receipt::load(&host)?;
-        let mut settings = Settings::merge(args, &receipt.settings)?;
-        settings.check_jars(&host)?;
+    /// Reads the node, S3 and EMR, and checks everything that can be checked before a change.
+    pub fn prepare(request: Request<'_>) -> Result<Self> {
+        let Request { command, components, mut host, receipt, mut settings, force } = request;
         let only_gateway = components == [Component::Gateway];
-        if !components.contains(&Component::Gateway) {
-            // What the gateway is told here would not reach it.
-            settings.gateway = receipt.settings.gateway.clone();
-            settings.no_proxy = receipt.settings.no_proxy;
-        }
-        if only_gateway {
-            if !host.is_live() {
-                return Err(Fault::usage("the log gateway is a service, and below another root there are none")
-                    .hint("run it on the node itself: sudo emr-shs proxy install")
-                    .into());
-            }
-            // Asked for by name.
-            settings.no_proxy = false;
-        }
+        check_jars(&host, &settings)?;
+        keep_to_components(components, &host, &receipt, &mut settings)?;
         let event_logs =
             if only_gateway { settings.event_logs.clone() } else { Some(settings.event_logs(command)?.clone()) };
         let mut node = Node::read(&host)?;
         let files = Facts::of_files(&host, &node, &receipt, &settings, event_logs.as_ref());
-        doctor::preflight(&Facts { force: args.force, ..files }, components)?;
+        doctor::preflight(&Facts { force, ..files }, components)?;
+
         let connects = host.is_live() && !only_gateway;
         let mut s3 = connects.then(|| node.way_to_s3(&settings).open(TimeoutProfile::Usual)).transpose()?;
-        let wants_gateway = host.is_live() && components.contains(&Component::Gateway) && !settings.no_proxy;
-        let (cluster_id, region) = (node.identity.cluster_id.clone(), node.region(&settings));
-        let ask_emr = wants_gateway && settings.gateway.log_uris.is_empty() && settings.cluster.is_none();
-        // AWS takes as long to answer as this machine takes to be looked at.
-        let (looked, bucket, described, program) = std::thread::scope(|scope| {
-            let asked = scope.spawn(|| match (&mut s3, &event_logs) {
-                (Some(s3), Some(uri)) => Some(s3.find_bucket(uri)),
-                _ => None,
-            });
-            let described = scope.spawn(|| ask_emr.then(|| describe_cluster(cluster_id.as_deref(), region)));
-            let program = scope.spawn(|| wants_gateway.then(|| Program::this(PROGRAM_DIR)));
-            let looked = look(&mut node, &host, &receipt, &settings, components);
-            (looked, asked.join(), described.join(), program.join())
-        });
-        let scheme = looked?;
-        let bucket = bucket.map_err(|_| anyhow!("the thread that asks S3 died"))?;
-        let described = described.map_err(|_| anyhow!("the thread that asks EMR died"))?.transpose();
-        if let Ok(Some(cluster)) = &described {
+        let asks_s3 = s3.as_mut().zip(event_logs.as_ref());
+        let found = find_out(&mut node, &host, &receipt, &settings, components, asks_s3)?;
+        if let Ok(Some(cluster)) = &found.described {
             settings.cluster = Some(cluster.clone());
         }
-        let described = described.map(|_| settings.cluster.as_ref());
-        let described = described.as_ref().map(|c| *c).map_err(String::as_str);
-        let program = program.map_err(|_| anyhow!("the thread that reads this program died"))?.transpose()?;
-        let gateway = program.map(|program| log_gateway::setup(&host, &node, &settings, described, program));
+        let described = found.described.as_ref().map(|_| settings.cluster.as_ref()).map_err(String::as_str);
+        let gateway = found.program.map(|program| log_gateway::setup(&host, &node, &settings, described, program));
         host.s3 = s3;
-        let plan = Plan { changes: Vec::new(), restart: None, found: Vec::new(), notes: Vec::new() };
-        let components = components.to_vec();
+
         let mut this = Self {
             host,
             node,
             receipt,
             settings,
             event_logs,
-            plan,
-            store: S3Observations { bucket, complete: true, ..S3Observations::default() },
-            scheme,
+            plan: Plan { changes: Vec::new(), restart: None, found: Vec::new(), notes: Vec::new() },
             gateway,
-            components,
-            force: args.force,
+            s3: S3Observations { bucket: found.bucket, complete: true, ..S3Observations::default() },
+            scheme: found.scheme,
+            components: components.to_vec(),
+            force,
         };
-        doctor::preflight(&this.facts(&this.store), &this.components)?;
+        doctor::preflight(&this.facts(&this.s3), &this.components)?;
         if let (Some(Err(why)), true) = (&this.gateway, only_gateway) {
             return Err(Fault::preflight(format!("no log gateway: {why}"))
                 .unchanged()
                 .hint("emr-shs proxy install --log-uri s3://my-bucket/elasticmapreduce/")
                 .into());
         }
-        this.plan.changes = this.changes(&this.receipt, &this.settings)?;
-        if !args.force {
-            plan::refuse_foreign(&this.receipt, &this.plan.changes)?;
-        }
-        this.plan.restart = this.restart_reason();
-        this.plan.found = notes::mistakes(&this.host, &this.node, &this.receipt);
-        if this.is_whole() {
-            this.plan.found.extend(notes::server_is_down(&this.node));
-        }
-        this.plan.found.extend(this.no_store());
-        this.plan.found.extend(this.no_gateway());
-        this.plan.notes = notes::consequences(&this.host, &this.node, &this.settings, &this.plan.changes);
+        this.make_plan()?;
         Ok(this)
     }
 
-    fn facts<'a>(&'a self, store: &'a S3Observations) -> Facts<'a> {
+    fn make_plan(&mut self) -> Result<()> {
+        self.plan.changes = self.changes(&self.receipt, &self.settings)?;
+        if !self.force {
+            plan::refuse_foreign(&self.receipt, &self.plan.changes)?;
+        }
+        self.plan.restart = self.restart_reason();
+        self.plan.found = notes::mistakes(&self.host, &self.node, &self.receipt);
+        if self.is_whole() {
+            self.plan.found.extend(notes::server_is_down(&self.node));
+        }
+        self.plan.found.extend(self.why_no_store());
+        self.plan.found.extend(self.why_logs_do_not_open());
+        self.plan.notes = notes::consequences(&self.host, &self.node, &self.settings, &self.plan.changes);
+        Ok(())
+    }
+
+    fn facts<'a>(&'a self, s3: &'a S3Observations) -> Facts<'a> {
         Facts {
             scheme: self.scheme.as_ref(),
-            store: Some(store),
+            store: Some(s3),
             setup: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
             force: self.force,
             ..Facts::of_files(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref())
         }
     }
 
-    /// Refuses a bucket that this node may not do with what is needed.
-    pub fn allow(&self, probe: Probe) -> Result<(), Fault> {
-        doctor::preflight(&self.facts(&S3Observations { probe, ..self.store.clone() }), &self.components)
+    /// Refuses a bucket in which this node may not do what jobs and the history server need to do.
+    pub fn check_probe(&self, probe: Probe) -> Result<(), Fault> {
+        doctor::preflight(&self.facts(&S3Observations { probe, ..self.s3.clone() }), &self.components)
     }
 
     fn context<'a>(&'a self, receipt: &'a Receipt, settings: &'a Settings) -> Context<'a> {
@@ -180,76 +151,72 @@ impl Installation {
             receipt,
             settings,
             event_logs: self.event_logs.as_ref(),
-            bucket: self.store.bucket.as_ref().and_then(|bucket| bucket.as_ref().ok()),
+            bucket: self.s3.bucket.as_ref().and_then(|bucket| bucket.as_ref().ok()),
             scheme: self.scheme.as_ref().and_then(|scheme| scheme.as_ref().ok()),
             gateway: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
             force: self.force,
         }
     }
 
-    /// Why the history server gets no local store, if it gets none.
-    fn no_store(&self) -> Option<String> {
-        let store = desired::local_store::choose(&self.host, &self.node, &self.receipt, &self.settings);
+    fn why_no_store(&self) -> Option<String> {
+        let store = local_store::choose(&self.host, &self.node, &self.receipt, &self.settings);
         let why = store.err().filter(|_| self.is_whole())?;
         Some(format!("No local store for the history server: {why}."))
     }
 
-    /// Why executor logs will not open, as far as it is the gateway's affair.
-    fn no_gateway(&self) -> Option<String> {
+    fn why_logs_do_not_open(&self) -> Option<String> {
         match self.gateway.as_ref()? {
             Err(why) => Some(format!(
-                "No log gateway: {why}. Log links keep leading to NodeManagers. Once there is one: emr-shs proxy install --log-uri s3://…"
+                "No log gateway: {why}. Log links keep leading to NodeManagers. To add a gateway later: emr-shs proxy install --log-uri s3://…"
             )),
             Ok(_) => {
                 let version = self.node.spark.version.as_ref()?;
                 (!version.at_least(3, 0)).then(|| format!(
-                    "Spark {version} has no {} (3.0 has it): its pages keep linking to NodeManagers. The gateway's own pages list the logs.",
-                    LOG_LINK_KEY
+                    "Spark {version} does not know {LOG_LINK_KEY}, which Spark 3.0 introduced: the history server keeps linking to NodeManagers. The log gateway's own pages list the logs."
                 ))
             }
         }
     }
 
-    /// What has to change for these settings: the S3 prefix, then what goes, then what comes.
+    /// The changes that these settings need: the S3 prefix, then what goes, then what comes.
     pub fn changes(&self, receipt: &Receipt, settings: &Settings) -> Result<Vec<Change>> {
-        let wants = self.context(receipt, settings).desired(&self.components)?;
-        let mut changes = plan::changes(&self.host, receipt, &wants)?;
-        let released = plan::releases(&self.host, receipt, &wants, |r| {
-            // What --set names is of another piece than the key's usual one.
-            let named = matches!(r, Resource::Key { key, .. } if settings.set.contains_key(key));
-            // A directory the server works in goes after a restart, which a piece alone does not make.
-            self.components.contains(&Component::of(r))
-                && !named
-                && (self.is_whole() || !matches!(r, Resource::Cache { .. }))
+        let desired = self.context(receipt, settings).desired(&self.components)?;
+        let mut changes = plan::changes(&self.host, receipt, &desired)?;
+        let released = plan::releases(&self.host, receipt, &desired, |resource| {
+            // --set can name a key that belongs to another component.
+            let is_set = matches!(resource, Resource::Key { key, .. } if settings.set.contains_key(key));
+            // The history server has its store open until a restart, which a component alone does not make.
+            let is_open = matches!(resource, Resource::Cache { .. }) && !self.is_whole();
+            self.components.contains(&Component::of(resource)) && !is_set && !is_open
         })?;
         let prefixes = changes.iter().take_while(|c| matches!(c.resource, Resource::Prefix { .. })).count();
         changes.splice(prefixes..prefixes, released);
         Ok(changes)
     }
 
-    /// The keys that this installation has in spark-defaults.conf, or will have. What somebody else
-    /// chose is not among them.
+    /// The keys that this installation sets in spark-defaults.conf. Keys that somebody else chose are not
+    /// among them.
     pub fn keys(&self) -> Result<BTreeMap<String, String>> {
-        let wants = self.context(&self.receipt, &self.settings).desired(&self.components)?;
-        let changes = plan::changes(&self.host, &self.receipt, &wants)?;
-        let key = |change: plan::Change| match change.resource {
+        let desired = self.context(&self.receipt, &self.settings).desired(&self.components)?;
+        let changes = plan::changes(&self.host, &self.receipt, &desired)?;
+        let key = |change: Change| match change.resource {
             Resource::Key { key, .. } if !change.yields => Some((key, change.after.value()?)),
             _ => None,
         };
         Ok(changes.into_iter().filter_map(key).collect())
     }
 
-    /// Whether this is `install`, which restarts the server, and not a piece of it.
+    /// Whether this is `install` itself, which restarts the history server, and not a component alone.
     pub fn is_whole(&self) -> bool {
         self.components.len() == Component::ALL.len()
     }
 
-    /// Whether this writes to the prefix, or makes others write there.
+    /// Whether this command writes to the prefix, or makes jobs write there.
     pub fn concerns_s3(&self) -> bool {
         self.components != [Component::Link] && self.components != [Component::Gateway]
     }
 
-    /// What the restarted server must be.
+    /// When the restarted history server is ready.
     pub fn readiness(&self) -> Readiness {
         let linked = self.plan.changes.iter().any(|c| {
             matches!(&c.resource, Resource::Link { path } if path.starts_with(LINK_DIR)) && c.after != State::Absent
@@ -278,7 +245,7 @@ impl Installation {
         Some(reason.into())
     }
 
-    /// Notes arguments that changed nothing on the node; only where there is a receipt already.
+    /// Remembers settings that change nothing on the node. Without a receipt there is nothing to remember.
     pub fn remember_settings(&mut self) -> Result<(), Fault> {
         if self.receipt.is_empty() || self.receipt.settings == self.settings {
             return Ok(());
@@ -286,4 +253,83 @@ impl Installation {
         self.receipt.settings = self.settings.clone();
         self.receipt.save(&self.host).map_err(Fault::of)
     }
+}
+
+/// Refuses `--jar` files that this node does not have.
+fn check_jars(host: &Host, settings: &Settings) -> Result<(), Fault> {
+    settings.jars.iter().try_for_each(|path| {
+        let real = host.target(path).map_err(Fault::of)?;
+        jar::find(&real, &[]).map(drop).map_err(|e| {
+            Fault::usage(format!("--jar {}: {e}", path.display())).hint("name a jar of this node by its absolute path")
+        })
+    })
+}
+
+/// Drops settings that the command's components cannot apply.
+fn keep_to_components(
+    components: &[Component],
+    host: &Host,
+    receipt: &Receipt,
+    settings: &mut Settings,
+) -> Result<(), Fault> {
+    if !components.contains(&Component::Gateway) {
+        settings.gateway = receipt.settings.gateway.clone();
+        settings.no_proxy = receipt.settings.no_proxy;
+    }
+    if components == [Component::Gateway] {
+        if !host.is_live() {
+            return Err(Fault::usage("the log gateway is a service, and below another root there are no services")
+                .hint("run this on the node itself: sudo emr-shs proxy install"));
+        }
+        // The user asks for the gateway by name.
+        settings.no_proxy = false;
+    }
+    Ok(())
+}
+
+/// Asks S3 and EMR while this machine is being read: each takes about as long as the other.
+fn find_out(
+    node: &mut Node,
+    host: &Host,
+    receipt: &Receipt,
+    settings: &Settings,
+    components: &[Component],
+    s3: Option<(&mut S3, &EventLogs)>,
+) -> Result<Findings> {
+    let wants_gateway = host.is_live() && components.contains(&Component::Gateway) && !settings.no_proxy;
+    let asks_emr = wants_gateway && settings.gateway.log_uris.is_empty() && settings.cluster.is_none();
+    let (cluster_id, region) = (node.identity.cluster_id.clone(), node.region(settings));
+    std::thread::scope(|scope| {
+        let bucket = scope.spawn(|| s3.map(|(s3, uri)| s3.find_bucket(uri)));
+        let described = scope.spawn(|| asks_emr.then(|| describe_cluster(cluster_id.as_deref(), region)).transpose());
+        let program = scope.spawn(|| wants_gateway.then(|| Program::this(PROGRAM_DIR)).transpose());
+        let scheme = observe(node, host, receipt, settings, components);
+        Ok(Findings {
+            scheme: scheme?,
+            bucket: bucket.join().map_err(|_| anyhow!("the thread that asks S3 died"))?,
+            described: described.join().map_err(|_| anyhow!("the thread that asks EMR died"))?,
+            program: program.join().map_err(|_| anyhow!("the thread that reads this program died"))??,
+        })
+    })
+}
+
+/// Observes the history server and, where links may be needed, searches jars for the classes of the event logs'
+/// scheme.
+fn observe(
+    node: &mut Node,
+    host: &Host,
+    receipt: &Receipt,
+    settings: &Settings,
+    components: &[Component],
+) -> Result<Option<Result<Scheme, Fault>>> {
+    node.look(host, receipt)?;
+    if components == [Component::Gateway] {
+        // Nothing restarts the server.
+        return Ok(None);
+    }
+    if let Some(server) = &mut node.server {
+        server.settle(&node.spark, ANSWER_TIMEOUT)?;
+    }
+    let uri = settings.event_logs.as_ref().filter(|_| components.contains(&Component::Link));
+    Ok(uri.map(|uri| node.scheme(host, &uri.scheme, &settings.jars)))
 }

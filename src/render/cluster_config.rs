@@ -12,7 +12,7 @@ use crate::desired::Context;
 use crate::desired::log_gateway::log_links;
 use crate::error::Fault;
 use crate::host::Host;
-use crate::install::prepare::Installation;
+use crate::install::prepare::{Installation, Request};
 use crate::node::Node;
 use crate::node::hadoop::{EMRFS, Hadoop, S3A};
 use crate::node::identity::{Identity, Role};
@@ -85,7 +85,19 @@ pub fn render(host: Host, args: &ClusterConfigArgs) -> Result<Rendered> {
 
 /// From the plan that `install` would make, or has carried out.
 fn of_this_node(host: Host, args: &ClusterConfigArgs) -> Result<(Keys, Vec<String>)> {
-    let job = Installation::prepare("render cluster-config", Component::ALL, host, &as_install(args))?;
+    let job = {
+        let receipt = Receipt::load(&host)?;
+        let settings = as_install(args).resolve(&receipt.settings)?;
+        let request = Request {
+            command: "render cluster-config",
+            components: Component::ALL,
+            host,
+            receipt,
+            settings,
+            force: false,
+        };
+        Installation::prepare(request)?
+    };
     let mut keys = job.keys()?;
     let mut notes = Vec::new();
     if args.new_cluster {
@@ -139,7 +151,7 @@ fn on_a_new_cluster(event_logs: Option<&EventLogs>) -> String {
 /// From what is known of a release.
 fn of_any_node(args: &ClusterConfigArgs) -> Result<(Keys, Vec<String>)> {
     let host = Host::nowhere();
-    let settings = Settings::merge(&as_install(args), &Settings::default())?;
+    let settings = as_install(args).resolve(&Settings::default())?;
     let Some(event_logs) = &settings.event_logs else {
         return Err(Fault::usage("where shall the event logs go?")
             .detail("this is not an EMR node, so there is nothing to reuse")

@@ -7,7 +7,7 @@ fn wrong_arguments_get_an_error_with_a_hint() {
     let step = format!("step --region eu-west-3 --script s3://b/emr-shs/step --sha256-x86_64 {SUM}");
     let serverless = "serverless --account 123456789012 --region eu-west-3 --log-uri s3://b/l/";
     for (line, says) in [
-        ("cluster-config".to_string(), "where shall the event logs go"),
+        ("cluster-config".to_string(), "the first run needs --event-logs"),
         (format!("cluster-config --event-logs {LOGS}"), "--release emr-7.12.0"),
         (format!("cluster-config --event-logs {LOGS} --release emr-9.0.0"), "which Spark is in emr-9.0.0"),
         (format!("cluster-config --event-logs {LOGS} --spark-version new"), "no version of Spark"),

@@ -1,0 +1,216 @@
+//! Settings from arguments: the command line over its environment over what the receipt remembers.
+//!
+//! An argument that the user leaves out keeps the remembered value. An empty value takes it back.
+
+use super::{ComponentArgs, GatewayArgs};
+use crate::error::Fault;
+use crate::ids::is_id;
+use crate::settings::{GatewaySettings, Settings};
+use std::path::{Path, PathBuf};
+
+/// Keys that have an option of their own.
+const KEYS_WITH_OPTIONS: [(&str, &str); 3] = [
+    ("spark.eventLog.enabled", "--history-only leaves it to the jobs"),
+    ("spark.eventLog.dir", "--event-logs sets it"),
+    ("spark.history.fs.logDirectory", "--event-logs sets it"),
+];
+
+impl ComponentArgs {
+    /// The settings of this run, given those of the last one.
+    pub fn resolve(&self, earlier: &Settings) -> Result<Settings, Fault> {
+        let mut set = earlier.set.clone();
+        for pair in &self.set {
+            let (key, value) = key_value(pair)?;
+            if value.is_empty() {
+                set.remove(&key);
+            } else {
+                set.insert(key, value);
+            }
+        }
+        let jars = if self.jar.is_empty() { &earlier.jars } else { &self.jar };
+        check_jar_names(jars)?;
+        Ok(Settings {
+            event_logs: match self.event_logs.as_deref().filter(|uri| !uri.is_empty()) {
+                Some(uri) => Some(uri.parse()?),
+                None => earlier.event_logs.clone(),
+            },
+            region: newer(self.region.as_ref(), earlier.region.as_ref()),
+            endpoint_url: newer(self.endpoint_url.as_ref(), earlier.endpoint_url.as_ref())
+                .as_deref()
+                .map(endpoint)
+                .transpose()?,
+            history_only: self.history_only.unwrap_or(earlier.history_only),
+            set,
+            jars: jars.clone(),
+            link_into: self.link_into.unwrap_or(earlier.link_into),
+            no_proxy: self.no_proxy.unwrap_or(earlier.no_proxy),
+            serverless: match self.layout.as_deref() {
+                None => earlier.serverless.clone(),
+                Some("" | "emr") => None,
+                Some(layout) => Some(serverless_application(layout)?),
+            },
+            gateway: self.gateway.resolve(&earlier.gateway)?,
+            cluster: earlier.cluster.clone(),
+        })
+    }
+}
+
+impl GatewayArgs {
+    /// The gateway's settings of this run, given those of the last one.
+    pub fn resolve(&self, earlier: &GatewaySettings) -> Result<GatewaySettings, Fault> {
+        let mut settings = GatewaySettings {
+            log_uris: newer_list(&self.log_uri, &earlier.log_uris, |uri| uri.parse())?,
+            listen: self.listen.or(earlier.listen),
+            public_url: match self.public_url.as_deref() {
+                Some("") => None,
+                Some(url) => Some(public_url(url)?),
+                None => earlier.public_url.clone(),
+            },
+            host_names: newer_list(&self.host_name, &earlier.host_names, host_name)?,
+            mode: self.mode.or(earlier.mode),
+            tls_cert: newer_file(self.tls_cert.as_ref(), earlier.tls_cert.as_ref()),
+            tls_key: newer_file(self.tls_key.as_ref(), earlier.tls_key.as_ref()),
+            tls_self_signed: self.tls_self_signed.unwrap_or(earlier.tls_self_signed),
+            htpasswd: newer_file(self.htpasswd.as_ref(), earlier.htpasswd.as_ref()),
+            insecure: self.insecure.unwrap_or(earlier.insecure),
+        };
+        self.choose_certificate(&mut settings)?;
+        for path in [&settings.tls_cert, &settings.tls_key, &settings.htpasswd].into_iter().flatten() {
+            if !path.is_absolute() || path.to_str().is_none_or(|p| p.contains(['\n', '"', '\\'])) {
+                return Err(Fault::usage(format!("{}: wanted an absolute path without quotes", path.display()))
+                    .hint("systemd starts the gateway in another directory than yours: name the file from / on"));
+            }
+        }
+        Ok(settings)
+    }
+
+    /// A certificate that this run names replaces the remembered one, of whichever kind.
+    fn choose_certificate(&self, settings: &mut GatewaySettings) -> Result<(), Fault> {
+        let names_file = self.tls_cert.as_ref().is_some_and(|file| !file.as_os_str().is_empty());
+        let asks_for_self_signed = self.tls_self_signed == Some(true);
+        if names_file && asks_for_self_signed {
+            return Err(
+                Fault::usage("--tls-cert and --tls-self-signed exclude each other").hint("leave one of them out")
+            );
+        }
+        settings.tls_self_signed &= !names_file;
+        if asks_for_self_signed {
+            (settings.tls_cert, settings.tls_key) = (None, None);
+        }
+        if settings.tls_cert.is_some() != settings.tls_key.is_some() {
+            return Err(Fault::usage("--tls-cert and --tls-key need each other")
+                .hint("--tls-cert /path/chain.pem --tls-key /path/key.pem"));
+        }
+        Ok(())
+    }
+}
+
+fn newer(now: Option<&String>, earlier: Option<&String>) -> Option<String> {
+    now.or(earlier).filter(|text| !text.is_empty()).cloned()
+}
+
+fn newer_file(now: Option<&PathBuf>, earlier: Option<&PathBuf>) -> Option<PathBuf> {
+    now.or(earlier).filter(|path| !path.as_os_str().is_empty()).cloned()
+}
+
+fn newer_list<T: Clone>(
+    now: &[String],
+    earlier: &[T],
+    parse: impl Fn(&str) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    if now.is_empty() {
+        return Ok(earlier.to_vec());
+    }
+    now.iter().filter(|text| !text.is_empty()).map(|text| parse(text)).collect()
+}
+
+/// The application id of `serverless:<id>`.
+fn serverless_application(layout: &str) -> Result<String, Fault> {
+    match layout.strip_prefix("serverless:") {
+        Some(id) if is_id(id) => Ok(id.into()),
+        _ => Err(Fault::usage(format!("--layout {layout}: there is no such layout"))
+            .detail("wanted emr, or serverless: and the id of an EMR Serverless application")
+            .hint("--layout serverless:00f1r2fo0l4l4l09")),
+    }
+}
+
+/// `http(s)://host[:port]`, or `/`.
+fn public_url(url: &str) -> Result<String, Fault> {
+    if url == "/" {
+        return Ok(url.into());
+    }
+    match host_of(url) {
+        Some(host) if !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]_".contains(c)) => {
+            Ok(url.trim_end_matches('/').into())
+        }
+        _ => Err(Fault::usage(format!("--public-url {url}: log links cannot begin with that"))
+            .detail("wanted http:// or https://, a host, and perhaps a port; or / for relative links")
+            .hint("--public-url https://logs.example.com")),
+    }
+}
+
+/// `http(s)://host[:port]`: an S3 endpoint.
+pub fn endpoint(url: &str) -> Result<String, Fault> {
+    match host_of(url) {
+        Some(host) if !host.is_empty() && !host.contains(['/', ' ', '?', '#', '@']) => {
+            Ok(url.trim_end_matches('/').into())
+        }
+        _ => Err(Fault::usage(format!("--endpoint-url {url}: that is no S3 endpoint"))
+            .detail("wanted http:// or https:// and a host, and nothing after the host")
+            .hint("--endpoint-url https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com")),
+    }
+}
+
+/// What follows the scheme of a URL, without slashes at the end.
+fn host_of(url: &str) -> Option<&str> {
+    url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).map(|rest| rest.trim_end_matches('/'))
+}
+
+fn host_name(name: &str) -> Result<String, Fault> {
+    if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) {
+        return Ok(name.into());
+    }
+    Err(Fault::usage(format!("--host-name {name}: that is no host name"))
+        .detail("wanted a name without scheme and port")
+        .hint("--host-name logs.example.com"))
+}
+
+fn key_value(pair: &str) -> Result<(String, String), Fault> {
+    let bad =
+        |why: String| Fault::usage(format!("--set {pair}: {why}")).hint("--set spark.history.retainedApplications=100");
+    let (key, value) = pair.split_once('=').ok_or_else(|| bad("wanted KEY=VALUE".into()))?;
+    if let Some((_, option)) = KEYS_WITH_OPTIONS.iter().find(|(with_option, _)| *with_option == key) {
+        return Err(bad((*option).into()));
+    }
+    if !key.starts_with("spark.history.") && !key.starts_with("spark.eventLog.") {
+        return Err(bad("wanted a key that begins with spark.history. or spark.eventLog.".into()));
+    }
+    if !key.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) {
+        return Err(bad("a key consists of letters, digits, dots, hyphens and underscores".into()));
+    }
+    if value.trim() != value || value.chars().any(char::is_control) {
+        return Err(bad("wanted a value without blanks around it and without control characters".into()));
+    }
+    Ok((key.into(), value.into()))
+}
+
+/// Refuses jars by their names. `install` looks for the files later.
+fn check_jar_names(jars: &[PathBuf]) -> Result<(), Fault> {
+    for (i, jar) in jars.iter().enumerate() {
+        if !jar.is_absolute() {
+            return Err(bad_jar(jar, "wanted an absolute path"));
+        }
+        if jar.extension().is_none_or(|e| e != "jar") {
+            return Err(bad_jar(jar, "wanted a file named *.jar; Java ignores other files on a wildcard class path"));
+        }
+        if jars[..i].iter().any(|other| other.file_name() == jar.file_name()) {
+            return Err(Fault::usage(format!("--jar {}: another --jar has that file name", jar.display()))
+                .hint("each link is named like its jar; give one of the jars another name"));
+        }
+    }
+    Ok(())
+}
+
+fn bad_jar(jar: &Path, why: &str) -> Fault {
+    Fault::usage(format!("--jar {}: {why}", jar.display())).hint("name a jar of this node by its absolute path")
+}
