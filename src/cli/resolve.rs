@@ -2,7 +2,8 @@
 //!
 //! An argument that the user leaves out keeps the remembered value. An empty value takes it back.
 
-use super::{ComponentArgs, GatewayArgs};
+use super::options::given;
+use super::{ComponentArgs, DoctorArgs, GatewayArgs};
 use crate::error::Fault;
 use crate::ids::is_id;
 use crate::settings::{GatewaySettings, Settings};
@@ -19,7 +20,7 @@ impl ComponentArgs {
     /// The settings of this run, given those of the last one.
     pub fn resolve(&self, earlier: &Settings) -> Result<Settings, Fault> {
         let mut set = earlier.set.clone();
-        for pair in &self.set {
+        for pair in &self.spark.set {
             let (key, value) = key_value(pair)?;
             if value.is_empty() {
                 set.remove(&key);
@@ -30,21 +31,18 @@ impl ComponentArgs {
         let jars = if self.jar.is_empty() { &earlier.jars } else { &self.jar };
         check_jar_names(jars)?;
         Ok(Settings {
-            event_logs: match self.event_logs.as_deref().filter(|uri| !uri.is_empty()) {
-                Some(uri) => Some(uri.parse()?),
-                None => earlier.event_logs.clone(),
-            },
-            region: newer(self.region.as_ref(), earlier.region.as_ref()),
-            endpoint_url: newer(self.endpoint_url.as_ref(), earlier.endpoint_url.as_ref())
+            event_logs: self.spark.event_logs.parse()?.or_else(|| earlier.event_logs.clone()),
+            region: newer(self.spark.s3.region.region.as_ref(), earlier.region.as_ref()),
+            endpoint_url: newer(self.spark.s3.endpoint_url.as_ref(), earlier.endpoint_url.as_ref())
                 .as_deref()
                 .map(endpoint)
                 .transpose()?,
-            history_only: self.history_only.unwrap_or(earlier.history_only),
+            history_only: self.spark.history_only.unwrap_or(earlier.history_only),
             set,
             jars: jars.clone(),
             link_into: self.link_into.unwrap_or(earlier.link_into),
-            no_proxy: self.no_proxy.unwrap_or(earlier.no_proxy),
-            serverless: match self.layout.as_deref() {
+            no_proxy: self.spark.no_proxy.unwrap_or(earlier.no_proxy),
+            serverless: match self.spark.layout.as_deref() {
                 None => earlier.serverless.clone(),
                 Some("" | "emr") => None,
                 Some(layout) => Some(serverless_application(layout)?),
@@ -55,13 +53,26 @@ impl ComponentArgs {
     }
 }
 
+impl DoctorArgs {
+    /// The settings to check: the installed ones, except where an option replaces one.
+    pub(crate) fn resolve(&self, installed: &Settings) -> Result<Settings, Fault> {
+        let mut settings = installed.clone();
+        settings.event_logs = self.event_logs.parse()?.or(settings.event_logs);
+        settings.region = self.s3.region.given().map(Into::into).or(settings.region);
+        if let Some(url) = given(&self.s3.endpoint_url) {
+            settings.endpoint_url = Some(endpoint(url)?);
+        }
+        Ok(settings)
+    }
+}
+
 impl GatewayArgs {
     /// The gateway's settings of this run, given those of the last one.
     pub fn resolve(&self, earlier: &GatewaySettings) -> Result<GatewaySettings, Fault> {
         let mut settings = GatewaySettings {
-            log_uris: newer_list(&self.log_uri, &earlier.log_uris, |uri| uri.parse())?,
+            log_uris: newer_list(&self.log_uris.log_uri, &earlier.log_uris, |uri| uri.parse())?,
             listen: self.listen.or(earlier.listen),
-            public_url: match self.public_url.as_deref() {
+            public_url: match self.public_url.public_url.as_deref() {
                 Some("") => None,
                 Some(url) => Some(public_url(url)?),
                 None => earlier.public_url.clone(),
@@ -150,7 +161,7 @@ fn public_url(url: &str) -> Result<String, Fault> {
 }
 
 /// `http(s)://host[:port]`: an S3 endpoint.
-pub fn endpoint(url: &str) -> Result<String, Fault> {
+fn endpoint(url: &str) -> Result<String, Fault> {
     match host_of(url) {
         Some(host) if !host.is_empty() && !host.contains(['/', ' ', '?', '#', '@']) => {
             Ok(url.trim_end_matches('/').into())

@@ -3,7 +3,7 @@
 use super::host;
 use crate::aws::Cluster;
 use crate::change::receipt::Receipt;
-use crate::cli::NodeArgs;
+use crate::cli::options::RegionArgs;
 use crate::dataln;
 use crate::error::Exit;
 use crate::host::Host;
@@ -49,7 +49,7 @@ struct Jar {
 }
 
 /// Reads and prints; changes nothing, needs no root.
-pub fn run(root: &Path, args: &NodeArgs, console: &Console) -> Result<Exit> {
+pub fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
     // With nothing taken for ours the class path is shown as it is.

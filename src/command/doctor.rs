@@ -6,7 +6,6 @@ use crate::cli::DoctorArgs;
 use crate::doctor::CheckReport;
 use crate::doctor::gather::Gathered;
 use crate::error::Exit;
-use crate::settings::Settings;
 use crate::ui::{Console, data};
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
@@ -30,7 +29,7 @@ struct DoctorReport<'a> {
 pub fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
-    let settings = args.settings(&receipt.settings)?;
+    let settings = args.resolve(&receipt.settings)?;
     let examination = Gathered::make(host, receipt, settings)?;
     let lines = examination.report(|_| true);
     let count = |result: &str| lines.iter().filter(|line| line.result == result).count();
@@ -84,19 +83,4 @@ pub fn word(result: &str) -> (&'static str, Style) {
 pub fn wrapped(head: &str, indent: &str, text: &str) -> String {
     let options = textwrap::Options::new(WIDTH).initial_indent(head).subsequent_indent(indent);
     textwrap::fill(text, options.break_words(false).word_splitter(textwrap::WordSplitter::NoHyphenation))
-}
-
-impl DoctorArgs {
-    /// What is installed, with what the command line says else.
-    fn settings(&self, installed: &Settings) -> Result<Settings> {
-        let mut settings = installed.clone();
-        if let Some(uri) = self.event_logs.as_deref().filter(|uri| !uri.is_empty()) {
-            settings.event_logs = Some(uri.parse()?);
-        }
-        settings.region = self.region.clone().filter(|r| !r.is_empty()).or(settings.region);
-        if let Some(url) = self.endpoint_url.as_deref().filter(|url| !url.is_empty()) {
-            settings.endpoint_url = Some(crate::cli::resolve::endpoint(url)?);
-        }
-        Ok(settings)
-    }
 }

@@ -100,7 +100,7 @@ fn run(
         lock = Some(match in_unit.map(|args| provisioning::wait(&host, args.provisioning_timeout, console)) {
             // The unit that a bootstrap action has left begins when steps begin, and is waited for.
             None => Lock::wait(&host, command, || {
-                let patient = begun.elapsed() < args.timeout && !signals::asked();
+                let patient = begun.elapsed() < args.restart.timeout && !signals::asked();
                 Ok(patient && DeferredInstall::is_wanted(&Receipt::load(&host)?))
             })?,
             Some(waited) => match waited? {
@@ -127,7 +127,7 @@ fn run(
         job.remember_settings()?;
     } else {
         prove_rights(&job, console)?;
-        ready = carry_out(&mut job, args.timeout, console)?;
+        ready = carry_out(&mut job, args.restart.timeout, console)?;
     }
     let mut outcome = Outcome::of(&job, ready, begun.elapsed());
     console.outcome(&outcome);

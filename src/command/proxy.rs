@@ -1,6 +1,7 @@
 //! `proxy serve`: the log gateway in the foreground.
 
 use crate::cli::ServeArgs;
+use crate::cli::options::given;
 use crate::error::{Exit, Fault};
 use crate::gateway::server::{self, Serve};
 use crate::ids::is_cluster;
@@ -13,12 +14,11 @@ pub fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
     if let Some(id) = args.cluster_id.as_deref().filter(|id| !is_cluster(id)) {
         return Err(Fault::usage(format!("“{id}” is no cluster id")).hint("--cluster-id j-3H6EATEWWRWS").into());
     }
-    let given = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
     server::run(Serve {
         settings: args.gateway.resolve(&GatewaySettings::default())?,
-        cluster_id: given(&args.cluster_id),
-        region: given(&args.region),
-        endpoint_url: given(&args.endpoint_url),
+        cluster_id: given(&args.cluster_id).map(Into::into),
+        region: args.s3.region.given().map(Into::into),
+        endpoint_url: given(&args.s3.endpoint_url).map(Into::into),
         history_server: args.history_server.clone(),
         quiet: console.is_quiet(),
     })?;

@@ -2,7 +2,7 @@
 
 use super::host;
 use crate::aws;
-use crate::aws::s3::{EventLogs, LogUri};
+use crate::aws::s3::LogUri;
 use crate::change::receipt::Receipt;
 use crate::cli::render::{IamPolicyArgs, Render};
 use crate::error::{Exit, Fault};
@@ -54,20 +54,20 @@ fn iam_policy(host: &Host, here: &Identity, args: &IamPolicyArgs) -> Result<Rend
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let before = remembered(host);
     let known = || before.as_ref().ok();
-    let event_logs: Option<EventLogs> = match given(&args.event_logs) {
-        Some(uri) => Some(uri.parse()?),
+    let event_logs = match args.event_logs.parse()? {
+        Some(uri) => Some(uri),
         None => match &before {
             Ok(settings) => settings.event_logs.clone(),
             Err(fault) => return Err(fault.clone().into()),
         },
     };
-    if event_logs.is_none() && args.log_uri.is_empty() {
+    if event_logs.is_none() && args.log_uris.log_uri.is_empty() {
         return Err(Fault::usage("a policy for which event logs?")
             .detail("nothing is installed here that could tell")
             .hint("emr-shs render iam-policy --event-logs s3://my-bucket/spark-events/ --log-uri s3://my-bucket/elasticmapreduce/")
             .into());
     }
-    let region = given(&args.region).or_else(|| known()?.region.clone()).or_else(|| here.region.clone());
+    let region = given(&args.region.region).or_else(|| known()?.region.clone()).or_else(|| here.region.clone());
     if let Some(name) = &region {
         crate::render::region(name)?;
     }
@@ -75,7 +75,7 @@ fn iam_policy(host: &Host, here: &Identity, args: &IamPolicyArgs) -> Result<Rend
     if let Some(id) = &account {
         crate::render::account(id)?;
     }
-    let uris = args.log_uri.iter().filter(|uri| !uri.is_empty());
+    let uris = args.log_uris.log_uri.iter().filter(|uri| !uri.is_empty());
     let mut log_uris: Vec<LogUri> = uris.map(|uri| uri.parse()).collect::<Result<_, _>>()?;
     if log_uris.is_empty() {
         log_uris = known().map(|settings| settings.gateway.log_uris.clone()).unwrap_or_default();
@@ -94,7 +94,7 @@ fn iam_policy(host: &Host, here: &Identity, args: &IamPolicyArgs) -> Result<Rend
         sides: args.sides.clone(),
         event_logs: event_logs.as_ref(),
         log_uris: &log_uris,
-        kms_keys: &args.kms_key,
+        kms_keys: &args.kms_keys.kms_key,
         binaries: binaries.as_deref(),
         region: region.as_deref(),
         account: account.as_deref(),

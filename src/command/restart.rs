@@ -3,7 +3,7 @@
 use super::{host, must_be_root, uninstall};
 use crate::change::receipt::{Lock, Receipt};
 use crate::change::undo;
-use crate::cli::RestartArgs;
+use crate::cli::options::RestartArgs;
 use crate::doctor::checks::node::has_service;
 use crate::error::{Exit, Fault};
 use crate::node::Node;

@@ -50,7 +50,7 @@ pub fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Result<Exit>
     receipt.owes_restart = restart;
     receipt.save(&host)?;
     signals::ignore();
-    carry_out(&host, &mut receipt, &rows, args.timeout, console)?;
+    carry_out(&host, &mut receipt, &rows, args.restart.timeout, console)?;
     drop(lock);
     if console.is_json() {
         console

@@ -3,7 +3,8 @@
 
 use super::{doctor, host};
 use crate::change::receipt::Receipt;
-use crate::cli::{LoginArgs, VerifyArgs};
+use crate::cli::VerifyArgs;
+use crate::cli::options::LoginArgs;
 use crate::doctor::CheckReport;
 use crate::doctor::gather::Gathered;
 use crate::error::{Exit, Fault};

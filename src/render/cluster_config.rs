@@ -41,16 +41,10 @@ struct Classification {
 /// The same options as `install` has.
 fn as_install(args: &ClusterConfigArgs) -> ComponentArgs {
     ComponentArgs {
-        event_logs: args.event_logs.clone(),
-        set: args.set.clone(),
-        history_only: args.history_only,
-        region: args.region.clone(),
-        endpoint_url: args.endpoint_url.clone(),
-        no_proxy: args.no_proxy,
-        layout: args.layout.clone(),
+        spark: args.spark.clone(),
         gateway: GatewayArgs {
             public_url: args.public_url.clone(),
-            log_uri: args.log_uri.clone(),
+            log_uris: args.log_uris.clone(),
             ..GatewayArgs::default()
         },
         ..ComponentArgs::default()
@@ -256,7 +250,7 @@ fn node_of(args: &ClusterConfigArgs, version: Version) -> Node {
         role_from: None,
         cluster_id: None,
         release: args.release.clone(),
-        region: args.region.clone(),
+        region: args.spark.s3.region.region.clone(),
         multi_primary: false,
     };
     let mut spark = Spark::without_configuration(&Host::nowhere());

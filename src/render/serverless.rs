@@ -89,7 +89,7 @@ impl<'a> Flow<'a> {
                 .hint("--application 00f1r2fo0l4l4l09; `aws emr-serverless list-applications` tells yours")
                 .into());
         }
-        let Some(name) = args.region.as_deref().filter(|name| !name.is_empty()).or(here) else {
+        let Some(name) = args.region.given().or(here) else {
             return Err(Fault::usage("which region is the application in?").hint("--region eu-west-3").into());
         };
         let place = region(name)?;
@@ -120,7 +120,7 @@ impl<'a> Flow<'a> {
             event_logs: args.event_logs.parse()?,
             log_uri: args.log_uri.parse()?,
             job_role,
-            kms_keys: &args.kms_key,
+            kms_keys: &args.kms_keys.kms_key,
         })
     }
 

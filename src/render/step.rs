@@ -81,7 +81,7 @@ struct Script<'a> {
 
 /// Renders the step. script-runner is fetched from the cluster's own region (facts §4.2).
 pub fn step(args: &StepArgs, here: Option<&str>) -> Result<Rendered> {
-    let Some(name) = args.region.as_deref().filter(|name| !name.is_empty()).or(here) else {
+    let Some(name) = args.region.given().or(here) else {
         return Err(Fault::usage("which region is the cluster in?")
             .detail("script-runner is fetched from a bucket of that region")
             .hint("--region eu-west-3")
@@ -261,7 +261,7 @@ fn check_install(args: &[String]) -> Result<()> {
     let words = ["emr-shs", "install"].into_iter().map(str::to_string).chain(args.iter().cloned());
     match Cli::try_parse_from(words) {
         Ok(Cli { command: Command::Install(given), .. }) => {
-            if let Some(uri) = given.install.event_logs.as_deref().filter(|uri| !uri.is_empty()) {
+            if let Some(uri) = given.install.spark.event_logs.event_logs.as_deref().filter(|uri| !uri.is_empty()) {
                 uri.parse::<EventLogs>()?;
             }
             Ok(())

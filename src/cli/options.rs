@@ -1,0 +1,124 @@
+//! Groups of options that several commands share. Every doc comment on an option is help text.
+
+use super::seconds;
+use crate::aws::s3::EventLogs;
+use crate::error::Fault;
+use clap::Args;
+use std::time::Duration;
+
+/// The heading in `--help` above every option of the log gateway.
+pub(super) const LOG_GATEWAY: &str = "Log gateway";
+
+/// The value of an option. An empty value counts as none, so that `EMR_SHS_REGION= emr-shs …` and a variable
+/// that a script leaves empty both mean that the option is not given.
+pub(crate) fn given(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|text| !text.is_empty())
+}
+
+/// `--event-logs`
+#[derive(Args, Clone, Default)]
+pub struct EventLogsArgs {
+    /// S3 prefix for event logs, such as s3://my-bucket/spark-events/ [default: the installed
+    /// one; the first install needs it]
+    #[arg(long, value_name = "URI", env = "EMR_SHS_EVENT_LOGS")]
+    pub(crate) event_logs: Option<String>,
+}
+
+impl EventLogsArgs {
+    pub(crate) fn parse(&self) -> Result<Option<EventLogs>, Fault> {
+        given(&self.event_logs).map(str::parse).transpose()
+    }
+}
+
+/// `--region`
+#[derive(Args, Clone, Default)]
+pub struct RegionArgs {
+    /// AWS region [default: the cluster's]
+    #[arg(long, value_name = "REGION", env = "EMR_SHS_REGION")]
+    pub(crate) region: Option<String>,
+}
+
+impl RegionArgs {
+    pub(crate) fn given(&self) -> Option<&str> {
+        given(&self.region)
+    }
+}
+
+/// `--region` and `--endpoint-url`: how a command reaches S3.
+#[derive(Args, Clone, Default)]
+pub struct S3Args {
+    #[command(flatten)]
+    pub(crate) region: RegionArgs,
+    /// S3 endpoint: a VPC endpoint or an S3-compatible store
+    #[arg(long, value_name = "URL", env = "EMR_SHS_ENDPOINT_URL")]
+    pub(crate) endpoint_url: Option<String>,
+}
+
+/// The options that decide which keys `install` sets in spark-defaults.conf, and thus which keys
+/// `render cluster-config` prints.
+#[derive(Args, Clone, Default)]
+pub struct SparkArgs {
+    #[command(flatten)]
+    pub(crate) event_logs: EventLogsArgs,
+    /// Set another spark.history.* or spark.eventLog.* key; repeatable (in the variable: one per
+    /// line). KEY= removes a key that an earlier run set
+    #[arg(long, value_name = "KEY=VALUE", env = "EMR_SHS_SET", value_delimiter = '\n')]
+    pub(crate) set: Vec<String>,
+    /// Do not set spark.eventLog.*: the node only shows history, and jobs configure their own
+    /// event logs
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_HISTORY_ONLY")]
+    pub(crate) history_only: Option<bool>,
+    #[command(flatten)]
+    pub(crate) s3: S3Args,
+    /// Do not set up the log gateway: log links keep pointing to NodeManagers
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_NO_PROXY")]
+    pub(crate) no_proxy: Option<bool>,
+    /// Whose logs the links in the history server open: emr for jobs on clusters, or
+    /// serverless:APPLICATION-ID for jobs of an EMR Serverless application [default: emr]
+    #[arg(long, value_name = "LAYOUT", env = "EMR_SHS_LAYOUT", help_heading = LOG_GATEWAY)]
+    pub(crate) layout: Option<String>,
+}
+
+/// `--log-uri`
+#[derive(Args, Clone, Default)]
+pub struct LogUriArgs {
+    /// S3 prefix where clusters archive their logs, such as s3://my-bucket/elasticmapreduce/;
+    /// repeatable, this cluster's first [default: only this cluster's]
+    #[arg(long, value_name = "URI", env = "EMR_SHS_LOG_URI", value_delimiter = ',', help_heading = LOG_GATEWAY)]
+    pub(crate) log_uri: Vec<String>,
+}
+
+/// `--public-url`
+#[derive(Args, Clone, Default)]
+pub struct PublicUrlArgs {
+    /// URL of the gateway in log links. / makes links relative: they then work only for users
+    /// who open the history server through the gateway [default: http://, the node's private
+    /// name, and the port]
+    #[arg(long, value_name = "URL", env = "EMR_SHS_PUBLIC_URL", help_heading = LOG_GATEWAY)]
+    pub(crate) public_url: Option<String>,
+}
+
+/// `--kms-key`
+#[derive(Args, Clone, Default)]
+pub struct KmsKeyArgs {
+    /// ARN of a KMS key that encrypts event logs or container logs; repeatable
+    #[arg(long, value_name = "ARN", env = "EMR_SHS_KMS_KEY", value_delimiter = ',')]
+    pub(crate) kms_key: Vec<String>,
+}
+
+/// `--timeout`, for every command that restarts the history server.
+#[derive(Args, Clone, Default)]
+pub struct RestartArgs {
+    /// Seconds to wait for the history server to become ready
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds, env = "EMR_SHS_TIMEOUT")]
+    pub(crate) timeout: Duration,
+}
+
+/// `--login`, for every command that opens a log through the log gateway.
+#[derive(Args)]
+pub struct LoginArgs {
+    /// Login for the log gateway, if it requires one. Prefer the variable: other users of the
+    /// node can read a command line
+    #[arg(long, value_name = "NAME:PASSWORD", env = "EMR_SHS_LOGIN", hide_env_values = true)]
+    pub(crate) login: Option<String>,
+}
