@@ -96,3 +96,9 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// What to type where root is needed: this command line with sudo.
+pub fn sudo_hint() -> String {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    format!("sudo emr-shs {}", args.join(" "))
+}

@@ -3,6 +3,7 @@
 
 pub mod component;
 pub mod desired;
+pub mod lock;
 pub mod plan;
 pub mod receipt;
 pub mod resource;

@@ -1,67 +1,63 @@
-//! The receipt: what we did to this node, kept flat and forgiving so that any later version can
-//! undo it; and the lock that whoever changes the node holds.
+//! The receipt: what emr-shs did to this node.
 //!
-//! Facts, not code: `schema` is an integer, unknown fields are ignored, and the version that
-//! installed is never asked for.
+//! A receipt contains facts, not code: any later version can undo what it lists. `schema` is an integer, a reader
+//! ignores fields that it does not know, and nobody asks which version installed.
 
-use crate::change::resource::{Resource, State};
-use crate::error::Fault;
+use super::resource::{Resource, State};
+use crate::error::{Fault, sudo_hint};
 use crate::host::{Host, remove_if_there, sync_dir};
-use crate::paths::{LOCK, RECEIPT, STATE_DIR};
+use crate::paths::{RECEIPT, STATE_DIR};
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use fs_err as fs;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::time::Duration;
 
 const SCHEMA: u32 = 1;
 
-/// What we did to this node.
+/// What emr-shs did to this node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// Version of this format.
+    /// The version of this format.
     pub schema: u32,
-    /// The version that wrote it last; for people only.
+    /// The version of emr-shs that wrote the receipt last, for people only.
     #[serde(default)]
     pub written_by: String,
-    /// What was asked for, so that a later run needs no arguments.
+    /// The settings of the last run, so that a later run needs no arguments.
     #[serde(default)]
     pub settings: Settings,
-    /// The history server must be restarted before the node is what this receipt says. Written
+    /// Whether the history server must restart before the node is in the state that the receipt describes. Set
     /// before the first change, cleared when the server is ready.
     #[serde(default)]
     pub owes_restart: bool,
-    /// Whether the history server answered when we first came.
+    /// Whether the history server answered before emr-shs first changed what the server reads.
     #[serde(default)]
     pub was_alive: bool,
-    /// Everything we own, in the order in which it was made.
+    /// Every resource that emr-shs owns, in the order in which it was made.
     pub entries: Vec<ReceiptEntry>,
 }
 
-/// One resource we own.
+/// A resource that emr-shs owns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReceiptEntry {
-    /// What it is.
     pub resource: Resource,
-    /// As the first install found it; never overwritten by a later one.
+    /// The state that the first install found. A later install does not overwrite it.
     pub before: State,
-    /// Every state we ever wrote. Anything else found there is someone else's work.
+    /// Every state that emr-shs ever wrote. Any other state is somebody else's work.
     pub ours: Vec<State>,
 }
 
 impl ReceiptEntry {
-    /// Whether a state is something we wrote.
+    /// Whether emr-shs wrote this state.
     pub fn wrote(&self, state: &State) -> bool {
         self.ours.iter().any(|s| s.same(state))
     }
 }
 
 impl Default for Receipt {
-    /// A node with nothing of ours.
     fn default() -> Self {
         Self {
             schema: SCHEMA,
@@ -75,54 +71,48 @@ impl Default for Receipt {
 }
 
 impl Receipt {
-    /// Whether nothing of ours is on the node.
+    /// Whether nothing on the node belongs to emr-shs.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Reads the node's receipt; an empty one if there is none.
+    /// Reads the node's receipt. A node without a receipt gives an empty one.
     pub fn load(host: &Host) -> Result<Self> {
         let denied = |e: &anyhow::Error| {
-            e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+            e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::PermissionDenied)
         };
         let text = match host.read(Path::new(RECEIPT)) {
             Ok(None) => return Ok(Self::default()),
             Ok(Some(text)) => text,
             Err(e) if denied(&e) => {
-                return Err(Fault::preflight(format!("{RECEIPT} is readable by root only")).hint(sudo_hint()).into());
+                return Err(Fault::preflight(format!("only root may read {RECEIPT}")).hint(sudo_hint()).into());
             }
             Err(e) => return Err(e),
         };
         let receipt: Self = serde_json::from_str(&text).map_err(|e| {
-            Fault::preflight(format!("the receipt {RECEIPT} cannot be read"))
+            Fault::preflight(format!("the receipt {RECEIPT} is damaged"))
                 .detail(e.to_string())
-                .hint(format!("it says how to undo the installation; repair it, or move it away and install again: mv {RECEIPT} {RECEIPT}.broken"))
+                .hint(format!("the receipt says how to undo the installation: repair it, or move it away and install again: mv {RECEIPT} {RECEIPT}.broken"))
         })?;
         if receipt.schema > SCHEMA {
-            return Err(Fault::preflight(format!("the receipt {RECEIPT} is of a newer emr-shs"))
-                .detail(format!("found schema {}, this version knows {SCHEMA}", receipt.schema))
+            return Err(Fault::preflight(format!("a newer emr-shs wrote the receipt {RECEIPT}"))
+                .detail(format!("found schema {}; this version knows {SCHEMA}", receipt.schema))
                 .hint("use the version that wrote it, or a newer one")
                 .into());
         }
         Ok(receipt)
     }
 
-    /// Writes the receipt so that it survives a crash; removes it when nothing is left to undo.
+    /// Writes the receipt so that it survives a crash. Removes it when nothing is left to undo.
     pub fn save(&mut self, host: &Host) -> Result<()> {
         let dir = host.path(Path::new(STATE_DIR))?;
         if self.is_empty() && !self.owes_restart {
-            if dir.is_dir() {
-                remove_if_there(&host.path(Path::new(RECEIPT))?)?;
-                fs::remove_dir(&dir).or_else(|e| match e.kind() {
-                    std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
-                    _ => Err(e),
-                })?;
-            }
-            return Ok(());
+            return remove(host, &dir);
         }
         if !dir.is_dir() {
-            std::fs::DirBuilder::new()
-                .recursive(!host.is_live())
+            let recursive = !host.is_live();
+            DirBuilder::new()
+                .recursive(recursive)
                 .mode(0o700)
                 .create(&dir)
                 .with_context(|| format!("creating {STATE_DIR}"))?;
@@ -133,12 +123,11 @@ impl Receipt {
         host.write_atomic(Path::new(RECEIPT), text.as_bytes(), 0o600, None)
     }
 
-    /// The entry of a resource.
     pub fn entry(&self, resource: &Resource) -> Option<&ReceiptEntry> {
         self.entries.iter().find(|e| e.resource == *resource)
     }
 
-    /// Notes that `after` is about to be written where `before` stands. The first `before` wins.
+    /// Records that emr-shs is about to replace `before` with `after`. The first `before` wins.
     pub fn record(&mut self, resource: &Resource, before: &State, after: &State) {
         match self.entries.iter_mut().find(|e| e.resource == *resource) {
             Some(entry) if entry.ours.contains(after) => {}
@@ -151,66 +140,21 @@ impl Receipt {
         }
     }
 
-    /// Forgets a resource that is no longer ours.
+    /// Gives up a resource.
     pub fn forget(&mut self, resource: &Resource) {
         self.entries.retain(|e| e.resource != *resource);
     }
 }
 
-/// The right to change this node, held until dropped.
-pub struct Lock(#[expect(dead_code, reason = "held for its Drop")] Flock<std::fs::File>);
-
-impl Lock {
-    /// Takes the node's lock, or says who holds it.
-    pub fn take(host: &Host, command: &str) -> Result<Self> {
-        Self::wait(host, command, || Ok(false))
+/// Removes the receipt, and its directory unless somebody put something there.
+fn remove(host: &Host, dir: &Path) -> Result<()> {
+    if !dir.is_dir() {
+        return Ok(());
     }
-
-    /// The same; while somebody else holds it and `patient` says so, it is tried again.
-    pub fn wait(host: &Host, command: &str, mut patient: impl FnMut() -> Result<bool>) -> Result<Self> {
-        loop {
-            match Self::attempt(host, command)? {
-                Err(_) if patient()? => std::thread::sleep(Duration::from_millis(200)),
-                result => return Ok(result?),
-            }
-        }
-    }
-
-    /// Tries once; the inner error says who holds it.
-    fn attempt(host: &Host, command: &str) -> Result<Result<Self, Fault>> {
-        let path = host.path(Path::new(LOCK))?;
-        if !host.is_live() {
-            fs::create_dir_all(path.parent().unwrap_or(&path))?;
-        }
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .open(&path)
-            .with_context(|| format!("opening {}", path.display()))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut held) => {
-                held.rewind()?;
-                let holder = format!("{command}, process {}", std::process::id());
-                held.write_all(holder.as_bytes())?;
-                held.set_len(holder.len() as u64)?;
-                Ok(Ok(Self(held)))
-            }
-            Err((mut file, _)) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder)?;
-                Ok(Err(Fault::preflight("another emr-shs is changing this node")
-                    .detail(format!("{} is held by: {holder}", LOCK))
-                    .hint("wait for it to end, then try again")))
-            }
-        }
-    }
-}
-
-/// What to type when root is needed: this very command with sudo.
-pub fn sudo_hint() -> String {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    format!("sudo emr-shs {}", args.join(" "))
+    remove_if_there(&host.path(Path::new(RECEIPT))?)?;
+    fs::remove_dir(dir).or_else(|e| match e.kind() {
+        ErrorKind::DirectoryNotEmpty => Ok(()),
+        _ => Err(e),
+    })?;
+    Ok(())
 }

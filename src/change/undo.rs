@@ -26,10 +26,10 @@ pub enum UndoOutcome {
 
 /// One row of an undo.
 pub struct UndoRow {
-    /// What happens; nothing, unless the fate is [`UndoOutcome::Back`].
+    /// What happens; nothing, unless the outcome is [`UndoOutcome::Back`].
     pub change: Change,
     /// Why.
-    pub fate: UndoOutcome,
+    pub outcome: UndoOutcome,
 }
 
 /// What will become of everything in the receipt, newest first. A spark-defaults.conf that cannot
@@ -39,11 +39,11 @@ pub fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     if stays_on_s3(&rows).is_some() {
         for row in rows
             .iter_mut()
-            .filter(|r| r.fate == UndoOutcome::Back && Component::of(&r.change.resource) == Component::Link)
+            .filter(|r| r.outcome == UndoOutcome::Back && Component::of(&r.change.resource) == Component::Link)
         {
             row.change.after = row.change.before.clone();
             row.change.why = "left: the history server needs it".into();
-            row.fate = UndoOutcome::Needed;
+            row.outcome = UndoOutcome::Needed;
         }
     }
     Ok(rows)
@@ -66,15 +66,15 @@ pub fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
 /// The directory on S3 that the server would still read, because somebody changed the key since.
 pub fn stays_on_s3(rows: &[UndoRow]) -> Option<String> {
     const KEY: &str = "spark.history.fs.logDirectory";
-    let key = rows.iter().find(|r| r.fate == UndoOutcome::Changed && r.change.resource.name() == KEY)?;
+    let key = rows.iter().find(|r| r.outcome == UndoOutcome::Changed && r.change.resource.name() == KEY)?;
     key.change.after.value().filter(|value| value.starts_with("s3"))
 }
 
 fn row(host: &Host, entry: &ReceiptEntry) -> Result<UndoRow> {
-    let row = |before: State, after: State, fate: UndoOutcome, why: &str| {
+    let row = |before: State, after: State, outcome: UndoOutcome, why: &str| {
         Ok(UndoRow {
             change: Change { resource: entry.resource.clone(), before, after, why: why.into(), yields: false },
-            fate,
+            outcome,
         })
     };
     if matches!(entry.resource, Resource::Prefix { .. }) {
@@ -139,7 +139,7 @@ fn undo(
     tell: &mut dyn FnMut(&UndoRow),
 ) -> Result<()> {
     let resource = &row.change.resource;
-    if row.fate == UndoOutcome::Back {
+    if row.outcome == UndoOutcome::Back {
         if let Err(e) = transaction::put_back(host, &row.change) {
             trouble.push(e);
             return Ok(());
@@ -151,11 +151,11 @@ fn undo(
     let stays = row.change.after == State::Absent && resource.observe(host)? != State::Absent;
     if stays {
         let change = Change { after: row.change.before.clone(), why: "left: not empty".into(), ..row.change.clone() };
-        tell(&UndoRow { change, fate: UndoOutcome::Changed });
+        tell(&UndoRow { change, outcome: UndoOutcome::Changed });
     } else {
         tell(row);
     }
-    if row.fate != UndoOutcome::Needed {
+    if row.outcome != UndoOutcome::Needed {
         receipt.forget(resource);
         receipt.save(host)?;
     }

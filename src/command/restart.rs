@@ -1,19 +1,22 @@
-//! `restart`: pays a restart that is owed, or makes one.
+//! `restart`: restarts the history server and waits until it reads the configured directory.
 
-use super::{host, must_be_root, uninstall};
-use crate::change::receipt::{Lock, Receipt};
-use crate::change::undo;
+use super::{host, must_be_root, server_reads};
+use crate::change::lock::Lock;
+use crate::change::receipt::Receipt;
+use crate::change::undo as undo_plan;
 use crate::cli::options::RestartArgs;
 use crate::doctor::checks::node::has_service;
 use crate::error::{Exit, Fault};
+use crate::install::{restart, undo};
 use crate::node::Node;
 use crate::node::history_server::Readiness;
+use crate::paths::LOG_DIRECTORY_KEY;
 use crate::ui::Console;
 use anyhow::Result;
 use std::path::Path;
 
-/// Restarts the history server and waits until it reads the directory that is configured. If it
-/// lived, and does not live with settings of ours that it has never been seen with, those go.
+/// If the server ran before us and does not start with settings that it has never run with, `restart` removes
+/// those settings.
 pub fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     must_be_root(&host)?;
@@ -22,25 +25,27 @@ pub fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
     let node = Node::observe(&host, &receipt)?;
     has_service(&node)?;
     let Some(mut server) = node.server.clone() else {
-        return Err(Fault::usage("there is no service to restart below another root").into());
+        return Err(Fault::usage("below another root there is no service to restart").into());
     };
-    let lived = server.process.is_some();
-    let directory = node.spark.defaults.get("spark.history.fs.logDirectory").map(str::to_string);
+    let was_alive = server.process.is_some();
+    let directory = node.spark.defaults.get(LOG_DIRECTORY_KEY).map(str::to_string);
     let readiness = Readiness { directory: directory.clone(), class_path: None };
-    let took = match console.restart(&node.spark, &mut server, &readiness, args.timeout)? {
+    let show = |progress: crate::install::Progress<'_>| console.show(progress);
+    let took = match restart::restart(&node.spark, &mut server, &readiness, args.timeout, &show)? {
         Ok(took) => took,
         Err(e) => {
             let fault = e.fault(&host, receipt.settings.event_logs.as_ref());
-            if !(lived && receipt.owes_restart) {
+            if !(was_alive && receipt.owes_restart) {
                 return Err(fault.into());
             }
-            console.warn("the history server does not live with what emr-shs changed; putting that back");
-            let rows = undo::plan_of_server(&host, &receipt)?;
-            return match uninstall::carry_out(&host, &mut receipt, &rows, args.timeout, console) {
-                Ok(()) => Err(fault
-                    .detail("put back: everything that emr-shs changed; the history server lives again")
-                    .into()),
-                Err(e) => Err(fault.detail(format!("and not everything could be put back: {e:#}")).into()),
+            console.warn("the history server does not start with the settings that emr-shs changed; putting them back");
+            let rows = undo_plan::plan_of_server(&host, &receipt)?;
+            return match undo::carry_out(&host, &mut receipt, &rows, args.timeout, &show) {
+                Ok(restarted) => {
+                    server_reads(restarted, console);
+                    Err(fault.detail("put back: every change of emr-shs; the history server runs again").into())
+                }
+                Err(e) => Err(fault.detail(format!("not every change could be put back: {e:#}")).into()),
             };
         }
     };
@@ -55,6 +60,6 @@ pub fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
             serde_json::json!({ "result": "done", "ready_after": took.as_secs_f64(), "reads": directory }),
         );
     }
-    console.ok("history server", &format!("reads {directory} after {:.1} s", took.as_secs_f64()));
+    server_reads(Some((took, directory)), console);
     Ok(Exit::Done)
 }

@@ -1,4 +1,34 @@
-//! An installation.
+//! An installation: prepare it, carry it out, or put everything back.
+//!
+//! Nothing in this folder prints. Who wants to show what happens passes a [`Show`].
 
 pub mod notes;
 pub mod prepare;
+pub mod restart;
+pub mod run;
+pub mod undo;
+
+use crate::change::plan::Change;
+
+/// What happens while a node is being changed.
+pub enum Progress<'a> {
+    /// These changes were made.
+    Changed(&'a [Change]),
+    /// This resource is back in its earlier state.
+    PutBack(&'a Change),
+    /// This resource stays as somebody else left it.
+    Left(&'a Change),
+    /// The history server is about to restart.
+    Restarting,
+    /// The history server is not ready yet.
+    Waiting,
+    /// The restart has ended, well or not.
+    RestartEnded,
+    /// Something worth a line.
+    Note(&'a str),
+    /// Something that the user must know even if nobody reads the rest.
+    Warning(&'a str),
+}
+
+/// Shows what happens.
+pub type Show<'a> = &'a dyn Fn(Progress<'_>);

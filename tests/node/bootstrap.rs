@@ -24,16 +24,16 @@ fn a_bootstrap_action_reports_at_once_or_later_in_status() {
     assert_eq!(told.err, "", "{told:?}");
     told.expect(
         0,
-        &["/usr/bin/emr-shs has the given sha256 already", "Not installed yet. How it stands: sudo emr-shs status"],
+        &["/usr/bin/emr-shs has the given sha256 already", "Not installed yet: EMR is still provisioning this node"],
     );
-    wait_for("this node was not provisioned within 10 seconds");
+    wait_for("EMR has not provisioned this node within 10 seconds");
     assert!(status().contains("tried again at the next boot"), "{}", status());
 
     // It does after all, and S3 refuses.
     let refuse = json!({ "refuse": [{ "method": "PUT", "match": "/acme-spark/events", "status": 403, "code": "AccessDenied" }] });
     node.sh(&format!("echo '{refuse}' >/etc/lab/s3-fault.json; /opt/lab/s3-fault on; /opt/lab/provision hadoop spark"));
     let told = emr.runs_true(ScriptKind::BootstrapAction, "3", &install);
-    told.expect(0, &["Not installed yet. How it stands: sudo emr-shs status"]);
+    told.expect(0, &["Not installed yet: EMR is still provisioning this node"]);
     node.sh("/opt/lab/provision configuration unit start record");
     wait_for("may not write to s3://acme-spark/events/");
     assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "nothing was changed");

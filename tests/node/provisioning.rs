@@ -107,7 +107,7 @@ fn a_deferred_install_reports_its_failure_and_retries_at_boot() {
 
     // It never ends.
     node.emr_shs(&[&INSTALL[..], &["--provisioning-timeout", "10"]].concat()).expect(0);
-    wait_for_status(&node, "this node was not provisioned within 10 seconds");
+    wait_for_status(&node, "EMR has not provisioned this node within 10 seconds");
     assert!(status(&node).contains("Spark is not there; nothing is installed"), "{}", status(&node));
     let line = doctor(&node, "provisioning");
     assert_eq!(line["result"], "fail", "{line}");

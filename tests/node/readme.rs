@@ -111,7 +111,7 @@ fn the_readmes_bootstrap_action_installs() {
         0,
         &[
             "installed /usr/bin/emr-shs",
-            "Not installed yet. How it stands: sudo emr-shs status",
+            "Not installed yet: EMR is still provisioning this node",
             "bootstrap: done after ",
         ],
     );

@@ -1,0 +1,217 @@
+//! Carries an installation out: makes the changes, restarts the history server, waits until it is ready; or puts
+//! everything back.
+
+use super::prepare::Installation;
+use super::{Progress, Show, restart, undo as undo_earlier};
+use crate::change::plan::{self, Change};
+use crate::change::resource::State;
+use crate::change::transaction::Transaction;
+use crate::change::undo;
+use crate::error::{Exit, Fault};
+use crate::host::Host;
+use crate::node::history_server::{HistoryServer, NotReady, Readiness, same_directory};
+use crate::node::process::Process;
+use crate::node::spark::Spark;
+use crate::paths::{HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY};
+use crate::settings::LinkInto;
+use crate::systemd;
+use anyhow::Result;
+use std::time::{Duration, Instant};
+
+/// A server that was alive gets at least this time to come back with its old settings.
+const RECOVERY: Duration = Duration::from_secs(120);
+
+/// Carries the plan out. Gives how long the history server took to become ready, if it was restarted. On an error
+/// the node is as it was before, or the error lists what is not.
+pub fn carry_out(job: &mut Installation, timeout: Duration, show: Show<'_>) -> Result<Option<Duration>> {
+    let was_alive = job.node.server.as_ref().is_some_and(|s| s.answer.is_some());
+    let mut run = InstallRun {
+        job,
+        running_before: Process::all_stages(server_user(&job.host)),
+        touched_server: false,
+        timeout,
+        show,
+    };
+    let mut transaction = Transaction::begin(&run.job.host, run.job.receipt.clone());
+    transaction.remember(&run.job.settings, was_alive);
+    let made = run.change_and_restart(&mut transaction);
+    let kept = made.and_then(|(changes, took)| transaction.keep(took.is_some()).map(|()| (changes, took)));
+    match kept {
+        Ok((changes, took)) => {
+            job.plan.changes = changes;
+            Ok(took)
+        }
+        Err(error) => Err(run.put_back(transaction, Fault::of(error)).into()),
+    }
+}
+
+/// The user id of the history server's account.
+fn server_user(host: &Host) -> Option<u32> {
+    host.account(HISTORY_SERVER_ACCOUNT).map(|(user, _)| user)
+}
+
+struct InstallRun<'a> {
+    job: &'a Installation,
+    /// The history servers that ran before this run.
+    running_before: Vec<Process>,
+    /// Whether this run has restarted the server.
+    touched_server: bool,
+    timeout: Duration,
+    show: Show<'a>,
+}
+
+impl InstallRun<'_> {
+    /// Gives the changes that were made, and how long the restart took.
+    fn change_and_restart(&mut self, transaction: &mut Transaction<'_>) -> Result<(Vec<Change>, Option<Duration>)> {
+        let Self { job, show, .. } = *self;
+        let plan = &job.plan;
+        let owes_restart =
+            job.node.server.is_some() && (plan.restart.is_some() || plan.changes.iter().any(Change::needs_restart));
+        transaction.apply(&plan.changes, owes_restart)?;
+        show(Progress::Changed(&plan.changes));
+        let mut changes = plan.changes.clone();
+        let Some(mut server) = job.node.server.clone().filter(|_| plan.restart.is_some()) else {
+            return Ok((changes, None));
+        };
+        let mut readiness = job.readiness();
+        let mut answer = self.restart(&mut server, &readiness)?;
+        if answer.as_ref().is_err_and(|e| e.class_path_dropped) {
+            self.link_into_spark_jars(transaction, &mut changes)?;
+            readiness.class_path = None;
+            answer = self.restart(&mut server, &readiness)?;
+        }
+        let took = answer.map_err(|e| e.fault(&job.host, job.event_logs.as_ref()))?;
+        Ok((changes, Some(took)))
+    }
+
+    /// Moves the links to where every start script looks. This node's start script, or its spark-env.sh, replaces
+    /// the class path that the unit sets.
+    fn link_into_spark_jars(&self, transaction: &mut Transaction<'_>, changes: &mut Vec<Change>) -> Result<()> {
+        let job = self.job;
+        (self.show)(Progress::Warning(&format!(
+            "the start script or spark-env.sh replaces the SPARK_DAEMON_CLASSPATH of the history server's unit; \
+             linking into {} instead",
+            job.node.spark.home.join("jars").display()
+        )));
+        let mut settings = job.settings.clone();
+        settings.link_into = LinkInto::SparkJars;
+        let moved = job.changes(transaction.receipt(), &settings)?;
+        plan::refuse_foreign(transaction.receipt(), &moved)?;
+        transaction.remember(&settings, false);
+        transaction.apply(&moved, true)?;
+        (self.show)(Progress::Changed(&moved));
+        changes.retain(|c| !moved.iter().any(|m| m.resource == c.resource && m.is_real()));
+        changes.extend(moved.into_iter().filter(|c| c.is_real() && c.before == State::Absent));
+        Ok(())
+    }
+
+    /// Restarts the server. The settings are read again, because the port may be among the changes.
+    fn restart(&mut self, server: &mut HistoryServer, readiness: &Readiness) -> Result<Result<Duration, NotReady>> {
+        self.touched_server = true;
+        let spark = Spark::observe(&self.job.host)?;
+        restart::restart(&spark, server, readiness, self.timeout, self.show)
+    }
+
+    /// Undoes this run and brings the server back to its earlier state. The fault then tells what happened to both.
+    fn put_back(&self, mut transaction: Transaction<'_>, mut fault: Fault) -> Fault {
+        fault.exit = Exit::Failed;
+        fault.hint = fault.hint.or_else(|| Some("correct that, then run it again".into()));
+        fault.unchanged = false;
+        let undone = transaction.undoable();
+        let mut errors = transaction.roll_back();
+        let mut server = "the history server was not touched".to_string();
+        if let Some(was) = self.job.node.server.as_ref().filter(|_| self.touched_server) {
+            // The server runs with settings from before an earlier run that never reached its restart. It has
+            // never run with that run's settings, so those must go too.
+            let back = if was.process.is_some() && self.job.receipt.owes_restart {
+                self.restore_first_settings(&mut transaction)
+            } else {
+                self.restore_server(was)
+            };
+            match back {
+                Ok(text) => server = text,
+                Err(text) => errors.push(text),
+            }
+        }
+        transaction.end(&mut errors);
+        if !errors.is_empty() {
+            return errors
+                .into_iter()
+                .fold(fault, Fault::detail)
+                .hint("emr-shs status shows the state of the node; emr-shs uninstall tries again");
+        }
+        let put_back = match undone {
+            0 => "nothing on this node was changed".into(),
+            1 => "put back: 1 change".into(),
+            n => format!("put back: {n} changes"),
+        };
+        fault.detail(format!("{put_back}; {server}"))
+    }
+
+    /// Starts the server with its old settings and waits until it is as well as it was.
+    fn restore_server(&self, was: &HistoryServer) -> Result<String, String> {
+        let job = self.job;
+        let stop = || systemd::stop(HISTORY_SERVER_UNIT).map_err(|e| format!("{e:#}"));
+        let Some(old) = &was.process else {
+            stop().and_then(|()| self.end_strays())?;
+            return Ok("the history server was down before, and is down again".into());
+        };
+        if Process::all().iter().any(|p| p.is(old)) {
+            self.end_strays()?;
+            return Ok("the history server was never stopped, and still runs".into());
+        }
+        // A start script that was cut short can leave a server behind, which would hold the port.
+        stop().and_then(|()| self.end_strays())?;
+        let said = was.answer.as_ref().and_then(|a| a.reads.clone());
+        // If somebody changed the file without a restart, the server comes back with the file's directory.
+        let written = job.node.spark.defaults.get(LOG_DIRECTORY_KEY);
+        let directory = said.filter(|said| written.is_some_and(|written| same_directory(written, said)));
+        let readiness = Readiness { directory: directory.clone(), class_path: None };
+        let lost = |why: String| format!("the history server does not come back with its old settings: {why}");
+        (self.show)(Progress::Note("putting everything back"));
+        let timeout = self.timeout.max(RECOVERY);
+        match restart::restart(&job.node.spark, &mut was.clone(), &readiness, timeout, self.show) {
+            Ok(Ok(_)) => Ok(match directory {
+                Some(dir) => format!("the history server answers again from {dir}"),
+                None => "the history server answers again".into(),
+            }),
+            Ok(Err(not_ready)) => Err(lost(not_ready.what)),
+            Err(e) => Err(lost(format!("{e:#}"))),
+        }
+    }
+
+    /// Ends the history servers that this run's restarts have started, and those that are about to start. The unit
+    /// is stopped, so it starts no further ones.
+    fn end_strays(&self) -> Result<(), String> {
+        let deadline = Instant::now() + RECOVERY;
+        loop {
+            let mut strays = Process::all_stages(server_user(&self.job.host));
+            strays.retain(|p| !self.running_before.iter().any(|known| known.is(p)));
+            if strays.is_empty() {
+                return Ok(());
+            }
+            strays.iter().try_for_each(|p| p.end().map_err(|e| format!("{e:#}")))?;
+            if Instant::now() > deadline {
+                return Err("something else starts history servers again and again".into());
+            }
+        }
+    }
+
+    /// Undoes what earlier runs did, too, and starts the server.
+    fn restore_first_settings(&self, transaction: &mut Transaction<'_>) -> Result<String, String> {
+        let job = self.job;
+        let mut receipt = job.receipt.clone();
+        systemd::stop(HISTORY_SERVER_UNIT).map_err(|e| format!("{e:#}")).and_then(|()| self.end_strays())?;
+        let undone = undo::plan_of_server(&job.host, &receipt).and_then(|rows| {
+            undo_earlier::carry_out(&job.host, &mut receipt, &rows, self.timeout.max(RECOVERY), self.show)
+        });
+        transaction.began_with(receipt);
+        match undone {
+            Ok(_) => {
+                Ok("the changes of an earlier, interrupted run are put back too; the history server answers again"
+                    .into())
+            }
+            Err(e) => Err(format!("the changes of an earlier, interrupted run are not all put back: {e:#}")),
+        }
+    }
+}
