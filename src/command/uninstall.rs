@@ -46,7 +46,8 @@ pub fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Result<Exit>
     receipt.save(&host)?;
     // A node that is half put back helps nobody: Ctrl-C does not stop the rest.
     signals::ignore();
-    let restarted = undo::carry_out(&host, &mut receipt, &rows, args.restart.timeout, &|progress| console.show(progress))?;
+    let restarted =
+        undo::carry_out(&host, &mut receipt, &rows, args.restart.timeout, &|progress| console.show(progress))?;
     server_reads(restarted, console);
     drop(lock);
     if console.is_json() {
