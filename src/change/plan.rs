@@ -1,13 +1,14 @@
-//! A plan: for everything we want, what is there and what will be. The same list is printed,
-//! applied, journaled and reported.
+//! A plan: for every desired resource, the state before and the state after. The same list is printed, applied,
+//! journaled and reported.
 
 use super::component::Component;
 use super::desired::{Desired, DesiredState};
-use crate::change::receipt::Receipt;
-use crate::change::resource::{Resource, State};
+use super::receipt::Receipt;
+use super::resource::{Resource, State};
 use crate::error::Fault;
 use crate::host::Host;
 use crate::paths::OWN_UNITS;
+use crate::properties;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
@@ -17,36 +18,28 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// It was not there.
     Create,
-    /// It becomes something else.
     Change,
-    /// It goes.
     Remove,
-    /// It stays.
     Keep,
 }
 
 /// One row of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What it is about.
     pub resource: Resource,
-    /// As it was found.
     pub before: State,
-    /// As it will be.
     pub after: State,
-    /// Why, for the person who reads the row.
+    /// The reason, for the person who reads the row.
     pub why: String,
-    /// Whether it is kept only because somebody chose it.
+    /// Whether the resource stays only because somebody else chose its state.
     pub yields: bool,
 }
 
 impl Change {
-    /// What happens.
     pub fn action(&self) -> Action {
         match (&self.before, &self.after) {
-            (b, a) if b == a => Action::Keep,
+            (before, after) if before == after => Action::Keep,
             (_, State::Absent | State::Unit { enabled: false, runs: None }) => Action::Remove,
             (State::Absent | State::Unit { runs: None, .. }, _) => Action::Create,
             (_, State::Unit { runs: None, .. }) => Action::Remove,
@@ -59,23 +52,24 @@ impl Change {
         self.action() != Action::Keep
     }
 
-    /// Whether the history server notices this only when it is started anew.
+    /// Whether the history server notices the change only when it restarts.
     pub fn needs_restart(&self) -> bool {
         self.is_real() && is_read_by_server(&self.resource)
     }
 
-    /// Whether systemd must read its unit files again.
+    /// Whether systemd must read its unit files again. Enabling a unit of emr-shs makes systemd read them anyway.
     pub fn needs_reload(&self) -> bool {
-        // A unit of ours that is switched on is read then.
-        let ours = |path: &Path| OWN_UNITS.iter().any(|unit| path.ends_with(unit)) && self.after != State::Absent;
+        let is_own_unit = |path: &Path| OWN_UNITS.iter().any(|unit| path.ends_with(unit));
+        let enabled_later = |path: &Path| is_own_unit(path) && self.after != State::Absent;
         self.is_real()
-            && matches!(&self.resource, Resource::File { path } if path.starts_with("/etc/systemd") && !ours(path))
+            && matches!(&self.resource, Resource::File { path }
+                if path.starts_with("/etc/systemd") && !enabled_later(path))
     }
 }
 
-/// Whether a starting history server reads it.
+/// Whether the history server reads the resource when it starts. The server looks at the prefix too, but a prefix
+/// appears only where the server did not start without it.
 pub fn is_read_by_server(resource: &Resource) -> bool {
-    // A prefix is looked at when the server starts, and a server that started has it.
     match Component::of(resource) {
         Component::Prefix | Component::DeferredInstall => false,
         Component::Gateway => matches!(resource, Resource::Key { .. }),
@@ -96,14 +90,14 @@ impl Serialize for Change {
     }
 }
 
-/// The changes that make a node what is wanted.
+/// The changes that bring a node into the desired state.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
     /// One row for each resource.
     pub changes: Vec<Change>,
-    /// Why the history server will be restarted, if it will.
+    /// Why the history server restarts, if it does.
     pub restart: Option<String>,
-    /// What was found wrong on the node.
+    /// What is wrong on the node.
     pub found: Vec<String>,
     /// What the changes mean for people.
     pub notes: Vec<String>,
@@ -115,30 +109,32 @@ impl Plan {
         self.real().next().is_none() && self.restart.is_none()
     }
 
-    /// The rows that are not Keep.
+    /// The changes that are not Keep.
     pub fn real(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|c| c.is_real())
     }
 }
 
-/// Compares what is wanted with what is there. Reads everything before anything is written.
-pub fn changes(host: &Host, receipt: &Receipt, wants: &[Desired]) -> Result<Vec<Change>> {
-    wants.iter().map(|want| change(host, receipt, want)).collect()
+/// Compares the desired state with the node. Reads everything before anything is written.
+pub fn changes(host: &Host, receipt: &Receipt, desired: &[Desired]) -> Result<Vec<Change>> {
+    desired.iter().map(|desired| change(host, receipt, desired)).collect()
 }
 
-fn change(host: &Host, receipt: &Receipt, want: &Desired) -> Result<Change> {
-    let before = want.resource.observe(host)?;
-    let entry = receipt.entry(&want.resource);
-    let mut why = want.why.clone();
+fn change(host: &Host, receipt: &Receipt, desired: &Desired) -> Result<Change> {
+    let before = desired.resource.observe(host)?;
+    let entry = receipt.entry(&desired.resource);
+    let mut why = desired.why.clone();
     let mut yielded = false;
-    let after = match &want.state {
+    let after = match &desired.state {
         DesiredState::Is(state) => state.clone(),
         DesiredState::Directory { mode, owner } => match &before {
             State::Dir { .. } if entry.is_none() => before.clone(),
             _ => State::Dir { mode: *mode, owner: *owner },
         },
         DesiredState::Value { value, yields } => {
-            let Resource::Key { key, .. } = &want.resource else { bail!("{} has no value", want.resource.name()) };
+            let Resource::Key { key, .. } = &desired.resource else {
+                bail!("{} has no value", desired.resource.name())
+            };
             match before.value() {
                 Some(found) if found == *value => before.clone(),
                 Some(_) if *yields && !entry.is_some_and(|e| e.wrote(&before)) => {
@@ -146,41 +142,42 @@ fn change(host: &Host, receipt: &Receipt, want: &Desired) -> Result<Change> {
                     why = format!("set already; emr-shs would set {value}");
                     before.clone()
                 }
-                _ => {
-                    let old = match &before {
-                        State::Line { raw } => Some(raw.as_str()),
-                        _ => None,
-                    };
-                    State::Line { raw: crate::properties::line_with(old, key, value) }
-                }
+                _ => State::Line { raw: properties::line_with(raw_line(&before), key, value) },
             }
         }
     };
-    Ok(Change { resource: want.resource.clone(), before, after, why, yields: yielded })
+    Ok(Change { resource: desired.resource.clone(), before, after, why, yields: yielded })
 }
 
-/// Rows that take back what an earlier run made and this one no longer wants, newest first.
-/// `mine` says which resources this command is about.
+fn raw_line(state: &State) -> Option<&str> {
+    match state {
+        State::Line { raw } => Some(raw),
+        _ => None,
+    }
+}
+
+/// The changes that give up what an earlier run made and this run does not want, newest first. `concerns` tells
+/// which resources the command is about.
 pub fn releases(
     host: &Host,
     receipt: &Receipt,
-    wants: &[Desired],
-    mine: impl Fn(&Resource) -> bool,
+    desired: &[Desired],
+    concerns: impl Fn(&Resource) -> bool,
 ) -> Result<Vec<Change>> {
     let dropped = receipt.entries.iter().rev().filter(|e| {
-        let wanted = wants.iter().any(|w| w.resource == e.resource);
-        !wanted && mine(&e.resource) && !matches!(e.resource, Resource::Prefix { .. })
+        let is_desired = desired.iter().any(|d| d.resource == e.resource);
+        !is_desired && concerns(&e.resource) && !matches!(e.resource, Resource::Prefix { .. })
     });
     dropped
         .map(|entry| {
             let now = entry.resource.observe(host)?;
-            // A unit that was stopped is ours all the same: its file goes, too.
-            let ours = entry.wrote(&now) || matches!(entry.resource, Resource::Unit { .. });
+            // A unit that somebody stopped still belongs to emr-shs, and its file goes.
+            let is_ours = entry.wrote(&now) || matches!(entry.resource, Resource::Unit { .. });
             Ok(Change {
                 resource: entry.resource.clone(),
-                after: if ours { entry.before.clone() } else { now.clone() },
+                after: if is_ours { entry.before.clone() } else { now.clone() },
                 before: now,
-                why: if ours { "no longer wanted" } else { "left alone: changed since" }.into(),
+                why: if is_ours { "no longer wanted" } else { "left alone: changed since" }.into(),
                 yields: false,
             })
         })
