@@ -1,61 +1,67 @@
-//! Carries a plan out, and takes it back.
+//! Makes the changes of a plan, and takes them back.
 //!
-//! All changes are journaled (and the journal synced) before the first is made, so that a crash at any
-//! moment leaves a node that a later run can finish or undo. A failure puts this run's changes
-//! back, newest first. What is still needed until then goes last: directories that a running history
-//! server has open, an old program, the unit that would try again after a crash.
+//! A run journals all its changes, and syncs the journal, before it makes the first one. So a crash at any moment
+//! leaves a node that a later run can finish or undo. A failure puts this run's changes back, newest first.
+//!
+//! Three kinds of removal come last, because the node still needs what they remove: directories that a running
+//! history server has open, the program of an earlier version, and the unit that tries again after a crash.
 
 use super::component::Component;
-use crate::change::plan::{Action, Change, is_read_by_server};
-use crate::change::receipt::Receipt;
-use crate::change::resource::{Resource, State};
+use super::plan::{Action, Change, is_read_by_server};
+use super::receipt::Receipt;
+use super::resource::{Resource, State};
 use crate::host::Host;
 use crate::settings::Settings;
 use crate::signals;
 use crate::systemd;
 use anyhow::{Context, Result};
 
-/// A run's changes, until they are kept or put back.
+/// The changes of one run, until the run keeps them or puts them back.
 pub struct Transaction<'a> {
     host: &'a Host,
+    /// The journal: what emr-shs did to the node, this run included.
     receipt: Receipt,
+    /// What a rollback leaves as the receipt.
     original: Receipt,
+    /// Every row of the plan, also those that change nothing.
     rows: Vec<Change>,
+    /// What this run has changed, oldest first.
     done: Vec<Change>,
+    /// What this run changes last.
     last: Vec<Change>,
 }
 
 impl<'a> Transaction<'a> {
-    /// Begins with the receipt as it was found.
+    /// Begins with the receipt that is on the node.
     pub fn begin(host: &'a Host, receipt: Receipt) -> Self {
         let original = receipt.clone();
         Self { host, receipt, original, rows: Vec::new(), done: Vec::new(), last: Vec::new() }
     }
 
-    /// What was done to the node so far, this run's work included.
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
     }
 
-    /// How many things on the node a roll-back has to put back.
+    /// How many changes a rollback has to put back.
     pub fn undoable(&self) -> usize {
         self.done.iter().filter(|c| !matches!(c.resource, Resource::Prefix { .. })).count()
     }
 
-    /// Puts another receipt in place of the one it began with: that is what a roll-back leaves.
+    /// Replaces the receipt that a rollback leaves.
     pub fn began_with(&mut self, receipt: Receipt) {
         self.original = receipt;
     }
 
-    /// Notes what was asked for, and whether the server lived when we first came to it.
-    pub fn remember(&mut self, settings: &Settings, alive: bool) {
+    /// Records the settings and, before the first change that the history server reads, whether the server was
+    /// alive.
+    pub fn remember(&mut self, settings: &Settings, was_alive: bool) {
         if !self.receipt.entries.iter().any(|e| is_read_by_server(&e.resource)) {
-            self.receipt.was_alive = alive;
+            self.receipt.was_alive = was_alive;
         }
         self.receipt.settings = settings.clone();
     }
 
-    /// Makes the changes that are real. On an error the caller rolls back.
+    /// Makes the changes. On an error the caller rolls back.
     pub fn apply(&mut self, changes: &[Change], owes_restart: bool) -> Result<()> {
         self.receipt.owes_restart |= owes_restart;
         self.rows.extend_from_slice(changes);
@@ -76,11 +82,11 @@ impl<'a> Transaction<'a> {
         reload(&self.done)
     }
 
-    /// Keeps the changes. `restarted` says that the restart that was owed is paid. On an error the
-    /// caller rolls back.
+    /// Keeps the changes. `restarted` says that the history server has restarted since. On an error the caller
+    /// rolls back.
     pub fn keep(&mut self, restarted: bool) -> Result<()> {
-        // What is back at its first `before` is no longer ours. What is in other hands stays on
-        // record, so that `uninstall` can say that it is left.
+        // A resource that is back in its first state no longer belongs to emr-shs. The entry of a resource that
+        // somebody else has changed stays, so that `uninstall` can report it.
         for change in self.rows.iter().filter(|row| !self.last.contains(row)) {
             if self.receipt.entry(&change.resource).is_some_and(|e| e.before == change.after) {
                 self.receipt.forget(&change.resource);
@@ -88,7 +94,7 @@ impl<'a> Transaction<'a> {
         }
         self.receipt.owes_restart &= !restarted;
         self.receipt.save(self.host).context("writing the receipt")?;
-        // That one of these stays is no reason to undo the rest: it stays on record.
+        // The installation works by now: a failure here keeps the entry and undoes nothing.
         for change in &self.last {
             if change.resource.set(self.host, &change.after).is_ok() {
                 self.receipt.forget(&change.resource);
@@ -98,7 +104,7 @@ impl<'a> Transaction<'a> {
             let _ = reload(&self.last);
             let _ = self.receipt.save(self.host);
         }
-        // A directory that could not go because of them.
+        // These directories contained what went last.
         for change in self.rows.iter().filter(|c| matches!(c.resource, Resource::Dir { .. }) && c.is_real()) {
             if change.after == State::Absent {
                 let _ = change.resource.set(self.host, &change.after);
@@ -107,67 +113,67 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Puts this run's changes back, newest first; gives what could not be put back, a line each.
-    /// What the server has open is left for [`Transaction::end`].
+    /// Puts this run's changes back, newest first. Gives a line for each change that cannot be put back. What the
+    /// history server has open is left to [`Transaction::end`].
     pub fn roll_back(&mut self) -> Vec<String> {
         signals::ignore();
         self.last.clear();
-        let mut trouble = Vec::new();
+        let mut errors = Vec::new();
         for change in self.done.iter().rev() {
             let back = Change { before: change.after.clone(), after: change.before.clone(), ..change.clone() };
-            // A unit that ran before runs again once its files are what they were.
+            // A unit that ran before starts again when its files are back.
             let runs_again = matches!(back.after, State::Unit { runs: Some(_), .. });
             if waits_for_restart(self.host, &back) || runs_again {
                 self.last.push(back);
             } else if let Err(e) = put_back(self.host, &back) {
-                trouble.push(e);
+                errors.push(e);
             }
         }
         if let Err(e) = reload(&self.done) {
-            trouble.push(format!("{e:#}"));
+            errors.push(format!("{e:#}"));
         }
-        trouble
+        errors
     }
 
-    /// Ends a roll-back, after the server was restarted if it had to be. With trouble the journal
+    /// Ends a rollback, after the restart of the history server if there was one. If an error is left, the journal
     /// stays, so that `uninstall` can try again.
-    pub fn end(self, trouble: &mut Vec<String>) {
+    pub fn end(self, errors: &mut Vec<String>) {
         for change in &self.last {
             if let Err(e) = put_back(self.host, change) {
-                trouble.push(e);
+                errors.push(e);
             }
         }
-        let mut receipt = if trouble.is_empty() { self.original } else { self.receipt };
+        let mut receipt = if errors.is_empty() { self.original } else { self.receipt };
         if let Err(e) = receipt.save(self.host) {
-            trouble.push(format!("the receipt is not put back: {e:#}"));
+            errors.push(format!("the receipt is not put back: {e:#}"));
         }
     }
 }
 
-/// Makes one change backwards; the error is a line for people.
+/// Puts one change back. The error is a line for people.
 pub fn put_back(host: &Host, change: &Change) -> Result<(), String> {
     let set = change.resource.sweep(host).and_then(|()| {
-        // What a failure kept from being made needs no undoing, and may not allow it either.
-        let there =
+        // A failure may have prevented the change. Then undoing it is needless, and may fail for the same reason.
+        let is_back =
             matches!(change.resource, Resource::Prefix { .. }) || change.resource.observe(host)? == change.after;
-        if there { Ok(()) } else { change.resource.set(host, &change.after) }
+        if is_back { Ok(()) } else { change.resource.set(host, &change.after) }
     });
     set.map_err(|e| format!("{} is not put back: {e:#}", change.resource.name()))
 }
 
-/// Whether a change must wait until the history server was restarted.
+/// Whether a change must wait for the restart of the history server, because the server has the directory open.
 pub fn waits_for_restart(host: &Host, change: &Change) -> bool {
     host.is_live() && matches!(change.resource, Resource::Cache { .. }) && change.after == State::Absent
 }
 
-/// Whether a change waits until nothing can fail any more: an old program could not be brought back,
-/// and the unit that installs tries again where a run of it was cut short.
+/// Whether a change must wait until nothing can fail any more. Nothing can bring back the program of an earlier
+/// version. The deferred unit tries again if this run is cut short.
 fn goes_last(change: &Change) -> bool {
-    let of_unit = Component::of(&change.resource) == Component::DeferredInstall;
-    change.action() == Action::Remove && (of_unit || matches!(change.resource, Resource::Program { .. }))
+    let is_of_unit = Component::of(&change.resource) == Component::DeferredInstall;
+    change.action() == Action::Remove && (is_of_unit || matches!(change.resource, Resource::Program { .. }))
 }
 
-/// Makes systemd read its unit files again, if any of them changed.
+/// Makes systemd read its unit files again, if a change needs that.
 pub fn reload(changes: &[Change]) -> Result<()> {
     if changes.iter().any(Change::needs_reload) && systemd::is_running() { systemd::daemon_reload() } else { Ok(()) }
 }

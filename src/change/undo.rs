@@ -1,46 +1,44 @@
-//! Back to the first `before`, wherever what is there now is something we wrote: what `uninstall`
-//! does, and what is left when an owed restart fails.
+//! Restores the first `before` of every resource whose current state emr-shs wrote. `uninstall` does that, and
+//! `restart` does it when the history server does not start with new settings.
 
 use super::component::Component;
-use crate::change::plan::Change;
-use crate::change::receipt::{Receipt, ReceiptEntry};
-use crate::change::resource::{Resource, State};
-use crate::change::transaction;
+use super::plan::Change;
+use super::receipt::{Receipt, ReceiptEntry};
+use super::resource::{Resource, State};
+use super::transaction;
 use crate::host::Host;
+use crate::paths::LOG_DIRECTORY_KEY;
 use anyhow::Result;
 
-/// What becomes of a resource of ours.
+/// What an undo does with a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndoOutcome {
-    /// It goes back to how it was.
+    /// It restores the first state.
     Back,
-    /// It is as it was already.
+    /// The resource is in its first state already.
     AsBefore,
-    /// Somebody changed it since; it is left alone.
+    /// Somebody has changed the resource since; it stays as it is.
     Changed,
-    /// The history server needs it as it stands; it stays ours.
+    /// The history server still needs the resource; it stays, and still belongs to emr-shs.
     Needed,
-    /// Something on S3, which others may share; it stays.
+    /// Other clusters may use the resource; it stays.
     Shared,
 }
 
 /// One row of an undo.
 pub struct UndoRow {
-    /// What happens; nothing, unless the outcome is [`UndoOutcome::Back`].
+    /// The change; it changes nothing unless the outcome is [`UndoOutcome::Back`].
     pub change: Change,
-    /// Why.
     pub outcome: UndoOutcome,
 }
 
-/// What will become of everything in the receipt, newest first. A spark-defaults.conf that cannot
-/// be read is an error: its keys could not be told from somebody else's.
+/// What an undo will do with every resource in the receipt, newest first. A spark-defaults.conf that cannot be read
+/// is an error: nobody could tell whose keys the file contains.
 pub fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     let mut rows = receipt.entries.iter().rev().map(|e| row(host, e)).collect::<Result<Vec<_>>>()?;
     if stays_on_s3(&rows).is_some() {
-        for row in rows
-            .iter_mut()
-            .filter(|r| r.outcome == UndoOutcome::Back && Component::of(&r.change.resource) == Component::Link)
-        {
+        let is_link = |row: &UndoRow| Component::of(&row.change.resource) == Component::Link;
+        for row in rows.iter_mut().filter(|r| r.outcome == UndoOutcome::Back && is_link(r)) {
             row.change.after = row.change.before.clone();
             row.change.why = "left: the history server needs it".into();
             row.outcome = UndoOutcome::Needed;
@@ -49,33 +47,30 @@ pub fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     Ok(rows)
 }
 
-/// The same for what the history server reads when it starts, and nothing else: the log gateway
-/// lives without it.
+/// The same for the resources that the history server reads when it starts. The log gateway works without them.
 pub fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     let mut rows = plan(host, receipt)?;
     rows.retain(|row| {
         let resource = &row.change.resource;
         match Component::of(resource) {
             Component::Gateway => matches!(resource, Resource::Key { .. }),
-            piece => piece != Component::DeferredInstall,
+            component => component != Component::DeferredInstall,
         }
     });
     Ok(rows)
 }
 
-/// The directory on S3 that the server would still read, because somebody changed the key since.
+/// The directory on S3 that the server will still read, because somebody has changed the key since the install.
 pub fn stays_on_s3(rows: &[UndoRow]) -> Option<String> {
-    const KEY: &str = "spark.history.fs.logDirectory";
-    let key = rows.iter().find(|r| r.outcome == UndoOutcome::Changed && r.change.resource.name() == KEY)?;
-    key.change.after.value().filter(|value| value.starts_with("s3"))
+    let is_changed_key =
+        |row: &&UndoRow| row.outcome == UndoOutcome::Changed && row.change.resource.name() == LOG_DIRECTORY_KEY;
+    rows.iter().find(is_changed_key)?.change.after.value().filter(|value| value.starts_with("s3"))
 }
 
 fn row(host: &Host, entry: &ReceiptEntry) -> Result<UndoRow> {
     let row = |before: State, after: State, outcome: UndoOutcome, why: &str| {
-        Ok(UndoRow {
-            change: Change { resource: entry.resource.clone(), before, after, why: why.into(), yields: false },
-            outcome,
-        })
+        let change = Change { resource: entry.resource.clone(), before, after, why: why.into(), yields: false };
+        Ok(UndoRow { change, outcome })
     };
     if matches!(entry.resource, Resource::Prefix { .. }) {
         return row(State::Exists, State::Exists, UndoOutcome::Shared, "stays: other clusters may use it");
@@ -83,31 +78,31 @@ fn row(host: &Host, entry: &ReceiptEntry) -> Result<UndoRow> {
     let now = match entry.resource.observe(host) {
         Ok(now) => now,
         Err(e) if matches!(entry.resource, Resource::Key { .. }) => return Err(e),
-        // Something that is not even of the same kind stands there, or it cannot be looked at.
+        // Something of another kind stands there, or nobody can look at it.
         Err(e) => return row(State::Exists, State::Exists, UndoOutcome::Changed, &format!("left alone: {e}")),
     };
-    // A link that is gone does not keep from coming back what --force had put aside for it.
-    let aside = now == State::Absent && matches!(entry.before, State::Occupied { .. });
+    // Somebody removed the link. What --force put aside for the link comes back all the same.
+    let was_put_aside = now == State::Absent && matches!(entry.before, State::Occupied { .. });
     if now.same(&entry.before) {
         row(now.clone(), now, UndoOutcome::AsBefore, "is as it was")
-    } else if entry.wrote(&now) || aside || matches!(entry.resource, Resource::Unit { .. }) {
+    } else if entry.wrote(&now) || was_put_aside || matches!(entry.resource, Resource::Unit { .. }) {
         row(now, entry.before.clone(), UndoOutcome::Back, "as it was before")
     } else {
         row(now.clone(), now, UndoOutcome::Changed, "left alone: changed since")
     }
 }
 
-/// When a row is carried out.
+/// When an undo carries out a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum UndoPhase {
-    /// Before the server is restarted: nearly everything.
+    /// Before the history server restarts: nearly every row.
     BeforeRestart,
-    /// After it: directories that a running server has open.
+    /// After the restart: directories that the running server has open, and units whose files must be back first.
     AfterRestart,
 }
 
-/// Carries out the rows of one phase; gives what could not be put back. What could not stays in
-/// the receipt.
+/// Carries out the rows of one phase. Gives a line for each row that could not be carried out; such a resource
+/// stays in the receipt.
 pub fn carry_out(
     host: &Host,
     receipt: &mut Receipt,
@@ -115,39 +110,38 @@ pub fn carry_out(
     phase: UndoPhase,
     tell: &mut dyn FnMut(&UndoRow),
 ) -> Result<Vec<String>> {
-    let mut trouble = Vec::new();
-    let waits = phase == UndoPhase::AfterRestart;
+    let mut errors = Vec::new();
     let mut changes = Vec::new();
-    // A unit that ran before runs again once its files are what they were.
-    let waiting =
-        |c: &Change| transaction::waits_for_restart(host, c) || matches!(c.after, State::Unit { runs: Some(_), .. });
-    for row in rows.iter().filter(|r| waiting(&r.change) == waits) {
-        undo(host, receipt, row, &mut trouble, tell)?;
+    let is_late = |change: &Change| {
+        transaction::waits_for_restart(host, change) || matches!(change.after, State::Unit { runs: Some(_), .. })
+    };
+    for row in rows.iter().filter(|row| is_late(&row.change) == (phase == UndoPhase::AfterRestart)) {
+        undo(host, receipt, row, &mut errors, tell)?;
         changes.push(row.change.clone());
     }
     if let Err(e) = transaction::reload(&changes) {
-        trouble.push(format!("{e:#}"));
+        errors.push(format!("{e:#}"));
     }
-    Ok(trouble)
+    Ok(errors)
 }
 
 fn undo(
     host: &Host,
     receipt: &mut Receipt,
     row: &UndoRow,
-    trouble: &mut Vec<String>,
+    errors: &mut Vec<String>,
     tell: &mut dyn FnMut(&UndoRow),
 ) -> Result<()> {
     let resource = &row.change.resource;
     if row.outcome == UndoOutcome::Back {
         if let Err(e) = transaction::put_back(host, &row.change) {
-            trouble.push(e);
+            errors.push(e);
             return Ok(());
         }
     } else if let Err(e) = resource.sweep(host) {
-        trouble.push(format!("{}: {e:#}", resource.name()));
+        errors.push(format!("{}: {e:#}", resource.name()));
     }
-    // A directory of ours in which somebody has put something stays.
+    // A directory in which somebody has put something stays.
     let stays = row.change.after == State::Absent && resource.observe(host)? != State::Absent;
     if stays {
         let change = Change { after: row.change.before.clone(), why: "left: not empty".into(), ..row.change.clone() };
