@@ -5,8 +5,6 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -156,18 +154,6 @@ pub fn last_words(unit: &str) -> Vec<String> {
     let error = text.rfind("error: ").map_or("", |at| &text[at..]);
     let of_ours = error.lines().filter(|l| l.starts_with("error:") || l.starts_with("  ") || l.starts_with("hint:"));
     of_ours.map(|line| line.trim().to_string()).collect()
-}
-
-/// Tells systemd something about this process, if it asked to be told.
-pub fn notify(state: &str) {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let Ok(socket) = UnixDatagram::unbound() else { return };
-    let text = name.to_string_lossy();
-    let _ = match text.strip_prefix('@') {
-        Some(hidden) => std::os::unix::net::SocketAddr::from_abstract_name(hidden)
-            .and_then(|address| socket.send_to_addr(state.as_bytes(), &address)),
-        None => socket.send_to(state.as_bytes(), Path::new(&name)),
-    };
 }
 
 /// A value as an environment file holds it.

@@ -17,9 +17,9 @@ use crate::node::Node;
 use crate::node::provisioning::{DeferredInstall, Missing, missing};
 use crate::paths::DEFERRED_INSTALL_UNIT;
 use crate::signals;
-use crate::systemd;
 use crate::ui::Console;
 use anyhow::Result;
+use sd_notify::NotifyState;
 use std::time::{Duration, Instant};
 
 /// How often the unit looks for a part of Spark on the disk.
@@ -130,7 +130,7 @@ fn sleep(time: Duration) -> bool {
 }
 
 fn say(what: &str, console: &Console) {
-    systemd::notify(&format!("STATUS={what}"));
+    let _ = sd_notify::notify(&[NotifyState::Status(what)]);
     console.say(what);
 }
 

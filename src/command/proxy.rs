@@ -1,20 +1,23 @@
-//! `proxy serve`: the log gateway in the foreground.
+//! `proxy serve`: runs the log gateway in the foreground.
 
 use crate::cli::ServeArgs;
 use crate::cli::options::given;
 use crate::error::{Exit, Fault};
-use crate::gateway::server::{self, Serve};
+use crate::gateway::server::listen::{self, GatewayConfig};
 use crate::ids::is_cluster;
 use crate::settings::GatewaySettings;
 use crate::ui::Console;
 use anyhow::Result;
 
-/// Serves until it is told to end.
+/// Runs the gateway until SIGTERM or SIGINT.
 pub fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
     if let Some(id) = args.cluster_id.as_deref().filter(|id| !is_cluster(id)) {
-        return Err(Fault::usage(format!("“{id}” is no cluster id")).hint("--cluster-id j-3H6EATEWWRWS").into());
+        return Err(Fault::usage(format!("--cluster-id: “{id}” is not a cluster ID"))
+            .detail("wanted j- and capital letters and digits")
+            .hint("--cluster-id j-3H6EATEWWRWS")
+            .into());
     }
-    server::run(Serve {
+    listen::run(GatewayConfig {
         settings: args.gateway.resolve(&GatewaySettings::default())?,
         cluster_id: given(&args.cluster_id).map(Into::into),
         region: args.s3.region.given().map(Into::into),

@@ -1,10 +1,12 @@
-//! Who may talk to the gateway: this node's own addresses, or whoever logs in; and only under a
-//! name that is the gateway's (a page elsewhere could have its own name point here).
+//! Who can use the gateway: this node's own addresses, or users who log in; and only under a name
+//! that is the gateway's. Without the check of the name, a page of another site could let that
+//! site's name lead to this node, and read logs with the browser of a user.
 
 use anyhow::{Context, Result, anyhow, bail};
 use argon2::Argon2;
 use argon2::password_hash::PasswordVerifier;
 use base64::prelude::{BASE64_STANDARD, Engine};
+use fs_err as fs;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,39 +14,42 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// An address without what makes two spellings of the same one differ.
-pub fn plain(address: IpAddr) -> IpAddr {
+/// How long the node's addresses are remembered. They can change while the gateway runs.
+const ADDRESSES_FRESH: Duration = Duration::from_secs(10);
+/// How many verified logins are remembered.
+const MAX_VERIFIED: usize = 1024;
+
+/// Converts `::ffff:10.0.0.1` to `10.0.0.1`: a socket of both families shows IPv4 peers like that.
+pub(super) fn canonical_ip(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
         IpAddr::V4(_) => address,
     }
 }
 
-/// The addresses of this machine's interfaces. They can change while it runs.
+/// The addresses of this node's network interfaces.
 #[derive(Default)]
-pub struct Addresses(RwLock<Option<(Instant, HashSet<IpAddr>)>>);
+pub(super) struct NodeAddresses(RwLock<Option<(Instant, HashSet<IpAddr>)>>);
 
-impl Addresses {
-    /// Whether an address is this machine's own.
-    pub fn contain(&self, address: IpAddr) -> bool {
-        const FRESH: Duration = Duration::from_secs(10);
-        let address = plain(address);
+impl NodeAddresses {
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        let address = canonical_ip(address);
         if address.is_loopback() {
             return true;
         }
-        if let Some((when, known)) = &*self.0.read().unwrap_or_else(PoisonError::into_inner)
-            && when.elapsed() < FRESH
+        if let Some((when, addresses)) = &*self.0.read().unwrap_or_else(PoisonError::into_inner)
+            && when.elapsed() < ADDRESSES_FRESH
         {
-            return known.contains(&address);
+            return addresses.contains(&address);
         }
-        let found = own_addresses();
-        let own = found.contains(&address);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), found));
-        own
+        let addresses = interface_addresses();
+        let found = addresses.contains(&address);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), addresses));
+        found
     }
 }
 
-fn own_addresses() -> HashSet<IpAddr> {
+fn interface_addresses() -> HashSet<IpAddr> {
     let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
     interfaces
         .filter_map(|interface| {
@@ -55,91 +60,91 @@ fn own_addresses() -> HashSet<IpAddr> {
         .collect()
 }
 
-/// The names the gateway answers to.
-pub struct HostNames(HashSet<String>);
+/// The names that the gateway answers to.
+pub(super) struct HostNames(HashSet<String>);
 
 impl HostNames {
-    /// These, and `localhost`.
-    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+    /// These names and `localhost`.
+    pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let names = names.into_iter().chain(["localhost".into()]);
         Self(names.map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect())
     }
 
-    /// Whether a `Host` header, with any port, names this gateway.
-    pub fn contain(&self, host: &str, own: &Addresses) -> bool {
+    /// Whether a `Host` header, with any port, contains one of these names or an address of this node.
+    pub(super) fn contains(&self, host: &str, node_addresses: &NodeAddresses) -> bool {
         let Some(name) = host_name(host) else { return false };
         if self.0.contains(name.as_str()) {
             return true;
         }
-        name.parse::<IpAddr>().is_ok_and(|address| own.contain(address))
+        name.parse::<IpAddr>().is_ok_and(|address| node_addresses.contains(address))
     }
 }
 
-/// The name in `name:port` or `[address]:port`, if it is well formed.
+/// The name in `name:port` or `[address]:port`; `None` if the text is malformed.
 fn host_name(host: &str) -> Option<String> {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => {
-            let (inner, port) = rest.split_once(']')?;
-            inner.parse::<Ipv6Addr>().ok()?;
-            (inner, port)
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<Ipv6Addr>().ok()?;
+            (address, port)
         }
         None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    let port_is_one = port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok());
-    (port_is_one && !name.is_empty()).then(|| name.trim_end_matches('.').to_ascii_lowercase())
+    let valid_port = port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok());
+    (valid_port && !name.is_empty()).then(|| name.trim_end_matches('.').to_ascii_lowercase())
 }
 
-/// People who may log in, from a file such as `htpasswd -B` writes.
-pub struct Users {
+/// The users who may log in, from a file such as `htpasswd -B` writes.
+pub(crate) struct Users {
     hashes: BTreeMap<String, String>,
-    /// Logins that were right: checking a password takes a tenth of a second on purpose, and a
-    /// page is many requests. Only digests are kept.
-    right: Mutex<HashSet<[u8; 32]>>,
+    /// Salted digests of the logins that were verified. To check a password takes a tenth of a
+    /// second by design, and a page consists of many requests.
+    verified: Mutex<HashSet<[u8; 32]>>,
     salt: [u8; 16],
 }
 
 impl Users {
     /// Reads `name:hash` lines.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = fs_err::read_to_string(path)?;
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)?;
         let mut hashes = BTreeMap::new();
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#')) {
             let place = || format!("{}:{}", path.display(), i + 1);
             let (name, hash) =
                 line.trim_end().split_once(':').with_context(|| format!("{}: wanted NAME:HASH", place()))?;
-            let known = ["$2a$", "$2b$", "$2y$", "$argon2"].iter().any(|kind| hash.starts_with(kind));
-            if !known {
+            let supported = ["$2a$", "$2b$", "$2y$", "$argon2"].iter().any(|kind| hash.starts_with(kind));
+            if !supported {
                 bail!(
-                    "{}: the hash of {name} is neither bcrypt nor argon2; make one with: htpasswd -nB {name}",
+                    "{}: the hash of {name} is neither bcrypt nor argon2; create one with: htpasswd -nB {name}",
                     place()
                 );
             }
             hashes.insert(name.to_string(), hash.to_string());
         }
         if hashes.is_empty() {
-            bail!("{} names nobody; add a line with: htpasswd -nB NAME", path.display());
+            bail!("{} contains no users; create a line with: htpasswd -nB NAME", path.display());
         }
         let mut salt = [0; 16];
         let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-        random.fill(&mut salt).map_err(|_| anyhow!("this machine gives no random numbers"))?;
-        Ok(Self { hashes, right: Mutex::default(), salt })
+        random.fill(&mut salt).map_err(|_| anyhow!("this machine provides no random numbers"))?;
+        Ok(Self { hashes, verified: Mutex::default(), salt })
     }
 
-    /// Whether an `Authorization` header was somebody's before.
-    pub fn remember(&self, authorization: &str) -> bool {
-        self.right.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.digest(authorization))
+    /// Whether [`Users::verify`] has accepted this `Authorization` header before.
+    pub(super) fn has_verified(&self, authorization: &str) -> bool {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.digest(authorization))
     }
 
-    /// Whether an `Authorization` header is somebody's. Takes a tenth of a second.
-    pub fn know(&self, authorization: &str) -> bool {
-        const MOST: usize = 1024;
+    /// Whether an `Authorization` header contains the right password of a user. Takes a tenth of a
+    /// second.
+    pub(super) fn verify(&self, authorization: &str) -> bool {
         let right = self.check(authorization).is_some();
         if right {
-            let mut known = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() >= MOST {
-                known.clear();
+            let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+            if verified.len() >= MAX_VERIFIED {
+                verified.clear();
             }
-            known.insert(self.digest(authorization));
+            verified.insert(self.digest(authorization));
         }
         right
     }
@@ -149,14 +154,14 @@ impl Users {
     }
 
     fn check(&self, authorization: &str) -> Option<()> {
-        let (kind, encoded) = authorization.split_once(' ')?;
-        if !kind.eq_ignore_ascii_case("basic") {
+        let (scheme, encoded) = authorization.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
             return None;
         }
         let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
         let (name, password) = decoded.split_once(':')?;
         let known = self.hashes.get(name);
-        // Compared even for a name nobody has, so that time does not tell which names there are.
+        // Check a password also for an unknown name: otherwise the time of the answer tells which names exist.
         let hash = known.or_else(|| self.hashes.values().next())?.as_str();
         let right = if hash.starts_with("$argon2") {
             Argon2::default().verify_password(password.as_bytes(), hash).is_ok()

@@ -1,9 +1,11 @@
-//! The node's credentials, with their end as it was served.
+//! The node's credentials, with the expiry that their source gives.
 //!
-//! The SDK's own provider stretches expired credentials of an instance profile by some minutes
-//! when the metadata service fails. S3 does not, and a URL dies with the credentials that signed
-//! it (second facts §6): so the metadata service is asked here, and what has ended signs nothing.
+//! The SDK's own provider extends expired credentials of an instance profile by some minutes when
+//! the metadata service fails. S3 does not accept them, and a URL expires with the credentials that
+//! signed it (second facts §6). So the gateway asks the metadata service itself, and never signs
+//! with expired credentials.
 
+use crate::aws::s3::root_causes;
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::imds;
@@ -19,37 +21,48 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Mutex;
 
-/// Credentials, and when they end.
+/// How long a failure is remembered. Concurrent requests share one call of the metadata service,
+/// also when it is down.
+const FAILURE_FRESH: Duration = Duration::from_secs(1);
+/// EC2 offers new credentials five minutes before the old ones expire.
+const ROTATION: Duration = Duration::from_secs(300);
+/// How long to wait before the next attempt if there are credentials, but the last attempt failed.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// The same if there are none.
+const RETRY_PAUSE_WITHOUT: Duration = Duration::from_secs(2);
+/// How often credentials that do not expire are read again: their file can change.
+const PERMANENT_PAUSE: Duration = Duration::from_secs(300);
+/// How long the metadata service can take. It answers within milliseconds, and a browser waits.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
-pub struct Session {
-    /// Key id, secret and token.
-    pub credentials: Credentials,
+pub(super) struct Session {
+    pub(super) credentials: Credentials,
 }
 
 impl Session {
-    /// How long they are good for, from `now` on; `None` if they do not end.
-    pub fn left(&self, now: SystemTime) -> Option<Duration> {
+    /// The time from `now` until the credentials expire; `None` if they do not expire.
+    pub(super) fn time_left(&self, now: SystemTime) -> Option<Duration> {
         self.credentials.expiry().map(|end| end.duration_since(now).unwrap_or_default())
     }
 
-    fn is_good(&self, now: SystemTime) -> bool {
-        self.left(now).is_none_or(|left| left > Duration::from_secs(1))
+    fn is_valid(&self, now: SystemTime) -> bool {
+        self.time_left(now).is_none_or(|left| left > Duration::from_secs(1))
     }
 }
 
-/// Fetches credentials before they are needed, and never gives any that have ended.
+/// Fetches credentials before they are needed, and never returns expired ones.
 #[derive(Debug)]
-pub struct CredentialsCache {
+pub(super) struct CredentialsCache {
     chain: CredentialsProviderChain,
     current: RwLock<Option<Arc<Session>>>,
-    /// When and why fetching failed last. Held while fetching, so that one request does it.
+    /// When and why the last attempt failed. An attempt holds the lock, so that there is one at a time.
     failure: Mutex<Option<(Instant, String)>>,
 }
 
 impl CredentialsCache {
-    /// Credentials from the usual places: environment, profile, web identity, container, and last
-    /// the instance profile.
-    pub async fn new() -> Arc<Self> {
+    /// From the SDK's usual sources, in its order; the instance profile is the last one.
+    pub(super) async fn new() -> Arc<Self> {
         let chain = CredentialsProviderChain::first_try("environment", EnvironmentVariableCredentialsProvider::new())
             .or_else("profile", ProfileFileCredentialsProvider::builder().build())
             .or_else("web identity", WebIdentityTokenCredentialsProvider::builder().build())
@@ -58,85 +71,84 @@ impl CredentialsCache {
         Arc::new(Self { chain, current: RwLock::new(None), failure: Mutex::new(None) })
     }
 
-    /// What is at hand and has not ended.
-    pub fn current(&self) -> Option<Arc<Session>> {
-        let held = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        held.filter(|session| session.is_good(SystemTime::now()))
+    /// The cached credentials, if they are valid.
+    pub(super) fn current(&self) -> Option<Arc<Session>> {
+        let cached = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        cached.filter(|session| session.is_valid(SystemTime::now()))
     }
 
-    /// What is at hand, or fetched now. The error says why there is nothing.
-    pub async fn session(&self) -> Result<Arc<Session>, String> {
+    /// Valid credentials: cached, or fetched now. The error says why there are none.
+    pub(super) async fn session(&self) -> Result<Arc<Session>, String> {
         match self.current() {
             Some(session) => Ok(session),
             None => self.fetch(true).await,
         }
     }
 
+    /// `only_if_needed` accepts what another request has fetched, or failed to fetch, meanwhile.
     async fn fetch(&self, only_if_needed: bool) -> Result<Arc<Session>, String> {
-        // A crowd that waits must not ask a metadata service that is down once each.
-        const PAUSE: Duration = Duration::from_secs(1);
         let mut failure = self.failure.lock().await;
         if only_if_needed {
             if let Some(session) = self.current() {
                 return Ok(session);
             }
-            if let Some((when, why)) = failure.as_ref().filter(|(when, _)| when.elapsed() < PAUSE) {
-                let _ = when;
-                return Err(why.clone());
+            if let Some((_, reason)) = failure.as_ref().filter(|(when, _)| when.elapsed() < FAILURE_FRESH) {
+                return Err(reason.clone());
             }
         }
-        let found = self.chain.provide_credentials().await.map_err(|e| crate::aws::s3::root_causes(&e));
-        let fresh = found.and_then(|credentials| {
+        let provided = self.chain.provide_credentials().await.map_err(|e| root_causes(&e));
+        let fetched = provided.and_then(|credentials| {
             let session = Session { credentials };
             match session.credentials.expiry() {
-                Some(end) if !session.is_good(SystemTime::now()) => Err(format!("they ended at {}", clock(end))),
+                Some(end) if !session.is_valid(SystemTime::now()) => {
+                    Err(format!("the credentials expired at {}", rfc3339(end)))
+                }
                 _ => Ok(Arc::new(session)),
             }
         });
-        match fresh {
+        match fetched {
             Ok(session) => {
                 *failure = None;
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
                 Ok(session)
             }
-            Err(why) => {
-                *failure = Some((Instant::now(), why.clone()));
-                Err(why)
+            Err(reason) => {
+                *failure = Some((Instant::now(), reason.clone()));
+                Err(reason)
             }
         }
     }
 
-    /// Fetches anew, well before what is at hand ends. Never returns.
-    pub async fn keep(self: Arc<Self>) {
+    /// Replaces the cached credentials well before they expire.
+    pub(super) async fn refresh_forever(self: Arc<Self>) {
         loop {
             let fetched = self.fetch(false).await;
-            let left = self.current().map(|session| session.left(SystemTime::now()));
+            let left = self.current().map(|session| session.time_left(SystemTime::now()));
             let pause = match (left, &fetched) {
-                (Some(None), _) => Duration::from_secs(300),
-                (Some(Some(left)), Ok(_)) => until_next(left),
-                (Some(Some(left)), Err(_)) => until_next(left).min(Duration::from_secs(10)),
-                (None, _) => Duration::from_secs(2),
+                (Some(None), _) => PERMANENT_PAUSE,
+                (Some(Some(left)), Ok(_)) => refresh_pause(left),
+                (Some(Some(left)), Err(_)) => refresh_pause(left).min(MAX_RETRY_PAUSE),
+                (None, _) => RETRY_PAUSE_WITHOUT,
             };
             tokio::time::sleep(pause).await;
         }
     }
 }
 
-/// EC2 offers new credentials five minutes before the old ones end. Where they live for less, or
-/// the old ones are still served, half of what is left is waited each time.
-fn until_next(left: Duration) -> Duration {
-    const AHEAD: Duration = Duration::from_secs(300);
-    left.checked_sub(AHEAD).filter(|pause| *pause > AHEAD).unwrap_or(left / 2).max(Duration::from_secs(1))
+/// The pause until EC2 offers new credentials. If that is soon, half of the time that is left: the
+/// credentials are short-lived, or the metadata service still serves the old ones.
+fn refresh_pause(left: Duration) -> Duration {
+    left.checked_sub(ROTATION).filter(|pause| *pause > ROTATION).unwrap_or(left / 2).max(Duration::from_secs(1))
 }
 
 /// `2026-11-22T18:00:00Z`
-pub fn clock(time: SystemTime) -> String {
+fn rfc3339(time: SystemTime) -> String {
     DateTime::from_secs(DateTime::from(time).secs()).fmt(DateTimeFormat::DateTime).unwrap_or_default()
 }
 
 /// A [`CredentialsCache`] for the SDK's own clients.
 #[derive(Debug)]
-pub struct CachedProvider(pub Arc<CredentialsCache>);
+pub(super) struct CachedProvider(pub(super) Arc<CredentialsCache>);
 
 impl ProvideCredentials for CachedProvider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
@@ -150,13 +162,14 @@ impl ProvideCredentials for CachedProvider {
     }
 }
 
-/// The instance profile's credentials, their end as the metadata service gives it.
+/// The instance profile's credentials, with the expiry that the metadata service gives.
 #[derive(Debug)]
 struct InstanceProfile(imds::Client);
 
+/// The metadata service's answer for a role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Document {
+struct RoleCredentials {
     access_key_id: String,
     secret_access_key: String,
     token: String,
@@ -165,30 +178,34 @@ struct Document {
 
 impl InstanceProfile {
     fn new() -> Self {
-        let wait = Duration::from_secs(1);
-        Self(imds::Client::builder().max_attempts(2).connect_timeout(wait).read_timeout(wait).build())
+        let client = imds::Client::builder().max_attempts(2);
+        Self(client.connect_timeout(METADATA_TIMEOUT).read_timeout(METADATA_TIMEOUT).build())
     }
 
-    async fn ask(&self) -> provider::Result {
+    async fn fetch(&self) -> provider::Result {
+        const PATH: &str = "/latest/meta-data/iam/security-credentials/";
         if std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v.eq_ignore_ascii_case("true")) {
             return Err(CredentialsError::not_loaded("AWS_EC2_METADATA_DISABLED is true"));
         }
-        const PATH: &str = "/latest/meta-data/iam/security-credentials/";
         let get = async |path: String| self.0.get(path).await.map_err(CredentialsError::provider_error);
         let roles = get(PATH.into()).await?;
         let role = roles.as_ref().lines().next().unwrap_or_default();
         let text = get(format!("{PATH}{role}")).await?;
-        let found: Document = serde_json::from_str(text.as_ref())
-            .map_err(|_| CredentialsError::provider_error(format!("the role {role} has no credentials")))?;
-        let end = DateTime::from_str(&found.expiration, DateTimeFormat::DateTime)
+        let answer: RoleCredentials = serde_json::from_str(text.as_ref()).map_err(|_| {
+            CredentialsError::provider_error(format!("the metadata service gives no credentials of the role {role}"))
+        })?;
+        let expiry = DateTime::from_str(&answer.expiration, DateTimeFormat::DateTime)
             .ok()
-            .and_then(|end| SystemTime::try_from(end).ok())
-            .ok_or_else(|| CredentialsError::provider_error("their Expiration is no time"))?;
+            .and_then(|expiry| SystemTime::try_from(expiry).ok())
+            .ok_or_else(|| {
+                let found = &answer.expiration;
+                CredentialsError::provider_error(format!("the Expiration of the credentials is not a time: {found}"))
+            })?;
         Ok(Credentials::new(
-            found.access_key_id,
-            found.secret_access_key,
-            Some(found.token),
-            Some(end),
+            answer.access_key_id,
+            answer.secret_access_key,
+            Some(answer.token),
+            Some(expiry),
             "InstanceProfile",
         ))
     }
@@ -199,6 +216,6 @@ impl ProvideCredentials for InstanceProfile {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.ask())
+        future::ProvideCredentials::new(self.fetch())
     }
 }

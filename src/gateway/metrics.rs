@@ -1,63 +1,61 @@
-//! What the gateway counts, as Prometheus reads it.
+//! The gateway's counters, in Prometheus' text format.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// To a presigned URL.
+pub(super) enum RequestOutcome {
+    /// A redirect to a presigned URL.
     Redirect,
-    /// A log through the gateway.
+    /// A log that passed through the gateway.
     Stream,
-    /// A listing, or the gateway's own answer.
+    /// A listing, or a page of the gateway itself.
     Page,
-    /// The history server's answer.
+    /// A response of the history server.
     History,
-    /// Not there, or not a log.
+    /// A log that does not exist, or a path that is not a log's.
     NotFound,
-    /// Not allowed here, or not by S3.
+    /// A request that the gateway or S3 does not allow.
     Refused,
-    /// Something that should have answered did not.
+    /// S3, the history server or the credentials' source did not answer.
     Unavailable,
 }
 
-const NAMES: [(&str, Outcome); 7] = [
-    ("redirect", Outcome::Redirect),
-    ("stream", Outcome::Stream),
-    ("page", Outcome::Page),
-    ("history_server", Outcome::History),
-    ("not_found", Outcome::NotFound),
-    ("refused", Outcome::Refused),
-    ("unavailable", Outcome::Unavailable),
+const NAMES: [(&str, RequestOutcome); 7] = [
+    ("redirect", RequestOutcome::Redirect),
+    ("stream", RequestOutcome::Stream),
+    ("page", RequestOutcome::Page),
+    ("history_server", RequestOutcome::History),
+    ("not_found", RequestOutcome::NotFound),
+    ("refused", RequestOutcome::Refused),
+    ("unavailable", RequestOutcome::Unavailable),
 ];
 
-impl Outcome {
-    /// Its name in the access log and the metrics.
-    pub fn name(self) -> &'static str {
+impl RequestOutcome {
+    /// The name in the access log and in the metrics.
+    pub(super) fn name(self) -> &'static str {
         NAMES.iter().find(|(_, outcome)| *outcome == self).map_or("", |(name, _)| name)
     }
 }
 
-/// The counters.
 #[derive(Default)]
-pub struct Metrics {
+pub(super) struct Metrics {
     requests: [AtomicU64; NAMES.len()],
-    /// Connections that are open.
-    pub connections: AtomicU64,
+    /// The number of open connections.
+    pub(super) connections: AtomicU64,
 }
 
 impl Metrics {
-    /// Counts a request.
-    pub fn count(&self, outcome: Outcome) {
+    pub(super) fn count(&self, outcome: RequestOutcome) {
         self.requests[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The text of `/-/metrics`. `left` is how long the credentials are good for, if they end.
-    pub fn text(&self, left: Option<Option<Duration>>) -> String {
+    /// The text of `/-/metrics`. `credentials_left` is `None` without credentials, and `Some(None)`
+    /// if the credentials do not expire.
+    pub(super) fn text(&self, credentials_left: Option<Option<Duration>>) -> String {
         let mut text = String::from(
-            "# HELP emr_shs_gateway_requests_total Requests by what became of them.\n\
+            "# HELP emr_shs_gateway_requests_total Requests by outcome.\n\
              # TYPE emr_shs_gateway_requests_total counter\n",
         );
         for (name, outcome) in NAMES {
@@ -65,20 +63,20 @@ impl Metrics {
             let _ = writeln!(text, "emr_shs_gateway_requests_total{{outcome=\"{name}\"}} {count}");
         }
         let connections = self.connections.load(Ordering::Relaxed);
+        let seconds_left = match credentials_left {
+            Some(None) => "+Inf".to_string(),
+            Some(Some(left)) => left.as_secs().to_string(),
+            None => "0".into(),
+        };
         let _ = write!(
             text,
             "# HELP emr_shs_gateway_connections Open connections.\n\
              # TYPE emr_shs_gateway_connections gauge\n\
              emr_shs_gateway_connections {connections}\n\
-             # HELP emr_shs_gateway_credentials_left_seconds How long the credentials are still good for.\n\
-             # TYPE emr_shs_gateway_credentials_left_seconds gauge\n"
+             # HELP emr_shs_gateway_credentials_left_seconds Time until the credentials expire.\n\
+             # TYPE emr_shs_gateway_credentials_left_seconds gauge\n\
+             emr_shs_gateway_credentials_left_seconds {seconds_left}\n"
         );
-        let left = match left {
-            Some(None) => "+Inf".to_string(),
-            Some(Some(left)) => left.as_secs().to_string(),
-            None => "0".into(),
-        };
-        let _ = writeln!(text, "emr_shs_gateway_credentials_left_seconds {left}");
         text
     }
 }

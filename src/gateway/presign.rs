@@ -1,7 +1,8 @@
-//! Presigned URLs: Signature Version 4 in the query, for one bucket.
+//! Presigned URLs: Signature Version 4 in the query.
 //!
-//! Key derivation and signature are aws-sigv4's. What is constant between two requests (the day's
-//! signing key, the credential's encoded token) is kept, because a redirect is little else.
+//! aws-sigv4 derives the key and signs. This module builds the text that it signs, and keeps the
+//! parts that are the same in all URLs of a day (the signing key, the encoded token): to sign is most
+//! of the work of a redirect.
 
 use super::credentials::Session;
 use anyhow::{Context, Result, anyhow};
@@ -14,29 +15,29 @@ use sha2::{Digest, Sha256};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-/// What SigV4 does not encode.
+/// All characters but those that SigV4 leaves as they are.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The same for a key, whose slashes stay.
 const KEY: &AsciiSet = &VALUE.remove(b'/');
 
-/// How a value is encoded in a query.
-pub fn encode_value(value: &str) -> String {
+/// Encodes a value for a query, as SigV4 requires.
+pub(super) fn encode_value(value: &str) -> String {
     utf8_percent_encode(value, VALUE).to_string()
 }
 
-/// Where a bucket is reached.
+/// The address of a bucket for a browser.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// `https://bucket.s3.eu-west-3.amazonaws.com`, or with the bucket in the path.
+pub struct BucketAddress {
+    /// `https://bucket.s3.eu-west-3.amazonaws.com`, or `https://s3.eu-west-3.amazonaws.com/bucket`.
     pub base: String,
-    /// The `Host` header a browser sends.
+    /// The `Host` header that a browser sends.
     host: String,
-    /// What the path begins with: empty or `/bucket`.
+    /// The beginning of the path: empty or `/bucket`.
     path: String,
 }
 
-impl Address {
-    /// By the SDK's own rules: every partition, names with dots, VPC endpoints.
+impl BucketAddress {
+    /// Uses the SDK's endpoint rules: they know every partition, bucket names with dots, VPC endpoints.
     pub async fn of(bucket: &str, region: &str, endpoint: Option<&str>) -> Result<Self> {
         let params = Params::builder()
             .bucket(bucket)
@@ -44,49 +45,50 @@ impl Address {
             .set_endpoint(endpoint.map(str::to_string))
             .force_path_style(endpoint.is_some_and(crate::aws::s3::by_path))
             .build()
-            .context("no address for the bucket")?;
-        let found = DefaultResolver::new().resolve_endpoint(&params).await.map_err(|e| anyhow!("{e}"))?;
-        Self::from_url(found.url()).with_context(|| format!("“{}” is no address of a bucket", found.url()))
+            .with_context(|| format!("the bucket {bucket} has no address"))?;
+        let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.map_err(|e| anyhow!("{e}"))?;
+        Self::from_url(endpoint.url()).with_context(|| format!("“{}” is not the URL of a bucket", endpoint.url()))
     }
 
     fn from_url(url: &str) -> Option<Self> {
         let base = url.trim_end_matches('/');
         let (scheme, rest) = base.split_once("://")?;
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let default = match scheme {
+        // A browser does not send the default port, and the Host header is signed.
+        let default_port = match scheme {
             "https" => ":443",
             _ => ":80",
         };
-        let host = host.strip_suffix(default).unwrap_or(host);
+        let host = host.strip_suffix(default_port).unwrap_or(host);
         Some(Self { base: base.into(), host: host.into(), path: path.into() })
     }
 }
 
 /// Signs URLs of one bucket with one session's credentials, on one day.
 pub struct Signer {
-    address: Address,
+    address: BucketAddress,
     /// Days since 1970.
     day: u64,
     /// `20261122/eu-west-3/s3/aws4_request`
     scope: String,
-    key: Vec<u8>,
-    /// The parameters that sort before the date, encoded.
+    signing_key: Vec<u8>,
+    /// The encoded parameters that sort before the date.
     credential: String,
-    /// `&X-Amz-Security-Token=…`, encoded, or empty.
+    /// `&X-Amz-Security-Token=…`; empty for credentials without a token.
     token: String,
 }
 
 impl Signer {
-    /// For a day (UTC) that `time` lies in.
-    pub fn new(address: Address, region: &str, credentials: &Credentials, time: SystemTime) -> Self {
+    /// Signs on the day (UTC) of `time`.
+    pub fn new(address: BucketAddress, region: &str, credentials: &Credentials, time: SystemTime) -> Self {
         let scope = format!("{}/{region}/s3/aws4_request", date(time));
-        let key = generate_signing_key(credentials.secret_access_key(), time, region, "s3");
+        let signing_key = generate_signing_key(credentials.secret_access_key(), time, region, "s3");
         let id = encode_value(&format!("{}/{scope}", credentials.access_key_id()));
         Self {
             address,
             day: day(time),
             scope,
-            key: key.as_ref().to_vec(),
+            signing_key: signing_key.as_ref().to_vec(),
             credential: format!("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={id}"),
             token: credentials
                 .session_token()
@@ -95,18 +97,25 @@ impl Signer {
         }
     }
 
-    /// Whether it can still sign at that time.
-    fn is_for(&self, time: SystemTime) -> bool {
+    fn can_sign_at(&self, time: SystemTime) -> bool {
         day(time) == self.day
     }
 
-    /// A URL that gives a key's object (`GET`) or its headers (`HEAD`) from `time` on, for `life`. `overrides` are response
-    /// headers, sorted by name, each beginning with `response-`: part of what is signed.
-    pub fn url(&self, method: &str, key: &str, overrides: &[(&str, &str)], time: SystemTime, life: Duration) -> String {
+    /// The URL of an object (`GET`) or of its headers (`HEAD`), valid from `time` on for `lifetime`.
+    /// `overrides` are the response headers that S3 shall send, sorted by name; each name begins with
+    /// `response-`.
+    pub fn url(
+        &self,
+        method: &str,
+        key: &str,
+        overrides: &[(&str, &str)],
+        time: SystemTime,
+        lifetime: Duration,
+    ) -> String {
         let Self { address, scope, credential, token, .. } = self;
         let stamp = self.stamp(time);
-        let seconds = life.as_secs().to_string();
-        // This is most of a redirect: one string, which nothing is formatted into.
+        let seconds = lifetime.as_secs().to_string();
+        // Allocates once and formats nothing, because this is most of the work of a redirect.
         let mut url = String::with_capacity(address.base.len() + key.len() + credential.len() + token.len() + 400);
         push(&mut url, &[&address.base, "/"]);
         url.extend(utf8_percent_encode(key, KEY));
@@ -127,11 +136,11 @@ impl Signer {
         for byte in request.finalize() {
             text.extend([byte >> 4, byte & 15].map(|half| char::from(b"0123456789abcdef"[usize::from(half)])));
         }
-        push(&mut url, &["&X-Amz-Signature=", &calculate_signature(&self.key, text.as_bytes())]);
+        push(&mut url, &["&X-Amz-Signature=", &calculate_signature(&self.signing_key, text.as_bytes())]);
         url
     }
 
-    /// `20261122T180000Z`, of a time on its day.
+    /// `20261122T180000Z`, for a time on the signer's day.
     fn stamp(&self, time: SystemTime) -> String {
         let second = seconds(time) % 86_400;
         let (day, hour, minute, second) = (&self.scope[..8], second / 3600, second / 60 % 60, second % 60);
@@ -145,16 +154,22 @@ fn push(text: &mut String, parts: &[&str]) {
     }
 }
 
-/// The signer for the credentials that were used last.
+/// Caches the signer for the current credentials.
 #[derive(Default)]
-pub struct LatestSigner(RwLock<Option<(Arc<Session>, Arc<Signer>)>>);
+pub(super) struct LatestSigner(RwLock<Option<(Arc<Session>, Arc<Signer>)>>);
 
 impl LatestSigner {
-    /// One for these credentials on this day; made if the last one was for others.
-    pub fn get(&self, session: &Arc<Session>, now: SystemTime, address: &Address, region: &str) -> Arc<Signer> {
-        if let Some((of, signer)) = &*self.0.read().unwrap_or_else(PoisonError::into_inner)
-            && Arc::ptr_eq(of, session)
-            && signer.is_for(now)
+    /// The cached signer, or a new one if the credentials or the day changed.
+    pub(super) fn get(
+        &self,
+        session: &Arc<Session>,
+        now: SystemTime,
+        address: &BucketAddress,
+        region: &str,
+    ) -> Arc<Signer> {
+        if let Some((signed_for, signer)) = &*self.0.read().unwrap_or_else(PoisonError::into_inner)
+            && Arc::ptr_eq(signed_for, session)
+            && signer.can_sign_at(now)
         {
             return signer.clone();
         }

@@ -1,124 +1,130 @@
-//! Which log a URL means: paths in, S3 keys out. Pure, so that one table can test all of it.
+//! The allow-list of URLs: which log or listing a path means. No I/O, so that one table tests all of it.
 //!
-//! Only these shapes lead to S3; whatever else a bucket holds has no URL here. Below `/logs/`,
-//! and (all but the first two) below the log URI's own prefix, as the shell script that AWS
-//! publishes has them:
+//! Only these forms lead to S3; nothing else in a bucket can be reached through the gateway. All of
+//! them exist under `/logs/`. The forms below the line also exist under the prefix of the log URI,
+//! because the log links of AWS's published proxy script look like that:
 //!
-//! | path | is |
+//! | path | means |
 //! |---|---|
-//! | `container_…/stderr` | a log of YARN; its cluster is found |
-//! | `container_…/`, `application_…/`, `` | listings |
-//! | `j-…/containers/application_…/container_…/stderr.gz` | the same, spelled out (facts §5.1) |
-//! | `applications/…/jobs/…[/attempts/n]/SPARK_DRIVER/stderr`, `…/SPARK_EXECUTOR/n/…` | EMR Serverless (facts §5.2) |
-//! | `…/jobs/…/containers/[spark-…/]pod/stderr` | EMR on EKS (facts §5.3) |
+//! | `container_…/stderr` | a log of YARN; the gateway searches its cluster |
+//! | `container_…/`, `application_…/`, `` | listings of logs, containers, applications |
+//! | — | — |
+//! | `j-…/containers/application_…/container_…/stderr.gz` | a log of YARN (facts §5.1) |
+//! | `applications/…/jobs/…[/attempts/n]/SPARK_DRIVER/stderr`, `…/SPARK_EXECUTOR/n/…` | a log of EMR Serverless (facts §5.2) |
+//! | `…/jobs/…/containers/[spark-…/]pod/stderr` | a log of EMR on EKS (facts §5.3) |
 
 use crate::ids::{Application, Container, is_cluster, is_digits, is_id, is_pod, is_spark_application};
 use percent_encoding::percent_decode_str;
 
-/// The longest path that is looked at, in bytes. S3 keys have at most 1,024.
-const LONGEST: usize = 4096;
-/// The longest name of one file, in bytes, as on Linux.
-const LONGEST_NAME: usize = 255;
+/// The longest path that can mean a log, in bytes: S3 keys have at most 1,024, and percent encoding
+/// makes each byte three.
+const MAX_PATH: usize = 4096;
+/// The longest name between two slashes, in bytes: Linux allows no longer file name.
+const MAX_NAME: usize = 255;
 
 /// A directory of logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LogDirectory {
-    /// One whose cluster has to be found.
+    /// The directory of a container. The archive finds its cluster.
     Container(Container),
-    /// One that is spelled out below a log URI; ends in a slash.
+    /// A path under a log URI; ends in a slash.
     Directory(String),
 }
 
-/// What is asked for.
+/// What a path asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LogRequest {
-    /// One log. The name is as asked for: `stderr` is stored as `stderr.gz`.
+    /// One log, by the name in the path. See [`stored_name`].
     Log(LogDirectory, String),
     /// The logs in a directory.
     Files(LogDirectory),
-    /// The containers of an application; the cluster only where the path names it.
+    /// The containers of an application, and its cluster if the path contains it.
     Containers(Application, Option<String>),
-    /// The applications of a cluster; of this node's own where the path names none.
+    /// The applications of a cluster; of this node's own cluster if the path contains none.
     Applications(Option<String>),
 }
 
-/// A path that means a log or a listing.
+/// The meaning of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// What is asked for.
-    pub ask: LogRequest,
-    /// The log URI whose prefix the path begins with (the long form); else all are meant.
-    pub under: Option<usize>,
-    /// The object as it is stored, and not as text in the page.
+    /// The log or listing.
+    pub request: LogRequest,
+    /// The index of the log URI whose prefix the path begins with. `None` means all log URIs.
+    pub log_uri: Option<usize>,
+    /// Deliver the object as S3 stores it, for download, and not as text.
     pub download: bool,
 }
 
-/// Why a path below `/logs/` means nothing.
+/// Why a path under `/logs/` means no log and no listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteError {
-    /// It cannot be decoded to names, or holds what no log's path does.
+    /// The path cannot be decoded, or contains a name that no log has.
     Malformed,
-    /// It has none of the shapes.
+    /// The path has none of the forms.
     NotALog,
 }
 
-/// Finds out what a path asks for. `prefixes` are those of the log URIs, each empty or ending in
-/// a slash. `None` means that it is no business of the gateway, but the history server's.
+/// Finds the log or listing that a path means. `prefixes` are those of the log URIs, each empty or
+/// ending in a slash. `None` means that the path belongs to the history server.
 pub fn route(path: &str, query: Option<&str>, prefixes: &[&str]) -> Option<Result<Route, RouteError>> {
     let download = query.is_some_and(|q| q.split('&').any(|pair| pair == "download=1"));
-    let route = |(ask, under)| Route { ask, under, download };
+    let route = |(request, log_uri)| Route { request, log_uri, download };
     let Some(rest) = path.strip_prefix("/logs/") else {
-        return spelled_out(path, prefixes).map(route).map(Ok);
+        return under_log_uri(path, prefixes).map(route).map(Ok);
     };
-    let found = below(rest).and_then(|names| short(&names).or_else(|| long(&names)).ok_or(RouteError::NotALog));
-    // A log URI's own prefix may begin with `logs/`, too.
-    Some(found.map(|ask| (ask, None)).or_else(|bad| spelled_out(path, prefixes).ok_or(bad)).map(route))
+    let found =
+        decode_path(rest).and_then(|names| short_form(&names).or_else(|| long_form(&names)).ok_or(RouteError::NotALog));
+    // The prefix of a log URI can begin with `logs/`, too.
+    Some(found.map(|request| (request, None)).or_else(|e| under_log_uri(path, prefixes).ok_or(e)).map(route))
 }
 
-/// The long form: only where all of it has the right shape is it ours.
-fn spelled_out(path: &str, prefixes: &[&str]) -> Option<(LogRequest, Option<usize>)> {
-    let names = below(path.strip_prefix('/')?).ok()?;
+/// The long form under the prefix of a log URI. All other paths belong to the history server.
+fn under_log_uri(path: &str, prefixes: &[&str]) -> Option<(LogRequest, Option<usize>)> {
+    let names = decode_path(path.strip_prefix('/')?).ok()?;
     prefixes.iter().enumerate().find_map(|(i, prefix)| {
         let depth = prefix.split('/').filter(|name| !name.is_empty()).count();
         let (head, rest) = names.split_at_checked(depth)?;
-        let same = head.iter().map(String::as_str).eq(prefix.split('/').filter(|name| !name.is_empty()));
-        match long(rest).filter(|_| same)? {
-            // A bare `/` or `/j-…/` would hide pages of the history server.
+        let has_prefix = head.iter().map(String::as_str).eq(prefix.split('/').filter(|name| !name.is_empty()));
+        match long_form(rest).filter(|_| has_prefix)? {
+            // Without a prefix, `/j-…/` would hide a page of the history server.
             LogRequest::Applications(_) => None,
-            ask => Some((ask, Some(i))),
+            request => Some((request, Some(i))),
         }
     })
 }
 
-/// Splits a path into names, each decoded once. A slash at the end gives an empty last name.
-fn below(path: &str) -> Result<Vec<String>, RouteError> {
-    if path.len() > LONGEST {
+/// Splits a path into names and decodes each once. After a slash at the end, the last name is empty.
+fn decode_path(path: &str) -> Result<Vec<String>, RouteError> {
+    if path.len() > MAX_PATH {
         return Err(RouteError::Malformed);
     }
-    let names = path.split('/').map(decode).collect::<Option<Vec<_>>>().ok_or(RouteError::Malformed)?;
+    let names = path.split('/').map(decode_name).collect::<Option<Vec<_>>>().ok_or(RouteError::Malformed)?;
     let inner_empty = names.iter().rev().skip(1).any(String::is_empty);
     if inner_empty { Err(RouteError::Malformed) } else { Ok(names) }
 }
 
-/// One name, decoded once, if nobody on the way to S3 could read it as something else.
-fn decode(raw: &str) -> Option<String> {
-    let bytes = raw.as_bytes();
+/// Decodes one name. `None` if a browser, a proxy or S3 could read the name as something else, or if
+/// a reader could see something else.
+fn decode_name(encoded: &str) -> Option<String> {
+    let bytes = encoded.as_bytes();
     let hex = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_hexdigit);
-    let sound = (0..bytes.len()).all(|i| bytes[i] != b'%' || hex(i + 1) && hex(i + 2));
-    let name = percent_decode_str(raw).decode_utf8().ok().filter(|_| sound)?;
-    let plain = name != "." && name != ".." && name.trim() == name && name.len() <= LONGEST_NAME;
-    let harmless = !name.contains(['/', '\\']) && !name.chars().any(is_odd);
-    (plain && harmless).then(|| name.into_owned())
+    let well_formed = (0..bytes.len()).all(|i| bytes[i] != b'%' || hex(i + 1) && hex(i + 2));
+    let name = percent_decode_str(encoded).decode_utf8().ok().filter(|_| well_formed)?;
+    let plain = name != "." && name != ".." && name.trim() == name && name.len() <= MAX_NAME;
+    let unambiguous = !name.contains(['/', '\\']) && !name.chars().any(is_misleading);
+    (plain && unambiguous).then(|| name.into_owned())
 }
 
-/// Control characters, line separators, and the marks that turn the direction of what is read.
-fn is_odd(c: char) -> bool {
+/// Control characters, line separators, the byte order mark, and the marks that reverse the direction
+/// of a text.
+fn is_misleading(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-fn short(names: &[String]) -> Option<LogRequest> {
+/// The forms without a cluster.
+fn short_form(names: &[String]) -> Option<LogRequest> {
     match strs(names).as_slice() {
         [""] => Some(LogRequest::Applications(None)),
         [name] | [name, ""] if name.starts_with("application_") => {
@@ -130,16 +136,16 @@ fn short(names: &[String]) -> Option<LogRequest> {
     }
 }
 
-/// The shapes below a log URI.
-fn long(names: &[String]) -> Option<LogRequest> {
+/// The forms that name the whole path under a log URI.
+fn long_form(names: &[String]) -> Option<LogRequest> {
     let names = strs(names);
     let (file, directory) = names.split_last()?;
     let file = if file.is_empty() { None } else { Some((*file).to_string()) };
-    let ask = |fits: bool| {
-        let place = || LogDirectory::Directory(directory.iter().flat_map(|name| [name, "/"]).collect());
-        fits.then(|| match file.clone() {
-            Some(file) => LogRequest::Log(place(), file),
-            None => LogRequest::Files(place()),
+    let log_or_files = |is_valid: bool| {
+        let path = || LogDirectory::Directory(directory.iter().flat_map(|name| [name, "/"]).collect());
+        is_valid.then(|| match file.clone() {
+            Some(file) => LogRequest::Log(path(), file),
+            None => LogRequest::Files(path()),
         })
     };
     match directory {
@@ -148,7 +154,7 @@ fn long(names: &[String]) -> Option<LogRequest> {
             Some(LogRequest::Containers(Application::parse(application)?, Some((*cluster).into())))
         }
         [cluster, "containers", application, container] if is_cluster(cluster) => {
-            ask(Container::parse(container)?.application == Application::parse(application)?)
+            log_or_files(Container::parse(container)?.application == Application::parse(application)?)
         }
         ["applications", application, "jobs", job, rest @ ..] => {
             let worker = match rest {
@@ -160,9 +166,9 @@ fn long(names: &[String]) -> Option<LogRequest> {
                 ["SPARK_EXECUTOR", n] => is_digits(n, 1..=10),
                 _ => false,
             };
-            ask(is_worker && is_id(application) && is_id(job))
+            log_or_files(is_worker && is_id(application) && is_id(job))
         }
-        [cluster, "jobs", job, "containers", rest @ ..] if is_id(cluster) && is_id(job) => ask(match rest {
+        [cluster, "jobs", job, "containers", rest @ ..] if is_id(cluster) && is_id(job) => log_or_files(match rest {
             [pod] => is_pod(pod),
             [application, pod] => is_spark_application(application) && is_pod(pod),
             _ => false,
@@ -175,12 +181,12 @@ fn strs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-/// The directory of a container's logs below a log URI.
+/// The directory of a container's logs under a log URI.
 pub fn container_directory(cluster: &str, container: &Container) -> String {
     [cluster, "/containers/", &container.application.to_string(), "/", &container.id, "/"].concat()
 }
 
-/// The name a log is stored under: EMR compresses what it archives.
+/// The name of a log in S3: EMR compresses the logs that it archives.
 pub fn stored_name(file: &str) -> String {
     if file.ends_with(".gz") { file.into() } else { format!("{file}.gz") }
 }

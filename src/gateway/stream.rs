@@ -1,11 +1,12 @@
-//! Logs through the gateway itself, for where a browser may not use the node's signature: bucket
-//! policies on how or from where a request comes (second facts §6). Memory is bounded: a chunk is
-//! read from S3 when the browser has taken the last one.
+//! Streams logs through the gateway, for bucket policies that do not accept the node's signature from
+//! a browser: they check from where or how a request arrives (second facts §6).
+//!
+//! Memory is bounded: the gateway reads the next chunk from S3 after the browser took the last one.
 
 use super::archive::{BucketClient, Location};
-use super::{Body, BoxError, own_headers};
+use super::http::{Body, BoxError, empty, set_own_headers};
 use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
@@ -17,94 +18,119 @@ use std::io::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A log's bytes: as text, or with `attachment` as they are stored. The error is S3's, for whoever
-/// knows what it means.
-pub async fn log(
-    way: &BucketClient,
-    bucket: &str,
-    at: &Location,
-    asked: &HeaderMap,
+/// How many compressed bytes are decompressed at a time. Deflate expands a thousandfold at most, so
+/// the result has 4 MB at most.
+const MAX_COMPRESSED: usize = 4096;
+
+/// The response with a log: as text, or with `attachment` as S3 stores it. The error is S3's; the
+/// archive knows its meaning.
+pub(super) async fn log(
+    bucket: &BucketClient,
+    name: &str,
+    location: &Location,
+    requested: &HeaderMap,
     attachment: Option<&str>,
 ) -> Result<Response<Body>, SdkError<GetObjectError>> {
-    let zipped = at.key.ends_with(".gz");
-    // A part of a text has no place in the compressed object; and of two versions of a log, which
-    // grows while its application runs, no parts are put together.
-    let in_parts = (attachment.is_some() || !zipped) && !asked.contains_key(header::IF_RANGE);
-    let range = asked.get(header::RANGE).and_then(|r| r.to_str().ok()).filter(|_| in_parts);
-    let request = way.client.get_object().bucket(bucket).key(&at.key).set_range(range.map(str::to_string));
+    let form = Form::of(location, requested, attachment.is_some());
+    // A range of the text is not a range of the compressed object. With If-Range, a browser would
+    // join parts of two versions of a log, which grows while its application runs.
+    let supports_ranges = !form.is_gzipped_text() && !requested.contains_key(header::IF_RANGE);
+    let range = requested.get(header::RANGE).and_then(|range| range.to_str().ok()).filter(|_| supports_ranges);
+    let request = bucket.client.get_object().bucket(name).key(&location.key).set_range(range.map(str::to_string));
     let object = match request.send().await {
         Ok(object) => object,
         Err(e) if e.raw_response().is_some_and(|r| r.status().as_u16() == 416) => {
-            let mut answer = Response::new(super::empty());
-            *answer.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-            own_headers(answer.headers_mut());
-            return Ok(answer);
+            let mut response = Response::new(empty());
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            set_own_headers(response.headers_mut());
+            return Ok(response);
         }
         Err(e) => return Err(e),
     };
-
-    let mut answer = Response::new(());
-    let headers = answer.headers_mut();
-    own_headers(headers);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let content_type = match attachment {
-        None => "text/plain; charset=utf-8",
-        Some(_) if zipped => "application/gzip",
-        Some(_) => "application/octet-stream",
-    };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if let Some(value) = attachment.and_then(|a| HeaderValue::from_str(a).ok()) {
-        headers.insert(header::CONTENT_DISPOSITION, value);
+    let mut response = Response::new(());
+    form.set_headers(response.headers_mut(), &object, attachment);
+    if response.headers().contains_key(header::CONTENT_RANGE) {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    let accepts = asked.get(header::ACCEPT_ENCODING).and_then(|a| a.to_str().ok()).unwrap_or_default();
-    let gunzip = attachment.is_none() && zipped && !accepts_gzip(accepts);
-    if attachment.is_none() && zipped {
-        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-        if !gunzip {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-    }
-    if !gunzip && let Some(length) = object.content_length() {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    if attachment.is_some() || !zipped {
-        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    }
-    if let Some(range) = object.content_range().and_then(|r| HeaderValue::from_str(r).ok()) {
-        headers.insert(header::CONTENT_RANGE, range);
-        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-    }
-    let decoder = gunzip.then(|| MultiGzDecoder::new(Vec::new()));
-    let body = Chunks { inner: object.body, decoder, waiting: Bytes::new(), over: false };
-    Ok(answer.map(|()| body.boxed_unsync()))
+    let decoder = form.decompress.then(|| MultiGzDecoder::new(Vec::new()));
+    let body = Chunks { inner: object.body, decoder, waiting: Bytes::new(), ended: false };
+    Ok(response.map(|()| body.boxed_unsync()))
 }
 
-fn accepts_gzip(header: &str) -> bool {
-    header.split(',').any(|coding| {
+/// In which form the browser gets a log.
+struct Form {
+    /// As S3 stores it, for download; otherwise as text.
+    as_stored: bool,
+    gzipped: bool,
+    /// The browser does not accept gzip, so the gateway decompresses.
+    decompress: bool,
+}
+
+impl Form {
+    fn of(location: &Location, requested: &HeaderMap, as_stored: bool) -> Self {
+        let gzipped = location.key.ends_with(".gz");
+        let accepted = requested.get(header::ACCEPT_ENCODING).and_then(|a| a.to_str().ok()).unwrap_or_default();
+        Self { as_stored, gzipped, decompress: gzipped && !as_stored && !accepts_gzip(accepted) }
+    }
+
+    fn is_gzipped_text(&self) -> bool {
+        self.gzipped && !self.as_stored
+    }
+
+    fn set_headers(&self, headers: &mut HeaderMap, object: &GetObjectOutput, attachment: Option<&str>) {
+        set_own_headers(headers);
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let content_type = match (self.as_stored, self.gzipped) {
+            (false, _) => "text/plain; charset=utf-8",
+            (true, true) => "application/gzip",
+            (true, false) => "application/octet-stream",
+        };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Some(value) = attachment.and_then(|a| HeaderValue::from_str(a).ok()) {
+            headers.insert(header::CONTENT_DISPOSITION, value);
+        }
+        if self.is_gzipped_text() {
+            headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+            if !self.decompress {
+                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+        } else {
+            headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        }
+        if !self.decompress
+            && let Some(length) = object.content_length()
+        {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if let Some(range) = object.content_range().and_then(|range| HeaderValue::from_str(range).ok()) {
+            headers.insert(header::CONTENT_RANGE, range);
+        }
+    }
+}
+
+fn accepts_gzip(accept_encoding: &str) -> bool {
+    accept_encoding.split(',').any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip") || name == "*");
-        let refused = parts.any(|p| matches!(p.strip_prefix("q="), Some(q) if q.parse() == Ok(0.0)));
-        named && !refused
+        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip") || name == "*");
+        let is_excluded = parts.any(|part| matches!(part.strip_prefix("q="), Some(q) if q.parse() == Ok(0.0)));
+        is_named && !is_excluded
     })
 }
 
-/// How much compressed input is expanded at a time: a thousandfold is the most that deflate can.
-const BITE: usize = 4096;
-
-/// S3's chunks, expanded on the way if need be.
+/// S3's chunks, decompressed on the way if there is a decoder.
 struct Chunks {
     inner: ByteStream,
     decoder: Option<MultiGzDecoder<Vec<u8>>>,
     waiting: Bytes,
-    over: bool,
+    ended: bool,
 }
 
 impl Chunks {
-    fn expand(&mut self) -> Result<Bytes, std::io::Error> {
+    fn take(&mut self) -> Result<Bytes, std::io::Error> {
         let Some(decoder) = &mut self.decoder else { return Ok(std::mem::take(&mut self.waiting)) };
-        let bite = self.waiting.split_to(BITE.min(self.waiting.len()));
-        decoder.write_all(&bite)?;
-        if self.over && self.waiting.is_empty() {
+        let compressed = self.waiting.split_to(MAX_COMPRESSED.min(self.waiting.len()));
+        decoder.write_all(&compressed)?;
+        if self.ended && self.waiting.is_empty() {
             decoder.try_finish()?;
         }
         Ok(std::mem::take(decoder.get_mut()).into())
@@ -118,17 +144,17 @@ impl hyper::body::Body for Chunks {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
             if self.waiting.is_empty() {
-                if self.over {
+                if self.ended {
                     return Poll::Ready(None);
                 }
                 match Pin::new(&mut self.inner).poll_next(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(Ok(bytes))) => self.waiting = bytes,
                     Poll::Ready(Some(Err(e))) => return Poll::Ready(Some(Err(e.into()))),
-                    Poll::Ready(None) => self.over = true,
+                    Poll::Ready(None) => self.ended = true,
                 }
             }
-            match self.expand() {
+            match self.take() {
                 Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Err(e) => return Poll::Ready(Some(Err(e.into()))),

@@ -2,7 +2,7 @@
 //! patterns of keys, and the whole of a presigned URL. The fuzz target asks the same.
 
 use aws_credential_types::Credentials;
-use emr_shs::gateway::presign::{Address, Signer};
+use emr_shs::gateway::presign::{BucketAddress, Signer};
 use emr_shs::gateway::route::{LogDirectory, LogRequest, container_directory, route, stored_name};
 use regex::Regex;
 use std::sync::LazyLock;
@@ -77,7 +77,7 @@ impl Bucket {
             ("acme.logs", "https://s3.eu-west-3.amazonaws.com", "/acme.logs"),
         ]
         .map(|(bucket, origin, path)| {
-            let address = runtime.block_on(Address::of(bucket, "eu-west-3", None)).unwrap();
+            let address = runtime.block_on(BucketAddress::of(bucket, "eu-west-3", None)).unwrap();
             Self { origin, path, signer: Signer::new(address, "eu-west-3", &credentials, time) }
         })
     }
@@ -134,7 +134,7 @@ fn decoded_once(path: &str) -> String {
 /// allowed. Gives the key, if a log came out.
 pub fn assert_harmless(path: &str, query: Option<&str>, prefixes: &[&str], buckets: &[Bucket]) -> Option<String> {
     let route = route(path, query, prefixes)?.ok()?;
-    let LogRequest::Log(place, file) = route.ask else { return None };
+    let LogRequest::Log(place, file) = route.request else { return None };
     let directory = match place {
         LogDirectory::Container(container) => container_directory(CLUSTER, &container),
         LogDirectory::Directory(directory) => directory,
@@ -142,7 +142,7 @@ pub fn assert_harmless(path: &str, query: Option<&str>, prefixes: &[&str], bucke
     let mut first = None;
     for (i, prefix) in prefixes.iter().enumerate() {
         // Where the path names no log URI, all of them are looked through.
-        if route.under.is_some_and(|under| under != i) {
+        if route.log_uri.is_some_and(|under| under != i) {
             continue;
         }
         // One that is stored as it was named is given, too.

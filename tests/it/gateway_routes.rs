@@ -232,10 +232,10 @@ fn said(path: &str, query: Option<&str>, prefixes: &[&str]) -> String {
         LogDirectory::Container(container) => container_directory(CLUSTER, &container),
         LogDirectory::Directory(directory) => directory,
     };
-    let under = route.under.map_or("any".to_string(), |under| under.to_string());
-    let prefix = prefixes[route.under.unwrap_or(0)];
+    let under = route.log_uri.map_or("any".to_string(), |under| under.to_string());
+    let prefix = prefixes[route.log_uri.unwrap_or(0)];
     let download = if route.download { "download " } else { "" };
-    match route.ask {
+    match route.request {
         LogRequest::Log(place, file) => {
             format!("{download}{under}: {prefix}{}{}", directory(place), stored_name(&file))
         }

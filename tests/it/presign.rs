@@ -1,7 +1,7 @@
 //! Presigned URLs against botocore's own, and the addresses they are for.
 
 use aws_credential_types::Credentials;
-use emr_shs::gateway::presign::{Address, Signer};
+use emr_shs::gateway::presign::{BucketAddress, Signer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -28,7 +28,7 @@ struct Input {
 }
 
 impl Input {
-    fn ours(&self, address: &Address) -> String {
+    fn ours(&self, address: &BucketAddress) -> String {
         let credentials = Credentials::new(&self.id, &self.secret, self.token.clone(), None, "test");
         let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.time);
         let day = Duration::from_nanos(self.time - self.time % 86_400_000_000_000);
@@ -48,9 +48,9 @@ impl Input {
     }
 }
 
-fn address(bucket: &str, region: &str, endpoint: Option<&str>) -> Address {
+fn address(bucket: &str, region: &str, endpoint: Option<&str>) -> BucketAddress {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(Address::of(bucket, region, endpoint)).unwrap()
+    runtime.block_on(BucketAddress::of(bucket, region, endpoint)).unwrap()
 }
 
 /// The directory with botocore, which scripts/test makes.

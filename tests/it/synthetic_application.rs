@@ -23,7 +23,7 @@ fn the_synthetic_application_has_the_shape_of_a_real_one() {
         };
         let link = synthetic.link(&pattern);
         let path = link.strip_prefix("http://node:9977").unwrap();
-        let Some(Ok(Route { ask: LogRequest::Log(place, name), .. })) = route(path, None, &[]) else {
+        let Some(Ok(Route { request: LogRequest::Log(place, name), .. })) = route(path, None, &[]) else {
             panic!("{link} is no log's")
         };
         let directory = match place {

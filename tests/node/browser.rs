@@ -107,7 +107,7 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     browser.open(&at("/logs/container_1795352263709_0001_01_000002/stderr-2026-11-22-13"));
     browser.wait_for_text("is not in S3");
     assert_eq!(browser.status().0, 404);
-    browser.wait_for_text("What is there");
+    browser.wait_for_text("Logs in the same directory");
     browser.whole_page(&format!("{name}-missing"));
     browser.press(&format!("{}{}", key::TAB, key::TAB));
     browser.click_link("stderr");
@@ -117,7 +117,7 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     browser.wait_for_text("/node/containerlogs/container_1795352263709_0010_01_000002/hadoop/stdout.7/");
     browser.whole_page(&format!("{name}-missing-of-one-that-runs"));
     browser.open(&at("/logs/j-3H6EATEWWRWS/node/i-1/daemons/x.gz"));
-    browser.wait_for_text("This is no log");
+    browser.wait_for_text("Not a log");
     browser.whole_page(&format!("{name}-no-log"));
 
     // What S3, the metadata service and the history server do not give.
@@ -181,8 +181,8 @@ fn a_click_on_stderr_opens_the_log_through_socks_and_vpn(profile: Profile) {
     // From another machine: refused, and told what to do; and then that is done.
     let browser = Browser::start(&node, Setup { any_certificate: true, ..Setup::vpn() });
     browser.open(&format!("http://{PRIVATE_NAME}:9977/"));
-    browser.wait_for_text("This gateway serves its own node only");
-    browser.wait_for_text("You come from 10.77.0.2");
+    browser.wait_for_text("This gateway serves only its own node");
+    browser.wait_for_text("Your address is 10.77.0.2");
     assert_eq!(browser.status().0, 403);
     browser.whole_page(&format!("{name}-foreign"));
     // admin, “correct horse”: made with htpasswd -nbB.

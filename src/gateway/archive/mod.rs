@@ -4,7 +4,7 @@
 pub mod clusters;
 
 use super::credentials::{CachedProvider, CredentialsCache};
-use super::presign::Address;
+use super::presign::BucketAddress;
 use super::route::{LogDirectory, container_directory, stored_name};
 use crate::aws::s3::{LogUri, root_causes, status};
 use crate::ids::Application;
@@ -52,7 +52,7 @@ pub struct BucketClient {
     /// To ask S3 with, in the bucket's region.
     pub client: Client,
     /// Where a browser finds the bucket.
-    pub address: Address,
+    pub address: BucketAddress,
     /// What to sign for.
     pub region: String,
 }
@@ -448,7 +448,7 @@ impl LogBucket {
         let configured = self.config.region().map(ToString::to_string);
         let region = told.or(configured).unwrap_or_else(|| "us-east-1".into());
         let client = crate::aws::s3::client(&self.config, endpoint, Some(region.clone()));
-        let address = Address::of(&self.uri.bucket, &region, endpoint).await;
+        let address = BucketAddress::of(&self.uri.bucket, &region, endpoint).await;
         let address = address.map_err(|e| LogError::Unreachable(format!("{e:#}")))?;
         Ok(BucketClient { client, address, region })
     }

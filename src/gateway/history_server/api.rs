@@ -1,73 +1,104 @@
-//! What the history server's REST API knows of applications, for the pages: their names, whether they
-//! still run, what runs in which container, and where its NodeManager is (facts §11).
+//! The history server's REST API: names and states of applications, the role of each container, and
+//! the NodeManager's page of a log, for the gateway's pages (facts §11).
 
 use super::proxy::HistoryServerProxy;
+use crate::gateway::http::full;
 use crate::gateway::presign::encode_value;
 use crate::gateway::route::{LogDirectory, LogRequest};
+use crate::ids::Container;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::{Request, StatusCode, header};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-/// What the history server knows of an application.
+/// How long a page waits for the REST API. A page also makes sense without the names from it.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest answer that the gateway reads into memory, in bytes.
+const MAX_ANSWER: usize = 4 << 20;
+
 #[derive(Default)]
-pub struct ApplicationInfo {
-    /// Its name.
-    pub name: Option<String>,
-    /// Whether it still runs, as far as its event log tells.
-    pub incomplete: bool,
-    /// When it ended.
-    pub ended: Option<SystemTime>,
-    /// What runs in which container: `driver`, `executor 3`, …
-    pub roles: BTreeMap<String, String>,
-    /// Where its NodeManager shows the log that is asked for, while the container lives.
-    pub live: Option<String>,
+pub(in crate::gateway) struct ApplicationInfo {
+    pub(in crate::gateway) name: Option<String>,
+    /// Whether the application is still running, according to its event log.
+    pub(in crate::gateway) incomplete: bool,
+    pub(in crate::gateway) ended: Option<SystemTime>,
+    /// What runs in each container: `driver`, `executor 3`, …
+    pub(in crate::gateway) roles: BTreeMap<String, String>,
+    /// The NodeManager's page of the requested log. It exists while the container runs.
+    pub(in crate::gateway) live_url: Option<String>,
 }
 
 impl HistoryServerProxy {
-    /// The names of the applications that the history server lists.
-    pub async fn names_of_applications(&self) -> BTreeMap<String, String> {
-        let listed = self.json("/api/v1/applications?limit=1000").await;
-        let listed = listed.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        listed.iter().filter_map(|a| Some((a["id"].as_str()?.into(), a["name"].as_str()?.into()))).collect()
+    /// The names of the applications that the history server lists, by application ID.
+    pub(in crate::gateway) async fn application_names(&self) -> BTreeMap<String, String> {
+        let applications = self.json("/api/v1/applications?limit=1000").await.unwrap_or_default();
+        let name =
+            |application: &Value| Some((application["id"].as_str()?.into(), application["name"].as_str()?.into()));
+        array(&applications).iter().filter_map(name).collect()
     }
 
-    /// What the history server knows of the application that is asked for.
-    pub async fn info_of(&self, ask: &LogRequest) -> ApplicationInfo {
-        let (application, log) = match ask {
+    /// What the history server knows about the application of a request.
+    pub(in crate::gateway) async fn application_info(&self, request: &LogRequest) -> ApplicationInfo {
+        let (application, log) = match request {
             LogRequest::Log(LogDirectory::Container(container), file) => {
-                (&container.application, Some((container, file)))
+                (&container.application, Some((container, file.as_str())))
             }
             LogRequest::Files(LogDirectory::Container(container)) => (&container.application, None),
             LogRequest::Containers(application, _) => (application, None),
             _ => return ApplicationInfo::default(),
         };
         let path = format!("/api/v1/applications/{application}");
-        let Some(found) = self.json(&path).await else { return ApplicationInfo::default() };
-        let mut run =
-            ApplicationInfo { name: found["name"].as_str().map(str::to_string), ..ApplicationInfo::default() };
-        let attempts = found["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
-        run.incomplete = attempts.iter().any(|a| a["completed"] == false);
-        let end = attempts.iter().filter_map(|a| a["endTimeEpoch"].as_u64()).max().filter(|_| !run.incomplete);
-        run.ended = end.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
+        let Some(answer) = self.json(&path).await else { return ApplicationInfo::default() };
+        let attempts = array(&answer["attempts"]);
+        let incomplete = attempts.iter().any(|attempt| attempt["completed"] == false);
+        let end = attempts.iter().filter_map(|attempt| attempt["endTimeEpoch"].as_u64()).max();
+        let mut info = ApplicationInfo {
+            name: answer["name"].as_str().map(str::to_string),
+            incomplete,
+            ended: end.filter(|_| !incomplete).map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms)),
+            ..ApplicationInfo::default()
+        };
         for attempt in attempts {
-            let of = attempt["attemptId"].as_str().map(|id| format!("/{id}")).unwrap_or_default();
-            let listed = self.json(&format!("{path}{of}/allexecutors")).await;
-            for executor in listed.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
-                let attribute = |name: &str| executor["attributes"][name].as_str();
-                let (Some(id), Some(container)) = (executor["id"].as_str(), attribute("CONTAINER_ID")) else {
-                    continue;
-                };
-                let role = if id == "driver" { id.into() } else { format!("executor {id}") };
-                run.roles.insert(container.into(), role);
-                if let Some((asked, file)) = log.filter(|(asked, _)| asked.id == container)
-                    && let (Some(node), Some(user)) = (attribute("NM_HTTP_ADDRESS"), attribute("USER"))
-                {
-                    let (user, file) = (encode_value(user), encode_value(file.trim_end_matches(".gz")));
-                    run.live =
-                        Some(format!("http://{node}/node/containerlogs/{}/{user}/{file}/?start=-4096", asked.id));
-                }
+            let attempt = attempt["attemptId"].as_str().map(|id| format!("/{id}")).unwrap_or_default();
+            let executors = self.json(&format!("{path}{attempt}/allexecutors")).await.unwrap_or_default();
+            for executor in array(&executors) {
+                info.add_executor(executor, log);
             }
         }
-        run
+        info
     }
+
+    /// An answer of the REST API; `None` if the history server does not give it in time.
+    async fn json(&self, path: &str) -> Option<Value> {
+        let request = Request::get(path).header(header::HOST, "localhost").body(full(Bytes::new())).ok()?;
+        let answer = tokio::time::timeout(TIMEOUT, self.send(request)).await.ok()?.ok()?;
+        if answer.status() != StatusCode::OK {
+            return None;
+        }
+        let body = Limited::new(answer.into_body(), MAX_ANSWER);
+        let bytes = tokio::time::timeout(TIMEOUT, body.collect()).await.ok()?.ok()?.to_bytes();
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+impl ApplicationInfo {
+    fn add_executor(&mut self, executor: &Value, log: Option<(&Container, &str)>) {
+        let attribute = |name: &str| executor["attributes"][name].as_str();
+        let (Some(id), Some(container_id)) = (executor["id"].as_str(), attribute("CONTAINER_ID")) else { return };
+        let role = if id == "driver" { id.into() } else { format!("executor {id}") };
+        self.roles.insert(container_id.into(), role);
+        if let Some((container, file)) = log.filter(|(container, _)| container.id == container_id)
+            && let (Some(node), Some(user)) = (attribute("NM_HTTP_ADDRESS"), attribute("USER"))
+        {
+            let (user, file) = (encode_value(user), encode_value(file.trim_end_matches(".gz")));
+            self.live_url =
+                Some(format!("http://{node}/node/containerlogs/{}/{user}/{file}/?start=-4096", container.id));
+        }
+    }
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

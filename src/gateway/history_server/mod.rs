@@ -1,4 +1,4 @@
 //! The history server behind the gateway.
 
-pub mod api;
-pub mod proxy;
+pub(super) mod api;
+pub(super) mod proxy;

@@ -1,14 +1,17 @@
-//! The history server behind `/`: one port and one tunnel for both. Its pages name logs by this
-//! gateway's absolute address, so that they open from its own port too; in what passes through
-//! here that prefix becomes relative, so that any tunnel on any port works.
+//! The history server at `/`, so that users need only one port and one tunnel for its pages and for
+//! the logs.
+//!
+//! Log links contain the gateway's absolute address, so that they also work in pages that a browser
+//! loads from the history server's own port. In pages that pass through the gateway, `LinkRewriter`
+//! makes them relative, so that a tunnel can use any port.
 
-use crate::gateway::{Body, BoxError, empty, full};
+use crate::gateway::http::{Body, BoxError, empty};
 use anyhow::{Context, Result, anyhow};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use memchr::memmem::Finder;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -18,65 +21,91 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How long the history server may take to begin an answer: it may have a large log to read.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// How long it may take to accept a connection.
-const CONNECT: Duration = Duration::from_secs(3);
+/// How long the history server can take to begin a response: before the first page of an
+/// application, it reads the whole event log.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long the history server can take to accept a connection. It runs on this node.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// What the absolute prefix of log links becomes.
+const RELATIVE_PREFIX: &[u8] = b"/logs/";
 
-/// The history server.
-pub struct HistoryServerProxy {
+/// Headers that concern one connection only (RFC 9110, section 7.6.1), beside those that
+/// `Connection` lists.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+/// Headers that would make the history server build links to an address that the client chooses.
+const FORWARDED: [&str; 5] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-context"];
+
+pub(in crate::gateway) struct HistoryServerProxy {
     /// `127.0.0.1:18080`
     authority: String,
     tls: Option<tokio_rustls::TlsConnector>,
-    /// The absolute prefix of log links, such as `http://ip-…:9977/logs/`; none if they are
-    /// relative already.
-    prefix: Option<Finder<'static>>,
+    /// Finds the absolute prefix of log links, such as `http://ip-…:9977/logs/`; `None` if the links
+    /// are relative already.
+    link_prefix: Option<Finder<'static>>,
 }
 
 impl HistoryServerProxy {
-    /// The history server at an `http://` or `https://` address.
-    pub fn new(url: &str, prefix: Option<&str>) -> Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("“{url}” is no address of a history server"))?;
-        let authority = uri.authority().context("it has no host")?;
+    pub(in crate::gateway) fn new(url: &str, link_prefix: Option<&str>) -> Result<Self> {
+        let uri: Uri = url.parse().with_context(|| format!("“{url}” is not a URL"))?;
+        let authority = uri.authority().with_context(|| format!("“{url}” contains no host"))?;
         let secure = uri.scheme_str() == Some("https");
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
         Ok(Self {
             authority: format!("{}:{port}", authority.host()),
-            tls: secure.then(|| tls_to_ourselves().into()),
-            prefix: prefix.map(|prefix| Finder::new(prefix).into_owned()),
+            tls: secure.then(|| loopback_tls().into()),
+            link_prefix: link_prefix.map(|prefix| Finder::new(prefix).into_owned()),
         })
     }
 
-    /// Passes a request on and its answer back. The error says why there is none. A login that is
-    /// meant for the gateway is `kept` from the history server.
-    pub async fn pass(&self, request: Request<Incoming>, kept: bool) -> Result<Response<Body>> {
+    /// Forwards a request and returns the history server's response. `gateway_login` says that the
+    /// request's login is meant for the gateway: the history server must not see it.
+    pub(in crate::gateway) async fn forward(
+        &self,
+        request: Request<Incoming>,
+        gateway_login: bool,
+    ) -> Result<Response<Body>> {
         let host = request.headers().get(header::HOST).cloned();
         let path = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_string();
         let is_static = path.starts_with("/static/");
         let method = request.method().clone();
         let mut onward = Request::builder().method(method).uri(&path).body(empty())?;
-        *onward.headers_mut() = without_hops(request.headers());
-        for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-context"] {
-            onward.headers_mut().remove(name);
+        let mut headers = end_to_end(request.headers());
+        for name in FORWARDED {
+            headers.remove(name);
         }
-        if kept {
-            onward.headers_mut().remove(header::AUTHORIZATION);
+        if gateway_login {
+            headers.remove(header::AUTHORIZATION);
         }
-        onward.headers_mut().remove(header::CONTENT_LENGTH);
+        headers.remove(header::CONTENT_LENGTH);
         if !is_static {
-            // What is compressed cannot be rewritten.
-            onward.headers_mut().remove(header::ACCEPT_ENCODING);
+            // The gateway cannot rewrite links in a compressed page.
+            headers.remove(header::ACCEPT_ENCODING);
         }
-        let answer = tokio::time::timeout(PATIENCE, self.ask(onward))
+        *onward.headers_mut() = headers;
+        let response = tokio::time::timeout(RESPONSE_TIMEOUT, self.send(onward))
             .await
-            .map_err(|_| anyhow!("it did not answer within {} s", PATIENCE.as_secs()))??;
-        Ok(self.back(answer, host.as_ref()))
+            .map_err(|_| anyhow!("the history server did not answer within {} s", RESPONSE_TIMEOUT.as_secs()))??;
+        Ok(self.rewrite(response, host.as_ref()))
     }
 
-    /// One connection a request: on loopback it costs next to nothing, and none is ever stale.
-    async fn ask(&self, request: Request<Body>) -> Result<Response<Incoming>> {
-        let connected = tokio::time::timeout(CONNECT, TcpStream::connect(&self.authority)).await;
-        let stream = connected.map_err(|_| anyhow!("nothing answers on {}", self.authority))?;
+    /// Sends a request on a connection of its own: on loopback a connection costs next to nothing,
+    /// and a new one is never stale.
+    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>> {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.authority)).await;
+        let stream = connected.map_err(|_| {
+            anyhow!("{} did not accept a connection within {} s", self.authority, CONNECT_TIMEOUT.as_secs())
+        })?;
         let stream = stream.with_context(|| self.authority.clone())?;
         let Some(tls) = &self.tls else { return exchange(stream, request).await };
         let host = self.authority.rsplit_once(':').map_or("localhost", |(host, _)| host);
@@ -84,35 +113,37 @@ impl HistoryServerProxy {
         exchange(tls.connect(name, stream).await?, request).await
     }
 
-    fn back(&self, answer: Response<Incoming>, host: Option<&HeaderValue>) -> Response<Body> {
-        let (mut parts, body) = answer.into_parts();
-        parts.headers = without_hops(&parts.headers);
-        if let Some(location) = parts.headers.get(header::LOCATION).and_then(|l| self.relative(l, host)) {
+    /// Makes redirects and log links in a response relative.
+    fn rewrite(&self, response: Response<Incoming>, host: Option<&HeaderValue>) -> Response<Body> {
+        let (mut parts, body) = response.into_parts();
+        parts.headers = end_to_end(&parts.headers);
+        if let Some(location) = parts.headers.get(header::LOCATION).and_then(|to| self.relative_location(to, host)) {
             parts.headers.insert(header::LOCATION, location);
         }
-        let text = parts
+        let contains_links = parts
             .headers
             .get(header::CONTENT_TYPE)
-            .and_then(|t| t.to_str().ok())
+            .and_then(|content_type| content_type.to_str().ok())
             .is_some_and(|t| t.starts_with("text/html") || t.starts_with("application/json"));
-        let plain = !parts.headers.contains_key(header::CONTENT_ENCODING);
+        let is_plain = !parts.headers.contains_key(header::CONTENT_ENCODING);
         let body = body.map_err(|e| -> BoxError { e.into() });
-        match self.prefix.clone().filter(|_| text && plain) {
+        match self.link_prefix.clone().filter(|_| contains_links && is_plain) {
             Some(prefix) => {
                 parts.headers.remove(header::CONTENT_LENGTH);
-                let rewritten = Rewrite { inner: Box::pin(body), prefix, held: BytesMut::new(), over: false };
-                Response::from_parts(parts, rewritten.boxed_unsync())
+                let rewriter = LinkRewriter { inner: Box::pin(body), prefix, held: BytesMut::new(), ended: false };
+                Response::from_parts(parts, rewriter.boxed_unsync())
             }
             None => Response::from_parts(parts, body.boxed_unsync()),
         }
     }
 
-    /// A redirect to this very host, without the host: only the browser knows the way it came.
-    fn relative(&self, location: &HeaderValue, host: Option<&HeaderValue>) -> Option<HeaderValue> {
+    /// The path of a redirect to the history server or to the gateway itself. Only the browser knows
+    /// the host and port that lead here.
+    fn relative_location(&self, location: &HeaderValue, host: Option<&HeaderValue>) -> Option<HeaderValue> {
         let uri: Uri = location.to_str().ok()?.parse().ok()?;
         let to = uri.authority()?.as_str();
-        let ours = to == self.authority || host.is_some_and(|host| host == to);
-        let path = uri.path_and_query().filter(|_| ours)?.as_str();
+        let leads_here = to == self.authority || host.is_some_and(|host| host == to);
+        let path = uri.path_and_query().filter(|_| leads_here)?.as_str();
         HeaderValue::from_str(path).ok()
     }
 }
@@ -126,69 +157,57 @@ where
     Ok(sender.send_request(request).await?)
 }
 
-/// Headers without those that concern one connection only.
-fn without_hops(headers: &HeaderMap) -> HeaderMap {
+/// The headers without those that concern one connection only.
+fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
-    let named: Vec<HeaderName> = headers
+    let listed: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in named {
+    for name in listed {
         kept.remove(name);
     }
-    for name in [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ] {
+    for name in HOP_BY_HOP {
         kept.remove(name);
     }
     kept
 }
 
-/// Takes the host out of log links while a page passes by, wherever its chunks are cut.
-struct Rewrite<B> {
+/// A body in which log links become relative while it passes by, wherever its chunks are cut.
+struct LinkRewriter<B> {
     inner: Pin<Box<B>>,
     prefix: Finder<'static>,
-    /// Bytes that may be the beginning of the prefix.
+    /// Bytes that can be the beginning of the prefix.
     held: BytesMut,
-    over: bool,
+    ended: bool,
 }
 
-/// What the absolute prefix becomes.
-const RELATIVE: &[u8] = b"/logs/";
-
-impl<B> Rewrite<B> {
-    /// What can be sent of what has come; all of it at the end.
+impl<B> LinkRewriter<B> {
+    /// The rewritten bytes that can be sent now: all but a possible beginning of the prefix; at the
+    /// end of the body, all.
     fn sendable(&mut self) -> Bytes {
-        let needle = self.prefix.needle().len();
+        let prefix_length = self.prefix.needle().len();
         let mut out = BytesMut::with_capacity(self.held.len());
         while let Some(at) = self.prefix.find(&self.held) {
             out.extend_from_slice(&self.held.split_to(at));
-            out.extend_from_slice(RELATIVE);
-            let _ = self.held.split_to(needle);
+            out.extend_from_slice(RELATIVE_PREFIX);
+            let _ = self.held.split_to(prefix_length);
         }
-        let begun = if self.over { 0 } else { beginning(&self.held, self.prefix.needle()) };
+        let begun = if self.ended { 0 } else { begun_needle(&self.held, self.prefix.needle()) };
         out.extend_from_slice(&self.held.split_to(self.held.len() - begun));
         out.freeze()
     }
 }
 
-/// How many bytes at the end could be the beginning of the needle.
-fn beginning(text: &[u8], needle: &[u8]) -> usize {
+/// How many bytes at the end of the text can be the beginning of the needle.
+fn begun_needle(text: &[u8], needle: &[u8]) -> usize {
     (1..needle.len().min(text.len() + 1)).rev().find(|&n| text.ends_with(&needle[..n])).unwrap_or(0)
 }
 
-impl<B> hyper::body::Body for Rewrite<B>
+impl<B> hyper::body::Body for LinkRewriter<B>
 where
     B: hyper::body::Body<Data = Bytes, Error = BoxError>,
 {
@@ -197,7 +216,7 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
-            if self.over {
+            if self.ended {
                 return Poll::Ready(None);
             }
             match self.inner.as_mut().poll_frame(cx) {
@@ -208,7 +227,7 @@ where
                         self.held.extend_from_slice(&data);
                     }
                 }
-                Poll::Ready(None) => self.over = true,
+                Poll::Ready(None) => self.ended = true,
             }
             let sendable = self.sendable();
             if !sendable.is_empty() {
@@ -218,14 +237,15 @@ where
     }
 }
 
-/// TLS to a history server on this very machine. Its certificate is made for the name people
-/// use, by whomever the cluster trusts; over loopback there is nobody it could be mistaken for.
-fn tls_to_ourselves() -> Arc<rustls::ClientConfig> {
+/// TLS to a history server on this node, without a check of its certificate: the certificate is
+/// made for the name that users type, by any authority that the cluster trusts. Over loopback no
+/// other machine can pretend to be the history server.
+fn loopback_tls() -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap_or_else(|_| unreachable!("aws-lc-rs has TLS 1.2 and 1.3"))
+        .unwrap_or_else(|_| unreachable!("aws-lc-rs supports TLS 1.2 and 1.3"))
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(LoopbackVerifier(algorithms)))
         .with_no_client_auth();
@@ -267,21 +287,5 @@ impl rustls::client::danger::ServerCertVerifier for LoopbackVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.supported_schemes()
-    }
-}
-
-impl HistoryServerProxy {
-    /// One of its REST answers; `None` if it cannot say.
-    pub async fn json(&self, path: &str) -> Option<serde_json::Value> {
-        const WAIT: Duration = Duration::from_secs(2);
-        const MOST: usize = 4 << 20;
-        let request = Request::get(path).header(header::HOST, "localhost").body(full(Bytes::new())).ok()?;
-        let answer = tokio::time::timeout(WAIT, self.ask(request)).await.ok()?.ok()?;
-        if answer.status() != StatusCode::OK {
-            return None;
-        }
-        let body = http_body_util::Limited::new(answer.into_body(), MOST);
-        let bytes = tokio::time::timeout(WAIT, body.collect()).await.ok()?.ok()?.to_bytes();
-        serde_json::from_slice(&bytes).ok()
     }
 }

@@ -41,7 +41,7 @@ fn logs_open_while_credentials_rotate() {
         (answer.status != 302).then_some(answer)
     });
     assert_eq!(answer.status, 503);
-    assert!(answer.body.contains("they ended at"), "{}", answer.body);
+    assert!(answer.body.contains("the credentials expired at"), "{}", answer.body);
 }
 
 #[test]
@@ -60,11 +60,11 @@ fn the_page_explains_what_s3_refuses() {
     let answer = get(&node, LOG, &[]);
     assert_eq!(answer.status, 403, "{}", answer.body);
     assert!(
-        answer.body.contains("S3 refuses stderr of") && answer.body.contains("needs s3:GetObject here"),
+        answer.body.contains("S3 denies access to stderr of") && answer.body.contains("needs s3:GetObject here"),
         "{}",
         answer.body
     );
-    assert!(!answer.body.contains("answers so when an object is not there"), "{}", answer.body);
+    assert!(!answer.body.contains("denies access also to an object that does not exist"), "{}", answer.body);
     // Missing, and S3 says so, because the role may list.
     assert_eq!(get(&node, &format!("{LOG}.9"), &[]).status, 404);
     // Without the right to list, what is missing looks like what is refused.
@@ -88,7 +88,7 @@ fn the_page_explains_what_s3_refuses() {
     assert!(begun.elapsed().as_secs() < 3, "at once");
     let answer = get(&node, "/logs/container_1795000000000_0001_01_000002/stdout", &[]);
     assert_eq!(answer.status, 502, "{}", answer.body);
-    assert!(answer.body.contains("S3 cannot be asked"), "{}", answer.body);
+    assert!(answer.body.contains("from S3</h1>"), "{}", answer.body);
     node.sh(&format!("kill -CONT {}", pid.trim()));
     // A history server that is down takes nothing with it.
     node.sh("systemctl stop spark-history-server || true");

@@ -1,0 +1,327 @@
+//! The way of a request through the gateway, from top to bottom: who asks (`access`), which log or
+//! listing the path means (`route`), where S3 stores it (`archive`), and the response: a redirect to
+//! a presigned URL (`presign`), the bytes of the log (`stream`), a page (`pages`), or the history
+//! server's own response (`history_server`).
+
+use super::access::{HostNames, NodeAddresses, Users, canonical_ip};
+use super::archive::{Archive, Location, LogError};
+use super::credentials::{CredentialsCache, Session};
+use super::history_server::proxy::HistoryServerProxy;
+use super::http::{Body, full, redirect, set_own_headers};
+use super::listing;
+use super::metrics::{Metrics, RequestOutcome};
+use super::pages::{self, Message};
+use super::presign::{LatestSigner, encode_value};
+use super::route::{self, LogDirectory, LogRequest, RouteError};
+use super::stream;
+use crate::settings::Mode;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
+
+/// How long a presigned URL is valid, unless its credentials expire sooner. A URL serves one click,
+/// and some bucket policies limit the age of signatures.
+const URL_LIFETIME: Duration = Duration::from_secs(300);
+
+/// The gateway, shared by all its connections.
+pub(super) struct Gateway {
+    pub(super) archive: Arc<Archive>,
+    pub(super) credentials: Arc<CredentialsCache>,
+    pub(super) history_server: HistoryServerProxy,
+    pub(super) mode: Mode,
+    /// The names that a `Host` header may contain.
+    pub(super) host_names: HostNames,
+    pub(super) node_addresses: NodeAddresses,
+    /// Whether peers with addresses other than this node's own are served.
+    pub(super) serves_any_peer: bool,
+    /// The users who may log in; `None` if no login is required.
+    pub(super) users: Option<Arc<Users>>,
+    /// Limits how many passwords are checked at the same time.
+    pub(super) password_checks: Semaphore,
+    /// The command that users type on their own machine, so that their requests come from this node.
+    pub(super) tunnel_command: String,
+    pub(super) metrics: Metrics,
+    /// One for each log URI.
+    pub(super) signers: Vec<LatestSigner>,
+}
+
+/// The parts of a request for a log that shape its response.
+struct RequestContext<'a> {
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    download: bool,
+}
+
+impl Gateway {
+    pub(super) async fn handle(
+        &self,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> (Response<Body>, RequestOutcome) {
+        if request.uri().path() == "/-/style.css" {
+            // The pages that refuse a request need their style, too.
+            return self.own_page(request.uri().path());
+        }
+        if let Some(refusal) = self.refusal(peer, &request) {
+            return (refusal.response(), RequestOutcome::Refused);
+        }
+        if let Some(refusal) = self.check_login(&request).await {
+            return (refusal, RequestOutcome::Refused);
+        }
+        let path = request.uri().path();
+        if path.starts_with("/-/") {
+            return self.own_page(path);
+        }
+        if path == "/logs" {
+            return (redirect("/logs/".into()), RequestOutcome::Page);
+        }
+        let prefixes: Vec<&str> = self.archive.stores.iter().map(|store| store.uri.prefix.as_str()).collect();
+        match route::route(path, request.uri().query(), &prefixes) {
+            None => self.forward(request).await,
+            Some(Err(error)) => (not_a_log(error).response(), RequestOutcome::NotFound),
+            Some(Ok(route)) => {
+                let context =
+                    RequestContext { method: request.method(), headers: request.headers(), download: route.download };
+                match &route.request {
+                    LogRequest::Log(directory, file) => self.log(directory, file, route.log_uri, &context).await,
+                    listing => self.listing(listing, route.log_uri).await,
+                }
+            }
+        }
+    }
+
+    pub(super) fn serves(&self, peer: IpAddr) -> bool {
+        self.serves_any_peer || self.node_addresses.contains(peer)
+    }
+
+    /// Checks the peer, the host and the method, before anything else is read.
+    fn refusal(&self, peer: SocketAddr, request: &Request<Incoming>) -> Option<Message> {
+        if !self.serves(peer.ip()) {
+            return Some(
+                Message::new(StatusCode::FORBIDDEN, "This gateway serves only its own node")
+                    .text(format!("Your address is {}, which does not belong to this node. Through an SSH tunnel or SSH's SOCKS proxy, your requests come from the node itself:", canonical_ip(peer.ip())))
+                    .code(&self.tunnel_command)
+                    .text("To serve other machines, set up TLS and a login on the node:")
+                    .code("sudo emr-shs proxy install --tls-cert /etc/emr-shs/chain.pem --tls-key /etc/emr-shs/key.pem --htpasswd /etc/emr-shs/users"),
+            );
+        }
+        if request.uri().authority().is_some() || request.uri().scheme().is_some() {
+            return Some(Message::new(
+                StatusCode::BAD_REQUEST,
+                "This gateway does not forward requests to other hosts",
+            ));
+        }
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        match (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) {
+            (Some(host), None) if self.host_names.contains(host, &self.node_addresses) => {}
+            (Some(host), None) => {
+                return Some(pages::unknown_host().text(format!("Your browser asked for “{host}”. If this name leads to this node, tell the gateway all additional names of the node. Type on the node:"))
+                    .code("sudo emr-shs proxy install --host-name NAME --host-name ANOTHER"));
+            }
+            _ => {
+                return Some(Message::new(
+                    StatusCode::BAD_REQUEST,
+                    "The request must contain one Host header with one name",
+                ));
+            }
+        }
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        (!reads)
+            .then(|| Message::new(StatusCode::METHOD_NOT_ALLOWED, "This gateway answers only GET and HEAD requests"))
+    }
+
+    /// The response for a request without a valid login; `None` if the login is valid or not required.
+    async fn check_login(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let users = self.users.clone().filter(|_| request.uri().path() != "/-/healthz")?;
+        let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if let Some(authorization) = authorization.map(str::to_string) {
+            if users.has_verified(&authorization) {
+                return None;
+            }
+            // Checking a password occupies a core, and memory, for a tenth of a second.
+            let Ok(_permit) = self.password_checks.try_acquire() else {
+                let busy = Message::new(StatusCode::SERVICE_UNAVAILABLE, "Too many users log in at the same time");
+                return Some(busy.text("Try again in a second.").response());
+            };
+            let verified = tokio::task::spawn_blocking(move || users.verify(&authorization)).await;
+            if verified.unwrap_or(false) {
+                return None;
+            }
+        }
+        let mut response = Message::new(StatusCode::UNAUTHORIZED, "A login is required").response();
+        let challenge = HeaderValue::from_static("Basic realm=\"emr-shs\", charset=\"UTF-8\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        Some(response)
+    }
+
+    /// `/-/…`: health, readiness and metrics for monitoring, and the style sheet of the pages.
+    fn own_page(&self, path: &str) -> (Response<Body>, RequestOutcome) {
+        let credentials_left = self.credentials.current().map(|session| session.time_left(SystemTime::now()));
+        let (status, content_type, text) = match path {
+            "/-/style.css" => (StatusCode::OK, "text/css; charset=utf-8", pages::STYLE.into()),
+            "/-/healthz" => (StatusCode::OK, "text/plain", "ok\n".into()),
+            "/-/readyz" => {
+                let (status, text) = self.readiness(credentials_left.is_some());
+                (status, "text/plain", text)
+            }
+            "/-/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", self.metrics.text(credentials_left)),
+            _ => {
+                return (Message::new(StatusCode::NOT_FOUND, "Page not found").response(), RequestOutcome::NotFound);
+            }
+        };
+        let mut response = Response::new(full(text));
+        *response.status_mut() = status;
+        set_own_headers(response.headers_mut());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        (response, RequestOutcome::Page)
+    }
+
+    fn readiness(&self, has_credentials: bool) -> (StatusCode, String) {
+        if !has_credentials {
+            (StatusCode::SERVICE_UNAVAILABLE, "no credentials\n".into())
+        } else if self.archive.stores.iter().any(|store| store.known_client().is_none()) {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", self.archive.unreachable_reason()))
+        } else {
+            (StatusCode::OK, "ready\n".into())
+        }
+    }
+
+    async fn forward(&self, request: Request<Incoming>) -> (Response<Body>, RequestOutcome) {
+        match self.history_server.forward(request, self.users.is_some()).await {
+            Ok(response) => (response, RequestOutcome::History),
+            Err(error) => {
+                let message = Message::new(StatusCode::BAD_GATEWAY, "The history server does not answer")
+                    .text("Executor logs still open. To see why the history server does not answer, type on the node:")
+                    .code("sudo emr-shs status")
+                    .text(format!("{error:#}"));
+                (message.response(), RequestOutcome::Unavailable)
+            }
+        }
+    }
+
+    async fn listing(&self, request: &LogRequest, log_uri: Option<usize>) -> (Response<Body>, RequestOutcome) {
+        let application = self.history_server.application_info(request).await;
+        match listing::page(&self.archive, &self.history_server, request, log_uri, &application).await {
+            Ok(page) => (page, RequestOutcome::Page),
+            Err(error) => (pages::log_error(&error, request, &self.archive, &application), outcome(&error)),
+        }
+    }
+
+    async fn log(
+        &self,
+        directory: &LogDirectory,
+        file: &str,
+        log_uri: Option<usize>,
+        context: &RequestContext<'_>,
+    ) -> (Response<Body>, RequestOutcome) {
+        let found = match self.archive.known(directory, file, log_uri) {
+            Some(location) => Ok(location),
+            None => self.archive.find(directory, file, log_uri).await,
+        };
+        let delivered = match found {
+            Ok(location) => self.deliver(&location, directory, context).await,
+            Err(error) => Err(error),
+        };
+        match delivered {
+            Ok(response) => response,
+            Err(error) => {
+                let request = LogRequest::Log(directory.clone(), file.into());
+                let application = self.history_server.application_info(&request).await;
+                (pages::log_error(&error, &request, &self.archive, &application), outcome(&error))
+            }
+        }
+    }
+
+    /// Delivers a log that S3 contains: by redirect or by stream.
+    async fn deliver(
+        &self,
+        location: &Location,
+        directory: &LogDirectory,
+        context: &RequestContext<'_>,
+    ) -> Result<(Response<Body>, RequestOutcome), LogError> {
+        let store = &self.archive.stores[location.store];
+        let bucket = store.way().await?;
+        let attachment = context.download.then(|| attachment(location, directory));
+        if self.mode == Mode::Stream {
+            let streamed =
+                stream::log(bucket, &store.uri.bucket, location, context.headers, attachment.as_deref()).await;
+            return match streamed {
+                Ok(response) => Ok((response, RequestOutcome::Stream)),
+                Err(error) => Err(self.archive.refused(location, &error).await),
+            };
+        }
+        let session = self.credentials.session().await.map_err(LogError::NoCredentials)?;
+        let now = SystemTime::now();
+        let signer = self.signers[location.store].get(&session, now, &bucket.address, &bucket.region);
+        let lifetime = url_lifetime(&session, now)
+            .ok_or_else(|| LogError::NoCredentials("the credentials expire within this second".into()))?;
+        let gzipped = location.key.ends_with(".gz");
+        let overrides: &[(&str, &str)] = match (&attachment, gzipped) {
+            (Some(attachment), _) => &[
+                ("response-content-disposition", attachment),
+                // With `gzip` here, a browser would decompress the file that it saves.
+                ("response-content-encoding", "identity"),
+                ("response-content-type", if gzipped { "application/gzip" } else { "application/octet-stream" }),
+            ],
+            (None, true) => {
+                &[("response-content-encoding", "gzip"), ("response-content-type", "text/plain; charset=utf-8")]
+            }
+            (None, false) => &[("response-content-type", "text/plain; charset=utf-8")],
+        };
+        let url = signer.url(context.method.as_str(), &location.key, overrides, now, lifetime);
+        Ok((redirect(url), RequestOutcome::Redirect))
+    }
+}
+
+/// How long a URL that is signed now stays valid; `None` if the credentials expire within this
+/// second. A signature's time has no fraction, so the lifetime counts from the start of the second.
+fn url_lifetime(session: &Session, now: SystemTime) -> Option<Duration> {
+    let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let left = session.time_left(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+    let lifetime = left.map_or(URL_LIFETIME, |left| left.min(URL_LIFETIME));
+    (lifetime.as_secs() > 0).then_some(lifetime)
+}
+
+/// A Content-Disposition whose file name begins with the container: a user who downloads ten files
+/// named stderr can tell them apart.
+fn attachment(location: &Location, directory: &LogDirectory) -> String {
+    let file = location.key.rsplit('/').next().unwrap_or_default();
+    let name = match directory {
+        LogDirectory::Container(container) => format!("{}-{file}", container.id),
+        LogDirectory::Directory(path) => {
+            let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            format!("{last}-{file}")
+        }
+    };
+    let ascii: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    if ascii == name {
+        format!("attachment; filename=\"{ascii}\"")
+    } else {
+        format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", encode_value(&name))
+    }
+}
+
+fn not_a_log(error: RouteError) -> Message {
+    let (status, text) = match error {
+        RouteError::Malformed => {
+            (StatusCode::BAD_REQUEST, "The path contains a name that no log has. The gateway serves paths such as:")
+        }
+        RouteError::NotALog => (StatusCode::NOT_FOUND, "The gateway serves only logs of containers, at paths such as:"),
+    };
+    Message::new(status, "Not a log")
+        .text(text)
+        .code("/logs/\n/logs/application_1795352263709_0001/\n/logs/container_1795352263709_0001_01_000002/stderr")
+}
+
+fn outcome(error: &LogError) -> RequestOutcome {
+    match error {
+        LogError::Missing { .. } => RequestOutcome::NotFound,
+        LogError::Denied { .. } | LogError::Archived { .. } => RequestOutcome::Refused,
+        LogError::Searching | LogError::NoCredentials(_) | LogError::Unreachable(_) => RequestOutcome::Unavailable,
+    }
+}

@@ -1,0 +1,37 @@
+//! Bodies, headers and redirects of the gateway's responses.
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+pub(super) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Sets the headers of every response that the gateway makes itself. A response can contain a
+/// presigned URL or a log, so caches must not store it, and other sites must not learn its address.
+pub(super) fn set_own_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+/// A redirect; 404 if `to` contains bytes that a header must not contain.
+pub(super) fn redirect(to: String) -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::FOUND;
+    set_own_headers(response.headers_mut());
+    match HeaderValue::try_from(to) {
+        Ok(to) => drop(response.headers_mut().insert(header::LOCATION, to)),
+        Err(_) => *response.status_mut() = StatusCode::NOT_FOUND,
+    }
+    response
+}

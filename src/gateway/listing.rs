@@ -1,0 +1,105 @@
+//! Listings: reads directories from the archive and names from the history server, and makes pages
+//! of them.
+
+use super::archive::{Archive, LogError};
+use super::history_server::api::ApplicationInfo;
+use super::history_server::proxy::HistoryServerProxy;
+use super::http::Body;
+use super::pages::{self, Message};
+use super::route::{self, LogDirectory, LogRequest};
+use crate::ids::{Application, is_cluster};
+use hyper::{Response, StatusCode};
+use std::sync::Arc;
+
+/// The page of a listing. `log_uri` limits it to one log URI.
+pub(super) async fn page(
+    archive: &Arc<Archive>,
+    history_server: &HistoryServerProxy,
+    request: &LogRequest,
+    log_uri: Option<usize>,
+    application: &ApplicationInfo,
+) -> Result<Response<Body>, LogError> {
+    match request {
+        LogRequest::Applications(cluster) => applications(archive, history_server, cluster.as_deref()).await,
+        LogRequest::Containers(id, cluster) => containers(archive, id, cluster.as_deref(), log_uri, application).await,
+        LogRequest::Files(directory) | LogRequest::Log(directory, _) => {
+            files(archive, directory, log_uri, application).await
+        }
+    }
+}
+
+/// The applications of a cluster: the one in the path, this node's own, or the first one there is.
+async fn applications(
+    archive: &Archive,
+    history_server: &HistoryServerProxy,
+    cluster: Option<&str>,
+) -> Result<Response<Body>, LogError> {
+    let mut clusters = Vec::new();
+    for (i, store) in archive.stores.iter().enumerate() {
+        clusters.extend(archive.directories(i, &store.uri.prefix).await?);
+    }
+    clusters.retain(|name| is_cluster(name));
+    let own_cluster = archive.own_cluster.as_deref();
+    let Some(cluster) = cluster.or(own_cluster).or(clusters.first().map(String::as_str)) else {
+        return Ok(Message::new(StatusCode::NOT_FOUND, "The log URI contains logs of no cluster").response());
+    };
+    let mut ids = Vec::new();
+    for (i, store) in archive.stores.iter().enumerate() {
+        ids.extend(archive.directories(i, &format!("{}{cluster}/containers/", store.uri.prefix)).await?);
+    }
+    ids.retain(|id| Application::parse(id).is_some());
+    let names = history_server.application_names().await;
+    Ok(pages::applications(cluster, own_cluster == Some(cluster), ids, &names, &clusters))
+}
+
+async fn containers(
+    archive: &Arc<Archive>,
+    id: &Application,
+    cluster: Option<&str>,
+    log_uri: Option<usize>,
+    application: &ApplicationInfo,
+) -> Result<Response<Body>, LogError> {
+    let (stores, cluster) = match cluster {
+        Some(cluster) => (archive.stores_of(log_uri), cluster.to_string()),
+        None => {
+            let (store, cluster) = archive.cluster(id).await?.unwrap_or_else(|| archive.own());
+            (store..store + 1, cluster)
+        }
+    };
+    let (mut objects, mut complete) = (Vec::new(), true);
+    for store in stores {
+        let prefix = format!("{}{cluster}/containers/{id}/", archive.stores[store].uri.prefix);
+        (objects, complete) = archive.list_all(store, &prefix).await?;
+        if !objects.is_empty() {
+            break;
+        }
+    }
+    Ok(pages::containers(&id.to_string(), &cluster, &objects, complete, application))
+}
+
+async fn files(
+    archive: &Arc<Archive>,
+    directory: &LogDirectory,
+    log_uri: Option<usize>,
+    application: &ApplicationInfo,
+) -> Result<Response<Body>, LogError> {
+    let (stores, path) = match directory {
+        LogDirectory::Directory(path) => (archive.stores_of(log_uri), path.clone()),
+        LogDirectory::Container(container) => {
+            let found = archive.cluster(&container.application).await?;
+            let (store, cluster) = found.unwrap_or_else(|| archive.own());
+            (store..store + 1, route::container_directory(&cluster, container))
+        }
+    };
+    let (mut objects, mut location) = (Vec::new(), String::new());
+    for store in stores {
+        let uri = &archive.stores[store].uri;
+        let prefix = format!("{}{path}", uri.prefix);
+        objects = archive.list(store, &prefix).await?;
+        location = format!("s3://{}/{prefix}", uri.bucket);
+        if !objects.is_empty() {
+            break;
+        }
+    }
+    Ok(pages::files(directory, &location, &objects, application))
+}

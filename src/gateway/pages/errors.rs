@@ -1,0 +1,140 @@
+//! The page for each reason why the gateway cannot deliver a log or a listing.
+
+use super::parts::{Absence, FileRow};
+use super::{Layout, Message, respond};
+use crate::gateway::archive::{Archive, Location, LogError, Object, PAGE};
+use crate::gateway::history_server::api::ApplicationInfo;
+use crate::gateway::http::Body;
+use crate::gateway::route::{LogDirectory, LogRequest};
+use askama::Template;
+use hyper::{Response, StatusCode};
+
+pub(in crate::gateway) fn log_error(
+    error: &LogError,
+    request: &LogRequest,
+    archive: &Archive,
+    application: &ApplicationInfo,
+) -> Response<Body> {
+    let subject = subject(request);
+    let bucket = |location: &Location| archive.stores[location.store].uri.bucket.as_str();
+    let s3_url = |location: &Location| format!("s3://{}/{}", bucket(location), location.key);
+    let mut message = match error {
+        LogError::Missing { at, others } => {
+            return missing(&subject, request, s3_url(at), others.as_deref(), application);
+        }
+        LogError::Denied { at, permission, said } => denied(&subject, permission, &s3_url(at), said),
+        LogError::Archived { at, class } => archived(&subject, class, bucket(at), &at.key),
+        LogError::Searching => searching(&subject),
+        LogError::NoCredentials(reason) => no_credentials(reason),
+        LogError::Unreachable(reason) => unreachable(&subject, reason),
+    };
+    message.layout.parent = match error {
+        LogError::NoCredentials(_) | LogError::Unreachable(_) => None,
+        _ => parent(request),
+    };
+    message.response()
+}
+
+/// Names the log or listing in titles.
+fn subject(request: &LogRequest) -> String {
+    match request {
+        LogRequest::Log(LogDirectory::Container(container), file) => format!("{file} of {}", container.id),
+        LogRequest::Log(LogDirectory::Directory(path), file) => format!("{file} in {path}"),
+        LogRequest::Files(LogDirectory::Container(container)) => container.id.clone(),
+        LogRequest::Files(LogDirectory::Directory(path)) => path.clone(),
+        LogRequest::Containers(application, _) => application.to_string(),
+        LogRequest::Applications(_) => "the list of applications".into(),
+    }
+}
+
+fn parent(request: &LogRequest) -> Option<String> {
+    match request {
+        LogRequest::Log(LogDirectory::Container(container), _)
+        | LogRequest::Files(LogDirectory::Container(container)) => Some(container.application.to_string()),
+        _ => None,
+    }
+}
+
+#[derive(Template)]
+#[template(path = "missing.html")]
+struct Missing<'a> {
+    layout: Layout,
+    absence: Absence<'a>,
+    /// The other logs in the same directory.
+    files: Vec<FileRow<'a>>,
+    directory_is_empty: bool,
+    location: String,
+}
+
+/// `others` are the objects in the log's directory; `None` if the gateway cannot list them.
+fn missing(
+    subject: &str,
+    request: &LogRequest,
+    location: String,
+    others: Option<&[Object]>,
+    application: &ApplicationInfo,
+) -> Response<Body> {
+    let absence = Absence::of(application);
+    let title = match absence {
+        Absence::EndedLongAgo { .. } => format!("{subject} is not in S3"),
+        _ => format!("{subject} is not in S3 yet"),
+    };
+    let files = match (request, others) {
+        (LogRequest::Log(directory, _), Some(others)) => FileRow::of_directory(directory, others),
+        _ => Vec::new(),
+    };
+    let page = Missing {
+        layout: Layout::new(title).below(parent(request)),
+        absence,
+        directory_is_empty: matches!(request, LogRequest::Log(..)) && others.is_some_and(<[_]>::is_empty),
+        files,
+        location,
+    };
+    respond(StatusCode::NOT_FOUND, &page)
+}
+
+fn denied(subject: &str, permission: &str, s3_url: &str, said: &str) -> Message {
+    let message = Message::new(StatusCode::FORBIDDEN, format!("S3 denies access to {subject}")).text(format!(
+        "The gateway's role needs {permission} here. Unless you configured other credentials, this role is the cluster's instance profile."
+    ));
+    let message = if permission.contains("ListBucket") {
+        message.text("Without s3:ListBucket, S3 denies access also to an object that does not exist (yet).")
+    } else {
+        message
+    };
+    message.small(format!("{s3_url}: S3 answered {said}"))
+}
+
+fn archived(subject: &str, class: &str, bucket: &str, key: &str) -> Message {
+    // S3 moves an object of Intelligent-Tiering back to its frequent tier, for good. It restores
+    // an object of another class as a copy, for a number of days.
+    let restore_request = if class.starts_with("INTELLIGENT") { "'{}'" } else { "Days=7" };
+    let key = key.replace('\'', "'\\''");
+    Message::new(StatusCode::CONFLICT, format!("{subject} is archived"))
+        .text(format!(
+            "Its storage class is {class}, so you must restore it before you can read it. A restore takes minutes to hours."
+        ))
+        .code(format!("aws s3api restore-object --bucket {bucket} --key '{key}' --restore-request {restore_request}"))
+}
+
+fn searching(subject: &str) -> Message {
+    let mut message = Message::new(StatusCode::SERVICE_UNAVAILABLE, format!("Searching for {subject}"))
+        .text("It may belong to another cluster, and the gateway is still searching the clusters under the log URI. This page reloads by itself. The gateway remembers the clusters that it has searched.");
+    message.layout.reload_after = Some(5);
+    message
+}
+
+fn no_credentials(reason: &str) -> Message {
+    Message::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway has no credentials")
+        .text("The node's metadata service, or the source of credentials that you configured, gives no valid credentials. The gateway tries again every few seconds.")
+        .small(reason)
+}
+
+fn unreachable(subject: &str, reason: &str) -> Message {
+    Message::new(StatusCode::BAD_GATEWAY, format!("The gateway cannot get {subject} from S3"))
+        .text(format!(
+            "The gateway waits {} s for an answer of S3. Try again. If the error stays, check on the node whether it reaches S3: aws s3 ls",
+            PAGE.as_secs()
+        ))
+        .small(reason)
+}

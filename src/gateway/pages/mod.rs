@@ -1,0 +1,107 @@
+//! The gateway's own pages. They work without scripts; the templates in assets/pages/ escape every
+//! value.
+
+mod errors;
+mod format;
+mod listings;
+mod parts;
+
+pub(super) use errors::log_error;
+pub(super) use listings::{applications, containers, files};
+
+use super::http::{Body, empty, full, set_own_headers};
+use askama::Template;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+
+pub(super) const STYLE: &str = include_str!("../../../assets/pages/style.css");
+
+/// Only our own style sheet: no scripts, no frames, no forms.
+const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The values that layout.html shows around the content of every page.
+struct Layout {
+    title: String,
+    /// The ID of the cluster or application one level up.
+    parent: Option<String>,
+    /// Seconds until the browser reloads the page.
+    reload_after: Option<u32>,
+}
+
+impl Layout {
+    fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), parent: None, reload_after: None }
+    }
+
+    fn below(mut self, parent: Option<String>) -> Self {
+        self.parent = parent;
+        self
+    }
+}
+
+/// A page that consists of a title and some paragraphs.
+#[derive(Template)]
+#[template(path = "message.html")]
+pub(super) struct Message {
+    status: StatusCode,
+    layout: Layout,
+    parts: Vec<Part>,
+}
+
+enum Part {
+    Text(String),
+    Code(String),
+    Small(String),
+}
+
+impl Message {
+    pub(super) fn new(status: StatusCode, title: impl Into<String>) -> Self {
+        Self { status, layout: Layout::new(title), parts: Vec::new() }
+    }
+
+    pub(super) fn text(self, text: impl Into<String>) -> Self {
+        self.part(Part::Text(text.into()))
+    }
+
+    /// Adds a text that the reader types or copies.
+    pub(super) fn code(self, text: impl Into<String>) -> Self {
+        self.part(Part::Code(text.into()))
+    }
+
+    fn small(self, text: impl Into<String>) -> Self {
+        self.part(Part::Small(text.into()))
+    }
+
+    fn part(mut self, part: Part) -> Self {
+        self.parts.push(part);
+        self
+    }
+
+    pub(super) fn response(self) -> Response<Body> {
+        respond(self.status, &self)
+    }
+}
+
+/// The answer to a `Host` header that names none of the gateway's names.
+pub(super) fn unknown_host() -> Message {
+    Message::new(StatusCode::MISDIRECTED_REQUEST, "This gateway does not know itself by that name")
+}
+
+fn respond(status: StatusCode, page: &impl Template) -> Response<Body> {
+    let (status, body) = match page.render() {
+        Ok(html) => (status, full(html)),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, empty()),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    set_own_headers(headers);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
+}

@@ -1,0 +1,169 @@
+//! Accepts connections until SIGTERM or SIGINT, then finishes the open ones.
+
+use super::access_log::{AccessLog, PAUSE};
+use super::connection::Connection;
+use super::startup;
+pub(crate) use super::startup::GatewayConfig;
+use crate::error::Fault;
+use crate::gateway::handler::Gateway;
+use crate::gateway::tls::Tls;
+use anyhow::Result;
+use hyper_util::server::graceful::GracefulShutdown;
+use sd_notify::NotifyState;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many connections can be open. Further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 1024;
+/// How many peers that are not served can be told so at the same time. Further ones are
+/// disconnected, so that they do not keep others from being served.
+const MAX_REFUSALS: usize = 64;
+/// How long one refusal can take.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long open responses can take after SIGTERM; less than the unit's TimeoutStopSec.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long to wait before the next attempt to find a bucket at startup.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// Runs the gateway until SIGTERM or SIGINT.
+pub(crate) fn run(config: GatewayConfig) -> Result<()> {
+    // One request occupies a core for microseconds, so more threads than four gain nothing.
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let result = runtime.block_on(listen(config));
+    // A task that still waits for S3 has no connection left to answer.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn listen(config: GatewayConfig) -> Result<()> {
+    let (listener, address) = bind(config.settings.address()).await?;
+    let tls = startup::tls(&config.settings)?;
+    let access_log = AccessLog::start(config.quiet);
+    let gateway = Arc::new(startup::gateway(&config, tls.is_some()).await?);
+    tokio::spawn(gateway.credentials.clone().refresh_forever());
+    tokio::spawn(find_buckets(gateway.clone()));
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().reload_forever(|text| eprintln!("warning: {text}")));
+    }
+    let description = startup::describe(&config, &gateway);
+    eprintln!("emr-shs {} gateway on {address}, {description}", env!("CARGO_PKG_VERSION"));
+
+    let mut signals =
+        StopSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let acceptor = Acceptor {
+        gateway,
+        tls,
+        access_log,
+        connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+        graceful: GracefulShutdown::new(),
+    };
+    acceptor.accept_until(&listener, &mut signals).await?;
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    drop(listener);
+    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, acceptor.graceful.shutdown()).await;
+    // The last lines of the access log.
+    tokio::time::sleep(2 * PAUSE).await;
+    Ok(())
+}
+
+/// Finds the region and address of each bucket, so that the first click does not wait for it.
+async fn find_buckets(gateway: Arc<Gateway>) {
+    for store in &gateway.archive.stores {
+        while store.way().await.is_err() {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let mut bound = TcpListener::bind(address).await;
+    // The kernel can be one without IPv6.
+    if bound.is_err() && address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
+        let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+        bound = if v4.is_ok() { v4 } else { bound };
+    }
+    let listener = bound.map_err(|e| {
+        Fault::preflight(format!("the gateway cannot listen on {address}")).detail(e.to_string()).hint(format!(
+            "find the process that uses the port: ss -ltnp 'sport = :{}'; or choose another port: --listen '[::]:9978'",
+            address.port()
+        ))
+    })?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+struct Acceptor {
+    gateway: Arc<Gateway>,
+    tls: Option<Arc<Tls>>,
+    access_log: AccessLog,
+    connections: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+}
+
+impl Acceptor {
+    async fn accept_until(&self, listener: &TcpListener, signals: &mut StopSignals) -> Result<()> {
+        loop {
+            let permit = tokio::select! {
+                permit = self.connections.clone().acquire_owned() => permit?,
+                () = signals.recv() => return Ok(()),
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = signals.recv() => return Ok(()),
+            };
+            match accepted {
+                Ok((stream, peer)) if self.gateway.serves(peer.ip()) => self.serve(stream, peer, permit),
+                Ok((stream, peer)) => self.refuse(stream, peer),
+                // Without file descriptors, say: they come back when connections close.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let connection = self.connection(peer);
+        let (gateway, tls, watcher) = (self.gateway.clone(), self.tls.clone(), self.graceful.watcher());
+        tokio::spawn(async move {
+            let _permit = permit;
+            gateway.metrics.connections.fetch_add(1, Ordering::Relaxed);
+            connection.serve(stream, tls, watcher).await;
+            gateway.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
+    fn refuse(&self, stream: TcpStream, peer: SocketAddr) {
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
+        let (connection, tls) = (self.connection(peer), self.tls.clone());
+        tokio::spawn(async move {
+            let _permit = permit;
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, connection.refuse(stream, tls)).await;
+        });
+    }
+
+    fn connection(&self, peer: SocketAddr) -> Connection {
+        Connection { gateway: self.gateway.clone(), peer, access_log: self.access_log.clone() }
+    }
+}

@@ -1,0 +1,137 @@
+//! Builds the gateway from its settings.
+
+use crate::aws::s3::LogUri;
+use crate::error::Fault;
+use crate::gateway::access::{HostNames, NodeAddresses, Users};
+use crate::gateway::archive::Archive;
+use crate::gateway::credentials::CredentialsCache;
+use crate::gateway::handler::Gateway;
+use crate::gateway::history_server::proxy::HistoryServerProxy;
+use crate::gateway::metrics::Metrics;
+use crate::gateway::presign::LatestSigner;
+use crate::gateway::tls::Tls;
+use crate::settings::{GatewaySettings, Mode};
+use anyhow::{Context, Result};
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use fs_err as fs;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How many passwords are checked at the same time. Each check occupies a core for a tenth of a
+/// second, and Spark needs the node's cores.
+const MAX_PASSWORD_CHECKS: usize = 2;
+
+/// The options of `proxy serve`.
+pub(crate) struct GatewayConfig {
+    pub(crate) settings: GatewaySettings,
+    /// This node's own cluster: the gateway searches it first.
+    pub(crate) cluster_id: Option<String>,
+    /// AWS region; `None` means that the SDK finds it.
+    pub(crate) region: Option<String>,
+    /// S3 endpoint; `None` means AWS's own.
+    pub(crate) endpoint_url: Option<String>,
+    pub(crate) history_server: String,
+    /// Writes no access log.
+    pub(crate) quiet: bool,
+}
+
+pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gateway> {
+    let settings = &config.settings;
+    let users = settings.htpasswd.as_deref().map(Users::read).transpose()?.map(Arc::new);
+    let credentials = CredentialsCache::new().await;
+    let sdk_config = sdk_config(config.region.as_ref()).await;
+    let log_uris: Vec<LogUri> = settings.log_uris.clone();
+    if log_uris.is_empty() {
+        return Err(Fault::usage("--log-uri is missing")
+            .detail("the gateway serves logs under the log URIs of clusters, so it needs one at least")
+            .hint("emr-shs proxy serve --log-uri s3://my-bucket/elasticmapreduce/")
+            .into());
+    }
+    let signers = log_uris.iter().map(|_| LatestSigner::default()).collect();
+    let link_prefix = settings.link_prefix();
+    Ok(Gateway {
+        archive: Arc::new(Archive::new(
+            log_uris,
+            config.cluster_id.clone(),
+            &sdk_config,
+            config.endpoint_url.clone(),
+            credentials.clone(),
+        )),
+        credentials,
+        history_server: HistoryServerProxy::new(&config.history_server, link_prefix.as_deref())
+            .context("--history-server")?,
+        mode: settings.mode.unwrap_or_default(),
+        host_names: HostNames::new(host_names(settings)),
+        node_addresses: NodeAddresses::default(),
+        serves_any_peer: settings.insecure || (has_tls && users.is_some()),
+        users,
+        password_checks: Semaphore::new(MAX_PASSWORD_CHECKS),
+        tunnel_command: tunnel_command(settings),
+        metrics: Metrics::default(),
+        signers,
+    })
+}
+
+/// The SDK's configuration, without credentials: the archive adds the gateway's own. A browser waits
+/// for each request to S3, so the timeouts are short.
+async fn sdk_config(region: Option<&String>) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .operation_attempt_timeout(Duration::from_secs(6))
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(2))
+        .no_credentials();
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    loader.load().await
+}
+
+pub(super) fn tls(settings: &GatewaySettings) -> Result<Option<Arc<Tls>>> {
+    match (&settings.tls_cert, &settings.tls_key) {
+        (Some(chain), Some(key)) => Ok(Some(Arc::new(Tls::from_files(chain.clone(), key.clone())?))),
+        _ if settings.tls_self_signed => {
+            let (tls, fingerprint) = Tls::self_signed(host_names(settings))?;
+            eprintln!("self-signed certificate, SHA-256 {fingerprint}");
+            Ok(Some(Arc::new(tls)))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn host_names(settings: &GatewaySettings) -> Vec<String> {
+    let mut names = settings.host_names.clone();
+    names.extend(fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_string()));
+    names.extend(settings.public_url.as_deref().and_then(url_host));
+    names.push("localhost".into());
+    names
+}
+
+/// The host of `https://host:port`.
+fn url_host(url: &str) -> Option<String> {
+    let uri: hyper::Uri = url.parse().ok()?;
+    Some(uri.host()?.trim_matches(['[', ']']).to_string())
+}
+
+fn tunnel_command(settings: &GatewaySettings) -> String {
+    let port = settings.address().port();
+    let node = settings.host_names.last().map_or("PRIMARY-NODE", String::as_str);
+    format!("ssh -L {port}:localhost:{port} hadoop@{node}")
+}
+
+/// What the gateway does, for the first line in the journal.
+pub(super) fn describe(config: &GatewayConfig, gateway: &Gateway) -> String {
+    let uris: Vec<String> = config.settings.log_uris.iter().map(ToString::to_string).collect();
+    let mode = match gateway.mode {
+        Mode::Redirect => "redirects to presigned URLs",
+        Mode::Stream => "streams",
+    };
+    let peers = if gateway.serves_any_peer { "any peer" } else { "this node's own addresses" };
+    let login = if gateway.users.is_some() { ", with a login" } else { "" };
+    format!("logs under {}, {mode}, serves {peers}{login}", uris.join(" and "))
+}
