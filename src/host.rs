@@ -1,7 +1,7 @@
-//! The machine that a command reads or changes: a root directory, and the connection to the S3 store of its logs.
+//! The machine being changed: a root directory, and the S3 store it keeps its logs in.
 //!
-//! Every path in the product is a path of the node, such as `/etc/spark/conf`. [`Host::path`] finds the path below
-//! the root. It follows the node's symbolic links and never leaves the root.
+//! Every path the product names is the node's own (`/etc/spark/conf`); [`Host::path`] finds it
+//! below the root, following the node's symbolic links without ever leaving that root.
 
 use crate::aws::s3::S3;
 use anyhow::{Context, Result, bail};
@@ -12,46 +12,47 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-/// How many links a path may pass through. Linux allows as many.
+/// Links followed before a path is called a loop; what Linux itself allows.
 const MAX_LINKS: usize = 40;
 
 /// Numeric owner of a file: `(user id, group id)`.
 pub type Owner = (u32, u32);
 
-/// The machine that a command reads or changes.
+/// The machine being changed.
 pub struct Host {
     root: PathBuf,
-    /// The store that contains the event logs; `None` below another root, where a command changes files only.
+    /// The store that holds the event logs; `None` where only files below a root are changed.
     pub s3: Option<S3>,
 }
 
 impl Host {
-    /// The node itself (`/`), or a directory that stands for a node (`--root`).
+    /// The node itself (`/`), or a directory that stands for one (`--root`).
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_path_buf(), s3: None }
     }
 
-    /// A machine without any file, on which nothing can be written.
+    /// No machine at all: nothing is there, and nothing can be put there.
     pub fn nowhere() -> Self {
         Self::new(Path::new("/dev/null"))
     }
 
-    /// Whether this is the running machine, which has services, processes and a way to S3.
+    /// Whether this is the running machine, so that services, processes and S3 count.
     pub fn is_live(&self) -> bool {
         self.root == Path::new("/")
     }
 
-    /// The real place of a path, with the links in its directories resolved. The last component may be a link.
+    /// Where a path of the node really lies: links in its directories resolved, its last
+    /// component left as it is.
     pub fn path(&self, path: &Path) -> Result<PathBuf> {
         self.walk(path, false)
     }
 
-    /// The real place of a path, with every link resolved.
+    /// Like [`Host::path`], with the last component resolved too: the file that is meant.
     pub fn target(&self, path: &Path) -> Result<PathBuf> {
         self.walk(path, true)
     }
 
-    /// The node's name for a real path below the root.
+    /// The node's own name for a path below the root.
     pub fn inside(&self, real: &Path) -> PathBuf {
         Path::new("/").join(real.strip_prefix(&self.root).unwrap_or(real))
     }
@@ -88,14 +89,14 @@ impl Host {
         parts.iter().fold(self.root.clone(), |p, part| p.join(part))
     }
 
-    /// The text of a file; `None` if the file does not exist.
+    /// The text of a file, or `None` if there is none.
     pub fn read(&self, path: &Path) -> Result<Option<String>> {
         self.read_bytes(path)?
             .map(|b| String::from_utf8(b).with_context(|| format!("{} is not UTF-8", path.display())))
             .transpose()
     }
 
-    /// The bytes of a file; `None` if the file does not exist.
+    /// The bytes of a file, or `None` if there is none.
     pub fn read_bytes(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(self.target(path)?) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -104,11 +105,12 @@ impl Host {
         }
     }
 
+    /// Whether a path leads to something.
     pub fn exists(&self, path: &Path) -> bool {
         self.target(path).is_ok_and(|p| p.exists())
     }
 
-    /// The user id and the group id of an account, by the node's `/etc/passwd`.
+    /// User and group id of an account, from the node's own `/etc/passwd`.
     pub fn account(&self, name: &str) -> Option<Owner> {
         let passwd = self.read(Path::new("/etc/passwd")).ok()??;
         passwd.lines().find_map(|line| {
@@ -117,8 +119,8 @@ impl Host {
         })
     }
 
-    /// Replaces a file's content in one step that survives a crash: a reader, and the next boot, finds either the
-    /// old bytes or the new ones. Follows links.
+    /// Replaces a file's content in one step that survives a crash: a reader, or the next boot,
+    /// sees the old bytes or the new, never half of them. Links are followed.
     pub fn write_atomic(&self, path: &Path, content: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
         let real = self.target(path)?;
         let dir = real.parent().context("a file has a directory")?;
@@ -153,8 +155,8 @@ fn components(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
     })
 }
 
-/// The name of a file while it is being written. The name is fixed, so that a later run finds and removes what a
-/// crash left.
+/// The name a file has while it is being written. One fixed name, so that what a crash leaves
+/// behind is found and removed.
 pub fn draft(real: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(real.file_name().unwrap_or_default());
@@ -162,9 +164,9 @@ pub fn draft(real: &Path) -> PathBuf {
     real.with_file_name(name)
 }
 
-/// Removes a file or a link, if it exists.
+/// Removes a file or link; that it is not there is fine.
 pub fn remove_if_there(path: &Path) -> Result<()> {
-    // A read-only file system refuses to remove even a file that does not exist.
+    // Looked at first: on a read-only file system even removing nothing is refused.
     if fs::symlink_metadata(path).is_err() {
         return Ok(());
     }
@@ -174,7 +176,7 @@ pub fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes the entries of a directory survive a crash.
+/// Makes a directory's entries survive a crash.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     Ok(fs::File::open(dir)?.sync_all()?)
 }

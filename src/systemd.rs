@@ -1,4 +1,4 @@
-//! systemd, through `systemctl`: reads units, and restarts them within a time limit.
+//! systemd, through `systemctl`: what a unit is, and restarting it without waiting for ever.
 
 use crate::error::Fault;
 use anyhow::{Context, Result, bail};
@@ -13,57 +13,61 @@ use std::time::{Duration, Instant};
 /// A unit as systemd knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unit {
+    /// Whether there is such a unit.
     pub exists: bool,
     /// `active`, `inactive`, `failed`, …
     pub active: String,
-    /// The main process; `None` if systemd knows none.
+    /// The main process, if systemd knows one.
     pub main_pid: Option<u32>,
-    /// Whether the unit starts at boot.
+    /// Whether it starts at boot.
     pub enabled: bool,
-    /// How the last run ended: `success`, `exit-code`, `signal`, `oom-kill`, …
+    /// How its last run ended: `success`, `exit-code`, `signal`, `oom-kill`, …
     pub result: String,
-    /// The exit code or the signal of the last run.
+    /// The exit code or the signal it ended with.
     pub status: Option<i32>,
-    /// When the unit became active, as systemd prints it.
+    /// When it became active, in systemd's words.
     pub since: String,
-    /// Whether the unit's start script is running.
+    /// Whether its start script is at work.
     #[serde(skip)]
     pub is_starting: bool,
-    /// Whether systemd has started the unit since boot.
+    /// Whether it was ever started since boot.
     #[serde(skip)]
     pub was_started: bool,
-    /// The status text that the unit sent to systemd; empty if it sent none.
+    /// What it says it is doing, if it says so.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub says: String,
-    /// When systemd last started the unit, as systemd prints it.
+    /// When it was last started, in systemd's words.
     #[serde(skip)]
     pub started: String,
-    /// How often systemd has restarted the unit by itself.
+    /// How often systemd has started it again by itself.
     #[serde(skip)]
     pub restarts: u32,
-    /// The `Environment=` of the unit and of its drop-ins. JSON leaves it out, because it may contain secrets.
+    /// The `Environment=` of the unit and all its drop-ins. Not for others to read: it may hold
+    /// what is nobody's business.
     #[serde(skip)]
     pub environment: BTreeMap<String, String>,
 }
 
 impl Unit {
-    /// Whether somebody stopped the unit. A Java process that receives SIGTERM exits with 143, which systemd takes
-    /// for a failure.
+    /// Whether it was stopped, and did not end by itself: what a Java process that is told to end
+    /// makes of it is a failure.
     pub fn was_stopped(&self) -> bool {
-        const SIGTERM: [i32; 2] = [15, 128 + 15];
-        self.active == "inactive" || self.active == "failed" && self.status.is_some_and(|s| SIGTERM.contains(&s))
+        const TOLD_TO_END: [i32; 2] = [15, 128 + 15];
+        self.active == "inactive" || self.active == "failed" && self.status.is_some_and(|s| TOLD_TO_END.contains(&s))
     }
 
-    /// Whether the unit failed because somebody, or the kernel, killed its process.
+    /// Whether it failed because its process was killed.
     pub fn was_killed(&self) -> bool {
         self.active == "failed" && matches!((self.result.as_str(), self.status), ("oom-kill", _) | ("signal", Some(9)))
     }
 }
 
+/// Whether this machine runs systemd.
 pub fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
+/// Reads a unit.
 pub fn show(unit: &str) -> Result<Unit> {
     let properties = "LoadState,ActiveState,SubState,UnitFileState,MainPID,ActiveEnterTimestamp,InactiveExitTimestamp,\
                       Environment,Result,ExecMainStatus,NRestarts,StatusText";
@@ -91,49 +95,51 @@ pub fn show(unit: &str) -> Result<Unit> {
     })
 }
 
+/// Makes systemd read its unit files again.
 pub fn daemon_reload() -> Result<()> {
     run(&["daemon-reload"], Duration::from_secs(60)).map(drop)
 }
 
-/// Restarts a unit. Fails if systemctl has not ended after `timeout`. Success proves little: the start script of the
-/// history server looks once, after three seconds, whether the process exists. Calls `watch` again and again while
-/// systemctl runs.
+/// Restarts a unit; fails if that is not through by `timeout`. That it succeeds proves little:
+/// the script that starts the history server only looks for a pid after three seconds.
+/// `watch` is called every now and then while it runs.
 pub fn restart(unit: &str, timeout: Duration, watch: &mut dyn FnMut()) -> Result<()> {
-    // systemd refuses to start a unit that has failed several times, until the failures are reset.
+    // A server that died several times is refused a start until its failures are forgotten.
     let _ = run(&["reset-failed", unit], Duration::from_secs(10));
     let begun = Instant::now();
     run_watched(&["restart", unit], timeout, watch).map(drop).inspect_err(|_| {
         if begun.elapsed() >= timeout {
-            // The unit's start or stop script hangs. The next restart would wait for it.
+            // The unit's own start or stop script hangs; without this the next restart waits for it.
             let _ = run(&["kill", "--signal=SIGKILL", "--kill-who=control", unit], Duration::from_secs(10));
         }
     })
 }
 
+/// Stops a unit.
 pub fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit], Duration::from_secs(60)).map(drop)
 }
 
-/// Enables or disables a unit of emr-shs, and (re)starts or stops it. If this process is the unit's main process, the
-/// unit keeps running, because the process is about to end. The error ends with the unit's last error.
+/// Makes a unit of ours start at boot or not, and run (anew) or not. The unit whose process this is
+/// runs on: it is about to end by itself. The error ends with what the unit said last.
 pub fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
-    const TIMEOUT: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_secs(60);
     let now = show(unit)?;
     let is_this = now.main_pid == Some(std::process::id());
-    // A unit whose file is gone can still run.
+    // One whose file is gone may still run.
     if !running && !is_this && (now.exists || now.main_pid.is_some()) {
-        run(&["stop", unit], TIMEOUT)?;
-        // Otherwise systemd keeps showing the unit as failed.
+        run(&["stop", unit], PATIENCE)?;
+        // How it ended earlier is nobody's business any more.
         let _ = run(&["reset-failed", unit], Duration::from_secs(10));
     }
     if !now.exists && !enabled && !running {
         return Ok(());
     }
-    // Both make systemd read its unit files again.
-    run(&[if enabled { "enable" } else { "disable" }, unit], TIMEOUT)?;
+    // Either makes systemd read its unit files again.
+    run(&[if enabled { "enable" } else { "disable" }, unit], PATIENCE)?;
     if running && !is_this {
         let _ = run(&["reset-failed", unit], Duration::from_secs(10));
-        run(&["restart", unit], TIMEOUT).map_err(|e| {
+        run(&["restart", unit], PATIENCE).map_err(|e| {
             let fault = Fault::failed(format!("{unit} does not start")).detail(format!("{e:#}"));
             last_words(unit).into_iter().fold(fault, Fault::detail).hint(format!("journalctl -u {unit} shows more"))
         })?;
@@ -141,7 +147,7 @@ pub fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
     Ok(())
 }
 
-/// The last error that a unit of emr-shs wrote to the journal, with its facts and its hint.
+/// The last error that a unit of ours wrote to the journal, with what belongs to it.
 pub fn last_words(unit: &str) -> Vec<String> {
     let out = Command::new("journalctl").args(["-q", "-u", unit, "-n", "20", "-o", "cat", "--no-pager"]).output();
     let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
@@ -150,13 +156,12 @@ pub fn last_words(unit: &str) -> Vec<String> {
     of_ours.map(|line| line.trim().to_string()).collect()
 }
 
-/// Quotes a value for an environment file.
+/// A value as an environment file holds it.
 pub fn quote_value(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Quotes an argument for an `Exec…=` line of a unit file. systemd has rules of its own, so no library for shell
-/// quoting fits.
+/// An argument as an `Exec…=` line of a unit file holds it.
 pub fn quote_argument(argument: &str) -> String {
     let escaped = argument.chars().map(|c| match c {
         '"' | '\\' => format!("\\{c}"),
@@ -174,7 +179,7 @@ fn run(args: &[&str], timeout: Duration) -> Result<String> {
 fn run_watched(args: &[&str], timeout: Duration, watch: &mut dyn FnMut()) -> Result<String> {
     let mut child = Command::new("systemctl")
         .args(args)
-        // A Ctrl-C on the terminal must reach emr-shs and not systemctl.
+        // A Ctrl-C on the terminal is ours to answer.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -190,8 +195,8 @@ fn run_watched(args: &[&str], timeout: Duration, watch: &mut dyn FnMut()) -> Res
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        // Ctrl-C does not cut this short: the start script would go on alone, and the server that it starts would
-        // block the next one.
+        // Not cut short by Ctrl-C: a start script that is left alone goes on, and what it starts
+        // then is in the way of the next one.
         if Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
@@ -214,8 +219,7 @@ fn run_watched(args: &[&str], timeout: Duration, watch: &mut dyn FnMut()) -> Res
     Ok(out)
 }
 
-/// Splits the `Environment` that `systemctl show` prints: words, quoted if they contain spaces. systemd's quoting is
-/// not that of a shell, so no library for shell words fits.
+/// Splits what `systemctl show` prints for `Environment`: words, quoted where they hold spaces.
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();

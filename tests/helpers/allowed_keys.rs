@@ -1,5 +1,5 @@
-//! What the gateway may give, said once more and in another way than the parser says it: the
-//! patterns of keys, and the whole of a presigned URL. The fuzz target asks the same.
+//! Which keys and presigned URLs the gateway may give. The rules are stated as regular expressions, apart from the parser
+//! that they check. The fuzz target uses them, too.
 
 use aws_credential_types::Credentials;
 use emr_shs::gateway::presign::{BucketAddress, Signer};
@@ -8,11 +8,10 @@ use regex::Regex;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-/// The cluster that containers of the short form are found in.
+/// The cluster of containers whose path names none.
 pub const CLUSTER: &str = "j-FOUND0CLUSTER";
 
-/// What may follow a log URI's prefix. The groups named `application` and `container`, where they
-/// are, must name the same application.
+/// What may follow the prefix of a log URI. The groups `application` and `container` must name the same application.
 static ALLOWED: LazyLock<[Regex; 3]> = LazyLock::new(|| {
     let file = r"(?<file>[^/]+)";
     let id = "[a-z0-9]{8,64}";
@@ -32,7 +31,7 @@ static ALLOWED: LazyLock<[Regex; 3]> = LazyLock::new(|| {
     .map(|pattern| Regex::new(&pattern).unwrap())
 });
 
-/// Panics if a key is not one of a log below the prefix.
+/// Fails unless the key is that of a log below the prefix.
 pub fn assert_key(key: &str, prefix: &str) {
     let below = key.strip_prefix(prefix).unwrap_or_else(|| panic!("{key:?} is not below {prefix:?}"));
     let found = ALLOWED.iter().find_map(|pattern| pattern.captures(below));
@@ -50,16 +49,16 @@ pub fn assert_key(key: &str, prefix: &str) {
     }
     for c in below.chars() {
         assert!(c >= ' ' && !('\u{7f}'..='\u{9f}').contains(&c) && c != '\\', "{key:?}");
-        // Bidi_Control, the separators of lines and paragraphs, and the byte order mark.
+        // The characters of Bidi_Control, the separators of lines and paragraphs, and the byte order mark.
         let odd = [0x61c, 0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202b, 0x202c, 0x202d, 0x202e];
         let odd = odd.into_iter().chain([0x2066, 0x2067, 0x2068, 0x2069, 0xfeff]);
         assert!(!odd.into_iter().any(|odd| odd == u32::from(c)), "{key:?}");
     }
 }
 
-/// A bucket and who signs for it.
+/// A bucket and the signer of its URLs.
 pub struct Bucket {
-    /// What a URL begins with, up to the host's end.
+    /// The scheme and host of its URLs.
     origin: &'static str,
     /// Empty or `/bucket`.
     path: &'static str,
@@ -67,7 +66,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// One with its name in the host, and one with it in the path.
+    /// A bucket whose name is in the host of its URLs, and one whose name is in their paths.
     pub fn both() -> [Self; 2] {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(TIME);
         let credentials = Credentials::new("ASIAEXAMPLE", "secret", Some("to/ken=".into()), None, "test");
@@ -87,7 +86,7 @@ impl Bucket {
 const TIME: u64 = 1_795_370_400;
 const OVERRIDES: &[(&str, &str)] =
     &[("response-content-encoding", "gzip"), ("response-content-type", "text/plain; charset=utf-8")];
-/// All of a query but its signature: nothing of it comes from a request.
+/// The query of a presigned URL without its signature. Nothing in it comes from a request.
 const QUERY: &str = "X-Amz-Algorithm=AWS4-HMAC-SHA256\
     &X-Amz-Credential=ASIAEXAMPLE%2F20261122%2Feu-west-3%2Fs3%2Faws4_request\
     &X-Amz-Date=20261122T180000Z\
@@ -98,7 +97,7 @@ const QUERY: &str = "X-Amz-Algorithm=AWS4-HMAC-SHA256\
     &response-content-type=text%2Fplain%3B%20charset%3Dutf-8\
     &X-Amz-Signature=";
 
-/// Panics if the URL for a key is not that of exactly this object, with exactly this query.
+/// Fails unless the URL is that of exactly this object, with exactly this query.
 pub fn assert_url(bucket: &Bucket, key: &str) {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(TIME);
     let url = bucket.signer.url("GET", key, OVERRIDES, time, Duration::from_secs(300));
@@ -109,8 +108,7 @@ pub fn assert_url(bucket: &Bucket, key: &str) {
     assert!(signature.len() == 64 && signature.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{url}");
 }
 
-/// Panics where something is neither unreserved, a slash, nor a byte that was encoded; and at a
-/// name that a browser would take for a step up.
+/// Decodes a path. Fails at a character that must be encoded, and at a name that a browser takes for a step to the parent.
 fn decoded_once(path: &str) -> String {
     for name in path.split('/') {
         assert!(!matches!(name.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | ".."), "{path}");
@@ -130,8 +128,8 @@ fn decoded_once(path: &str) -> String {
     String::from_utf8(decoded).unwrap()
 }
 
-/// Sends a request's path and query all the way. Panics if what comes out is more than is
-/// allowed. Gives the key, if a log came out.
+/// Routes and signs a request. Fails if the result is more than the rules allow. Returns the key if the request is one for
+/// a log.
 pub fn assert_harmless(path: &str, query: Option<&str>, prefixes: &[&str], buckets: &[Bucket]) -> Option<String> {
     let route = route(path, query, prefixes)?.ok()?;
     let LogRequest::Log(place, file) = route.request else { return None };
@@ -141,11 +139,11 @@ pub fn assert_harmless(path: &str, query: Option<&str>, prefixes: &[&str], bucke
     };
     let mut first = None;
     for (i, prefix) in prefixes.iter().enumerate() {
-        // Where the path names no log URI, all of them are looked through.
+        // If the path names no log URI, the gateway searches all of them.
         if route.log_uri.is_some_and(|under| under != i) {
             continue;
         }
-        // One that is stored as it was named is given, too.
+        // A log that is stored without `.gz` is served, too.
         for name in [stored_name(&file), file.clone()] {
             let key = format!("{prefix}{directory}{name}");
             assert_key(&key, prefix);

@@ -1,6 +1,8 @@
-//! A real Chromium on the laptop of a node: what a person opens, clicks and sees there.
+//! A Chromium on the laptop of a node that opens pages, clicks and reads. WebDriver controls it.
 
-use crate::helpers::node::{Laptop, Node, wait};
+use crate::helpers::laptop::Laptop;
+use crate::helpers::node::Node;
+use crate::helpers::wait::wait;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
@@ -8,30 +10,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where screenshots go.
 const SCREENSHOTS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/screenshots");
-/// How long a click or an assertion waits for its element.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Keys that have no character, as WebDriver writes them.
+/// WebDriver's codes of keys that have no character.
 pub mod key {
     pub const TAB: &str = "\u{E004}";
 }
 
-/// How the browser is set up; the default is a desktop's, with no proxy.
+/// The browser's setup, by default a desktop without a proxy.
 #[derive(Clone, Copy)]
 pub struct Setup {
-    /// What its laptop knows of the node.
     pub laptop: Laptop,
-    /// Everything, loopback included, goes through the SOCKS server on this port of the laptop.
+    /// The port of a SOCKS server on the laptop that every request uses, those to loopback too.
     pub socks: Option<u16>,
     /// Width and height of the page in CSS pixels.
     pub size: (u32, u32),
-    /// The person prefers dark pages.
     pub dark: bool,
-    /// A touch screen with two pixels to one, `size` in portrait.
+    /// A touch screen of `size` with two device pixels for each CSS pixel.
     pub phone: bool,
-    /// Certificates are taken for good unseen; otherwise a bad one leads to a page with a warning.
+    /// Accepts every certificate. Otherwise Chromium shows a warning for one that it does not trust.
     pub any_certificate: bool,
 }
 
@@ -42,27 +40,24 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// As with `ssh -D PORT`.
     pub fn socks(port: u16) -> Self {
         Self { socks: Some(port), ..Self::default() }
     }
 
-    /// As in the node's VPN.
     pub fn vpn() -> Self {
         Self { laptop: Laptop::Vpn, ..Self::default() }
     }
 
-    /// With the screen of a phone.
     pub fn on_a_phone(self) -> Self {
         Self { phone: true, size: (360, 740), ..self }
     }
 }
 
-/// A headless Chromium with a profile of its own, and the chromedriver that it obeys; both end when it is dropped.
+/// A headless Chromium with its own profile, and its chromedriver. Both end when it is dropped.
 pub struct Browser<'a> {
     node: &'a Node,
     driver: Child,
-    /// The session's URL, as the laptop sees it.
+    /// The URL of the WebDriver session on the laptop.
     session: String,
     dir: tempfile::TempDir,
 }
@@ -71,7 +66,7 @@ impl<'a> Browser<'a> {
     #[track_caller]
     pub fn start(node: &'a Node, setup: Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // In a process namespace of its own, which the kernel empties when unshare goes.
+        // In its own process namespace: the kernel ends all its processes when unshare ends.
         let command = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child", "--", "chromedriver", "--port=0"];
         let mut driver = node.laptop(setup.laptop, &command);
         let log = dir.path().join("chromedriver.log");
@@ -90,7 +85,7 @@ impl<'a> Browser<'a> {
             "--no-sandbox".into(),
             "--disable-gpu".into(),
             "--disable-dev-shm-usage".into(),
-            // Nothing asks for updates, models or field trials: there is nobody to answer.
+            // Do not ask for updates, models or field trials: the laptop has no network for that.
             "--disable-component-update".into(),
             "--disable-features=OptimizationHints,MediaRouter,Translate,NetworkTimeServiceQuerying".into(),
             "--lang=en".into(),
@@ -118,7 +113,7 @@ impl<'a> Browser<'a> {
         let begun = browser.ask("POST", &format!("{server}/session"), Some(&wanted)).unwrap();
         browser.session = format!("{server}/session/{}", begun["sessionId"].as_str().unwrap());
         if !setup.phone {
-            // The window has borders, even one that nobody sees.
+            // A headless window has borders, too, so set the size of the page.
             let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
             browser.cdp("Emulation.setDeviceMetricsOverride", &metrics);
         }
@@ -128,9 +123,9 @@ impl<'a> Browser<'a> {
         browser
     }
 
-    /// One WebDriver command; its value, or its error as `code: message`.
+    /// Sends a WebDriver command. Returns its value, or its error as `code: message`.
     fn ask(&self, method: &str, url: &str, body: Option<&Value>) -> Result<Value, String> {
-        // From the laptop: chromedriver listens there only.
+        // chromedriver listens on the laptop's loopback only.
         let mut curl = self.node.laptop(Laptop::Ssh, &["curl", "-sS", "--max-time", "100", "-X", method, url]);
         if body.is_some() {
             curl.args(["-H", "Content-Type: application/json", "--data-binary", "@-"]);
@@ -171,13 +166,12 @@ impl<'a> Browser<'a> {
 
     // --- Pages ---
 
-    /// Opens a page and waits until it is loaded.
     #[track_caller]
     pub fn open(&self, url: &str) {
         self.try_open(url).unwrap();
     }
 
-    /// As `open`; gives Chromium's error, as in `net::ERR_CONNECTION_REFUSED`, if there is no answer.
+    /// Opens a page. Returns Chromium's error, such as `net::ERR_CONNECTION_REFUSED`, if nothing answers.
     pub fn try_open(&self, url: &str) -> Result<(), String> {
         self.try_post("url", &json!({ "url": url })).map(drop)
     }
@@ -186,17 +180,16 @@ impl<'a> Browser<'a> {
         text(&self.get("url"))
     }
 
-    /// The document as HTML, scripts' changes included.
+    /// The document as HTML, with the changes by scripts.
     pub fn source(&self) -> String {
         text(&self.get("source"))
     }
 
-    /// What a person can read on the page.
+    /// The visible text of the page.
     pub fn text(&self) -> String {
         text(&self.script("return document.body ? document.body.innerText : ''"))
     }
 
-    /// The HTTP status of the page, and its type.
     pub fn status(&self) -> (u64, String) {
         let answer = self.script(
             "return [performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0, document.contentType]",
@@ -204,13 +197,13 @@ impl<'a> Browser<'a> {
         (answer[0].as_u64().unwrap(), text(&answer[1]))
     }
 
-    /// Runs a function's body in the page; gives what it returns.
+    /// Runs the body of a function in the page. Returns its value.
     #[track_caller]
     pub fn script(&self, body: &str) -> Value {
         self.post("execute/sync", &json!({ "script": body, "args": [] }))
     }
 
-    /// A command of Chromium's own protocol.
+    /// Sends a command of the Chrome DevTools protocol.
     #[track_caller]
     pub fn cdp(&self, command: &str, params: &Value) -> Value {
         self.post("goog/cdp/execute", &json!({ "cmd": command, "params": params }))
@@ -218,19 +211,17 @@ impl<'a> Browser<'a> {
 
     // --- Elements ---
 
-    /// Waits for an element and gives its text as a person sees it.
+    /// Waits for an element. Returns its visible text.
     #[track_caller]
     pub fn wait_for(&self, css: &str) -> String {
         let element = self.element("css selector", css);
         text(&self.get(&format!("element/{element}/text")))
     }
 
-    /// How many elements there are.
     pub fn count(&self, css: &str) -> usize {
         self.post("elements", &json!({ "using": "css selector", "value": css })).as_array().unwrap().len()
     }
 
-    /// Waits until the page shows a text.
     #[track_caller]
     pub fn wait_for_text(&self, wanted: &str) {
         let deadline = Instant::now() + PATIENCE;
@@ -240,13 +231,13 @@ impl<'a> Browser<'a> {
         }
     }
 
-    /// Clicks an element, once it is there.
+    /// Waits for an element and clicks it.
     #[track_caller]
     pub fn click(&self, css: &str) {
         self.click_on("css selector", css);
     }
 
-    /// Clicks the first link with exactly that text, once it is there.
+    /// Waits for a link with exactly this text and clicks it.
     #[track_caller]
     pub fn click_link(&self, text: &str) {
         self.click_on("link text", text);
@@ -256,7 +247,7 @@ impl<'a> Browser<'a> {
     fn click_on(&self, using: &str, value: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // A table that is still being drawn takes elements away again.
+            // While a table is being drawn, its elements can vanish again.
             let element = self.element(using, value);
             match self.try_post(&format!("element/{element}/click"), &json!({})) {
                 Ok(_) => return,
@@ -266,7 +257,7 @@ impl<'a> Browser<'a> {
         }
     }
 
-    /// The id of the first such element, once it is there.
+    /// Waits for an element. Returns its id in WebDriver.
     #[track_caller]
     fn element(&self, using: &str, value: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -286,7 +277,7 @@ impl<'a> Browser<'a> {
 
     // --- Keyboard ---
 
-    /// Presses and releases keys, one after the other; see [`key`].
+    /// Presses and releases one key after the other, see [`key`].
     #[track_caller]
     pub fn press(&self, keys: &str) {
         let strokes: Vec<Value> = keys
@@ -296,7 +287,7 @@ impl<'a> Browser<'a> {
         self.post("actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": strokes }] }));
     }
 
-    /// What has the focus, by its text or label; the element's name if it has neither; `body` if nothing has.
+    /// The text or label of the focused element, else its name, or `body` if none is focused.
     pub fn focused(&self) -> String {
         text(&self.script(
             "const e = document.activeElement ?? document.body;
@@ -305,10 +296,10 @@ impl<'a> Browser<'a> {
         ))
     }
 
-    /// What Tab leads to from the top of the page, in order, until it is round.
+    /// The elements that Tab focuses one after the other, from the top of the page to its end.
     #[track_caller]
     pub fn tab_walk(&self) -> Vec<String> {
-        // Marked, because two elements may well have one text.
+        // Mark each element, because two elements can have the same text.
         self.script("document.activeElement?.blur(); window.scrollTo(0, 0); delete window.walked");
         let mut walked = Vec::new();
         loop {
@@ -318,7 +309,7 @@ impl<'a> Browser<'a> {
                  const walked = (window.walked ??= new Set());
                  return e === document.body || walked.size === walked.add(e).size;",
             );
-            // The address bar and the like come between the last one and the first.
+            // After the last element the focus leaves the page.
             if again == true {
                 return walked;
             }
@@ -329,13 +320,13 @@ impl<'a> Browser<'a> {
 
     // --- Pictures and files ---
 
-    /// Saves what the window shows as a PNG file; gives its path.
+    /// Saves the visible part of the page as a PNG file. Returns its path.
     #[track_caller]
     pub fn screenshot(&self, name: &str) -> PathBuf {
         self.picture(name, false)
     }
 
-    /// As `screenshot`, but all of the page.
+    /// Saves the whole page as a PNG file. Returns its path.
     #[track_caller]
     pub fn whole_page(&self, name: &str) -> PathBuf {
         self.picture(name, true)
@@ -350,16 +341,15 @@ impl<'a> Browser<'a> {
         path
     }
 
-    /// Where Chromium saves files.
     pub fn downloads(&self) -> PathBuf {
         self.dir.path().join("downloads")
     }
 
-    /// Waits until a file of that name is saved; gives its content.
+    /// Waits until Chromium has saved a file of that name. Returns its content.
     #[track_caller]
     pub fn downloaded(&self, name: &str) -> Vec<u8> {
         let path = self.downloads().join(name);
-        // Until it is complete it has another name, and an empty file keeps this one.
+        // Chromium reserves the name with an empty file, and renames the complete download to it.
         wait(&format!("the download of {name}"), || fs::read(&path).ok().filter(|content| !content.is_empty()))
     }
 }
@@ -367,7 +357,7 @@ impl<'a> Browser<'a> {
 impl Drop for Browser<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() && !self.session.is_empty() {
-            // What it shows is in the picture.
+            // Save a picture of the page at which the test failed.
             let url = self.try_get("url").map_or_else(|e| e, |url| text(&url));
             let name = format!("failed-{}-{}.png", self.node.name(), self.driver.id());
             let png = Path::new(SCREENSHOTS).join(name);
@@ -385,7 +375,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_string()
 }
 
-/// Decodes without a crate for it.
+/// Decodes Base64.
 fn base64(text: &str) -> Vec<u8> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);

@@ -1,10 +1,9 @@
-//! What a run of the command came to.
+//! The output and exit code of a command.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Output;
 
-/// What a run printed and how it ended.
 pub struct CommandOutput(pub Output);
 
 impl CommandOutput {
@@ -17,7 +16,7 @@ impl CommandOutput {
     pub fn err(&self) -> String {
         String::from_utf8(self.0.stderr.clone()).unwrap()
     }
-    /// Fails with everything it printed unless it ended with this code.
+    /// Fails, and shows the output, unless the command exited with this code.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code(), code, "stdout:\n{}\nstderr:\n{}", self.out(), self.err());
@@ -28,7 +27,7 @@ impl CommandOutput {
     }
 }
 
-/// Fails with the paths that differ between two trees.
+/// Fails, and names the paths that differ, unless two trees are equal.
 #[track_caller]
 pub fn assert_same_tree(before: &BTreeMap<PathBuf, String>, after: &BTreeMap<PathBuf, String>) {
     let differ: Vec<&PathBuf> = before.keys().chain(after.keys()).filter(|p| before.get(*p) != after.get(*p)).collect();

@@ -1,20 +1,21 @@
-//! A node that something is done to, and what `doctor` says of it.
+//! Cases for `doctor`: break something on a node, let `doctor` name the cause, mend it.
 
-use crate::helpers::node::{LOG_URI, LOGS, Node, Profile, wait};
+use crate::helpers::node::{LOG_URI, LOGS, Node, Profile};
 use crate::helpers::snapshots::assert_snapshot;
+use crate::helpers::wait::wait;
 use serde_json::Value;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-/// A node, and what doctor said on it so far.
+/// A node, and the text of all cases so far, for a snapshot.
 pub struct DoctorCases {
     pub node: Node,
     pub said: String,
-    /// What comes before the command.
+    /// Words before the command, such as `env NAME=VALUE`.
     pub env: &'static [&'static str],
 }
 
-/// What a run of doctor came to.
+/// The result of `doctor --json`.
 pub struct Report {
     pub code: i32,
     pub json: Value,
@@ -41,7 +42,7 @@ impl Report {
         self.checks().iter().filter(|c| c["result"] == result).map(|c| c["name"].as_str().unwrap()).collect()
     }
 
-    /// Everything that is not well, a line a fact.
+    /// All checks that did not pass, with details and fixes.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for check in self.checks().iter().filter(|c| c["result"] != "pass") {
@@ -60,9 +61,9 @@ impl Report {
 }
 
 impl DoctorCases {
-    /// An installed node with event logs and container logs, all of it well.
-    pub fn installed(profile: Profile, name: &str) -> Self {
-        let node = Node::fresh(profile, name);
+    /// A node with an installation, event logs and container logs, on which every check passes.
+    pub fn installed(profile: Profile) -> Self {
+        let node = Node::fresh(profile);
         node.upload_event_logs(LOGS);
         node.upload_container_logs(LOG_URI, false);
         node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
@@ -71,7 +72,7 @@ impl DoctorCases {
         this
     }
 
-    /// Waits until all is well.
+    /// Waits until every check passes.
     pub fn recovered(&self) {
         wait("the history server to answer", || self.node.answers().then_some(()));
         let mut last = String::new();
@@ -87,7 +88,7 @@ impl DoctorCases {
         panic!("doctor is not content again:\n{last}");
     }
 
-    /// Causes something, and wants exactly these checks to fail, the cause first, in these words.
+    /// Breaks something. Exactly these checks must fail, the cause first, and the report must contain these words.
     pub fn suffers(&mut self, name: &str, given: impl FnOnce(&Node), fails: &[&str], says: &[&str]) -> Report {
         given(&self.node);
         let report = Report::with(&self.node, self.env);
@@ -106,14 +107,14 @@ impl DoctorCases {
         report
     }
 
-    /// The same by a shell line; another one mends it.
+    /// Breaks something by a line of shell, checks the report, and mends it by another line.
     pub fn case(&mut self, name: &str, given: &str, fails: &[&str], says: &[&str], mend: &str) {
         self.suffers(name, |node| drop(node.sh(given)), fails, says);
         self.node.sh(mend);
         self.recovered();
     }
 
-    /// The same by what S3 answers from now on.
+    /// Lets S3 give other answers while `doctor` runs.
     pub fn s3(&mut self, name: &str, fault: &Value, fails: &[&str], says: &[&str]) -> Report {
         let path = self.node.path("/etc/lab/s3-fault.json");
         std::fs::write(&path, fault.to_string()).unwrap();
@@ -123,7 +124,7 @@ impl DoctorCases {
         report
     }
 
-    /// The same by a member of what the metadata service and EMR answer.
+    /// Lets the metadata service or the EMR API give another answer while `doctor` runs.
     pub fn stand_in(&mut self, name: &str, member: &str, value: Value, fails: &[&str], says: &[&str]) -> Report {
         let path = self.node.path("/etc/lab/standin.json");
         let before = std::fs::read(&path).unwrap();
@@ -134,7 +135,7 @@ impl DoctorCases {
     }
 }
 
-/// A healthy node's report: a line a check, none wider than a terminal.
+/// On a healthy node the report has a line for each check, none wider than a terminal.
 #[track_caller]
 pub fn healthy(node: &Node, name: &str) {
     let text = node.emr_shs(&["doctor"]).expect(0).out();

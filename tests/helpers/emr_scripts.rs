@@ -1,33 +1,33 @@
-//! `packaging/step` and `packaging/bootstrap` in S3, and EMR that runs them on a node.
+//! Runs `packaging/step` and `packaging/bootstrap` on a node as EMR runs them, from S3.
 
 use crate::helpers::command_output::CommandOutput;
-use crate::helpers::node::{CLUSTER, Laptop, Node};
+use crate::helpers::laptop::Laptop;
+use crate::helpers::node::{CLUSTER, Node};
 use std::path::Path;
 
-/// Where the scripts and the binaries are uploaded to.
+/// The prefix that contains the scripts and the binaries.
 pub const BINARIES: &str = "s3://acme-spark/emr-shs/";
 
-/// How EMR runs a script.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ScriptKind {
-    /// `script-runner.jar`
+    /// EMR runs it through `script-runner.jar`.
     Step,
-    /// The instance controller.
+    /// EMR's instance controller runs it.
     BootstrapAction,
 }
 
-/// What a script came to, as S3 has it.
+/// A script's exit code, and its output as EMR uploads it to S3.
 #[derive(Debug)]
 pub struct ScriptOutcome {
     pub code: i32,
     pub out: String,
     pub err: String,
-    /// What the instance controller says of it.
+    /// The message of the instance controller.
     pub emr: String,
 }
 
 impl ScriptOutcome {
-    /// Fails unless it ended with this code, and stdout tells all of these.
+    /// Fails unless the script exited with this code and its stdout contains all these words.
     #[track_caller]
     pub fn expect(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, code, "{self:#?}");
@@ -37,7 +37,7 @@ impl ScriptOutcome {
         self
     }
 
-    /// Fails unless it failed so, and stderr tells it, too.
+    /// Fails unless the script exited with this code, and its stdout and stderr contain all these words.
     #[track_caller]
     pub fn failed(self, code: i32, words: &[&str]) -> Self {
         for said in words {
@@ -47,14 +47,14 @@ impl ScriptOutcome {
     }
 }
 
-/// A node whose S3 has what a user uploads, and which has no emr-shs yet.
+/// A node without emr-shs, whose S3 contains the scripts and the binary that a user uploads.
 pub struct EmrNode {
     pub node: Node,
     pub sha256: String,
 }
 
 impl EmrNode {
-    /// With Amazon Linux's sudo, which looks for commands in fewer places than Debian's, and this `/bin/sh`.
+    /// Prepares a node: sudo searches the few directories that Amazon Linux's sudo searches, and `/bin/sh` is `shell`.
     pub fn new(node: Node, shell: &str) -> Self {
         node.sh("printf 'Defaults secure_path=\"/sbin:/bin:/usr/sbin:/usr/bin\"\\n' >/etc/sudoers.d/zz-amazon-linux
             chmod 440 /etc/sudoers.d/zz-amazon-linux
@@ -69,7 +69,7 @@ impl EmrNode {
         Self { node, sha256 }
     }
 
-    /// Runs the script of that name with these arguments, and gives what S3 has of it then.
+    /// Runs the script with these arguments. Returns its exit code and its output from S3.
     pub fn runs(&self, how: ScriptKind, id: &str, args: &[&str]) -> ScriptOutcome {
         let (runner, script, archive) = match how {
             ScriptKind::Step => ("script-runner", "step", format!("steps/{id}")),
@@ -87,19 +87,19 @@ impl EmrNode {
         ScriptOutcome { code: ran.code(), out: log("stdout"), err: log("stderr"), emr: ran.err() }
     }
 
-    /// The same with the binary's true sum before the arguments.
+    /// Runs the script with the binary's location and checksum before these arguments.
     pub fn runs_true(&self, how: ScriptKind, id: &str, args: &[&str]) -> ScriptOutcome {
         let own = ["--binaries", BINARIES, "--sha256-x86_64", &self.sha256];
         self.runs(how, id, &[&own, args].concat())
     }
 
-    /// Runs a shell line as a person who has come by ssh.
+    /// Runs a line of shell by ssh as user hadoop.
     pub fn ssh(&self, line: &str) -> CommandOutput {
         let output = self.node.laptop(Laptop::Ssh, &["ssh", "-o", "LogLevel=ERROR", "primary", line]).output().unwrap();
         CommandOutput(output)
     }
 
-    /// Everything that a run could leave behind: files of its own, in S3 nothing, and processes.
+    /// Files and processes that a run could leave behind.
     pub fn leftovers(&self) -> String {
         self.node.sh("ls -d /tmp/emr-shs* /var/tmp/emr-shs* /mnt/tmp/emr-shs* /mnt/var/lib/hadoop/steps/*/emr-shs* \
                /emr/instance-controller/lib/bootstrap-actions/*/emr-shs* /usr/bin/emr-shs* 2>/dev/null

@@ -1,4 +1,4 @@
-//! What both test binaries share. Neither uses all of it.
+//! Helpers of both test binaries.
 
 #![allow(dead_code, reason = "each of the two test binaries uses its part")]
 
@@ -7,8 +7,13 @@ pub mod chromium;
 pub mod command_output;
 pub mod doctor_cases;
 pub mod emr_scripts;
+pub mod history_server;
+pub mod kept_nodes;
+pub mod laptop;
 pub mod node;
+pub mod node_files;
 pub mod python_packages;
 pub mod release_files;
 pub mod root_dir;
 pub mod snapshots;
+pub mod wait;

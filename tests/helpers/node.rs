@@ -1,31 +1,28 @@
-//! A node of `lab/node`, and what a person would do and see on it.
+//! An EMR-like primary node that `lab/node` runs on this machine: how it starts and ends, and how a test acts on it.
 
-use crate::helpers::command_output::CommandOutput;
+use super::command_output::CommandOutput;
+use super::kept_nodes::{self, Kept, Kind};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Where event logs go in most tests; the bucket is there, the prefix is not.
+/// The directory of event logs in most tests. The bucket exists, the prefix does not.
 pub const LOGS: &str = "s3://acme-spark/events/";
-/// The cluster's log URI, as DescribeCluster has it.
+/// The cluster's log URI, as DescribeCluster returns it.
 pub const LOG_URI: &str = "s3n://acme-logs/elasticmapreduce/";
-/// The cluster's id.
 pub const CLUSTER: &str = "j-3H6EATEWWRWS";
-/// The node's private name, known on it and on a laptop in its VPN.
+/// The node's private name. The node and a laptop in its VPN can resolve it.
 pub const PRIVATE_NAME: &str = "ip-172-31-59-96.ec2.internal";
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/node");
+pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/node");
 
-/// What nodes get: the release's static binary in `scripts/test`, otherwise what was built for the tests.
+/// The binary that is copied into nodes: `scripts/test` names a release's static one, otherwise it is cargo's debug build.
 pub fn binary() -> String {
     std::env::var("EMR_SHS_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_emr-shs").into())
 }
 
-/// The kinds of node.
+/// The EMR releases that nodes resemble.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// Spark 2.4; `s3://` is EMRFS, which is on the class path already, SDK v1 in its parts.
@@ -40,38 +37,33 @@ pub enum Profile {
     Emr81,
 }
 
-/// Where a command of this machine runs that reaches a node.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Laptop {
-    /// Knows nothing of the node but its ssh.
-    Ssh,
-    /// Knows the node's private name.
-    Vpn,
-}
-
-/// A running node; powered off when dropped.
+/// A running node. When it is dropped, it is kept for another test if nothing was changed on it, else it is powered off.
 pub struct Node {
-    name: String,
-    root: PathBuf,
+    pub(super) name: String,
+    /// The node's root directory on this machine.
+    pub(super) root: PathBuf,
+    /// The kind that it is kept as, and its fingerprint as the test got it.
+    keep: Option<(Kind, String)>,
 }
 
 impl Node {
-    /// Its history server healthy on HDFS.
-    pub fn fresh(profile: Profile, name: &str) -> Self {
-        Self::up(profile, name, "fresh")
+    /// A node whose history server answers and reads HDFS.
+    pub fn fresh(profile: Profile) -> Self {
+        Self::up(profile, "fresh")
     }
 
-    /// As the seed's configuration leaves it: on S3, and dead.
-    pub fn seed(profile: Profile, name: &str) -> Self {
-        Self::up(profile, name, "seed")
+    /// A node whose configuration names event logs on S3, and whose history server has died of it.
+    pub fn broken(profile: Profile) -> Self {
+        Self::up(profile, "broken")
     }
 
-    /// As a bootstrap action finds it: neither Spark nor Hadoop, until `/opt/lab/provision` is run.
-    pub fn bootstrapping(profile: Profile, name: &str) -> Self {
-        Self::up(profile, name, "bootstrapping")
+    /// A node as a bootstrap action finds it: neither Spark nor Hadoop, until `/opt/lab/provision` runs.
+    pub fn bootstrapping(profile: Profile) -> Self {
+        Self::up(profile, "bootstrapping")
     }
 
-    fn up(profile: Profile, name: &str, state: &str) -> Self {
+    fn up(profile: Profile, state: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let profile = match profile {
             Profile::Emr533 => "5.33",
             Profile::Emr64 => "6.4",
@@ -79,12 +71,24 @@ impl Node {
             Profile::Emr712 => "7.12",
             Profile::Emr81 => "8.1",
         };
-        let name = format!("{name}-{}", profile.replace('.', "-"));
-        script(&["down", "--kill", &name]);
+        let prefix = format!("test-{}-", std::process::id());
+        kept_nodes::take_down_at_the_end(SCRIPT, &prefix);
+        let name = format!("{prefix}{}-{}", COUNT.fetch_add(1, Ordering::Relaxed), profile.replace('.', "-"));
         assert_ok(&script(&["up", &name, "--profile", profile, "--state", state]));
         assert_ok(&script(&["cp", &name, &binary(), "/usr/local/bin/emr-shs"]));
-        let root = assert_ok(&script(&["root", &name]));
-        Self { name, root: root.trim().into() }
+        let root = assert_ok(&script(&["root", &name])).trim().into();
+        Self { name, root, keep: None }
+    }
+
+    /// A node that another test has given back.
+    pub(super) fn kept(kept: Kept) -> Self {
+        let root = assert_ok(&script(&["root", &kept.name])).trim().into();
+        Self { name: kept.name, root, keep: Some((kept.kind, kept.fingerprint)) }
+    }
+
+    /// Keeps the node, as it is now, for further tests.
+    pub(super) fn keep_as(&mut self, kind: Kind) {
+        self.keep = Some((kind, kept_nodes::fingerprint(&self.name)));
     }
 
     pub fn name(&self) -> &str {
@@ -102,7 +106,7 @@ impl Node {
     }
 
     /// Runs a command as root in the background.
-    pub fn spawn(&self, command: &[&str]) -> std::process::Child {
+    pub fn spawn(&self, command: &[&str]) -> Child {
         Command::new(SCRIPT)
             .args(["exec", &self.name, "--"])
             .args(command)
@@ -113,189 +117,43 @@ impl Node {
             .unwrap()
     }
 
-    /// A command of this machine that is to run on the node's laptop; its process is the command's own.
-    pub fn laptop(&self, kind: Laptop, command: &[&str]) -> Command {
-        let mut laptop = Command::new(SCRIPT);
-        laptop.args(["laptop", &self.name]);
-        if kind == Laptop::Vpn {
-            laptop.arg("--vpn");
-        }
-        laptop.arg("--").args(command).stdin(Stdio::null());
-        laptop
-    }
-
-    /// `ssh -N` from the laptop with options such as `-L 18080:localhost:18080` or `-D 1080`; returns
-    /// when the laptop's ports are open.
-    #[track_caller]
-    pub fn tunnel(&self, options: &[&str]) -> Tunnel {
-        // ssh runs its local command when it listens. A forwarded connection that fails is the browser's to report.
-        let said =
-            ["ssh", "-N", "-o", "LogLevel=ERROR", "-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo open"];
-        let mut ssh =
-            self.laptop(Laptop::Ssh, &[&said, options, &["primary"]].concat()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(ssh.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let tunnel = Tunnel(ssh);
-        assert_eq!(line, "open\n", "ssh -N {} opens its ports", options.join(" "));
-        tunnel
-    }
-
-    /// Restarts the node; returns when its history server answers, if it has one that starts with it.
+    /// Restarts the node. Returns when its history server answers, if that starts at boot.
     pub fn reboot(&self) {
         assert_ok(&script(&["reboot", &self.name]));
     }
 
-    /// What a shell line prints; fails unless it succeeds.
+    /// Runs a line of shell as root, which must succeed. Returns what it prints.
     #[track_caller]
     pub fn sh(&self, line: &str) -> String {
         self.run(&["bash", "-c", line]).expect(0).out()
     }
 
-    /// Where a path of the node lies for us; not /tmp and /run, which are mounts in there.
+    /// The path on this machine of a file in the node. It does not work for /tmp and /run, which are mounts in the node.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// Copies a file of ours into the node.
+    /// Copies a file of this machine into the node.
     pub fn copy(&self, file: &str, path: &str) {
         assert_ok(&script(&["cp", &self.name, file, path]));
     }
 
-    /// The history server's answer to a path.
-    pub fn get(&self, path: &str) -> Option<String> {
-        let ran = self.run(&["curl", "-sf", &format!("http://127.0.0.1:18080{path}")]);
-        (ran.code() == 0).then(|| ran.out())
-    }
-
-    pub fn answers(&self) -> bool {
-        self.get("/api/v1/version").is_some()
-    }
-
-    /// The directory its front page names, as a person reads it.
-    #[track_caller]
-    pub fn reads(&self) -> String {
-        let page = self.get("/").expect("the history server answers");
-        let after = page.split("Event log directory:</strong>").nth(1).expect("the page names a directory");
-        after.split('<').next().unwrap().trim().to_string()
-    }
-
-    pub fn history_server_pid(&self) -> String {
-        self.sh("pgrep -f org.apache.spark.deploy.history.HistoryServer -u spark").trim().to_string()
-    }
-
-    pub fn wait_until_dead(&self) {
-        wait("the history server to die", || {
-            (self.sh("systemctl is-active spark-history-server || true").trim() == "failed").then_some(())
-        });
-    }
-
-    pub fn upload_event_logs(&self, uri: &str) {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/yarn/eventlogs");
-        let copied = Command::new("cp").arg("-r").arg(fixtures).arg(self.root.join("srv/eventlogs")).status().unwrap();
-        assert!(copied.success());
-        self.sh(&format!("/opt/lab/s3 put-tree /srv/eventlogs {}", uri.replace("s3a://", "s3://")));
-    }
-
-    /// Every log of the fixtures' containers, where the cluster's nodes put them below that log URI.
-    pub fn upload_container_logs(&self, uri: &str, encoded: bool) {
-        let top = self.root.join("srv/container-logs");
-        if !top.exists() {
-            let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/yarn/container-logs");
-            assert!(Command::new("cp").arg("-r").arg(fixtures).arg(&top).status().unwrap().success());
-            self.sh("gzip -nr /srv/container-logs");
-        }
-        let (_, below) = uri.split_once("://").unwrap();
-        let header = if encoded { "-H 'Content-Encoding: gzip'" } else { "" };
-        let to = format!("s3://{}/{CLUSTER}/containers/", below.trim_end_matches('/'));
-        self.sh(&format!("/opt/lab/s3 put-tree {header} /srv/container-logs {to}"));
-    }
-
-    /// Changes a member of what the metadata stand-in answers; see `/opt/lab/aws-standin.py`.
+    /// Changes a member of the answers of the metadata service and the EMR API; `lab/root/opt/lab/aws-standin.py` lists them.
     pub fn stand_in(&self, member: &str, value: Value) {
         let path = self.path("/etc/lab/standin.json");
         let mut settings: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         settings[member] = value;
-        // It may be read at any moment.
+        // By rename: the stand-in reads the file at each request.
         fs::write(path.with_extension("new"), settings.to_string()).unwrap();
         fs::rename(path.with_extension("new"), path).unwrap();
     }
 
-    /// How many requests S3 has answered so far.
     pub fn s3_requests(&self) -> usize {
         self.sh("cat /var/log/lab-s3.log").lines().count()
     }
 
-    /// Runs a small real application as user hadoop; gives its id.
-    pub fn spark_submit(&self, name: &str) -> String {
-        let ran = CommandOutput(script(&[
-            "exec",
-            &self.name,
-            "--user",
-            "hadoop",
-            "--",
-            "/usr/lib/spark/bin/spark-submit",
-            "--master",
-            "local[1]",
-            "--name",
-            name,
-            "--class",
-            "TinyApp",
-            "/opt/lab/tiny-app.jar",
-            name,
-        ]))
-        .expect(0);
-        let text = ran.out() + &ran.err();
-        let at = text.find("local-").unwrap_or_else(|| panic!("no application id in {text}"));
-        text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
-    }
-
-    /// Waits until so many applications are listed; gives them.
-    pub fn wait_for_applications(&self, count: usize) -> Vec<Value> {
-        wait(&format!("{count} applications"), || {
-            let listed: Vec<Value> = serde_json::from_str(&self.get("/api/v1/applications")?).ok()?;
-            (listed.len() >= count).then_some(listed)
-        })
-    }
-
     pub fn s3_has(&self, uri: &str) -> bool {
         !self.sh(&format!("/opt/lab/s3 ls {uri}")).trim().is_empty()
-    }
-
-    /// Everything an uninstall must leave as it was: what it is, its mode and owner, its content.
-    /// Left out: logs, and what systemd writes while it runs. A jar of more than 4 MB counts as
-    /// the same while its size, inode and time are.
-    pub fn tree(&self) -> BTreeMap<PathBuf, String> {
-        let mut tree = BTreeMap::new();
-        for dir in ["usr/lib", "usr/libexec", "etc", "var/lib", "mnt", "usr/share/aws", "usr/local"] {
-            self.walk(&self.root.join(dir), &mut tree);
-        }
-        tree
-    }
-
-    fn walk(&self, path: &Path, tree: &mut BTreeMap<PathBuf, String>) {
-        let name = path.strip_prefix(&self.root).unwrap();
-        // Logs; what systemd keeps; what the tools for accounts keep of their files' last version.
-        let kept = ["mnt/var/log", "var/lib/systemd", "etc/passwd-", "etc/shadow-", "etc/group-", "etc/gshadow-"];
-        if kept.map(Path::new).contains(&name) {
-            return;
-        }
-        let meta = fs::symlink_metadata(path).unwrap();
-        let mut what = format!("{:o} {}:{}", meta.permissions().mode(), meta.uid(), meta.gid());
-        if meta.is_symlink() {
-            what += &format!(" → {}", fs::read_link(path).unwrap().display());
-        } else if meta.is_dir() {
-            for entry in fs::read_dir(path).unwrap() {
-                self.walk(&entry.unwrap().path(), tree);
-            }
-        } else if meta.len() > 4 << 20 {
-            what += &format!(" {} bytes, inode {}, {}.{}", meta.len(), meta.ino(), meta.mtime(), meta.mtime_nsec());
-        } else {
-            let bytes = fs::read(path).unwrap();
-            let mut hash = std::hash::DefaultHasher::new();
-            std::hash::Hash::hash(&bytes, &mut hash);
-            what += &format!(" {} bytes, {:x}", bytes.len(), std::hash::Hasher::finish(&hash));
-        }
-        tree.insert(name.into(), what);
     }
 }
 
@@ -305,21 +163,14 @@ impl Drop for Node {
             let log = self.run(&["bash", "-c", "tail -n 40 /var/log/spark/spark-history-server.out; emr-shs status"]);
             eprintln!("--- {}: the history server's log and status\n{}{}", self.name, log.out(), log.err());
         }
-        script(&["down", "--kill", &self.name]);
+        match self.keep.take().filter(|_| !std::thread::panicking()) {
+            Some((kind, fingerprint)) => kept_nodes::give_back(Kept { kind, name: self.name.clone(), fingerprint }),
+            None => drop(script(&["down", "--kill", &self.name])),
+        }
     }
 }
 
-/// A running `ssh -N`; ended when dropped.
-pub struct Tunnel(Child);
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn script(args: &[&str]) -> Output {
+pub fn script(args: &[&str]) -> Output {
     Command::new(SCRIPT).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
@@ -327,17 +178,4 @@ fn script(args: &[&str]) -> Output {
 fn assert_ok(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// Waits for a condition, for two minutes at most.
-#[track_caller]
-pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited two minutes for {what}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }

@@ -1,8 +1,8 @@
-//! Python packages that `scripts/test` puts into the cache.
+//! The Python packages that `scripts/test` installs into the cache.
 
 use std::path::PathBuf;
 
-/// The directory of that name in the cache.
+/// The directory of these packages in the cache.
 pub fn python_packages(name: &str, pins: &str) -> PathBuf {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = variable("EMR_SHS_CACHE")

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-/// Runs a command with the system calls of Amazon Linux 2's kernel alone.
+/// A program that runs a command with no more system calls than the kernel of Amazon Linux 2 knows.
 pub const OLD_KERNEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/stand-ins/old-kernel.py");
 
 pub fn release(file: &str) -> PathBuf {

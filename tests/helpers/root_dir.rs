@@ -1,4 +1,4 @@
-//! A directory that stands for a node: the files of EMR that `--root` needs, and small jars.
+//! A directory for `--root` that contains the files of an EMR node which emr-shs reads, and small jars.
 
 use crate::helpers::command_output::CommandOutput;
 use std::collections::BTreeMap;
@@ -14,8 +14,7 @@ pub const SDK_V1: &str = "com/amazonaws/services/s3/AmazonS3Client.class";
 pub const SDK_V2: &str = "software/amazon/awssdk/services/s3/S3Client.class";
 pub const DEFAULTS: &str = "etc/spark/conf.dist/spark-defaults.conf";
 
-/// A fresh 7.12-like primary node, as far as files go: S3A for `s3://`, hadoop-aws and SDK v2 in
-/// EMR's places.
+/// The files of a primary node of EMR 7.12: S3A for `s3://`, hadoop-aws and SDK v2 where EMR keeps them.
 pub struct RootDir(tempfile::TempDir);
 
 impl RootDir {
@@ -84,7 +83,7 @@ impl RootDir {
         jar.finish().unwrap();
     }
 
-    /// Runs emr-shs below this root, with nothing of the environment that could reach out.
+    /// Runs emr-shs below this root, with an empty environment, so that it cannot reach AWS.
     pub fn run(&self, args: &[&str]) -> CommandOutput {
         let output = Command::new(env!("CARGO_BIN_EXE_emr-shs"))
             .arg("--root")
@@ -97,7 +96,7 @@ impl RootDir {
         CommandOutput(output)
     }
 
-    /// Every path below the root, with what it is, its mode, owner and content.
+    /// Every path below the root with its kind, mode, owner and content.
     pub fn tree(&self) -> BTreeMap<PathBuf, String> {
         let mut tree = BTreeMap::new();
         walk(self.path(), self.path(), &mut tree);

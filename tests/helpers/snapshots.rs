@@ -1,8 +1,8 @@
-//! Texts as they are to be, in tests/snapshots.
+//! Compares output with the files in tests/snapshots.
 
 use std::path::Path;
 
-/// Compares with tests/snapshots, where what differs from run to run is left out.
+/// Fails unless the text equals that file of tests/snapshots. Parts that differ from run to run are replaced first.
 #[track_caller]
 pub fn assert_snapshot(name: &str, text: &str) {
     let mut text = text.to_string();
@@ -10,7 +10,7 @@ pub fn assert_snapshot(name: &str, text: &str) {
         (r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d", "DATE"),
         (r"probe-[0-9a-f]+-\d+", "probe-N"),
         (r"\b(process|CONT|pid) \d+", "$1 N"),
-        // Of what is timed the unit may differ, too.
+        // Times can differ in their unit, too.
         (r" +\d+\.\d s\b", "  N s"),
         (r"\b\d+ (s|ms|min|h|days)\b", "N s"),
         (r"\b\d+ (MB|GB)\b", "N $1"),

@@ -1,4 +1,4 @@
-//! The engine on files: what is planned, written, kept, refused and put back below `--root`.
+//! `plan`, `install`, `status` and `uninstall` on the files below `--root`.
 
 use crate::helpers::command_output::{CommandOutput, assert_same_tree};
 use crate::helpers::root_dir::{DEFAULTS, EMRFS, RootDir, S3A, SDK_V1, SDK_V2};
@@ -160,8 +160,8 @@ fn uninstall_restores_the_state_before_the_first_install() {
 
 #[test]
 fn an_install_that_crashed_anywhere_can_be_undone_and_finished() {
-    // The receipt is written before each change: a receipt that is ahead of the node is what a
-    // crash leaves. Every prefix of an installation is tried, with the last change not made.
+    // The receipt is written before each change, so a crash leaves a receipt with one entry too many. Try every
+    // beginning of an installation, with its last change not made.
     let whole = RootDir::new();
     install(&whole, &[]).expect(0);
     let receipt: serde_json::Value = serde_json::from_str(&whole.read("var/lib/emr-shs/receipt.json")).unwrap();
@@ -242,7 +242,7 @@ fn history_only_set_and_jar_do_what_they_say() {
 
 #[test]
 fn jars_are_chosen_by_their_contents() {
-    // EMRFS carries its own SDK.
+    // EMRFS contains its own SDK.
     let root = RootDir::new();
     root.core_site(&[("fs.s3.impl", "com.amazon.ws.emr.hadoop.fs.EmrFileSystem")]);
     root.jar("usr/share/aws/emr/emrfs/lib/emrfs-hadoop-assembly-2.9.0.jar", &[(EMRFS, "")]);
@@ -256,7 +256,7 @@ fn jars_are_chosen_by_their_contents() {
     );
     assert_eq!(fs::read_dir(root.at(JARS)).unwrap().count(), 1);
 
-    // hadoop-aws built for SDK v1, with the SDK in separate modules.
+    // hadoop-aws is built for SDK v1, and the SDK lies in separate modules.
     let root = RootDir::new();
     root.jar("usr/lib/hadoop/hadoop-aws-3.4.1-amzn-3.jar", &[(S3A, "com/amazonaws/A")]);
     fs::remove_file(root.at("usr/share/aws/aws-java-sdk/aws-java-sdk-bundle-1.12.792.jar")).unwrap();
@@ -274,7 +274,7 @@ fn jars_are_chosen_by_their_contents() {
     let others = ["hadoop-aws.jar", "ion-java-1.0.2.jar", "jmespath-java-1.11.700.jar"];
     assert_eq!(names, [&parts[..], &others].concat(), "not a link for every service of AWS");
 
-    // Nothing is linked that is there already.
+    // Jars that are on the class path already get no link.
     let root = RootDir::new();
     root.jar("usr/lib/spark/jars/hadoop-aws-3.4.1.jar", &[(S3A, "software/amazon/awssdk/A")]);
     root.jar("usr/lib/spark/jars/bundle-2.24.6.jar", &[(SDK_V2, "")]);
@@ -285,7 +285,7 @@ fn jars_are_chosen_by_their_contents() {
 
 #[test]
 fn a_refusal_says_what_to_do_and_changes_nothing() {
-    // What must be said, what is wrong with the node, further arguments, and the exit code.
+    // Words of the message, what is wrong with the node, further arguments, exit code.
     type Case<'a> = (&'a str, &'a dyn Fn(&RootDir), &'a [&'a str], i32);
     let cases: &[Case<'_>] = &[
         (
@@ -409,7 +409,7 @@ fn uninstall_reads_newer_receipts_and_refuses_unknown_schemas() {
     let root = RootDir::new();
     let before = root.tree();
     install(&root, &[]).expect(0);
-    // A field of a later version is passed over.
+    // A field that a later version wrote is ignored.
     let text = root.read("var/lib/emr-shs/receipt.json");
     root.write("var/lib/emr-shs/receipt.json", &text.replacen('{', r#"{"of_a_later_version": {"a": 1},"#, 1));
     root.run(&["uninstall"]).expect(0);

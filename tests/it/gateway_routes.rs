@@ -1,4 +1,4 @@
-//! Which URL leads to which object in S3, and that no other leads to any.
+//! Which URL of the gateway leads to which object in S3. No other URL leads to an object.
 
 use crate::helpers::allowed_keys::{Bucket, CLUSTER, assert_harmless};
 use emr_shs::gateway::route::{LogDirectory, LogRequest, RouteError, container_directory, route, stored_name};
@@ -7,17 +7,17 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
 
-/// The log URIs' prefixes of a row.
+/// Prefixes of log URIs.
 const ROOT: &[&str] = &[""];
 const EMR: &[&str] = &["elasticmapreduce/"];
 const DEEP: &[&str] = &["teams/data eng/x%20y/é/"];
 const LOGS: &[&str] = &["logs/emr/"];
 const TWO: &[&str] = &["elasticmapreduce/", "other/"];
 
-/// A path and its query, below which prefixes, and what becomes of it. Capital letters stand for ids: see `spelled`.
+/// A path, its query, the prefixes of the log URIs, and where it leads. Words in capital letters stand for ids, see `spelled`.
 #[rustfmt::skip]
 const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
-    // The short form: a container, whose cluster is found.
+    // The short form names a container. The gateway finds its cluster.
     ("/logs/CON/stderr", None, EMR, "any: elasticmapreduce/FOUND/containers/APP/CON/stderr.gz"),
     ("/logs/CON/stdout", None, ROOT, "any: FOUND/containers/APP/CON/stdout.gz"),
     ("/logs/CON/stdout", None, DEEP, "any: teams/data eng/x%20y/é/FOUND/containers/APP/CON/stdout.gz"),
@@ -26,7 +26,7 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
     ("/logs/CON/launch_container.sh", None, ROOT, "any: FOUND/containers/APP/CON/launch_container.sh.gz"),
     ("/logs/container_e17_1795352263709_0001_01_000002/stderr", None, ROOT, "any: FOUND/containers/APP/container_e17_1795352263709_0001_01_000002/stderr.gz"),
     ("/logs/container_1795352263709_12345_01_1000002/stderr", None, ROOT, "any: FOUND/containers/application_1795352263709_12345/container_1795352263709_12345_01_1000002/stderr.gz"),
-    // Downloads, and queries that mean nothing.
+    // Downloads, and queries without a meaning.
     ("/logs/CON/stderr", Some("download=1"), ROOT, "download any: FOUND/containers/APP/CON/stderr.gz"),
     ("/logs/CON/stderr", Some("a=b&download=1"), ROOT, "download any: FOUND/containers/APP/CON/stderr.gz"),
     ("/logs/CON/stderr", Some("download=0"), ROOT, "any: FOUND/containers/APP/CON/stderr.gz"),
@@ -58,7 +58,7 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
     ("/logs/VIR/jobs/JOB/containers/JOB-nkz5v/stdout.gz", None, EMR, "any: elasticmapreduce/VIR/jobs/JOB/containers/JOB-nkz5v/stdout.gz"),
     ("/elasticmapreduce/VIR/jobs/JOB/containers/spark-JOB/spark-JOB-driver/stderr.gz", None, EMR, "0: elasticmapreduce/VIR/jobs/JOB/containers/spark-JOB/spark-JOB-driver/stderr.gz"),
     ("/VIR/jobs/JOB/containers/spark-JOB/pi-5f.x-exec-1/stdout", None, ROOT, "0: VIR/jobs/JOB/containers/spark-JOB/pi-5f.x-exec-1/stdout.gz"),
-    // HostNames: rolled, and such as need encoding, once.
+    // Names of rolled logs, and names that need encoding.
     ("/logs/CON/stderr-2026-11-22-13.gz", None, ROOT, "any: FOUND/containers/APP/CON/stderr-2026-11-22-13.gz"),
     ("/logs/CON/stdout.1.gz", None, ROOT, "any: FOUND/containers/APP/CON/stdout.1.gz"),
     ("/logs/CON/a%20b", None, ROOT, "any: FOUND/containers/APP/CON/a b.gz"),
@@ -74,7 +74,7 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
     ("/logs/CON/.gz", None, ROOT, "any: FOUND/containers/APP/CON/.gz"),
     ("/logs/CON/stderrgz", None, ROOT, "any: FOUND/containers/APP/CON/stderrgz.gz"),
     ("/logs/CON/(A)*255", None, ROOT, "any: FOUND/containers/APP/CON/(A)*255.gz"),
-    // Encoded twice: a name with a percent sign, and nothing else.
+    // A name that is encoded twice is decoded once: it contains a percent sign.
     ("/logs/CON/%252e%252e", None, ROOT, "any: FOUND/containers/APP/CON/%2e%2e.gz"),
     ("/logs/CON/..%252f..%252fsecret", None, ROOT, "any: FOUND/containers/APP/CON/..%2f..%2fsecret.gz"),
     ("/logs/CON/%255c", None, ROOT, "any: FOUND/containers/APP/CON/%5c.gz"),
@@ -92,7 +92,7 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
     ("/other/CLU/containers/APP/CON/", None, TWO, "files in 1: other/CLU/containers/APP/CON/"),
     ("/logs/applications/SLS/jobs/JOB/SPARK_DRIVER/", None, ROOT, "files in any: applications/SLS/jobs/JOB/SPARK_DRIVER/"),
     ("/logs/VIR/jobs/JOB/containers/JOB-nkz5v/", None, ROOT, "files in any: VIR/jobs/JOB/containers/JOB-nkz5v/"),
-    // Steps up, however they are written.
+    // Steps to the parent directory in every spelling.
     ("/logs/CON/..", None, ROOT, "malformed"),
     ("/logs/CON/.", None, ROOT, "malformed"),
     ("/logs/CON/../CON/stderr", None, ROOT, "malformed"),
@@ -116,7 +116,7 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
     ("//logs/CON/stderr", None, ROOT, "history server"),
     ("//CLU/containers/APP/CON/stderr.gz", None, ROOT, "history server"),
     ("/elasticmapreduce//CLU/containers/APP/CON/stderr.gz", None, EMR, "history server"),
-    // Control characters, line ends, marks that turn the direction, blanks at the ends.
+    // Control characters, line ends, marks that turn the direction of text, blanks at an end.
     ("/logs/CON/stderr%00", None, ROOT, "malformed"),
     ("/logs/CON/stderr%00.gz", None, ROOT, "malformed"),
     ("/logs/CON/a%0D%0ALocation:%20x", None, ROOT, "malformed"),
@@ -136,7 +136,7 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
     ("/logs/CON/stderr%C2%A0", None, ROOT, "malformed"),
     ("/logs/CON/%20", None, ROOT, "malformed"),
     ("/logs/%20CON/stderr", None, ROOT, "malformed"),
-    // Encodings that are none, and bytes that are no text.
+    // Malformed encodings, and bytes that are not UTF-8.
     ("/logs/CON/stderr%", None, ROOT, "malformed"),
     ("/logs/CON/stderr%2", None, ROOT, "malformed"),
     ("/logs/CON/stderr%zz", None, ROOT, "malformed"),
@@ -154,7 +154,7 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
     ("/(A)*4097", None, ROOT, "history server"),
     ("/logs/(a/)*2048", None, ROOT, "no log"),
     ("/logs/(a/)*2049", None, ROOT, "malformed"),
-    // What else lies below a log URI: logs of the cluster itself are not served.
+    // Other objects below a log URI, such as logs of the cluster, are not served.
     ("/logs/CLU/node/i-0123456789abcdef0/applications/spark/spark.log.gz", None, EMR, "no log"),
     ("/logs/CLU/node/i-0123456789abcdef0/daemons/instance-state/instance-state.log.gz", None, EMR, "no log"),
     ("/logs/CLU/steps/s-0123456789ABC/stderr.gz", None, EMR, "no log"),
@@ -184,7 +184,7 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
     ("/logs/VIR/jobs/JOB/containers/Pod/stderr.gz", None, ROOT, "no log"),
     ("/logs/VIR/jobs/JOB/containers/-pod/stderr.gz", None, ROOT, "no log"),
     ("/logs/VIR/jobs/JOB/spark/stderr.gz", None, ROOT, "no log"),
-    // Ids that are none, and a container that is another application's.
+    // Malformed ids, and a container of another application.
     ("/logs/CLU/containers/application_1795352263709_0002/CON/stderr.gz", None, EMR, "no log"),
     ("/elasticmapreduce/CLU/containers/application_1795352263709_0002/CON/stderr.gz", None, EMR, "history server"),
     ("/logs/j-2axxxxxxgaplf/containers/APP/CON/stderr.gz", None, EMR, "no log"),
@@ -220,7 +220,7 @@ const TABLE: &[(&str, Option<&str>, &[&str], &str)] = &[
     ("*", None, ROOT, "history server"),
 ];
 
-/// What the table says of a request.
+/// Where a request leads, in the words of the table.
 fn said(path: &str, query: Option<&str>, prefixes: &[&str]) -> String {
     let route = match route(path, query, prefixes) {
         None => return "history server".into(),
@@ -256,7 +256,7 @@ fn spelled(text: &str) -> String {
         .replace("SLS", "00abcdefghij0001")
         .replace("VIR", "1234abcdefghij0001vcluster")
         .replace("JOB", "00f5trm1fv0d3p0b");
-    // `(A)*255` is as many of them.
+    // `(A)*255` stands for 255 times `A`.
     let Some((before, rest)) = text.split_once('(') else { return text };
     let (repeated, rest) = rest.split_once(")*").unwrap();
     let (count, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
@@ -276,7 +276,7 @@ fn a_path_leads_to_its_log_or_nowhere() {
 
 const PREFIXES: &[&[&str]] = &[ROOT, EMR, DEEP, LOGS, TWO, &["a/b/c/", "", "logs/"]];
 
-/// HostNames as they are in paths that lead to logs.
+/// Names in paths that lead to logs.
 #[rustfmt::skip]
 const LEGAL: &[&str] = &[
     "logs", "elasticmapreduce", "j-2AXXXXXXGAPLF", "containers", "application_1795352263709_0001",
@@ -286,7 +286,7 @@ const LEGAL: &[&str] = &[
     "other", "",
 ];
 
-/// What a URL is attacked with.
+/// Pieces that attacks on URLs use.
 #[rustfmt::skip]
 const HOSTILE: &[&str] = &[
     "", ".", "..", "...", "%2e", "%2E%2e", "%252e", "%252e%252e", "%2f", "%2F", "%252f", "%5c", "\\", "%255C", "%00",
@@ -296,7 +296,7 @@ const HOSTILE: &[&str] = &[
     "X-Amz-Signature=0", "response-content-type=text/html", "download=1",
 ];
 
-/// Paths that lead to logs; the first two only below `/logs/`.
+/// Paths that lead to logs. The first two do so only below `/logs/`.
 const SHAPES: &[&str] = &[
     "container_1795352263709_0001_01_000002/stderr",
     "container_e17_1795352263709_0001_01_000002/stderr.gz",
@@ -308,7 +308,7 @@ const SHAPES: &[&str] = &[
     "1234abcdefghij0001vcluster/jobs/00f5trm1fv0d3p0b/containers/spark-00f5trm1fv0d3p0b/pi.x-driver/stdout.gz",
 ];
 
-/// A name of a file, or what somebody passes off as one.
+/// A file name, or an attempt to pass something else off as one.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         1 => select(LEGAL).prop_map(str::to_string),
@@ -321,20 +321,14 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What is done to one name of a path.
+/// A change to one name of a path.
 #[derive(Clone, Debug)]
 enum Change {
-    /// Another takes its place.
     Replace(String),
-    /// Something is put into it.
     Insert(usize, String),
-    /// A character is taken out.
     Remove(usize),
-    /// A character is percent-encoded.
     Encode(usize),
-    /// Another name is put before it.
     Before(String),
-    /// It is not there.
     Drop,
 }
 
@@ -349,7 +343,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// Mostly paths that lead to logs, changed in a place or two; else names at random.
+/// Mostly paths that lead to logs with one or two changes, sometimes random names.
 fn path() -> impl Strategy<Value = String> {
     let root = prop_oneof![
         2 => Just("/logs/"),
@@ -359,7 +353,7 @@ fn path() -> impl Strategy<Value = String> {
     let changed = (select(SHAPES), changes).prop_map(|(shape, changes)| {
         let mut names: Vec<String> = shape.split('/').map(str::to_string).collect();
         for (at, change) in changes {
-            // In the file's name, the last, nearly anything goes: it is changed more often.
+            // The file name, which is last, allows the most characters, so it is changed more often.
             let at = (at % (names.len() * 2 + 1)).min(names.len().saturating_sub(1));
             apply(&mut names, at, change);
         }
@@ -406,10 +400,9 @@ fn any_request_leads_to_a_log_or_nothing() {
     assert!(logs.get() > cases / 10, "only {} of {cases} led to a log", logs.get());
 }
 
-/// The other way round: any name that a log can have, encoded in any way, leads to its key.
 #[test]
 fn a_log_is_found_by_every_spelling_of_its_name() {
-    // Neither slash nor backslash; and of Unicode some that is read in either direction.
+    // All characters but slash and backslash, and some of Unicode that are read from left or from right.
     let plain = [' '..='.', '0'..='[', ']'..='~'];
     let far = ['\u{a1}'..='\u{61b}', '\u{61d}'..='\u{6ff}', '\u{4e00}'..='\u{9fff}', '\u{1f600}'..='\u{1f64f}'];
     let character = prop_oneof![

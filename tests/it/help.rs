@@ -1,4 +1,4 @@
-//! What the command line says of itself: help that fits a terminal, completions and man pages.
+//! Help that fits a terminal, completions and man pages.
 
 use clap::CommandFactory;
 use emr_shs::cli::Cli;
@@ -8,7 +8,7 @@ fn emr_shs(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_emr-shs")).args(args).output().unwrap()
 }
 
-/// The words that lead to each command: `[]`, `["install"]`, `["proxy", "serve"]`, …
+/// The words of each command: `[]`, `["install"]`, `["proxy", "serve"]`, …
 fn commands() -> Vec<Vec<String>> {
     fn walk(command: &clap::Command, words: Vec<String>, all: &mut Vec<Vec<String>>) {
         for below in command.get_subcommands() {
@@ -51,7 +51,7 @@ fn the_help_of_every_command_fits_80_columns_and_explains_each_option() {
 fn bash_completes_commands_and_options() {
     let script = emr_shs(&["completions", "bash"]);
     assert_eq!(script.status.code(), Some(0));
-    // What readline would do when somebody types the words and Tab.
+    // Call the completion function as readline does after Tab.
     let asked = |words: &str| {
         let typed: Vec<&str> = words.split(' ').collect();
         let run = format!(

@@ -1,5 +1,5 @@
-//! What logs and names tell: each line of a history server's log that a trouble is known by, the
-//! names of event logs, and what scanning costs. No node is needed.
+//! Which cause and fix `doctor` reads from a line of the history server's log, from names of event logs, and what a scan of
+//! them costs.
 
 use emr_shs::aws::s3::Listing;
 use emr_shs::doctor::checks::listing::{log_name, requests, scanning};
@@ -211,7 +211,7 @@ fn scanning_rolling_logs_costs_two_requests_each() {
         whole: true,
     };
     assert_eq!([0, 1, 999, 1001].map(|n| requests(&listing(n))), [1, 3, 1999, 2004]);
-    // One LIST a minute is 0.22 dollars a month; 2,000 rolling logs scanned without a pause are dear.
+    // One LIST a minute costs 0.22 dollars a month. Scanning 2,000 rolling logs without a pause costs over 400.
     assert!((scanning(1, 60.0).0 - 0.216).abs() < 0.001);
     let (dollars, takes) = scanning(requests(&listing(2000)), 60.0);
     assert!(dollars > 400.0 && takes > 60.0, "{dollars} {takes}");

@@ -1,4 +1,4 @@
-//! Presigned URLs against botocore's own, and the addresses they are for.
+//! Presigned URLs beside those of botocore, and the addresses of buckets.
 
 use aws_credential_types::Credentials;
 use emr_shs::gateway::presign::{BucketAddress, Signer};
@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 
 const REGIONS: &[&str] = &["us-east-1", "eu-west-3", "cn-north-1", "us-gov-west-1"];
 
-/// One URL to sign.
 struct Input {
     bucket: &'static str,
     region: &'static str,
@@ -32,13 +31,13 @@ impl Input {
         let credentials = Credentials::new(&self.id, &self.secret, self.token.clone(), None, "test");
         let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.time);
         let day = Duration::from_nanos(self.time - self.time % 86_400_000_000_000);
-        // One is made early in the day, and signs for the rest of it.
+        // A signer is made once a day, and signs until the day ends.
         let signer = Signer::new(address.clone(), self.region, &credentials, SystemTime::UNIX_EPOCH + day);
         let overrides: Vec<(&str, &str)> = self.overrides.iter().map(|(name, value)| (*name, value.as_str())).collect();
         signer.url(self.method, &self.key, &overrides, time, Duration::from_secs(self.life))
     }
 
-    /// As tests/fixtures/presign.py reads it.
+    /// The input of tests/fixtures/presign.py.
     fn json(&self) -> Value {
         let overrides: BTreeMap<&str, &str> = self.overrides.iter().map(|(name, value)| (*name, &**value)).collect();
         json!({
@@ -53,14 +52,13 @@ fn address(bucket: &str, region: &str, endpoint: Option<&str>) -> BucketAddress 
     runtime.block_on(BucketAddress::of(bucket, region, endpoint)).unwrap()
 }
 
-/// The directory with botocore, which scripts/test makes.
 fn botocore() -> PathBuf {
     let pins = include_str!("../fixtures/botocore.txt");
     let version = pins.split_once("botocore==").unwrap().1.split_whitespace().next().unwrap();
     crate::helpers::python_packages::python_packages(&format!("botocore-{version}"), "tests/fixtures/botocore.txt")
 }
 
-/// What botocore makes of each line.
+/// The URLs that botocore makes.
 fn botocores(lines: &[Value]) -> Vec<String> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/presign.py");
     let mut child = Command::new("python3")
@@ -83,7 +81,7 @@ fn botocores(lines: &[Value]) -> Vec<String> {
     answer.lines().map(str::to_string).collect()
 }
 
-/// A URL in parts: before the question mark, and the query's pairs as they are encoded, sorted.
+/// A URL's part before the question mark, and the encoded pairs of its query, sorted.
 fn parts(url: &str) -> (&str, Vec<(&str, &str)>) {
     let (path, query) = url.split_once('?').unwrap();
     let mut pairs: Vec<_> = query.split('&').map(|pair| pair.split_once('=').unwrap()).collect();
@@ -91,7 +89,7 @@ fn parts(url: &str) -> (&str, Vec<(&str, &str)>) {
     (path, pairs)
 }
 
-/// Inputs put together at random from what signatures and URLs stumble over; the same at each run.
+/// Random inputs of pieces that signers and URL encoders often get wrong. Each run generates the same inputs.
 fn generated(count: usize) -> Vec<Input> {
     const PIECES: &[&str] = &[
         "elasticmapreduce/",
@@ -182,7 +180,7 @@ fn generated(count: usize) -> Vec<Input> {
             (0..pieces).map(|_| PIECES[pick(PIECES.len())]).collect()
         };
         let (key, value, token) = (text(1, 20), text(0, 8), text(0, 40));
-        // Mostly the three that the gateway uses, and each of the others now and then.
+        // Mostly the three parameters that the gateway uses, sometimes the others.
         let overrides = match pick(8) {
             0 => vec![],
             1 | 2 => vec![
@@ -210,7 +208,7 @@ fn generated(count: usize) -> Vec<Input> {
         let (bucket, endpoint) = BUCKETS[pick(BUCKETS.len())];
         let region = REGIONS[pick(REGIONS.len())];
         let method = ["GET", "HEAD"][pick(2)];
-        // 2020 to 2050, and often at a border of a day.
+        // A time between 2020 and 2050, often the first or last second of a day.
         let day = 18_262 + random(10_957);
         let second = [0, 86_399, random(86_400), random(86_400)][usize::try_from(random(4)).unwrap()];
         inputs.push(Input {
@@ -260,7 +258,7 @@ fn urls_equal_those_of_botocores_client() {
     let mut inputs = generated(800);
     let mut lines = Vec::new();
     for input in &mut inputs {
-        // A client is slow to make: one for each place.
+        // Making a botocore client is slow, so there is one for each bucket and region, with these credentials.
         input.id = "ASIA0123456789ABCDEF".into();
         input.secret = "a/secret+of/no=use".into();
         input.token = Some("a token/+=".into());
@@ -287,7 +285,7 @@ fn a_bucket_gets_the_address_for_its_partition_and_endpoint() {
         ("acme-logs", "eu-west-3", None, "https://acme-logs.s3.eu-west-3.amazonaws.com"),
         ("acme-logs", "cn-north-1", None, "https://acme-logs.s3.cn-north-1.amazonaws.com.cn"),
         ("acme-logs", "us-gov-west-1", None, "https://acme-logs.s3.us-gov-west-1.amazonaws.com"),
-        // A wildcard of a certificate stands for one name, so a dot needs the path.
+        // A wildcard certificate covers one label, so a bucket with a dot goes into the path.
         ("acme.logs", "us-east-1", None, "https://s3.us-east-1.amazonaws.com/acme.logs"),
         ("acme.logs", "cn-north-1", None, "https://s3.cn-north-1.amazonaws.com.cn/acme.logs"),
         ("acme_logs", "eu-west-3", None, "https://s3.eu-west-3.amazonaws.com/acme_logs"),

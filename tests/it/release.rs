@@ -1,21 +1,20 @@
-//! The binaries that users get: static, of no place, and at work on both CPUs and on an old kernel.
-//!
-//! `scripts/test` makes the release and names its directory in `EMR_SHS_TEST_RELEASE`.
+//! The binaries of a release are static, contain no path of the build machine, and run on both CPUs and on an old kernel.
 
 use crate::helpers::command_output::CommandOutput;
-use crate::helpers::node::{CLUSTER, LOGS, wait};
+use crate::helpers::node::{CLUSTER, LOGS};
 use crate::helpers::release_files::{OLD_KERNEL, release, release_binary};
 use crate::helpers::root_dir::RootDir;
+use crate::helpers::wait::wait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-/// The CPUs, as `uname -m` and as ELF has them.
+/// The CPUs by their names in `uname -m` and their numbers in ELF.
 const CPUS: [(&str, u16); 2] = [("x86_64", 62), ("aarch64", 183)];
 
-/// How to run the binary of a CPU here: plainly, and on an old kernel.
+/// Commands that run the binary of a CPU on this machine: on its kernel, and with the system calls of an old one.
 fn ways(cpu: &str) -> [Vec<String>; 2] {
     let mut plain = vec![release_binary(cpu)];
     if cpu != std::env::consts::ARCH {
@@ -32,7 +31,7 @@ fn command(way: &[String]) -> Command {
     command
 }
 
-/// Numbers at a place of a 64-bit little-endian file.
+/// A little-endian number at an offset of a file.
 fn number(file: &[u8], at: usize, bytes: usize) -> u64 {
     file[at..at + bytes].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
@@ -74,7 +73,7 @@ fn a_release_contains_its_files_checksums_and_licences() {
     for name in ["musl", "rust-std"] {
         assert!(linked.contains_key(name), "{name} is linked, too");
     }
-    // Builds, tests, Windows, macros.
+    // Crates that only build, only test, are for Windows, or are macros.
     for name in ["cc", "proptest", "windows-sys", "serde_derive"] {
         assert!(!linked.contains_key(name), "{name} is in no binary");
     }
@@ -87,7 +86,7 @@ fn a_release_contains_its_files_checksums_and_licences() {
 #[test]
 #[ignore = "needs a release: scripts/test"]
 fn a_binary_needs_no_library_and_no_loader() {
-    // What a dynamic program has, so that its lack means something.
+    // A dynamic program contains both kinds of segment, so the test can see them.
     let dynamic = segments(&fs::read("/bin/sh").unwrap());
     assert!(dynamic.1.contains(&2) && dynamic.1.contains(&3), "{dynamic:?}");
     for (cpu, machine) in CPUS {
@@ -99,7 +98,7 @@ fn a_binary_needs_no_library_and_no_loader() {
     }
 }
 
-/// An ELF file's machine, and the kinds of its segments.
+/// The machine of a 64-bit ELF file, and the kinds of its segments.
 fn segments(file: &[u8]) -> (u16, Vec<u64>) {
     assert_eq!(&file[..6], b"\x7fELF\x02\x01", "a 64-bit little-endian ELF file");
     let (offset, size, count) = (number(file, 32, 8), number(file, 54, 2), number(file, 56, 2));
@@ -161,7 +160,7 @@ fn both_binaries_serve_logs_on_new_and_old_kernels() {
     }
 }
 
-/// A gateway of this machine; killed when dropped.
+/// A gateway on this machine. It is killed when dropped.
 struct Gateway {
     process: Child,
     address: String,
@@ -201,7 +200,7 @@ impl Drop for Gateway {
     }
 }
 
-/// The URL of what says of every object that it is there. The real one is on the node.
+/// The URL of a stand-in for S3 that answers every HEAD request with 200.
 fn an_s3_that_has_everything() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -210,7 +209,7 @@ fn an_s3_that_has_everything() -> String {
             let mut stream = stream.unwrap();
             std::thread::spawn(move || {
                 let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                // Each empty line ends a request: they are HEADs.
+                // An empty line ends a HEAD request.
                 for _ in lines.map_while(Result::ok).filter(String::is_empty) {
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n");
                 }

@@ -1,12 +1,11 @@
-//! The parser of spark-defaults.conf against the real `java.util.Properties`, and its promise that
-//! bytes it did not mean to change do not change.
+//! The parser of spark-defaults.conf beside Java's own `java.util.Properties`, and its promise to leave other bytes alone.
 
 use emr_shs::properties::{SparkDefaults, line_with};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-/// What Java found in each file; `None` where it refused to load it.
+/// The properties that Java reads from each file, `None` where Java refuses the file.
 type Loaded = Vec<Option<BTreeMap<String, String>>>;
 
 fn java(files: &[Vec<u8>]) -> Loaded {
@@ -55,7 +54,7 @@ fn ours(file: &[u8]) -> Option<BTreeMap<String, String>> {
     Some(parsed.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
 }
 
-/// Files put together at random from the pieces that the syntax is about; the same at each run.
+/// Random files of pieces that have a meaning in the syntax. Each run generates the same files.
 fn generated(count: usize) -> Vec<Vec<u8>> {
     const PIECES: &[&str] = &[
         "spark.eventLog.dir",
@@ -163,7 +162,7 @@ fn a_changed_key_leaves_all_other_bytes_alone() {
         written.push(changed.to_bytes());
         expected.push(Some(wanted));
 
-        // Another of our keys on top, and both taken back in the order of an uninstall.
+        // Set another key, then remove both in the order of an uninstall.
         changed.set_line("spark.history.ui.title", Some(&line_with(None, "spark.history.ui.title", "x")));
         changed.set_line("spark.history.ui.title", None);
         changed.set_line(key, before.as_deref());

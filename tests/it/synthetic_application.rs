@@ -34,7 +34,7 @@ fn the_synthetic_application_has_the_shape_of_a_real_one() {
             LogDirectory::Directory(directory) => directory,
         };
         assert_eq!(synthetic.log_key(Some(CLUSTER)).unwrap(), directory + &stored_name(&name));
-        // Spark tells events by how their lines begin.
+        // Spark recognizes an event by the beginning of its line.
         let (_, parts) = synthetic.event_log();
         let text = String::from_utf8(parts[0].1.clone()).unwrap();
         let begins = ["LogStart", "ApplicationStart", "ExecutorAdded", "ApplicationEnd"];

@@ -1,24 +1,25 @@
-//! `packaging/bootstrap` as the instance controller runs it, where provisioning does not go as it should. The unit itself is
-//! what `provisioning.rs` is about, the script's own failures what `step.rs` is.
+//! `packaging/bootstrap` as EMR's instance controller runs it, where provisioning fails or S3 refuses. `provisioning.rs` tests
+//! the unit that it leaves behind, `step.rs` failures of the script.
 
 use crate::helpers::emr_scripts::{EmrNode, ScriptKind};
-use crate::helpers::node::{LOGS, Node, Profile, wait};
+use crate::helpers::node::{LOGS, Node, Profile};
+use crate::helpers::wait::wait;
 use serde_json::json;
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn a_bootstrap_action_reports_at_once_or_later_in_status() {
-    let emr = EmrNode::new(Node::bootstrapping(Profile::Emr71, "boot"), "bash");
+    let emr = EmrNode::new(Node::bootstrapping(Profile::Emr71), "bash");
     let node = &emr.node;
     let status = || node.sh("runuser -u hadoop -- sudo emr-shs status");
     let wait_for = |text: &str| wait(text, || status().contains(text).then_some(()));
-    // What is wrong at once ends the cluster, with what install says of it.
+    // An error that `install` finds at once ends the cluster, and the log contains its message.
     let refused = emr.runs_true(ScriptKind::BootstrapAction, "1", &["--event-logs", "hdfs:///spark-events/"]);
     assert!(refused.emr.contains("the instance would be terminated"), "{refused:?}");
     refused.failed(2, &["error: ", "bootstrap: failed with exit code 2"]);
 
-    // EMR never gets done.
-    let install = ["--event-logs", LOGS, "--verify", "--set", "spark.history.fs.update.interval=10s"];
+    // Provisioning does not end in time.
+    let install = ["--event-logs", LOGS, "--verify", "--set", "spark.history.fs.update.interval=2s"];
     let told =
         emr.runs_true(ScriptKind::BootstrapAction, "2", &[&install[..], &["--provisioning-timeout", "10"]].concat());
     assert_eq!(told.err, "", "{told:?}");
@@ -29,7 +30,7 @@ fn a_bootstrap_action_reports_at_once_or_later_in_status() {
     wait_for("EMR has not provisioned this node within 10 seconds");
     assert!(status().contains("tried again at the next boot"), "{}", status());
 
-    // It does after all, and S3 refuses.
+    // Provisioning ends, and S3 refuses.
     let refuse = json!({ "refuse": [{ "method": "PUT", "match": "/acme-spark/events", "status": 403, "code": "AccessDenied" }] });
     node.sh(&format!("echo '{refuse}' >/etc/lab/s3-fault.json; /opt/lab/s3-fault on; /opt/lab/provision hadoop spark"));
     let told = emr.runs_true(ScriptKind::BootstrapAction, "3", &install);
@@ -43,6 +44,6 @@ fn a_bootstrap_action_reports_at_once_or_later_in_status() {
     wait("the proof", || node.sh("journalctl -u emr-shs-install --no-pager").contains("proved in").then_some(()));
     wait_for("installed ");
     assert_eq!(node.reads(), LOGS);
-    // Where it is installed, the script's next run has nothing to do.
+    // After the installation, another run of the script has nothing to do.
     emr.runs_true(ScriptKind::Step, "s-AFTER", &install[..2]).expect(0, &["already: nothing to copy", "nothing to do"]);
 }

@@ -1,11 +1,10 @@
-//! A click on *stderr* in a real browser, on the ways that lead to a primary node: a tunnel on
-//! another port, ssh's SOCKS proxy with the node's private name, and a network of one's own.
+//! A click on *stderr* in Chromium, through a tunnel, through ssh's SOCKS proxy, and in a VPN.
 //!
-//! Screenshots lie in the target directory's
-//! tmp/screenshots.
+//! Screenshots lie in `tmp/screenshots` of the target directory.
 
 use crate::helpers::chromium::{Browser, Setup, key};
-use crate::helpers::node::{CLUSTER, LOG_URI, LOGS, Laptop, Node, PRIVATE_NAME, Profile};
+use crate::helpers::laptop::Laptop;
+use crate::helpers::node::{CLUSTER, LOG_URI, LOGS, Node, PRIVATE_NAME, Profile};
 use serde_json::json;
 use std::path::Path;
 
@@ -14,13 +13,13 @@ on_profiles! {
     [a_click_on_stderr_opens_the_log_through_a_tunnel, a_click_on_stderr_opens_the_log_through_socks_and_vpn]
 }
 
-/// A node that shows all fixtures, its gateway on.
-fn showing(profile: Profile, name: &str, encoded: bool) -> Node {
-    let node = Node::fresh(profile, name);
+/// A node with an installation that lists the fixtures' applications.
+fn showing(profile: Profile, encoded: bool) -> Node {
+    let node = Node::fresh(profile);
     node.upload_event_logs(LOGS);
-    // EMR's own uploads have it, as far as is known; nothing promises it.
+    // EMR's uploads had `Content-Encoding: gzip` where they were seen, but no document promises it: test both.
     node.upload_container_logs(LOG_URI, encoded);
-    // The name of a real node leads to its address, and so here once there is a laptop.
+    // The node's private name resolves to its address, as on a real node, once it has a laptop.
     assert!(node.laptop(Laptop::Ssh, &["true"]).status().unwrap().success());
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     node.wait_for_applications(8);
@@ -32,7 +31,7 @@ fn executors(application: &str, attempt: Option<u32>) -> String {
     format!("/history/application_1795352263709_{application}{attempt}/executors/")
 }
 
-/// Clicks a log on an Executors page and reads it.
+/// Clicks a log on an Executors page and reads the log.
 #[track_caller]
 fn read_log(browser: &Browser<'_>, page: &str, container: &str, log: &str, says: &str) {
     browser.open(page);
@@ -44,12 +43,12 @@ fn read_log(browser: &Browser<'_>, page: &str, container: &str, log: &str, says:
 
 fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     let name = if profile == Profile::Emr71 { "7.1" } else { "7.12" };
-    let node = showing(profile, "click-tunnel", profile == Profile::Emr71);
+    let node = showing(profile, profile == Profile::Emr71);
     let _tunnel = node.tunnel(&["-L", "19977:localhost:9977", "-L", "7070:localhost:7070"]);
     let browser = Browser::start(&node, Setup::default());
     let at = |path: &str| format!("http://localhost:19977{path}");
 
-    // Cluster mode: executors, and the driver, which has a container there.
+    // Cluster mode: logs of executors and of the driver, which runs in a container.
     browser.open(&at("/"));
     browser.wait_for_text("application_1795352263709_0001");
     browser.screenshot(&format!("{name}-history-server"));
@@ -64,7 +63,7 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     let says = "FIXTURE driver stdout app=yarn-cluster-single";
     read_log(&browser, &at(&executors("0001", Some(1))), "container_1795352263709_0001_01_000001", "stdout", says);
 
-    // Client mode, both attempts of one that failed, and those that never ended.
+    // Client mode, both attempts of a failed application, and applications that did not end.
     let says = "FIXTURE task stdout app=yarn-client-single executor=1";
     read_log(&browser, &at(&executors("0003", None)), "container_1795352263709_0003_01_000002", "stdout", says);
     for attempt in [1, 2] {
@@ -76,7 +75,7 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     let says = "FIXTURE task stderr app=yarn-client-incomplete";
     read_log(&browser, &at(&executors("0011", None)), "container_1795352263709_0011_01_000002", "stderr", says);
 
-    // The gateway's own pages: applications, containers, files, with the keyboard alone.
+    // The gateway's pages of applications, containers and files, by keyboard.
     browser.open(&at("/logs/"));
     browser.wait_for_text(&format!("Executor logs of {CLUSTER}"));
     browser.wait_for_text("yarn-cluster-single");
@@ -94,7 +93,7 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     assert!(head.contains(&format!("content-security-policy: {policy}")), "{head}");
     assert_eq!(browser.count("script"), 0);
 
-    // As it is stored.
+    // A download gives the object as it is stored.
     browser.open(&at("/logs/container_1795352263709_0001_01_000002/"));
     browser.wait_for_text("Size in S3");
     browser.script("document.querySelector('a[href$=\"stderr?download=1\"]').click()");
@@ -103,7 +102,7 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     node.sh(&format!("/opt/lab/s3 cat s3://acme-logs/elasticmapreduce/{CLUSTER}/containers/application_1795352263709_0001/container_1795352263709_0001_01_000002/stderr.gz > /srv/stored.gz"));
     assert_eq!(got, std::fs::read(stored).unwrap());
 
-    // What is not there.
+    // Logs that are not in S3, and paths that are no logs.
     browser.open(&at("/logs/container_1795352263709_0001_01_000002/stderr-2026-11-22-13"));
     browser.wait_for_text("is not in S3");
     assert_eq!(browser.status().0, 404);
@@ -120,7 +119,7 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     browser.wait_for_text("Not a log");
     browser.whole_page(&format!("{name}-no-log"));
 
-    // What S3, the metadata service and the history server do not give.
+    // S3, the metadata service and the history server refuse.
     let role_may_list = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::acme-logs"]}]}"#;
     node.sh(&format!(
         "/opt/lab/s3 user limited limitedsecret user; echo limited >/etc/lab/session-user; echo '{role_may_list}' >/tmp/policy.json
@@ -145,7 +144,7 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     node.wait_for_applications(8);
     drop(browser);
 
-    // Dark, and on a phone; and nothing there overflows.
+    // Dark pages on a phone, which must not be wider than its screen.
     let browser = Browser::start(&node, Setup { dark: true, ..Setup::default() }.on_a_phone());
     for (path, picture) in [
         ("/logs/", "phone-applications"),
@@ -165,11 +164,11 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
 
 fn a_click_on_stderr_opens_the_log_through_socks_and_vpn(profile: Profile) {
     let name = if profile == Profile::Emr71 { "7.1" } else { "7.12" };
-    let node = showing(profile, "click-socks", profile == Profile::Emr712);
+    let node = showing(profile, profile == Profile::Emr712);
     let says = "FIXTURE task stderr app=yarn-cluster-single executor=2";
     let container = "container_1795352263709_0001_01_000003";
     {
-        // From the history server's own port: the link there is absolute.
+        // The history server's own pages contain absolute links.
         let _tunnel = node.tunnel(&["-D", "1080"]);
         let browser = Browser::start(&node, Setup::socks(1080));
         let page = format!("http://{PRIVATE_NAME}:18080{}", executors("0001", Some(1)));
@@ -178,14 +177,14 @@ fn a_click_on_stderr_opens_the_log_through_socks_and_vpn(profile: Profile) {
         read_log(&browser, &page, container, "stderr", says);
     }
 
-    // From another machine: refused, and told what to do; and then that is done.
+    // The gateway refuses another machine and says what to do. Then that is done.
     let browser = Browser::start(&node, Setup { any_certificate: true, ..Setup::vpn() });
     browser.open(&format!("http://{PRIVATE_NAME}:9977/"));
     browser.wait_for_text("This gateway serves only its own node");
     browser.wait_for_text("Your address is 10.77.0.2");
     assert_eq!(browser.status().0, 403);
     browser.whole_page(&format!("{name}-foreign"));
-    // admin, “correct horse”: made with htpasswd -nbB.
+    // User admin, password “correct horse”, made with htpasswd -nbB.
     let users = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/htpasswd");
     node.copy(users.to_str().unwrap(), "/etc/emr-shs/users");
     let ran = node.emr_shs(&[
@@ -210,7 +209,7 @@ fn a_click_on_stderr_opens_the_log_through_socks_and_vpn(profile: Profile) {
     let page = format!("https://{PRIVATE_NAME}:9977{}", executors("0001", Some(1)));
     read_log(&browser, &page, container, "stderr", says);
     assert!(browser.url().starts_with(&format!("https://{PRIVATE_NAME}:9977/logs/")), "streamed: {}", browser.url());
-    // The history server's own port is open to this machine; its links lead to the gateway all the same.
+    // On the history server's own port the links lead to the gateway, too.
     let page = format!("http://{PRIVATE_NAME}:18080{}", executors("0001", Some(1)));
     read_log(&browser, &page, container, "stderr", says);
 }

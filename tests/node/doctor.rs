@@ -1,7 +1,7 @@
-//! `doctor` on the EMR-like node: each known trouble is caused for real, `doctor` names that cause
-//! first and nothing healthy as failing, and is content again once it is mended.
+//! `doctor` names the cause of each known failure first, and no healthy part as failing. After the cause is mended, every
+//! check passes again.
 //!
-//! What it says is compared with tests/snapshots; SNAPSHOTS=overwrite writes those anew.
+//! Its reports are compared with tests/snapshots. SNAPSHOTS=overwrite writes those files anew.
 
 use crate::helpers::command_output::assert_same_tree;
 use crate::helpers::doctor_cases::{DoctorCases, healthy};
@@ -27,7 +27,7 @@ fn of_kms(action: &str) -> String {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn doctor_names_what_s3_refuses() {
-    let mut p = DoctorCases::installed(Profile::Emr71, "doc-s3");
+    let mut p = DoctorCases::installed(Profile::Emr71);
     healthy(&p.node, "doctor-healthy-7.1.txt");
     p.node.sh("/opt/lab/s3-fault on");
     let (object, list) = ("^/acme-spark/events/[^?]", "^/acme-spark/?\\?.*list-type");
@@ -51,7 +51,7 @@ fn doctor_names_what_s3_refuses() {
     let slow = json!({"delay_ms": 300});
     p.s3("S3 is slow", &slow, &[], &[]);
 
-    // One event log of them all: only the server's own log tells.
+    // S3 denies one event log. Only the server's log shows it.
     let one = denied("GET", "application_1795352263709_0003", "Access Denied");
     std::fs::write(p.node.path("/etc/lab/s3-fault.json"), one.to_string()).unwrap();
     p.case(
@@ -63,7 +63,7 @@ fn doctor_names_what_s3_refuses() {
         "rm /etc/lab/s3-fault.json; systemctl stop spark-history-server; rm -r /mnt/spark-history/*; systemctl start spark-history-server",
     );
     p.node.sh("/opt/lab/s3-fault off");
-    // A role without a permission, by the bucket's own policy.
+    // The policy of the bucket denies one action.
     let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": ["limited"]},
         "Action": ["s3:GetObject", "s3:ListBucket", "s3:DeleteObject"],
         "Resource": ["arn:aws:s3:::acme-spark", "arn:aws:s3:::acme-spark/*", "arn:aws:s3:::acme-logs", "arn:aws:s3:::acme-logs/*"]}]});
@@ -95,7 +95,7 @@ fn doctor_names_what_s3_refuses() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn doctor_names_what_damaged_an_installation() {
-    let mut p = DoctorCases::installed(Profile::Emr712, "doc-node");
+    let mut p = DoctorCases::installed(Profile::Emr712);
     healthy(&p.node, "doctor-healthy-7.12.txt");
     let log = "/var/log/spark/spark-history-server.out";
     assert!(p.node.sh(&format!("cat {log}")).contains("INFO HistoryServer"), "the SDK's SLF4J silences the server");
@@ -175,7 +175,7 @@ fn doctor_names_what_damaged_an_installation() {
     p.case("dies over and over", &format!("mkdir -p /run/systemd/system/{SERVER}.service.d; printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nRestart=always\\nRestartSec=1\\n' >/run/systemd/system/{SERVER}.service.d/lab.conf; systemctl daemon-reload; systemctl start {SERVER} || true; for i in $(seq 300); do [ $(systemctl show -P NRestarts {SERVER}) -ge 2 ] && exit; sleep 0.2; done"), &["drift"], &["dies and is started again", "see drift"], &format!("rm /run/systemd/system/{SERVER}.service.d/lab.conf; systemctl daemon-reload; mv /srv/aws-sdk-v2.jar {sdk}; systemctl stop {SERVER} || true; pkill -u spark; while pgrep -u spark java; do sleep 0.1; done; systemctl start {SERVER}"));
     p.case("port taken", &format!("systemctl stop {SERVER}; systemd-run -q --collect --unit squatter python3 -m http.server 18080; until curl -so /dev/null localhost:18080; do sleep 0.1; done; systemctl start {SERVER}; for i in $(seq 300); do curl -sfo /dev/null localhost:18081/api/v1/version && exit; sleep 0.2; done"), &["port"], &["port 18080 is taken by another process", "http.server 18080", "answers on 18081", "spark.history.ui.port=18081"], &format!("systemctl stop squatter; systemctl stop {SERVER} || true; while pgrep -u spark java; do sleep 0.1; done; systemctl start {SERVER}"));
     p.case("override", &format!("cp -p {ENV} /srv/env; echo 'export SPARK_HISTORY_OPTS=\"$SPARK_HISTORY_OPTS -Dspark.history.fs.logDirectory=hdfs:///var/log/spark/apps\"' >>{ENV}; systemctl restart {SERVER}; until curl -sfo /dev/null localhost:18080/api/v1/version; do sleep 0.2; done"), &["defaults"], &["on its command line", "found -Dspark.history.fs.logDirectory=hdfs:///var/log/spark/apps", "SPARK_HISTORY_OPTS"], &format!("cp -p /srv/env {ENV}; systemctl restart {SERVER}"));
-    // A query plan of 150 MB is one line of an event log.
+    // An event log can contain a query plan of 150 MB in one line.
     p.suffers("heap too small for a large event log", |node| {
         node.sh(&format!("echo 'export SPARK_DAEMON_MEMORY=128m' >>{ENV}; (cat /srv/eventlogs/application_1795352263709_0003; printf '{{\"Event\":\"org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionStart\",\"physicalPlanDescription\":\"'; head -c 150000000 /dev/zero | tr '\\0' x; printf '\"}}\\n') >/srv/large; /opt/lab/s3 put /srv/large s3://acme-spark/events/application_1795352263709_0777; systemctl restart {SERVER} || true"));
         node.wait_until_dead();
@@ -188,7 +188,7 @@ fn doctor_names_what_damaged_an_installation() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn doctor_names_failures_of_aws_and_of_the_gateway() {
-    let mut p = DoctorCases::installed(Profile::Emr71, "doc-aws");
+    let mut p = DoctorCases::installed(Profile::Emr71);
     p.stand_in(
         "metadata service hangs",
         "outage",
@@ -293,12 +293,12 @@ fn doctor_names_failures_of_aws_and_of_the_gateway() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn doctor_explains_a_node_without_an_installation() {
-    let node = Node::fresh(Profile::Emr712, "doc-bare");
+    let node = Node::fresh(Profile::Emr712);
     let mut p = DoctorCases { node, said: String::new(), env: &[] };
     let before = p.node.tree();
     let report = p.suffers("HDFS only", |_| {}, &[], &["emr-shs is not installed here"]);
     assert_eq!(report.names("skip").iter().filter(|name| ["primary", "service", "heap"].contains(name)).count(), 0);
-    // Whoever is not root sees less, and is told so; no check fails for it.
+    // A user other than root sees less, but no check fails for that.
     let ran = p.node.run(&[
         "setpriv",
         "--reuid",
@@ -343,14 +343,14 @@ fn doctor_explains_a_node_without_an_installation() {
         &["does not look like an EMR node"],
     );
     p.node.sh("mv /srv/info /mnt/var/lib/info");
-    // A server on S3 that lacks its classes.
+    // A server whose directory is on S3 and whose class path lacks S3A.
     p.suffers("missing class", |node| {
         node.sh(&format!("/opt/lab/s3 put /dev/null {LOGS}; sed -Ei 's#^(spark.eventLog.dir|spark.history.fs.logDirectory) .*#\\1 {LOGS}#' {DEFAULTS}; systemctl restart {SERVER} || true"));
         node.wait_until_dead();
     }, &["class path"], &["class path lacks S3AFileSystem", "the class is in /usr/lib/hadoop/hadoop-aws", "see class path", "fix: sudo emr-shs install --event-logs s3://acme-spark/events/"]);
     assert!(p.node.emr_shs(&["doctor", "--json"]).json()["node"].as_str().unwrap().contains(CLUSTER));
 
-    // A second store of another region, and before it what S3 does with requests that are signed for this one.
+    // A second S3 server of another region. A proxy before it refuses requests that are signed for this node's region.
     let stub = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/region_redirect.py");
     p.node.copy(stub, "/opt/lab/region_redirect.py");
     p.node.sh(&format!(

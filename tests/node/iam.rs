@@ -1,12 +1,10 @@
-//! A role that has exactly what `render iam-policy` prints can install, prove and be examined; with
-//! any one action less, something names what is missing. S3 on the node enforces the policies;
-//! nobody there enforces those of EMR and KMS.
+//! A role with exactly the policy of `render iam-policy` can run `install`, `verify` and `doctor`. Without any one of its
+//! actions, a message names that action. The lab's S3 server enforces the policies. Nothing enforces those of EMR and KMS.
 
 use crate::helpers::node::{LOGS, Node, Profile};
 use serde_json::{Value, json};
 
-/// What S3 knows of the rendered policy, as the policy of each bucket. Without `less`, an action
-/// that a statement of that Sid allows.
+/// Makes the rendered policy that of each bucket, without the action `less.1` of the statement with Sid `less.0`.
 fn obey(node: &Node, policy: &Value, less: Option<(&str, &str)>) {
     for bucket in ["acme-spark", "acme-logs"] {
         let mut statements = Vec::new();
@@ -17,7 +15,7 @@ fn obey(node: &Node, policy: &Value, less: Option<(&str, &str)>) {
                 arn == format!("arn:aws:s3:::{bucket}") || arn.starts_with(&format!("arn:aws:s3:::{bucket}/"))
             };
             own["Resource"] = statement["Resource"].as_array().unwrap().iter().filter(of_bucket).cloned().collect();
-            // AWS counts the marker `events/` among `events/*`. The lab's server does not.
+            // On AWS `events/*` matches the marker `events/`, on the lab's S3 server it does not.
             let resources = own["Resource"].as_array_mut().unwrap();
             let marker =
                 resources.iter().find_map(|arn| arn.as_str().unwrap().strip_suffix("/events/*").map(str::to_string));
@@ -43,14 +41,14 @@ fn obey(node: &Node, policy: &Value, less: Option<(&str, &str)>) {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn the_rendered_policy_suffices_and_each_of_its_actions_is_needed() {
-    let node = Node::fresh(Profile::Emr712, "rights");
+    let node = Node::fresh(Profile::Emr712);
     let policy = node.emr_shs(&["render", "iam-policy", "--event-logs", LOGS]).expect(0);
     assert!(policy.err().contains("--role-name EMR_EC2_DefaultRole"), "{}", policy.err());
     let policy: Value = serde_json::from_str(&policy.out()).unwrap();
     assert!(policy.to_string().contains("acme-logs/elasticmapreduce"), "the cluster's own log URI: {policy}");
     node.sh("/opt/lab/s3 user limited limitedsecret user");
     obey(&node, &policy, None);
-    // The node's role, and with it the history server: it reads the same keys.
+    // The node's role and the history server use the limited account.
     node.sh("echo limited >/etc/lab/session-user
              sed -i 's/>labroot</>limited</; s/>labrootsecret</>limitedsecret</' /etc/hadoop/conf/core-site.xml");
     let often = "spark.history.fs.update.interval=2s";
@@ -71,7 +69,7 @@ fn the_rendered_policy_suffices_and_each_of_its_actions_is_needed() {
         ("ProveContainerLogs", "s3:DeleteObject"),
     ] {
         obey(&node, &policy, Some((sid, action)));
-        // The gateway remembers what it could read.
+        // The gateway caches what it has found, so restart it.
         node.sh("systemctl reset-failed emr-shs-gateway; systemctl restart emr-shs-gateway");
         let doctor = node.emr_shs(&["doctor"]);
         let mut said = doctor.out();

@@ -1,10 +1,9 @@
-//! `docs/layout.md` tells the truth: its figures, its lifecycle rules, and on a node its commands.
+//! The commands and lifecycle rules of `docs/layout.md` work on a node.
 
 use crate::helpers::node::{Node, Profile};
 
 const PAGE: &str = include_str!("../../docs/layout.md");
 
-/// The page's commands, in its order.
 fn commands() -> Vec<&'static str> {
     PAGE.lines()
         .filter_map(|line| line.strip_prefix("    "))
@@ -15,9 +14,9 @@ fn commands() -> Vec<&'static str> {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn the_pages_commands_do_what_it_says() {
-    let node = Node::fresh(Profile::Emr712, "layout");
+    let node = Node::fresh(Profile::Emr712);
     let commands = commands();
-    // The line of a crontab, as cron runs it.
+    // cron passes a line to the shell without its time and user, and with \% as %.
     let ran = |n: usize| {
         let command =
             commands[n].replace("my-bucket", "acme-spark").replace("my-logs", "acme-logs").replace("sudo ", "");
@@ -35,7 +34,7 @@ fn the_pages_commands_do_what_it_says() {
     ran(2);
     assert_eq!(node.reads(), "s3://acme-spark/spark-events/2026-12/");
     assert_eq!(node.wait_for_applications(0).len(), 0, "what is in the old prefix leaves the list");
-    // A directory below it is no trouble for the old one.
+    // The server reads the old prefix although a directory lies in it.
     node.emr_shs(&["install", "--event-logs", "s3://acme-spark/spark-events/"]).expect(0);
     assert_eq!(node.wait_for_applications(listed).len(), listed);
     let log = node.sh("cat /var/log/spark/spark-history-server.out");
@@ -52,7 +51,7 @@ fn the_pages_commands_do_what_it_says() {
     assert!(directory.ends_with("hdfs:///var/log/spark/apps"), "a viewer's own jobs log where they did: {directory}");
     assert_eq!(node.reads(), "s3://acme-spark/spark-events/2026-11/");
 
-    // The AWS CLI finds nothing wrong with the rules, and sends them; this S3 knows none.
+    // The AWS CLI accepts the rules and sends them. The lab's S3 server does not know the request.
     let rules = PAGE.split("```json").nth(1).unwrap().split("```").next().unwrap();
     std::fs::write(node.path("/root/lifecycle.json"), rules).unwrap();
     let sent = node.run(&["bash", "-c", &commands[6].replace("my-bucket", "acme-spark")]);

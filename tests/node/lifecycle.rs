@@ -1,13 +1,10 @@
-//! On the EMR-like node: a real systemd, a real Spark History Server, a real S3 server.
-//!
-//! `lab/node` makes the nodes and needs root, so these tests are ignored unless asked for;
-//! `scripts/test` asks for them.
+//! `install` and `uninstall` on a node: what the history server lists, what each option does, what stays.
 
 use crate::helpers::command_output::assert_same_tree;
 use crate::helpers::node::{LOGS, Node, Profile};
 use serde_json::Value;
 
-/// The fixtures' applications: id, then its attempts as `id:completed`.
+/// The ids of the fixtures' applications, with their attempts as `id:completed`.
 const FIXTURES: &[(&str, &[&str])] = &[
     ("application_1795352263709_0001", &["1:true"]),
     ("application_1795352263709_0002", &["1:true"]),
@@ -26,7 +23,7 @@ on_profiles! {
 }
 
 fn install_lists_applications_from_s3_and_uninstall_leaves_no_trace(profile: Profile) {
-    let node = Node::fresh(profile, "fresh");
+    let node = Node::fresh(profile);
     let before = node.tree();
     let spark_jars = node.sh("ls /usr/lib/spark/jars");
     node.emr_shs(&["plan", "--check", "--event-logs", LOGS]).expect(4);
@@ -65,7 +62,7 @@ fn attempts_of(listed: &[Value], id: &str) -> Vec<String> {
 }
 
 fn install_repairs_a_server_that_a_manual_setup_broke(profile: Profile) {
-    let node = Node::seed(profile, "seed");
+    let node = Node::broken(profile);
     let before = node.tree();
     assert!(!node.answers());
     let plan = node.emr_shs(&["plan", "--event-logs", LOGS]).expect(0).out().replace('\n', " ");
@@ -77,7 +74,7 @@ fn install_repairs_a_server_that_a_manual_setup_broke(profile: Profile) {
     ] {
         assert!(plan.contains(said), "wanted “{said}” in {plan}");
     }
-    // The seed's own scheme and directory, with nothing in the bucket.
+    // The scheme and directory of the manual setup, with an empty bucket.
     let seeds = "s3a://acme-spark/spark-events/";
     node.emr_shs(&["install", "--event-logs", seeds]).expect(0);
     assert_eq!(node.reads(), seeds);
@@ -93,7 +90,7 @@ fn install_repairs_a_server_that_a_manual_setup_broke(profile: Profile) {
 }
 
 fn each_option_does_what_it_says(profile: Profile) {
-    let node = Node::fresh(profile, "options");
+    let node = Node::fresh(profile);
     let before = node.tree();
     node.sh("install -d /opt/mine && install -m 644 /usr/lib/hadoop/hadoop-aws.jar /opt/mine/mine.jar");
     node.emr_shs(&["install", "--event-logs", "s3a://acme-spark/events/", "--jar", "/opt/mine/mine.jar"]).expect(0);
@@ -120,7 +117,7 @@ fn each_option_does_what_it_says(profile: Profile) {
     node.emr_shs(&["uninstall"]).expect(0);
     assert_same_tree(&before, &node.tree());
 
-    // The pieces, each alone, come to the same as the whole.
+    // The commands for single components together do what `install` does.
     for piece in [&["prefix"][..], &["link"], &["configure"], &["proxy", "install"]] {
         node.emr_shs(&[piece, &["--event-logs", LOGS]].concat()).expect(0);
         assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "{piece:?} alone restarts nothing");
@@ -134,7 +131,7 @@ fn each_option_does_what_it_says(profile: Profile) {
 }
 
 fn jars_on_the_class_path_are_not_linked_again(profile: Profile) {
-    let node = Node::fresh(profile, "complete");
+    let node = Node::fresh(profile);
     node.sh(match profile {
         Profile::Emr71 => "ln -s /usr/share/aws/emr/emrfs/lib/emrfs-hadoop-assembly-2.62.0.jar /usr/lib/spark/jars/",
         _ => {
@@ -151,7 +148,7 @@ fn jars_on_the_class_path_are_not_linked_again(profile: Profile) {
 }
 
 fn settings_that_others_changed_survive_uninstall(profile: Profile) {
-    let node = Node::fresh(profile, "others");
+    let node = Node::fresh(profile);
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     node.sh("sed -i 's/^spark.history.fs.update.interval .*/spark.history.fs.update.interval 5m/' /etc/spark/conf.dist/spark-defaults.conf");
     node.sh("echo 'spark.acme.team data' >> /etc/spark/conf.dist/spark-defaults.conf");
@@ -166,7 +163,7 @@ fn settings_that_others_changed_survive_uninstall(profile: Profile) {
     );
     assert_eq!(node.reads(), "hdfs:///var/log/spark/apps");
 
-    // A directory on S3 that somebody chose since needs its jars still.
+    // A user has chosen another directory on S3, which needs the jars.
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     node.sh("sed -i 's#^spark.history.fs.logDirectory .*#spark.history.fs.logDirectory s3://acme-spark/theirs/#' /etc/spark/conf.dist/spark-defaults.conf");
     node.sh("/opt/lab/s3 put /dev/null s3://acme-spark/theirs/");

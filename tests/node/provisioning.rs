@@ -1,6 +1,7 @@
-//! `install` on a node that is still being provisioned, as a bootstrap action runs it: a unit does it later.
+//! `install` in a bootstrap action, before EMR has installed Spark: a unit finishes it when the node is provisioned.
 
-use crate::helpers::node::{LOGS, Node, Profile, wait};
+use crate::helpers::node::{LOGS, Node, Profile};
+use crate::helpers::wait::wait;
 use serde_json::{Value, json};
 
 const INSTALL: [&str; 4] = ["install", "--if-primary", "--event-logs", LOGS];
@@ -19,7 +20,7 @@ fn wait_for_status(node: &Node, text: &str) {
     wait(&format!("the status to say “{text}”"), || status(node).contains(text).then_some(()));
 }
 
-/// The installation is done: `status` tells of it, and the unit is gone without a trace.
+/// Waits until the deferred installation is done: `status` reports it, and nothing of the unit is left.
 fn wait_until_installed(node: &Node) {
     wait("the unit to be gone", || {
         (node.sh(&format!("systemctl show -P LoadState {UNIT}")).trim() == "not-found").then_some(())
@@ -34,9 +35,9 @@ fn wait_until_installed(node: &Node) {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn a_bootstrap_action_leaves_the_install_to_a_unit() {
-    let node = Node::bootstrapping(Profile::Emr712, "later");
+    let node = Node::bootstrapping(Profile::Emr712);
     cluster_is(&node, "BOOTSTRAPPING");
-    // Nobody else's words: what a unit file and an environment file make of them.
+    // Characters that unit files and environment files treat specially.
     let title = "It's $HOME %n \\ \"100%\" ; * é";
     let left = node
         .run(
@@ -54,10 +55,10 @@ fn a_bootstrap_action_leaves_the_install_to_a_unit() {
     let line = doctor(&node, "provisioning");
     assert_eq!(line["result"], "skip");
     assert!(line["found"].as_str().unwrap().contains("waiting for Spark"), "{line}");
-    // The pieces cannot wait, and say so.
+    // Commands for single components cannot wait, and say so.
     let link = node.emr_shs(&["link"]).expect(3);
     assert!(link.err().contains("installs Spark after bootstrap actions"), "{}", link.err());
-    // Another one takes its place.
+    // A second `install` replaces the first.
     let json: Value =
         serde_json::from_str(&node.emr_shs(&[&INSTALL[..], &["--json"]].concat()).expect(0).out()).unwrap();
     assert_eq!((&json["result"], &json["unit"]), (&json!("waiting"), &json!(UNIT)));
@@ -67,7 +68,7 @@ fn a_bootstrap_action_leaves_the_install_to_a_unit() {
     wait_for_status(&node, "waiting for the history server's first start");
     provision(&node, &["start"]);
     wait_for_status(&node, "waiting for job-flow-state.txt to say that provisioning is over");
-    // Rebooted in between, it goes on.
+    // It continues after a reboot.
     node.reboot();
     wait_for_status(&node, "waiting for job-flow-state.txt to say that provisioning is over");
     assert!(!node.sh("cat /etc/spark/conf/spark-defaults.conf").contains(LOGS), "EMR is not done with the node");
@@ -83,7 +84,7 @@ fn a_bootstrap_action_leaves_the_install_to_a_unit() {
     assert_eq!(node.sh("find / -xdev -name '*emr-shs*' -not -path '/usr/local/bin/*' -not -path '/var/tmp/*'"), "");
 }
 
-/// What DescribeCluster says from now on.
+/// Sets the state that DescribeCluster returns.
 fn cluster_is(node: &Node, state: &str) {
     let settings: Value = serde_json::from_str(&node.sh("cat /etc/lab/standin.json")).unwrap();
     let mut cluster = settings["cluster"].clone();
@@ -99,27 +100,27 @@ fn doctor(node: &Node, name: &str) -> Value {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn a_deferred_install_reports_its_failure_and_retries_at_boot() {
-    let node = Node::bootstrapping(Profile::Emr712, "later-fails");
-    // What is wrong already is said at once.
+    let node = Node::bootstrapping(Profile::Emr712);
+    // Errors that can be found at once are reported at once.
     node.emr_shs(&["install", "--event-logs", "hdfs:///spark-events/"]).expect(2);
     node.emr_shs(&["install"]).expect(2);
     assert_eq!(node.sh("ls -A /var/lib/emr-shs /etc/emr-shs 2>/dev/null || true"), "");
 
-    // It never ends.
+    // Provisioning does not end in time.
     node.emr_shs(&[&INSTALL[..], &["--provisioning-timeout", "10"]].concat()).expect(0);
     wait_for_status(&node, "EMR has not provisioned this node within 10 seconds");
     assert!(status(&node).contains("Spark is not there; nothing is installed"), "{}", status(&node));
     let line = doctor(&node, "provisioning");
     assert_eq!(line["result"], "fail", "{line}");
     assert!(line["found"].as_str().unwrap().contains("not provisioned within 10 seconds"), "{line}");
-    // Taken back, it leaves nothing.
+    // `uninstall` leaves nothing behind.
     node.emr_shs(&["uninstall"]).expect(0);
     assert_eq!(
         node.sh("find / -xdev -name '*emr-shs*' -not -path '/usr/local/bin/*'; systemctl --failed --plain -q"),
         ""
     );
 
-    // The server comes, and S3 refuses.
+    // The history server starts, and S3 refuses.
     node.emr_shs(&INSTALL).expect(0);
     let refuse =
         json!({ "refuse": [{ "method": "PUT", "match": "/acme-spark/", "status": 403, "code": "AccessDenied" }] });
@@ -138,13 +139,13 @@ fn a_deferred_install_reports_its_failure_and_retries_at_boot() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn without_job_flow_state_the_emr_api_says_when_to_install() {
-    let node = Node::bootstrapping(Profile::Emr81, "later-unknown");
+    let node = Node::bootstrapping(Profile::Emr81);
     node.sh("rm /mnt/var/lib/info/job-flow-state.txt");
     cluster_is(&node, "BOOTSTRAPPING");
     node.emr_shs(&INSTALL).expect(0);
     provision(&node, &SERVER);
     wait_for_status(&node, "waiting for EMR to say that the cluster runs");
-    // Killed in the middle of its work it goes on by itself; also at the next boot.
+    // When it is killed during its work, systemd starts it again, also at the next boot.
     cluster_is(&node, "RUNNING");
     for again in [false, true] {
         wait_for_status(&node, "installing");
@@ -156,7 +157,7 @@ fn without_job_flow_state_the_emr_api_says_when_to_install() {
     wait_until_installed(&node);
     node.emr_shs(&["uninstall"]).expect(0);
 
-    // While it waits, somebody installs by hand.
+    // A user installs by hand while the unit waits.
     node.sh("rm -r /usr/lib/spark/jars.away 2>/dev/null; mv /usr/lib/spark/jars /usr/lib/spark/jars.away");
     node.emr_shs(&INSTALL).expect(0);
     cluster_is(&node, "STARTING");
@@ -169,11 +170,11 @@ fn without_job_flow_state_the_emr_api_says_when_to_install() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn a_deferred_install_keeps_a_password_secret() {
-    let node = Node::bootstrapping(Profile::Emr81, "later-bare");
+    let node = Node::bootstrapping(Profile::Emr81);
     node.sh(
         "rm -r /mnt/var/lib/info /emr/instance-controller/lib/info 2>/dev/null; ! ls /mnt/var/lib/info 2>/dev/null",
     );
-    // By hand it is no node of EMR's; what runs on every node does not end the cluster.
+    // By hand, `install` refuses a machine without EMR's files. With --if-primary it must not end the cluster.
     let refused = node.emr_shs(&["install", "--event-logs", LOGS]).expect(3);
     assert!(refused.err().contains("nothing says that this is an EMR node"), "{}", refused.err());
     let keys = "spark.history.ui.maxApplications=7\nspark.history.retainedApplications=3";
@@ -192,7 +193,7 @@ fn a_deferred_install_keeps_a_password_secret() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn a_worker_node_is_left_alone() {
-    let node = Node::bootstrapping(Profile::Emr71, "later-worker");
+    let node = Node::bootstrapping(Profile::Emr71);
     node.sh(r#"echo '{"instanceGroupId":"ig-1","isMaster":false}' >/mnt/var/lib/info/instance.json"#);
     let passed = node.emr_shs(&INSTALL).expect(0);
     assert_eq!(passed.err(), "not the primary node: nothing to do here\n");

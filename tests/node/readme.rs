@@ -1,12 +1,13 @@
-//! The README's three ways of running it: each of its snippets as it stands there, and EMR does the rest.
+//! The README's commands for a step, a bootstrap action and ssh work as written.
 
 use crate::helpers::command_output::CommandOutput;
 use crate::helpers::emr_scripts::{EmrNode, ScriptKind};
-use crate::helpers::node::{LOGS, Laptop, Node, Profile, binary, wait};
+use crate::helpers::laptop::Laptop;
+use crate::helpers::node::{LOGS, Node, Profile, binary};
+use crate::helpers::wait::wait;
 use serde_json::Value;
 use std::process::Command;
 
-/// The section's snippets, in their order.
 struct Snippets {
     upload: String,
     step: String,
@@ -15,7 +16,7 @@ struct Snippets {
 }
 
 impl Snippets {
-    /// With the lab's names, and so that verify need not wait a minute for the history server's next scan.
+    /// Reads them, with the lab's names, and with a short scan interval so that `verify` does not wait a minute.
     fn of_readme() -> Self {
         let readme = include_str!("../../README.md");
         let (_, section) = readme.split_once("\n## Three ways to run it\n").unwrap();
@@ -34,21 +35,21 @@ impl Snippets {
             snippet
                 .replace("s3://my-bucket/emr-shs/", crate::helpers::emr_scripts::BINARIES)
                 .replace("s3://my-bucket/spark-events/", LOGS)
-                .replace("--verify", "--verify --set spark.history.fs.update.interval=10s")
+                .replace("--verify", "--verify --set spark.history.fs.update.interval=2s")
                 .replace("NODE=ec2-203-0-113-7.eu-west-3.compute.amazonaws.com", "NODE=primary")
         });
         Self { upload, step, bootstrap, ssh }
     }
 }
 
-/// Runs a snippet in the release's directory, with somebody's credentials. The lab has the AWS CLI in the node only.
+/// Runs a snippet in the release's directory with credentials. It runs in the node, because only that has the AWS CLI.
 fn types(emr: &EmrNode, snippet: &str) -> CommandOutput {
     let credentials = "set -eu; . /etc/lab/s3.env; export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION
         export AWS_DEFAULT_REGION=$AWS_REGION; cd /srv/release";
     emr.node.run(&["bash", "-c", &format!("{credentials}\n{snippet}")]).expect(0)
 }
 
-/// A release's directory in the node, and an empty bucket. What the other CPU's binary is does not matter here.
+/// Makes a release's directory in the node and empties the bucket. Any file can stand for the binary of the other CPU.
 fn released(node: Node) -> EmrNode {
     let emr = EmrNode::new(node, "dash");
     emr.node.sh("/opt/lab/s3 rm 's3://acme-spark/emr-shs/*'
@@ -56,7 +57,7 @@ fn released(node: Node) -> EmrNode {
     emr
 }
 
-/// What EMR was last asked for.
+/// The last request to the EMR API.
 fn asked(emr: &EmrNode, call: &str) -> Value {
     let log = emr.node.sh("cat /var/log/lab-emr.log");
     let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
@@ -72,7 +73,7 @@ fn words(list: &Value) -> Vec<&str> {
 #[ignore = "needs root and a node: scripts/test node"]
 fn the_readmes_step_and_ssh_commands_install() {
     let snippets = Snippets::of_readme();
-    let emr = released(Node::fresh(Profile::Emr712, "ways"));
+    let emr = released(Node::fresh(Profile::Emr712));
     types(&emr, &snippets.upload);
     types(&emr, &snippets.step);
     let request = asked(&emr, "AddJobFlowSteps");
@@ -99,7 +100,7 @@ fn the_readmes_step_and_ssh_commands_install() {
 #[ignore = "needs root and a node: scripts/test node"]
 fn the_readmes_bootstrap_action_installs() {
     let snippets = Snippets::of_readme();
-    let emr = released(Node::bootstrapping(Profile::Emr712, "ways-boot"));
+    let emr = released(Node::bootstrapping(Profile::Emr712));
     types(&emr, &snippets.upload);
     types(&emr, &snippets.bootstrap);
     let request = asked(&emr, "RunJobFlow");

@@ -1,13 +1,13 @@
-//! Releases and forms of nodes, as far as they are known to differ: what a plan wants on each, and that the
-//! history server which is then installed serves.
+//! Old and new EMR releases, and nodes that are set up in other ways: what `plan` wants on each, and that the history
+//! server works after `install`.
 
 use crate::helpers::command_output::assert_same_tree;
 use crate::helpers::node::{Node, Profile};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// A form of a node and a scheme for event logs, and the links to jars that are wanted there; with any of them
-/// there is a drop-in, too. What is only planned is served by another row.
+/// A profile, a variant of its nodes, a scheme for event logs, and the links to jars that `plan` wants there. If there are
+/// links, `plan` wants a drop-in, too. Rows with `plan` are not installed, because another row is like them.
 const TABLE: &str = "
 profile  form           logs  links                 served
 5.33     kerberos       s3    -                     yes
@@ -29,7 +29,7 @@ profile  form           logs  links                 served
 8.1      few-files      s3    hadoop-aws v2         yes
 ";
 
-/// What makes a node of that form of its profile, and what takes it back.
+/// The variants: name, shell lines that change a node into one, and lines that change it back.
 const FORMS: &[(&str, &str, &str)] = &[
     ("as-it-is", "true", "true"),
     (
@@ -40,13 +40,13 @@ const FORMS: &[(&str, &str, &str)] = &[
          echo 'spark.history.kerberos.keytab    /etc/spark.keytab' >>/etc/spark/conf.dist/spark-defaults.conf",
         "mv /root/spark-defaults.conf /etc/spark/conf.dist/; rm /etc/spark.keytab",
     ),
-    // What 5.x has besides, and nobody here needs.
+    // Parts of the SDK on 5.x that event logs do not need.
     (
         "more-parts",
         "cd /usr/share/aws/aws-java-sdk; for part in ec2 s3control; do cp aws-java-sdk-{kms,$part}-1.11.977.jar; done",
         "rm /usr/share/aws/aws-java-sdk/aws-java-sdk-{ec2,s3control}-*",
     ),
-    // As 6.3 and 7.0 were seen.
+    // Seen on 6.3 and 7.0.
     (
         "emrfs-there",
         "ln -s /usr/share/aws/emr/emrfs/lib/*.jar /usr/lib/spark/jars/",
@@ -57,7 +57,7 @@ const FORMS: &[(&str, &str, &str)] = &[
         "mv /usr/share/aws/aws-java-sdk /root/; cp -r /opt/lab/aws-java-sdk-modules /usr/share/aws/aws-java-sdk",
         "rm -r /usr/share/aws/aws-java-sdk; mv /root/aws-java-sdk /usr/share/aws/",
     ),
-    // systemd guesses which process is the main one.
+    // Without PIDFile= systemd guesses the main process.
     (
         "no-pid-file",
         "cp -a /etc/systemd/system/spark-history-server.service /root/; systemctl stop spark-history-server
@@ -66,7 +66,7 @@ const FORMS: &[(&str, &str, &str)] = &[
         "systemctl stop spark-history-server; mv /root/spark-history-server.service /etc/systemd/system/
          systemctl daemon-reload; systemctl start spark-history-server",
     ),
-    // The unit is made by systemd from /etc/init.d: it knows no main process, and stays active when that dies.
+    // systemd generates the unit from /etc/init.d: it has no main process, and stays active when the server dies.
     (
         "init-script",
         "cp -a /etc/systemd/system/spark-history-server.service /root/; systemctl disable --now spark-history-server
@@ -74,7 +74,7 @@ const FORMS: &[(&str, &str, &str)] = &[
         "systemctl stop spark-history-server; mv /root/spark-history-server.service /etc/systemd/system/
          systemctl daemon-reload; systemctl enable --now spark-history-server",
     ),
-    // As a cluster of 7.12 was configured (facts 2 §1.6), but that Spark's own jars come first.
+    // A class path from SPARK_DAEMON_CLASSPATH, as seen on a cluster of 7.12, but with Spark's own jars first.
     (
         "jars-by-env",
         "cp -a /etc/spark/conf.dist/spark-env.sh /root/
@@ -85,11 +85,11 @@ const FORMS: &[(&str, &str, &str)] = &[
     ),
     ("preview", "sed -i s/emr-spark-8.1.0/emr-spark-8.0-preview/ /mnt/var/lib/info/*", "true"),
     ("next-release", "sed -i s/emr-spark-8.0-preview/emr-spark-9.0.0-lts/ /mnt/var/lib/info/*", "true"),
-    // On 8 it is not known which of them there are.
+    // It is not known which of these files EMR 8 has.
     ("few-files", "rm /mnt/var/lib/info/{job-flow-state.txt,extraInstanceData.json}", "true"),
 ];
 
-/// Where the links of a word in the table lead: their names are those of the jars, or `.jar` after what is told.
+/// The links that a word of the table stands for.
 fn links(word: &str) -> Vec<&'static str> {
     match word {
         "emrfs" => vec!["emrfs.jar → /usr/share/aws/emr/emrfs/lib/emrfs-hadoop-assembly-V.jar"],
@@ -108,11 +108,11 @@ fn links(word: &str) -> Vec<&'static str> {
     }
 }
 
-/// What every Spark is told.
+/// Keys that every version of Spark gets.
 const KEYS: &str = "spark.eventLog.enabled spark.eventLog.dir spark.history.fs.logDirectory spark.history.store.path \
                     spark.history.fs.update.interval spark.history.fs.numReplayThreads";
 
-/// What it depends on Spark's version: further keys (facts §7.2), what is found wrong, and when logs are listed.
+/// For each version of Spark: further keys, findings of `plan`, and words of its note on when logs are listed.
 const SPARKS: &[(&str, &str, &[&str], &str)] = &[
     (
         "2.4.7",
@@ -139,25 +139,25 @@ const SPARKS: &[(&str, &str, &[&str], &str)] = &[
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn emr_5_33_is_planned_and_served() {
-    carry_out("5.33", "2.4.7", &Node::fresh(Profile::Emr533, "matrix"));
+    carry_out("5.33", "2.4.7", &Node::fresh(Profile::Emr533));
 }
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn emr_6_4_is_planned_and_served() {
-    carry_out("6.4", "3.1.2", &Node::fresh(Profile::Emr64, "matrix"));
+    carry_out("6.4", "3.1.2", &Node::fresh(Profile::Emr64));
 }
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn emr_7_1_is_planned_and_served() {
-    carry_out("7.1", "3.5.8", &Node::fresh(Profile::Emr71, "matrix"));
+    carry_out("7.1", "3.5.8", &Node::fresh(Profile::Emr71));
 }
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn emr_7_12_is_planned_and_served() {
-    let node = Node::fresh(Profile::Emr712, "matrix");
+    let node = Node::fresh(Profile::Emr712);
     carry_out("7.12", "3.5.8", &node);
     the_sdk_silences_a_server_that_gets_it_first(&node);
 }
@@ -165,11 +165,10 @@ fn emr_7_12_is_planned_and_served() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn emr_8_1_and_later_labels_are_planned_and_served() {
-    let node = Node::fresh(Profile::Emr81, "matrix");
+    let node = Node::fresh(Profile::Emr81);
     carry_out("8.1", "4.1.1", &node);
 }
 
-/// Goes through the rows of a profile.
 fn carry_out(profile: &str, spark: &str, node: &Node) {
     let mut rows = TABLE.lines().skip(2).map(|row| row.split_whitespace().collect::<Vec<_>>());
     let rows: Vec<_> = rows.by_ref().filter(|row| row[0] == profile).collect();
@@ -180,7 +179,7 @@ fn carry_out(profile: &str, spark: &str, node: &Node) {
         eprintln!("{}", row.join(" "));
         node.sh(made);
         let logs = format!("{scheme}://acme-spark/events/");
-        // Where nothing tells that the bucket is in the cluster's own region.
+        // Without these files nothing says that the bucket is in the cluster's region, so the region is set.
         let region = if form == "few-files" { "spark.hadoop.fs.s3a.bucket.acme-spark.endpoint.region" } else { "" };
         is_planned(node, &logs, &row[3..row.len() - 1], spark, region);
         if form == "next-release" {
@@ -194,7 +193,7 @@ fn carry_out(profile: &str, spark: &str, node: &Node) {
     }
 }
 
-/// The plan is the one that the table and Spark's version ask for.
+/// Fails unless `plan` wants the links of the table and the keys of this version of Spark.
 #[track_caller]
 fn is_planned(node: &Node, logs: &str, words: &[&str], spark: &str, more: &str) {
     let json = node.emr_shs(&["plan", "--json", "--event-logs", logs]).expect(0).json();
@@ -227,7 +226,7 @@ fn is_planned(node: &Node, logs: &str, words: &[&str], spark: &str, more: &str) 
     assert!(notes.iter().any(|line| line.contains(note)), "wanted “{note}” in {notes:#?}");
 }
 
-/// Installs, proves it from an event log to an executor's log, examines it, and takes it back.
+/// Runs `install`, `verify`, `doctor`, `status` and `uninstall`, which must leave no trace.
 #[track_caller]
 fn serve(node: &Node, logs: &str, spark: &str) {
     let before = node.tree();
@@ -236,14 +235,14 @@ fn serve(node: &Node, logs: &str, spark: &str) {
     let stages = proof.json()["stages"].as_array().unwrap().clone();
     assert_eq!(stages.len(), 8);
     for stage in stages {
-        // Where the server's own pages keep linking to NodeManagers, the gateway is asked without them.
+        // Spark 2 keeps linking to NodeManagers, so `verify` skips the link and asks the gateway itself.
         let is = if stage["stage"] == "link" && spark.starts_with("2.") { "skip" } else { "pass" };
         assert_eq!(stage["result"], is, "{}", proof.out());
     }
-    // A job of the node's own; what Spark 3.1 says of one is not to be had, and newer ones' are in lifecycle.rs.
+    // List a job that this node ran. lifecycle.rs does so for newer versions; jobs of Spark 3.1 do not run on this Java.
     if spark.starts_with("2.") {
         let job = node.spark_submit("written-by-2.4");
-        crate::helpers::node::wait("that job", || node.get("/api/v1/applications")?.contains(&job).then_some(()));
+        crate::helpers::wait::wait("that job", || node.get("/api/v1/applications")?.contains(&job).then_some(()));
     }
     node.emr_shs(&["doctor"]).expect(0);
     let status = node.emr_shs(&["status"]).expect(0).out();
@@ -256,12 +255,12 @@ fn serve(node: &Node, logs: &str, spark: &str) {
 
 #[track_caller]
 fn install(node: &Node, logs: &str) {
-    // Scans often, so that nobody need wait.
+    // A short scan interval saves waiting.
     node.emr_shs(&["install", "--event-logs", logs, "--set", "spark.history.fs.update.interval=2s"]).expect(0);
     assert_eq!(node.reads(), logs);
 }
 
-/// The class path of that cluster of 7.12 as it was: it serves, and nobody can read why not if it did not.
+/// With the SDK before Spark's jars, as on that cluster of 7.12, the server works but writes no log. `doctor` says so.
 fn the_sdk_silences_a_server_that_gets_it_first(node: &Node) {
     let (_, made, _) = FORMS.iter().find(|(name, ..)| *name == "jars-by-env").unwrap();
     node.sh(&made.replace("/usr/lib/spark/jars/*:", ""));

@@ -5,7 +5,7 @@ use crate::helpers::node::{LOG_URI, LOGS, Node, Profile};
 use crate::helpers::release_files::{OLD_KERNEL, release_binary};
 use std::collections::BTreeSet;
 
-/// The system calls that came after that kernel, as systemd names them. What is newer still, systemd 252 does not know.
+/// systemd's names of the system calls that are newer than Linux 4.14, as far as systemd 252 knows them.
 const NEW_CALLS: &str = "io_pgetevents rseq pidfd_send_signal io_uring_setup io_uring_enter io_uring_register open_tree \
     move_mount fsopen fsconfig fsmount fspick pidfd_open clone3 close_range openat2 pidfd_getfd faccessat2 process_madvise \
     epoll_pwait2 mount_setattr quotactl_fd landlock_create_ruleset landlock_add_rule landlock_restrict_self memfd_secret \
@@ -14,10 +14,10 @@ const NEW_CALLS: &str = "io_pgetevents rseq pidfd_send_signal io_uring_setup io_
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn the_static_binary_works_on_an_old_kernel() {
-    let node = Node::fresh(Profile::Emr712, "old-kernel");
+    let node = Node::fresh(Profile::Emr712);
     node.copy(OLD_KERNEL, "/opt/lab/old-kernel.py");
     node.copy(&release_binary("x86_64"), "/usr/local/bin/emr-shs");
-    // The gateway's service is systemd's child, not ours.
+    // systemd starts the gateway, so the filter has to be in its unit.
     let unit = "/run/systemd/system/emr-shs-gateway.service.d/old-kernel.conf";
     node.sh(&format!(
         "mkdir -p $(dirname {unit}); printf '[Service]\\nSystemCallFilter=~{NEW_CALLS}\\nSystemCallErrorNumber=ENOSYS\\n' >{unit}"
@@ -38,9 +38,9 @@ fn the_static_binary_works_on_an_old_kernel() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn the_static_binary_trusts_the_authorities_of_amazon_linux() {
-    let node = Node::fresh(Profile::Emr712, "trust");
+    let node = Node::fresh(Profile::Emr712);
     node.copy(&release_binary("x86_64"), "/usr/local/bin/emr-shs");
-    // S3 behind TLS, its certificate from an authority of the node's own.
+    // S3 behind TLS, with a certificate of an authority that only this node knows.
     node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/stand-ins/tls-front.py"), "/opt/lab/tls-front.py");
     node.sh(
         "cd /root && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=lab-authority -days 2 -keyout ca.key -out ca.pem 2>&1
@@ -50,7 +50,7 @@ fn the_static_binary_trusts_the_authorities_of_amazon_linux() {
         systemd-run -q --unit lab-tls python3 /opt/lab/tls-front.py 7443 7070 /root/tls.pem /root/tls.key
         until (: </dev/tcp/127.0.0.1/7443) 2>/dev/null; do sleep 0.05; done",
     );
-    // Amazon Linux has its authorities in this file, and none of Debian's places.
+    // Amazon Linux keeps its authorities in this file, and has no /etc/ssl.
     node.sh("mv /etc/ssl /etc/ssl.away; mkdir -p /etc/pki/tls/certs; cp /etc/ssl.away/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt");
     let prefix = ["prefix", "--event-logs", "s3://acme-spark/trust/", "--endpoint-url", "https://localhost:7443"];
     let refused = node.emr_shs(&prefix).expect(3);

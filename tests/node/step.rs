@@ -1,20 +1,20 @@
-//! `packaging/step` and `packaging/bootstrap`, run on a node as EMR runs them: what they end with, what S3 then has of it, and
-//! what is left behind when something is wrong.
+//! `packaging/step` and `packaging/bootstrap`, run as EMR runs them: exit codes, logs in S3, and what a failure leaves behind.
 
 use crate::helpers::command_output::assert_same_tree;
 use crate::helpers::emr_scripts::{BINARIES, EmrNode, ScriptKind, ScriptOutcome};
-use crate::helpers::node::{LOGS, Node, Profile, wait};
+use crate::helpers::node::{LOGS, Node, Profile};
+use crate::helpers::wait::wait;
 use std::thread;
 
-/// An argument that a shell would make something else of: quotes, a blank, `$`, `*`, `\`, and a line's end in one more.
+/// An argument with characters that a shell treats specially.
 const TITLE: &str = "spark.history.ui.title=It's $5 * \"x\" \\n `id`";
-/// The history server would list what verify writes once a minute.
-const SCANS: &[&str] = &["--set", "spark.history.fs.update.interval=10s"];
+/// A short scan interval, so that `verify` does not wait a minute.
+const SCANS: &[&str] = &["--set", "spark.history.fs.update.interval=2s"];
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn a_step_installs_once_and_can_be_stopped() {
-    let emr = EmrNode::new(Node::fresh(Profile::Emr712, "step"), "bash");
+    let emr = EmrNode::new(Node::fresh(Profile::Emr712), "bash");
     let node = &emr.node;
     let first = [&["--event-logs", LOGS, "--verify", "--set", TITLE], SCANS].concat();
     let told = emr.runs_true(ScriptKind::Step, "s-FIRST", &[&["--"], &first[..]].concat());
@@ -37,19 +37,19 @@ fn a_step_installs_once_and_can_be_stopped() {
     let defaults = node.sh("grep ^spark.history.ui.title /etc/spark/conf/spark-defaults.conf");
     let written = r#"It's $5 * "x" \\n `id`"#;
     assert!(defaults.trim_end().ends_with(written), "{defaults}");
-    // As the hint of every message has it, by somebody who comes by ssh.
+    // The commands that messages recommend work for a user who comes by ssh.
     let status = emr.ssh("sudo emr-shs status").expect(0).out();
     assert!(status.contains("reads s3://acme-spark/events/"), "{status}");
 
     let pid = node.history_server_pid();
-    // However the sum is written.
+    // The checksum may be in capital letters.
     let sum = emr.sha256.to_uppercase();
     let again =
         emr.runs(ScriptKind::Step, "s-AGAIN", &["--binaries", BINARIES, "--sha256-x86_64", &sum, "--event-logs", LOGS]);
     again.expect(0, &["/usr/bin/emr-shs has the given sha256 already: nothing to copy", "nothing to do"]);
     assert_eq!(node.history_server_pid(), pid, "a second run restarts nothing");
 
-    // Stopped while the history server starts: whoever stops a step may not signal root's processes.
+    // EMR stops the step while the history server starts. It must not signal root's processes, so the script does.
     let before = node.sh("cat /etc/spark/conf/spark-defaults.conf");
     let stopped = thread::scope(|scope| {
         let step = scope
@@ -66,7 +66,7 @@ fn a_step_installs_once_and_can_be_stopped() {
     assert_eq!(node.sh("cat /etc/spark/conf/spark-defaults.conf"), before);
     assert_eq!(emr.leftovers(), "/usr/bin/emr-shs\n");
 
-    // What install says of its own failure comes through, and so does its exit code.
+    // The message and exit code of a failed `install` are those of the step.
     node.sh("/opt/lab/s3 user limited limitedsecret user; echo limited >/etc/lab/session-user");
     let refused = emr.runs_true(ScriptKind::Step, "s-REFUSED", &["--event-logs", "s3://acme-spark/other/"]);
     refused.failed(3, &["error: the role EMR_EC2_DefaultRole may not", "hint: ", "step: failed with exit code 3"]);
@@ -74,12 +74,12 @@ fn a_step_installs_once_and_can_be_stopped() {
     let usage = emr.runs_true(ScriptKind::Step, "s-USAGE", &["--event-logs", LOGS, odd]);
     usage.failed(2, &[&format!("error: unexpected argument '{odd}' found"), "step: failed with exit code 2"]);
     node.sh("rm /etc/lab/session-user");
-    // The program stays, to look into it.
+    // The program stays, so that the user can run `doctor`.
     let doctor = emr.ssh("sudo emr-shs doctor").expect(0).out();
     assert!(doctor.contains(" PASS"), "{doctor}");
 }
 
-/// What is wrong, what makes it so, what mends it, and the words that the step ends with.
+/// One failure: lines of shell that cause and mend it, and the exit code and words of the step.
 struct Case<'a> {
     name: &'a str,
     given: &'a str,
@@ -92,10 +92,10 @@ struct Case<'a> {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn a_failed_step_says_why_and_leaves_nothing_behind() {
-    let emr = EmrNode::new(Node::fresh(Profile::Emr71, "step-wrong"), "dash");
+    let emr = EmrNode::new(Node::fresh(Profile::Emr71), "dash");
     let node = &emr.node;
     let lines = |text: &str| -> Vec<String> { text.lines().map(Into::into).collect() };
-    // Binaries that are none: cut short, something else, and one for another CPU under this one's name, with its true sum.
+    // Files that are not the binary: a truncated one, another text, and one for another CPU with a correct checksum.
     let sums =
         lines(&node.sh("cd /srv; mkdir short other arm; head -c 9000000 release/emr-shs-x86_64 >short/emr-shs-x86_64
          echo 'not a program' >other/emr-shs-x86_64
@@ -111,7 +111,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
     let caused = |name, given, mend, says| Case { name, given, mend, args: usual(), code: 1, says };
     let full = "for dir in /tmp /var/tmp /mnt/var/lib/hadoop; do mkdir -p $dir; /opt/lab/small-disk $dir 4; done; chmod 1777 /tmp /var/tmp";
     let roomy = "for dir in /tmp /var/tmp /mnt/var/lib/hadoop; do umount $dir; done";
-    // The disk of /usr/bin, with what is there below it.
+    // A full disk at /usr/bin, with the files of the real one below it.
     let full_target = "/opt/lab/small-disk /srv/small 4; mkdir /srv/small/{upper,work}
         mount -t overlay small -o lowerdir=/usr/bin,upperdir=/srv/small/upper,workdir=/srv/small/work /usr/bin";
     let denied = r#"/opt/lab/s3 user limited limitedsecret user; echo limited >/etc/lab/session-user"#;
@@ -245,7 +245,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
         if !case.given.is_empty() {
             node.sh(case.given);
         }
-        // Looked at before it is mended: a small disk takes with it what was left there.
+        // Before mending: removing a small disk removes the files that were left on it.
         let there = emr.leftovers();
         let told = emr.runs(ScriptKind::Step, &format!("s-{i}"), &case.args);
         assert_eq!(emr.leftovers(), there, "{}", case.name);
@@ -257,7 +257,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
         assert_eq!(emr.leftovers(), "", "{}", case.name);
     }
 
-    // Stopped while it copies.
+    // EMR stops the step while it copies.
     node.sh(r#"/opt/lab/s3-fault on; echo '{"refuse":[{"method":"GET","match":"emr-shs-x86_64","hang":true}]}' >/etc/lab/s3-fault.json"#);
     let stopped = thread::scope(|scope| {
         let step = scope.spawn(|| emr.runs_true(ScriptKind::Step, "s-HANGS", &["--event-logs", LOGS]));
@@ -269,7 +269,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
     stopped.failed(143, &["error: stopped by SIGTERM"]);
     assert_eq!(emr.leftovers(), "");
 
-    // As a bootstrap action the same ends the cluster, unless it may not.
+    // The same failure of a bootstrap action ends the cluster, except with --continue-on-failure.
     let nowhere = from("s3://acme-spark/nowhere/", sum);
     let ends = emr.runs(ScriptKind::BootstrapAction, "1", &nowhere);
     assert!(ends.emr.contains("the instance would be terminated"), "{ends:?}");
@@ -278,7 +278,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
     assert!(!lives.emr.contains("terminated"), "{lives:?}");
     lives.failed(0, &["it is not there", "bootstrap: failed with exit code 1", "the cluster runs without emr-shs"]);
 
-    // Nothing at all on another node, whatever the arguments are and S3 says.
+    // On a node that is not the primary the script does nothing, even with wrong arguments.
     let instance = node.path("/mnt/var/lib/info/instance.json");
     let primary = std::fs::read_to_string(&instance).unwrap();
     std::fs::write(&instance, primary.replace("true", "false")).unwrap();
@@ -286,7 +286,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
         passes_by(&emr.runs(how, id, &nowhere), 1);
         passes_by(&emr.runs(how, id, &["--binaries"]), 1);
     }
-    // Where that file does not tell it, emr-shs does.
+    // If instance.json does not say which node this is, emr-shs finds out.
     std::fs::write(&instance, "{}").unwrap();
     node.sh("cd /mnt/var/lib/info; cp -p extraInstanceData.json /srv/; sed -i '/\"instanceRole\"/s/master/core/' extraInstanceData.json");
     passes_by(&emr.runs_true(ScriptKind::Step, "s-WORKER", &["--event-logs", LOGS]), 6);
@@ -297,7 +297,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
     assert_same_tree(&before, &node.tree());
 }
 
-/// Exit code 0, the one line, and nothing in stderr.
+/// Fails unless the script exited with 0, said that this is not the primary node, and wrote nothing to stderr.
 #[track_caller]
 fn passes_by(told: &ScriptOutcome, lines: usize) {
     assert_eq!((told.code, told.out.lines().count(), told.err.as_str()), (0, lines, ""), "{told:?}");

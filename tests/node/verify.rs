@@ -1,22 +1,23 @@
-//! `verify` on the EMR-like node: it passes where everything works, and where one link of the chain
-//! is broken it fails at that link, says why, and leaves nothing behind.
+//! `verify` passes where everything works. Where one stage is broken it fails at that stage, says why, and leaves nothing
+//! behind.
 
 use crate::helpers::command_output::CommandOutput;
-use crate::helpers::node::{CLUSTER, LOGS, Node, Profile, wait};
+use crate::helpers::node::{CLUSTER, LOGS, Node, Profile};
 use crate::helpers::snapshots::assert_snapshot;
+use crate::helpers::wait::wait;
 use serde_json::{Value, json};
 
-/// Scans often, so that a test need not wait.
+/// A short scan interval saves waiting.
 const OFTEN: &str = "spark.history.fs.update.interval=3s";
 const STAGES: [&str; 8] = ["event log", "container log", "listed", "executors", "link", "gateway", "log", "removed"];
 
-fn installed(profile: Profile, name: &str, more: &[&str]) -> Node {
-    let node = Node::fresh(profile, name);
+fn installed(profile: Profile, more: &[&str]) -> Node {
+    let node = Node::fresh(profile);
     node.emr_shs(&[&["install", "--event-logs", LOGS, "--set", OFTEN], more].concat()).expect(0);
     node
 }
 
-/// Nothing that `verify` wrote is in S3 any more.
+/// Fails if an object that `verify` wrote is in S3.
 #[track_caller]
 fn nothing_is_left(node: &Node) {
     let all = node
@@ -31,7 +32,7 @@ fn stages(ran: &CommandOutput) -> Vec<(String, String)> {
     json["stages"].as_array().unwrap().iter().map(|step| (text(step, "stage"), text(step, "result"))).collect()
 }
 
-/// It passes, stage by stage.
+/// Fails unless every stage passes.
 #[track_caller]
 fn passes(node: &Node, more: &[&str]) {
     let ran = node.emr_shs(&[&["verify", "--json"], more].concat()).expect(0);
@@ -40,7 +41,7 @@ fn passes(node: &Node, more: &[&str]) {
     nothing_is_left(node);
 }
 
-/// It fails at that stage and no other, and says so; gives all that it printed.
+/// Fails unless `verify` fails at this stage alone, with these words. Returns its output.
 #[track_caller]
 fn fails_at(node: &Node, stage: &str, timeout: &str, says: &[&str]) -> String {
     let ran = node.emr_shs(&["verify", "--timeout", timeout]).expect(3);
@@ -61,8 +62,8 @@ on_profiles! {
 }
 
 fn verify_passes_after_install(profile: Profile) {
-    let node = Node::fresh(profile, "proved");
-    // What there is beside it stays as it is.
+    let node = Node::fresh(profile);
+    // `verify` leaves the other event logs alone.
     node.upload_event_logs(LOGS);
     let before = node.sh(&format!("/opt/lab/s3 ls {LOGS}"));
     let ran = node.emr_shs(&["install", "--event-logs", LOGS, "--set", OFTEN, "--verify"]).expect(0);
@@ -73,7 +74,7 @@ fn verify_passes_after_install(profile: Profile) {
     assert!(ran.err().contains("proved in"), "{}", ran.err());
     assert_eq!(node.sh(&format!("/opt/lab/s3 ls {LOGS}")), before);
 
-    // The other layout than this Spark's own.
+    // The layout of event logs that is not this Spark's default.
     let rolls = profile != Profile::Emr81;
     let other = format!("spark.eventLog.rolling.enabled={rolls}");
     let ran = node.emr_shs(&["install", "--set", &other, "--verify", "--json"]).expect(0);
@@ -82,7 +83,7 @@ fn verify_passes_after_install(profile: Profile) {
     assert_eq!(ran.json()["verify"]["result"], "done");
     assert_eq!(node.sh(&format!("/opt/lab/s3 ls {LOGS}")), before);
 
-    // Once nothing is there any more, nothing is listed any more.
+    // The application leaves the list after its log is removed.
     wait("the proof to leave the list", || {
         (!node.get("/api/v1/applications")?.contains("emr-shs verify")).then_some(())
     });
@@ -91,7 +92,7 @@ fn verify_passes_after_install(profile: Profile) {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn verify_passes_with_streaming_a_login_or_no_gateway() {
-    let node = installed(Profile::Emr712, "verify-ways", &["--mode", "stream", "--public-url", "/"]);
+    let node = installed(Profile::Emr712, &["--mode", "stream", "--public-url", "/"]);
     passes(&node, &[]);
 
     let users = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/htpasswd");
@@ -106,7 +107,7 @@ fn verify_passes_with_streaming_a_login_or_no_gateway() {
     let wrong = node.emr_shs(&["verify", "--login", "admin:wrong"]).expect(3);
     assert!(wrong.err().contains("wants a login"), "{}", wrong.err());
 
-    // Without a gateway the rest is proved.
+    // Without a gateway `verify` checks the other stages.
     node.emr_shs(&["install", "--no-proxy"]).expect(0);
     let ran = node.emr_shs(&["verify", "--json"]).expect(0);
     let wanted = [
@@ -123,7 +124,7 @@ fn verify_passes_with_streaming_a_login_or_no_gateway() {
     assert!(ran.err().contains("not installed here"), "{}", ran.err());
 }
 
-/// Answers of S3 that are not its own.
+/// Lets S3 give other answers, by rules of `/opt/lab/s3-fault`.
 fn refuse(node: &Node, rules: &Value) {
     std::fs::write(node.path("/etc/lab/s3-fault.new"), json!({ "refuse": rules }).to_string()).unwrap();
     node.sh("mv /etc/lab/s3-fault.new /etc/lab/s3-fault.json");
@@ -132,12 +133,12 @@ fn refuse(node: &Node, rules: &Value) {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn verify_fails_at_the_broken_stage_and_says_why() {
-    let node = installed(Profile::Emr712, "verify-broken", &[]);
+    let node = installed(Profile::Emr712, &[]);
     node.sh("/opt/lab/s3-fault on");
     let denied = |method: &str, path: &str| json!([{ "method": method, "match": path, "status": 403, "code": "AccessDenied", "message": "Access Denied" }]);
 
     let mut said = String::new();
-    // What Spark logs of a log it cannot open differs from run to run.
+    // The snapshot leaves this case out: Spark's message differs from run to run.
     let unlike_others = fails_at;
     let mut fails_at = |node: &Node, stage: &str, timeout: &str, says: &[&str]| {
         let text = fails_at(node, stage, timeout, says);
@@ -150,14 +151,14 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     fails_at(&node, "container log", "60", &["may not write to s3://acme-logs/elasticmapreduce/ (s3:PutObject)"]);
     nothing_is_left(&node);
 
-    // The server lists it, and cannot open it afterwards.
+    // The server lists the application, and cannot read its log again.
     let mut once = denied("GET", "/events/application_[0-9]+_9[0-9]{9}$");
     once[0]["after"] = json!(2);
     refuse(&node, &once);
     unlike_others(&node, "executors", "60", &["shows no log of its executor", "S3 denied it access"]);
     nothing_is_left(&node);
 
-    // What a browser may not fetch, though the gateway may look at it.
+    // A browser must not read the log, although the gateway may.
     refuse(&node, &denied("GET", "stderr.gz.*X-Amz-Signature"));
     fails_at(&node, "log", "60", &["S3 answers 403 to the presigned URL", "AccessDenied"]);
     let mut other = denied("GET", "stderr.gz.*X-Amz-Signature");
@@ -173,7 +174,7 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     assert!(text.contains("left behind: s3://acme-logs/elasticmapreduce/"), "{text}");
     node.sh("/opt/lab/s3-fault off; /opt/lab/s3 rm 's3://acme-spark/events/application_*'; /opt/lab/s3 rm 's3://acme-logs/*'");
 
-    // The gateway, and what leads to it.
+    // The gateway, and the links to it.
     node.sh("systemctl stop emr-shs-gateway");
     fails_at(&node, "gateway", "60", &["the log gateway does not answer", "the log gateway does not run"]);
     node.sh("systemctl start emr-shs-gateway");
@@ -183,7 +184,7 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     node.emr_shs(&["install", "--force"]).expect(0);
     nothing_is_left(&node);
 
-    // The server itself.
+    // The history server.
     node.sh("/opt/lab/reconfigure");
     wait("the history server", || node.answers().then_some(()));
     fails_at(&node, "listed", "12", &["does not list application_", "what a reconfiguration of the cluster does"]);
@@ -193,7 +194,7 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     nothing_is_left(&node);
     node.emr_shs(&["restart"]).expect(0);
 
-    // Somebody has seen enough.
+    // Ctrl-C.
     node.sh("kill -STOP $(pgrep -f org.apache.spark.deploy.history.HistoryServer -u spark)");
     let child = node.spawn(&["emr-shs", "verify"]);
     wait("the proof to begin", || node.s3_has(&format!("{LOGS}application_")).then_some(()));

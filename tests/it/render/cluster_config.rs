@@ -28,7 +28,7 @@ fn cluster_config_on_a_node_sets_exactly_the_keys_of_its_plan() {
     assert_eq!(properties(&json_of(&ran)), planned, "once installed, without arguments");
     assert!(ran.err().contains("Safe on this cluster now"), "{}", ran.err());
 
-    // A reconfiguration has written the file anew.
+    // As after a reconfiguration, which writes the file anew.
     root.write(DEFAULTS, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/emr/spark-defaults-7.1.0.conf")));
     let ran = root.run(&["render", "cluster-config"]);
     let mut drifted = properties(&json_of(&ran));
@@ -86,13 +86,13 @@ fn cluster_config_elsewhere_sets_the_keys_that_the_release_determines() {
     valid_configurations(&memory);
 }
 
-/// The spark-defaults of EMR configurations, which is the first classification.
+/// The properties of the first classification, spark-defaults.
 fn properties(configurations: &Value) -> BTreeMap<String, String> {
     assert_eq!(configurations[0]["Classification"], "spark-defaults");
     serde_json::from_value(configurations[0]["Properties"].clone()).unwrap()
 }
 
-/// As RunJobFlow takes them.
+/// RunJobFlow accepts the configurations.
 #[track_caller]
 fn valid_configurations(configurations: &Value) {
     let whole = json!({ "Name": "x", "Instances": {}, "Configurations": configurations });

@@ -35,7 +35,7 @@ fn policies_are_valid_for_every_side_and_partition() {
             }
         }
     }
-    // A second opinion.
+    // The linter of CloudFormation checks the policies, too.
     valid(&["cloudformation"], &json!({ "Resources": template }).to_string());
 }
 

@@ -23,7 +23,7 @@ const SUM: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abc
 const OTHER_SUM: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
 const APPLICATION: &str = "00f1r2fo0l4l4l09";
 
-/// Runs it on a machine that is no EMR node, with the words of a line.
+/// Runs `render` on a machine that is no EMR node.
 fn elsewhere(line: &str) -> CommandOutput {
     elsewhere_with(&line.split_whitespace().collect::<Vec<_>>())
 }
@@ -52,7 +52,7 @@ fn botocore() -> PathBuf {
     python_packages(&format!("botocore-{version}"), "tests/fixtures/botocore.txt")
 }
 
-/// What tests/fixtures/validate.py finds, and what it prints besides.
+/// The findings of tests/fixtures/validate.py, and what it prints to stderr.
 fn findings_in(dir: &Path, what: &[&str], text: &str) -> (String, String) {
     let packages = std::env::join_paths([validators(), botocore()]).unwrap();
     let mut child = Command::new("python3")
@@ -84,7 +84,7 @@ fn valid(what: &[&str], text: &str) {
     assert!(found.is_empty(), "{what:?}:\n{found}\n{text}");
 }
 
-/// The requests that a script's `aws` commands make, and its `docker` commands, in a directory.
+/// Runs a script in a directory. Returns the requests of its `aws` commands, and its `docker` commands.
 #[track_caller]
 fn requests_of(dir: &Path, script: &str) -> Vec<Value> {
     let (found, requests) = findings_in(dir, &["aws-commands"], script);
@@ -98,7 +98,7 @@ fn request<'a>(requests: &'a [Value], target: &str) -> &'a str {
     found.unwrap_or_else(|| panic!("no {target} in {requests:#?}"))["body"].as_str().unwrap()
 }
 
-/// What a plan sets, by its own JSON.
+/// The keys that a plan sets, with their values.
 fn keys_of_plan(plan: &Value) -> BTreeMap<String, String> {
     let rows = plan["changes"].as_array().unwrap().iter();
     let keys =
@@ -113,7 +113,7 @@ fn keys_of_plan(plan: &Value) -> BTreeMap<String, String> {
 
 fn hadolint(dockerfile: &str) -> String {
     let mut child = Command::new(validators().join("bin/hadolint"))
-        // The names of the users are AWS's own.
+        // This rule is about names of users, which AWS prescribes.
         .args(["--no-color", "--ignore", "DL3066", "-"])
         .current_dir("/")
         .stdin(Stdio::piped())

@@ -35,7 +35,7 @@ fn every_part_of_the_serverless_flow_is_valid() {
     );
     let repository = json!({"Resources": {"Repository": {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryPolicyText": ecr}}}});
     valid(&["cloudformation"], &repository.to_string());
-    // The linter knows policies of roles: as one of these, with the repository it is of.
+    // The linter knows policies of roles only, so make it one, with the repository as its resource.
     let mut of_role = ecr.clone();
     of_role["Statement"][0].as_object_mut().unwrap().remove("Principal");
     of_role["Statement"][0]["Resource"] = "arn:aws:ecr:eu-west-3:123456789012:repository/x".into();
@@ -43,7 +43,7 @@ fn every_part_of_the_serverless_flow_is_valid() {
     valid(&["policy"], &part("job-policy"));
     valid(&["shape", "emr-serverless", "StartJobRun"], &part("start-job-run"));
 
-    // The command for the node is one that install understands, for that application.
+    // `plan` on a node understands the arguments of the printed `install` command.
     let line = part("install");
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(words[..3], ["sudo", "emr-shs", "install"]);
@@ -62,7 +62,7 @@ fn every_part_of_the_serverless_flow_is_valid() {
     assert!(china.out().contains("arn:aws-cn:emr-serverless:cn-north-1:"));
 }
 
-/// What Spark reads in the image: the Dockerfile's own command, run on a directory for `/`.
+/// Runs the Dockerfile's RUN command with a directory in place of `/`. Returns the settings that Spark then reads.
 fn settings_after(dockerfile: &str, ours: &str, theirs: &str) -> Vec<(String, String)> {
     let dir = tempfile::tempdir().unwrap();
     let at = |path: &str| dir.path().join(path);

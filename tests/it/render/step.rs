@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What is awkward in JSON, YAML, HCL or a shell.
+/// Arguments that need quoting in JSON, YAML, HCL or a shell.
 const AWKWARD: [&str; 6] = [
     "--event-logs",
     LOGS,
@@ -20,13 +20,13 @@ fn step(kind: &str, format: &str) -> CommandOutput {
     elsewhere_with(&[&first[..], &sums, &AWKWARD].concat())
 }
 
-/// The arguments that the wrapper scripts are made for.
+/// The arguments that the rendered step must pass to the script.
 fn arguments() -> Vec<String> {
     let own = ["--binaries", "s3://acme-tools/emr-shs/", "--sha256-x86_64", SUM, "--sha256-aarch64", OTHER_SUM, "--"];
     own.iter().chain(&AWKWARD).map(ToString::to_string).collect()
 }
 
-/// The items of a YAML or HCL list, each on its line.
+/// The items of a YAML or HCL list.
 fn items(text: &str, of_terraform: bool) -> Vec<String> {
     let lines = text.lines().map(str::trim);
     let items = lines.filter_map(|line| match of_terraform {
@@ -52,7 +52,7 @@ fn a_step_is_the_same_and_valid_in_every_format() {
     );
     valid(&["shape", "emr", "AddJobFlowSteps"], &json!({"JobFlowId": "j-1", "Steps": api}).to_string());
 
-    // The AWS CLI itself makes the API's shape of its own one.
+    // The AWS CLI turns its own JSON into that of the API.
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("step.json"), step("step", "json").expect(0).out()).unwrap();
     let requests = requests_of(dir.path(), "aws emr add-steps --cluster-id j-3H6EATEWWRWS --steps file://step.json");
@@ -71,7 +71,7 @@ fn a_step_is_the_same_and_valid_in_every_format() {
     valid(&["terraform", "step"], &block);
 }
 
-/// A template of a cluster with this property.
+/// A CloudFormation template of a cluster with this property.
 fn cluster(property: &str) -> String {
     let property: String = property.lines().map(|line| format!("      {line}\n")).collect();
     format!(
@@ -102,7 +102,7 @@ fn a_bootstrap_action_is_the_same_and_valid_in_every_format() {
     let block = step("bootstrap", "terraform").expect(0).out();
     assert_eq!(items(&block, true), arguments());
     valid(&["terraform", "bootstrap_action"], &block);
-    // The script wants this one first.
+    // The script reads --continue-on-failure only as its first argument.
     let lenient = ["bootstrap-action", "--script", path, "--sha256-x86_64", SUM, "--continue-on-failure", "--", "-v"];
     let args = &json_of(&elsewhere_with(&lenient))[0]["Args"];
     assert_eq!(args[0], "--continue-on-failure", "{args}");

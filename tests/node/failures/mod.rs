@@ -2,7 +2,8 @@
 //! is as it was before.
 
 use crate::helpers::command_output::{CommandOutput, assert_same_tree};
-use crate::helpers::node::{LOGS, Node, Profile, wait};
+use crate::helpers::node::{LOGS, Node, Profile};
+use crate::helpers::wait::wait;
 use std::fs::File;
 use std::io::{Read, Write};
 
@@ -14,20 +15,20 @@ mod surroundings;
 const HDFS: &str = "hdfs:///var/log/spark/apps";
 const DEFAULTS: &str = "/etc/spark/conf.dist/spark-defaults.conf";
 
-/// One thing that is wrong with a node.
+/// One failure.
 struct Case<'a> {
-    /// A shell line that makes it so.
+    /// A line of shell that causes it.
     given: &'a str,
-    /// The command; `emr-shs` as root in most cases.
+    /// A line of shell that runs emr-shs.
     run: &'a str,
     code: i32,
-    /// What the message must say.
+    /// Words of the message.
     says: &'a [&'a str],
-    /// A shell line that mends it.
+    /// A line of shell that mends it.
     mend: &'a str,
 }
 
-/// Runs the cases one after the other on a node; after each it is as before.
+/// Runs the cases one after the other. After each the node must be as before.
 fn try_all(node: &Node, cases: &[Case<'_>]) {
     let before = node.tree();
     let pid = node.history_server_pid();
@@ -53,7 +54,7 @@ fn complains(ran: &CommandOutput, code: i32, says: &[&str]) {
     assert!(code == 0 || text.contains("error: ") && text.contains("hint: "), "{text}");
 }
 
-/// A jar with these entries, written where the node sees it.
+/// Writes a jar with these entries into the node.
 fn jar(node: &Node, path: &str, entries: &[(&str, &[u8])]) {
     let real = node.path(path);
     std::fs::create_dir_all(real.parent().unwrap()).unwrap();

@@ -7,7 +7,7 @@ on_profiles! {
     [install_refuses_what_cannot_work_and_changes_nothing]
 }
 
-/// Lets the instance profile's role do these things with the bucket, and nothing else.
+/// A line of shell that limits the role of the instance profile to these actions on the bucket.
 fn role_may(actions: &str) -> String {
     format!(
         r#"/opt/lab/s3 user limited limitedsecret user >/dev/null 2>&1; echo limited >/etc/lab/session-user
@@ -19,7 +19,7 @@ const ROLE_MAY_ALL: &str =
     "/opt/lab/s3 policy s3://acme-spark; rm /etc/lab/session-user; /opt/lab/s3 rm 's3://acme-spark/*'";
 
 fn install_refuses_what_cannot_work_and_changes_nothing(profile: Profile) {
-    let node = Node::fresh(profile, "preflight");
+    let node = Node::fresh(profile);
     let (class, jars, link, sdk, two_sdks) = match profile {
         Profile::Emr71 => (
             "com.amazon.ws.emr.hadoop.fs.EmrFileSystem",

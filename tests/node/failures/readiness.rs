@@ -8,10 +8,10 @@ on_profiles! {
 }
 
 fn install_succeeds_only_when_the_server_reads_the_new_directory(profile: Profile) {
-    let node = Node::fresh(profile, "fooled");
+    let node = Node::fresh(profile);
     let before = node.tree();
 
-    // A server that answers from another directory.
+    // The server reads another directory.
     node.sh(&format!(
         "echo 'export SPARK_HISTORY_OPTS=-Dspark.history.fs.logDirectory={HDFS}' >/etc/default/spark-history-server"
     ));
@@ -30,7 +30,7 @@ fn install_succeeds_only_when_the_server_reads_the_new_directory(profile: Profil
     wait("the history server", || node.answers().then_some(()));
     assert_same_tree(&before, &node.tree());
 
-    // The old process still answers: its script does not stop it, and systemd may not.
+    // The old process keeps answering: its script does not stop it, and systemd must not.
     node.sh(
         "cp -p /etc/init.d/spark-history-server /root/; sed -i 's/^stop() {/stop() { return 0/' /etc/init.d/spark-history-server
          mkdir /etc/systemd/system/spark-history-server.service.d
@@ -49,7 +49,7 @@ fn install_succeeds_only_when_the_server_reads_the_new_directory(profile: Profil
     wait("the history server", || node.answers().then_some(()));
     assert_same_tree(&before, &node.tree());
 
-    // Another server on its port, so that it takes the next one.
+    // Another server has its port, so it takes the next one.
     node.sh("systemctl stop spark-history-server");
     let mut other = node.spawn(&["python3", "-m", "http.server", "18080", "--directory", "/opt/lab"]);
     wait("the other server", || node.get("/").map(drop));
@@ -67,10 +67,10 @@ fn install_succeeds_only_when_the_server_reads_the_new_directory(profile: Profil
 }
 
 fn servers_with_other_ports_tls_and_slow_starts_are_supported(profile: Profile) {
-    let node = Node::fresh(profile, "unusual");
+    let node = Node::fresh(profile);
     let before = node.tree();
 
-    // Another port; moved in the same run, too.
+    // Another port, and a port that changes in the same run.
     node.sh(&format!("cp -p {DEFAULTS} /root/; sed -i 's/^spark.history.ui.port .*/spark.history.ui.port 18099/' {DEFAULTS}; systemctl restart spark-history-server"));
     let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     assert!(ran.err().contains("on port 18099"), "{}", ran.err());
@@ -85,7 +85,7 @@ fn servers_with_other_ports_tls_and_slow_starts_are_supported(profile: Profile) 
     node.sh(&format!("cp -p /root/spark-defaults.conf {DEFAULTS}; systemctl restart spark-history-server"));
     assert_same_tree(&before, &node.tree());
 
-    // TLS, with a certificate of its own.
+    // TLS with a self-signed certificate.
     node.sh(
         "keytool -genkeypair -keystore /opt/lab/keys.p12 -storetype PKCS12 -storepass secret -alias shs -keyalg RSA -dname CN=localhost 2>/dev/null
          chown spark /opt/lab/keys.p12",
@@ -108,7 +108,7 @@ fn servers_with_other_ports_tls_and_slow_starts_are_supported(profile: Profile) 
         "cp -p /root/spark-defaults.conf {DEFAULTS}; rm /opt/lab/keys.p12; systemctl restart spark-history-server"
     ));
 
-    // A slow machine: the script returns before the server is there.
+    // A slow machine: the start script returns before the server answers.
     node.sh("echo START_DELAY=4 >/etc/default/spark-history-server");
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     assert_eq!(node.reads(), LOGS);

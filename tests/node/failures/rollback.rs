@@ -8,7 +8,7 @@ on_profiles! {
 }
 
 fn an_install_that_fails_halfway_is_rolled_back(profile: Profile) {
-    let node = Node::fresh(profile, "halfway");
+    let node = Node::fresh(profile);
     let read_only = "unshare -m bash -c 'mount --bind /usr/lib /usr/lib; mount -o remount,ro,bind /usr/lib; exec emr-shs install --event-logs s3://acme-spark/events/'";
     let full_conf = "unshare -m bash -c 'cp -a /etc/spark/conf.dist /tmp/conf; mount -t tmpfs -o size=64k none /etc/spark/conf.dist; cp -a /tmp/conf/. /etc/spark/conf.dist/; head -c 1M /dev/zero >/etc/spark/conf.dist/full 2>/dev/null; emr-shs install --event-logs s3://acme-spark/events/; code=$?; cmp /tmp/conf/spark-defaults.conf /etc/spark/conf.dist/spark-defaults.conf || exit 99; rm -r /tmp/conf; exit $code'";
     let full_var = "unshare -m bash -c 'mount -t tmpfs -o size=16k none /var/lib; head -c 12k /dev/zero >/var/lib/full; exec emr-shs install --event-logs s3://acme-spark/events/'";
@@ -23,14 +23,14 @@ fn an_install_that_fails_halfway_is_rolled_back(profile: Profile) {
         ],
     );
 
-    // Room for the receipt once, but not for its last version: found out after the restart.
+    // The disk has room for the first receipt, but not for the last one, which is written after the restart.
     let before = node.tree();
     let nearly_full = full_var.replace("size=16k", "size=24k").replace("12k", "8k");
     complains(&node.run(&["bash", "-c", &nearly_full]), 1, &["receipt", "o space left", "answers again from hdfs:///"]);
     assert_same_tree(&before, &node.tree());
     assert_eq!(node.reads(), HDFS);
 
-    // A link of ours that somebody replaced is theirs now.
+    // A link that someone else has replaced is left alone.
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     let link = node.sh("ls /usr/lib/emr-shs/jars | head -1").trim().to_string();
     node.sh(&format!("ln -sfn /opt/theirs.jar /usr/lib/emr-shs/jars/{link}"));
@@ -41,7 +41,7 @@ fn an_install_that_fails_halfway_is_rolled_back(profile: Profile) {
     assert_eq!(node.reads(), HDFS);
     assert_eq!(node.sh(&format!("readlink /usr/lib/emr-shs/jars/{link}")).trim(), "/opt/theirs.jar");
 
-    // A file that Spark cannot read is no reason to forget what is ours.
+    // While Spark cannot read its configuration, `uninstall` refuses and keeps the receipt.
     node.sh("rm -r /usr/lib/emr-shs");
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     node.sh(&format!(r"cp -p {DEFAULTS} /root/; echo 'spark.acme.home C:\users' >>{DEFAULTS}"));
@@ -51,7 +51,7 @@ fn an_install_that_fails_halfway_is_rolled_back(profile: Profile) {
     assert_eq!(node.reads(), HDFS);
 }
 
-/// Tries an installation that kills the server; then everything is as it was, the server too.
+/// Runs an installation whose settings kill the server. Then the files and the server must be as before.
 fn dies(node: &Node, case: &Case<'_>) {
     node.sh(case.given);
     let before = node.tree();
@@ -65,8 +65,8 @@ fn dies(node: &Node, case: &Case<'_>) {
 }
 
 fn a_server_that_dies_of_new_settings_gets_the_old_ones_back(profile: Profile) {
-    let node = Node::fresh(profile, "dies");
-    // A jar that has the class that is looked for, and not what that class needs.
+    let node = Node::fresh(profile);
+    // A jar that contains the class that emr-shs looks for, without the classes that it needs.
     let (lacks, heap) = match profile {
         Profile::Emr71 => {
             let name = "com/amazon/ws/emr/hadoop/fs/EmrFileSystem.class";
@@ -115,7 +115,7 @@ fn a_server_that_dies_of_new_settings_gets_the_old_ones_back(profile: Profile) {
         wait("the history server", || node.answers().then_some(()));
     }
 
-    // Settings of a run that was killed before its restart, and that the server cannot live with.
+    // A run was killed before its restart, and the server dies of its settings.
     let before = node.tree();
     node.emr_shs(&["link", "--event-logs", LOGS, "--jar", "/opt/mine/half.jar"]).expect(0);
     node.emr_shs(&["configure", "--event-logs", LOGS]).expect(0);
@@ -131,7 +131,7 @@ fn a_server_that_dies_of_new_settings_gets_the_old_ones_back(profile: Profile) {
 }
 
 fn an_interrupted_install_is_rolled_back_or_finished_by_the_next(profile: Profile) {
-    let node = Node::fresh(profile, "interrupted");
+    let node = Node::fresh(profile);
     let before = node.tree();
     // Ctrl-C, twice, while the server restarts.
     let child = node.spawn(&["emr-shs", "install", "--event-logs", LOGS]);
@@ -144,7 +144,7 @@ fn an_interrupted_install_is_rolled_back_or_finished_by_the_next(profile: Profil
     assert_eq!(node.reads(), HDFS);
     assert_same_tree(&before, &node.tree());
 
-    // Killed in the same place: the next run restarts although nothing is left to change.
+    // kill -9 at the same moment: the next run restarts the server although nothing is left to change.
     let mut child = node.spawn(&["emr-shs", "install", "--event-logs", LOGS]);
     wait("the restart to begin", || {
         (node.sh("systemctl is-active spark-history-server || true").trim() != "active").then_some(())

@@ -8,9 +8,9 @@ on_profiles! {
 }
 
 fn a_bucket_in_another_region(profile: Profile) {
-    let node = Node::fresh(profile, "region");
-    // A second store of region eu-central-1, and before it what S3 does with requests that are
-    // signed for another region: 301, and the bucket's region in a header.
+    let node = Node::fresh(profile);
+    // A second S3 server, of region eu-central-1. As S3 does, a proxy before it answers requests that are signed for another
+    // region with 301 and the bucket's region in a header.
     let stub = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/region_redirect.py");
     node.copy(stub, "/opt/lab/region_redirect.py");
     node.sh(
@@ -32,8 +32,8 @@ fn a_bucket_in_another_region(profile: Profile) {
 }
 
 fn the_local_store_is_rebuilt_when_it_is_broken(profile: Profile) {
-    let node = Node::fresh(profile, "store");
-    // A full disk: no store, and that is said.
+    let node = Node::fresh(profile);
+    // Without room on the disk there is no store, and `install` says so.
     node.sh("mkdir /root/mnt; cp -a /mnt/. /root/mnt/; mount -t tmpfs -o size=64m none /mnt; cp -a /root/mnt/. /mnt/");
     let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     assert!(
@@ -43,13 +43,13 @@ fn the_local_store_is_rebuilt_when_it_is_broken(profile: Profile) {
     );
     assert!(node.emr_shs(&["status"]).expect(0).out().contains("/mnt has less than 1 GiB free"));
     assert!(!node.sh(&format!("cat {DEFAULTS}")).contains("spark.history.store"));
-    // A mount that cannot be written.
+    // A file system that is mounted read-only.
     node.sh("umount -l /mnt; mount --bind /mnt /mnt; mount -o remount,ro,bind /mnt");
     let status = node.emr_shs(&["status"]).expect(0).out();
     assert!(status.contains("/mnt is mounted read-only"), "{status}");
     node.sh("umount -l /mnt");
 
-    // With room, a plain install adds it, and it is used.
+    // With room, the next `install` adds the store, and the server uses it.
     node.emr_shs(&["install"]).expect(0);
     assert_eq!(node.reads(), LOGS);
     assert_eq!(node.sh("ls -d /mnt/spark-history/listing.rdb").trim(), "/mnt/spark-history/listing.rdb");
@@ -57,7 +57,7 @@ fn the_local_store_is_rebuilt_when_it_is_broken(profile: Profile) {
     node.emr_shs(&["restart"]).expect(0);
     node.wait_for_applications(9);
 
-    // A store as Spark before 3.4 writes it, and one of another directory: both are made anew.
+    // The server rebuilds a store of Spark before 3.4, and one of another directory.
     node.emr_shs(&["install", "--set", "spark.history.store.serializer=JSON"]).expect(0);
     node.wait_for_applications(9);
     node.emr_shs(&["install", "--set", "spark.history.store.serializer="]).expect(0);
@@ -68,7 +68,7 @@ fn the_local_store_is_rebuilt_when_it_is_broken(profile: Profile) {
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     node.wait_for_applications(9);
 
-    // A store that is broken.
+    // The server rebuilds a broken store.
     for broken in [
         "rm -rf /mnt/spark-history/listing.rdb/*.sst /mnt/spark-history/listing.rdb/CURRENT",
         "echo broken >/mnt/spark-history/listing.rdb/CURRENT",

@@ -1,11 +1,11 @@
-//! Whom the gateway serves: peers, host names, TLS and logins; and requests that try to get more than a log.
+//! Which clients and host names the gateway serves, TLS and logins, and requests that try to get more than a log.
 
 use super::*;
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn only_the_node_itself_is_served_and_only_by_its_names() {
-    let node = node("peers");
+    let node = node();
     let foreign = |options: &[&str]| {
         let url = format!("http://{PRIVATE_NAME}:9977{LOG}");
         let out = node
@@ -36,7 +36,7 @@ fn only_the_node_itself_is_served_and_only_by_its_names() {
         assert_eq!(refused.status, 421, "{host}");
         assert!(refused.body.contains("--host-name"), "{}", refused.body);
     }
-    // A name of one's own; links by it; and one that serves everybody, if told so twice.
+    // A host name of the user's, in links too. With --insecure the gateway serves other machines.
     node.emr_shs(&["proxy", "install", "--public-url", "http://logs.example.com:9977", "--insecure"]).expect(0);
     assert_eq!(get(&node, LOG, &["-H", "Host: logs.example.com:9977"]).status, 302);
     assert!(
@@ -49,8 +49,8 @@ fn only_the_node_itself_is_served_and_only_by_its_names() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn hostile_requests_get_nothing() {
-    let node = node("hostile");
-    // Objects that nobody may have: beside the logs, and in another bucket.
+    let node = node();
+    // Objects that the gateway must not serve: beside the logs, and in another bucket.
     node.sh("echo secret | gzip > /srv/secret.gz");
     for key in ["acme-logs/secret.gz", "acme-logs/elasticmapreduce/secret.gz", "acme-spark/secret.gz"] {
         node.sh(&format!("/opt/lab/s3 put /srv/secret.gz s3://{key}"));
@@ -64,7 +64,7 @@ fn hostile_requests_get_nothing() {
     assert!(lines.len() > 60, "{said}");
     for line in &lines {
         let (status, location, request) = (line[0], line[1], line[2]);
-        // Paths that are the history server's are its to answer; a redirect leads nowhere else.
+        // The history server answers its own paths. Its redirects stay on this host.
         assert!(location == "-" || location.starts_with('/'), "{request} gave {location}");
         assert!(!location.contains("X-Amz-"), "{request} gave {location}");
         assert!(
@@ -94,7 +94,7 @@ fn hostile_requests_get_nothing() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn slow_and_idle_clients_do_not_delay_others() {
-    let node = node("idle");
+    let node = node();
     let script = r#"
 import socket, sys, time
 idle = [socket.create_connection(("127.0.0.1", 9977)) for _ in range(200)]
@@ -121,7 +121,7 @@ print("fine")
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn tls_and_a_login_protect_the_gateway() {
-    let node = node("tls");
+    let node = node();
     let make = |name: &str| {
         node.sh(&format!(
             "mkdir -p /srv/tls; cd /srv/tls; openssl req -x509 -newkey rsa:2048 -nodes -subj /CN={name} -days 2 -keyout k -out c 2>/dev/null; \
@@ -132,7 +132,7 @@ fn tls_and_a_login_protect_the_gateway() {
         || node.sh("openssl s_client -connect localhost:9977 </dev/null 2>/dev/null | openssl x509 -noout -subject");
     node.emr_shs(&["proxy", "install", "--tls-self-signed"]).expect(0);
     assert!(served().contains("rcgen"), "{}", served());
-    // TLS alone lets nobody else in, and tells them so.
+    // With TLS but without a login, other machines are refused with a hint.
     let url = format!("https://{PRIVATE_NAME}:9977{LOG}");
     let refused = node.laptop(Laptop::Vpn, &["curl", "-ski", "--max-time", "10", &url]).output().unwrap();
     let refused = String::from_utf8(refused.stdout).unwrap();
@@ -161,7 +161,7 @@ fn tls_and_a_login_protect_the_gateway() {
     assert_eq!(ask(&node, &["-k", "https://localhost:9977/-/metrics"]).status, 401);
     assert_eq!(ask(&node, &["-k", "https://localhost:9977/"]).status, 401, "the history server, too");
 
-    // A renewed certificate; then one that does not fit its key, which changes nothing.
+    // The gateway loads a renewed certificate, and ignores one that it cannot use.
     make("two");
     wait("the new certificate", || served().contains("CN = two").then_some(()));
     node.sh("echo broken > /srv/tls/chain.pem");

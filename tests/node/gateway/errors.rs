@@ -5,17 +5,17 @@ use super::*;
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn logs_open_while_credentials_rotate() {
-    let node = node("rotation");
-    node.stand_in("rotate", json!({ "every": 60, "life": 90 }));
+    let node = node();
+    node.stand_in("rotate", json!({ "every": 20, "life": 30 }));
     node.sh(&format!("systemctl restart {UNIT}"));
     let load = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/load.py");
     node.copy(load, "/srv/load.py");
     let paths = "/logs/container_1795352263709_000{1,2,3,5}_01_00000{1,2,3}/std{err,out}";
-    let said = node.sh(&format!("python3 /srv/load.py 150 8 {paths}"));
+    let said = node.sh(&format!("python3 /srv/load.py 55 8 {paths}"));
     let keys: usize = said.split("clicks, ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!(!said.contains("wrong") && keys >= 3, "{said}");
 
-    // The metadata service goes away: served while what is at hand lasts, then a clear no.
+    // While the metadata service is down, logs open until the credentials expire. Then the gateway says why they do not.
     node.stand_in("rotate", json!({ "every": 5, "life": 20 }));
     node.sh(&format!("systemctl restart {UNIT}"));
     assert_eq!(get(&node, LOG, &[]).status, 302);
@@ -34,7 +34,7 @@ fn logs_open_while_credentials_rotate() {
     node.stand_in("outage", json!(null));
     wait("the gateway to recover", || (get(&node, LOG, &[]).status == 302).then_some(()));
 
-    // What has ended, served as if it had not: real metadata services do so when they cannot rotate.
+    // A metadata service that cannot rotate serves expired credentials.
     node.stand_in("rotate", json!({ "every": 1, "life": 3, "until": 1 }));
     let answer = wait("no more credentials", || {
         let answer = get(&node, LOG, &[]);
@@ -47,7 +47,7 @@ fn logs_open_while_credentials_rotate() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn the_page_explains_what_s3_refuses() {
-    let node = node("refused");
+    let node = node();
     let role_may = |actions: &str| {
         node.sh(&format!(
             r#"/opt/lab/s3 user limited limitedsecret user >/dev/null 2>&1; echo limited >/etc/lab/session-user
@@ -65,9 +65,9 @@ fn the_page_explains_what_s3_refuses() {
         answer.body
     );
     assert!(!answer.body.contains("denies access also to an object that does not exist"), "{}", answer.body);
-    // Missing, and S3 says so, because the role may list.
+    // With s3:ListBucket, S3 says that an object is missing.
     assert_eq!(get(&node, &format!("{LOG}.9"), &[]).status, 404);
-    // Without the right to list, what is missing looks like what is refused.
+    // Without s3:ListBucket, S3 answers 403 for a missing object.
     role_may(r#""s3:GetObject""#);
     assert_eq!(get(&node, LOG, &[]).status, 302, "reading is enough for a log of this cluster");
     let answer = get(&node, &format!("{LOG}.9"), &[]);
@@ -76,7 +76,7 @@ fn the_page_explains_what_s3_refuses() {
     assert_eq!(answer.status, 403, "{}", answer.body);
     assert!(answer.body.contains("s3:ListBucket"), "{}", answer.body);
 
-    // S3 that is slow: a log whose place is known opens all the same. S3 that is gone: said.
+    // While S3 hangs, a log whose location is known still opens, and for another one the gateway reports S3.
     node.sh("/opt/lab/s3 policy s3://acme-logs; rm /etc/lab/session-user");
     node.sh(&format!("systemctl restart {UNIT}"));
     assert_eq!(get(&node, LOG, &[]).status, 302);
@@ -90,7 +90,7 @@ fn the_page_explains_what_s3_refuses() {
     assert_eq!(answer.status, 502, "{}", answer.body);
     assert!(answer.body.contains("from S3</h1>"), "{}", answer.body);
     node.sh(&format!("kill -CONT {}", pid.trim()));
-    // A history server that is down takes nothing with it.
+    // Logs open while the history server is down.
     node.sh("systemctl stop spark-history-server || true");
     let answer = get(&node, "/", &[]);
     assert_eq!(answer.status, 502);
@@ -101,7 +101,7 @@ fn the_page_explains_what_s3_refuses() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn archived_encrypted_and_foreign_objects_are_explained() {
-    // Storage classes and buckets in other regions, which the lab's own store does not know.
+    // A stand-in for S3 with storage classes and another region, which the lab's S3 server does not have.
     const STUB: &str = r#"
 import http.server
 ARCHIVED = "<Error><Code>InvalidObjectState</Code><Message>no</Message><StorageClass>%s</StorageClass>%s</Error>"
@@ -130,7 +130,7 @@ class Store(http.server.BaseHTTPRequestHandler):
             self.say(206, b"x")
 http.server.ThreadingHTTPServer(("127.0.0.1", 7071), Store).serve_forever()
 "#;
-    let node = node("stub");
+    let node = node();
     let _store = Ended(node.spawn(&["python3", "-c", STUB]));
     let serve = "emr-shs proxy serve --log-uri s3://acme-logs/elasticmapreduce/ --cluster-id j-3H6EATEWWRWS --listen 127.0.0.1:9978 \
                  --endpoint-url http://127.0.0.1:7071";
@@ -161,7 +161,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", 7071), Store).serve_forever()
     assert!(answer.header("location").contains("%2Feu-central-1%2Fs3%2Faws4_request"), "{}", answer.head);
 }
 
-/// A process that ends with the test.
+/// A process that is killed when dropped.
 struct Ended(std::process::Child);
 
 impl Drop for Ended {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The requests S3 has had for the bucket of the logs.
+/// The number of requests that S3 has had for the bucket of the logs.
 fn log_requests(node: &Node) -> usize {
     node.sh("grep -c acme-logs /var/log/lab-s3.log || true").trim().parse().unwrap()
 }
@@ -11,8 +11,8 @@ fn log_requests(node: &Node) -> usize {
 #[ignore = "needs root and a node: scripts/test node"]
 fn a_log_of_another_cluster_is_found_with_few_requests() {
     const OTHER: &str = "j-1OTHER2CLUSTER";
-    let node = node("others");
-    // The fixtures' applications ran on another cluster; three more did something else.
+    let node = node();
+    // The fixtures' applications ran on another cluster. Three more clusters ran others.
     node.sh(&format!("/opt/lab/s3 rm 's3://acme-logs/elasticmapreduce/{CLUSTER}/*'"));
     assert!(!node.s3_has(&format!("s3://acme-logs/elasticmapreduce/{CLUSTER}/")));
     node.sh(&format!("/opt/lab/s3 put-tree /srv/container-logs s3://acme-logs/elasticmapreduce/{OTHER}/containers/"));
@@ -31,22 +31,22 @@ fn a_log_of_another_cluster_is_found_with_few_requests() {
     let answer = get(&node, LOG, &[]);
     assert_eq!(answer.status, 302, "{}", answer.body);
     assert!(answer.header("location").contains(&format!("/elasticmapreduce/{OTHER}/containers/")), "{}", answer.head);
-    // HEAD in the own cluster, the clusters, one request to each of four, HEAD in the right one.
+    // HEAD in this cluster, a list of the clusters, one request for each of four, HEAD in the right one.
     let first = log_requests(&node) - before;
     assert!((3..=7).contains(&first), "{first} requests");
     for _ in 0..20 {
         assert_eq!(get(&node, LOG, &[]).status, 302);
     }
     assert_eq!(log_requests(&node) - before, first, "nothing more is asked");
-    // Any other log of that cluster: whether it is there, and no more than that.
+    // Another log of that cluster costs one request, for whether it exists.
     assert_eq!(get(&node, "/logs/container_1795352263709_0009_02_000001/stdout", &[]).status, 302);
     assert_eq!(log_requests(&node) - before, first + 1);
 
-    // A ResourceManager that was restarted: a cluster's later applications have another timestamp.
+    // After a restart of the ResourceManager, ids of a cluster's applications contain another timestamp.
     node.sh("/opt/lab/s3 put /srv/log.gz s3://acme-logs/elasticmapreduce/j-BBBBBBBB/containers/application_1795200000000_0001/container_1795200000000_0001_01_000001/stderr.gz");
     let answer = get(&node, "/logs/container_1795200000000_0001_01_000001/stderr", &[]);
     assert!(answer.header("location").contains("/j-BBBBBBBB/"), "{}", answer.head);
-    // One that is nowhere: said, and not looked for again at every click.
+    // The gateway reports an application that is on no cluster, and does not search for it at every click.
     let answer = get(&node, "/logs/container_1795300000000_0001_01_000001/stderr", &[]);
     assert_eq!(answer.status, 404);
     assert!(
@@ -57,7 +57,7 @@ fn a_log_of_another_cluster_is_found_with_few_requests() {
     let before = log_requests(&node);
     assert_eq!(get(&node, "/logs/container_1795300000000_0001_01_000002/stderr", &[]).status, 404);
     assert!(log_requests(&node) - before <= 2);
-    // The pages know the other clusters, too.
+    // The gateway's pages list the other clusters, too.
     let page = get(&node, "/logs/", &[]).body;
     assert!(page.contains(&format!("<a href=\"/logs/{OTHER}/\">{OTHER}</a>")), "{page}");
     let page = get(&node, &format!("/logs/{OTHER}/"), &[]).body;
@@ -67,7 +67,7 @@ fn a_log_of_another_cluster_is_found_with_few_requests() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn s3_accepts_the_signed_url_and_no_altered_one() {
-    let node = node("signed");
+    let node = node();
     node.stand_in("rotate", json!({ "every": 4, "life": 8 }));
     node.sh(&format!("systemctl restart {UNIT}"));
     wait("the gateway to be ready", || (get(&node, "/-/readyz", &[]).status == 200).then_some(()));
@@ -79,7 +79,7 @@ fn s3_accepts_the_signed_url_and_no_altered_one() {
     assert_eq!((answer.status, answer.header("Content-Type")), (200, "text/plain; charset=utf-8"), "{}", answer.head);
     assert!(answer.body.contains(SAYS));
     assert_eq!(status(&location(&format!("{LOG}?download=1"))), 200);
-    // HostNames as no shell would like them, in the short form and in the long one.
+    // Names with special characters, in the short and in the long form of the path.
     for (name, path) in [
         ("stderr-2026-11-22-13.gz", "stderr-2026-11-22-13"),
         ("stdout.1.gz", "stdout.1.gz"),
@@ -135,7 +135,7 @@ fn s3_accepts_the_signed_url_and_no_altered_one() {
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn streamed_logs_equal_the_stored_ones_and_need_little_memory() {
-    let node = node("stream");
+    let node = node();
     node.emr_shs(&["proxy", "install", "--mode", "stream"]).expect(0);
     let plain = get(&node, LOG, &[]);
     assert_eq!((plain.status, plain.header("content-type")), (200, "text/plain; charset=utf-8"));
@@ -143,7 +143,7 @@ fn streamed_logs_equal_the_stored_ones_and_need_little_memory() {
     let packed = get(&node, LOG, &["--compressed"]);
     assert!(packed.body.contains(SAYS));
     assert_eq!(packed.header("content-encoding"), "gzip");
-    // As stored, whole and in part.
+    // Downloads give the object as it is stored, whole and in part.
     let directory = format!(
         "s3://acme-logs/elasticmapreduce/{CLUSTER}/containers/application_1795352263709_0001/container_1795352263709_0001_01_000002"
     );
@@ -155,7 +155,7 @@ fn streamed_logs_equal_the_stored_ones_and_need_little_memory() {
     let part = get(&node, &format!("{LOG}?download=1"), &["-r", "100-199", "-o", "/dev/null", "-D", "-"]);
     assert_eq!(part.status, 206, "{}", part.head);
     assert!(part.header("content-range").starts_with("bytes 100-199/"));
-    // Larger than what the gateway may hold: 400 MB that pack well, and 200 MB that do not.
+    // Logs larger than the memory that the gateway may use: 400 MB that compress well, and 200 MB that do not.
     node.sh(&format!(
         "head -c 400000000 /dev/zero | gzip -1 > /srv/zeros.gz; head -c 200000000 /dev/urandom > /srv/noise.gz; \
          /opt/lab/s3 put /srv/zeros.gz {directory}/zeros.gz; /opt/lab/s3 put /srv/noise.gz {directory}/noise.gz"
@@ -170,7 +170,7 @@ fn streamed_logs_equal_the_stored_ones_and_need_little_memory() {
     let peak = node.sh(&format!("awk '/VmHWM/ {{print $2}}' /proc/{}/status", pid.trim()));
     assert!(peak.trim().parse::<u64>().unwrap() < 120_000, "{} kB", peak.trim());
 
-    // Told to end, it finishes what it has begun.
+    // When it is stopped, the gateway finishes the downloads that have begun.
     let script = format!(
         "curl -s --limit-rate 100M {base}/zeros | wc -c > /srv/got & sleep 1; systemctl stop {UNIT}; wait; cat /srv/got"
     );

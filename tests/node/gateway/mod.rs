@@ -1,7 +1,9 @@
 //! The log gateway on a node, asked with curl.
 
 use crate::helpers::command_output::assert_same_tree;
-use crate::helpers::node::{CLUSTER, LOG_URI, LOGS, Laptop, Node, PRIVATE_NAME, Profile, wait};
+use crate::helpers::laptop::Laptop;
+use crate::helpers::node::{CLUSTER, LOG_URI, LOGS, Node, PRIVATE_NAME, Profile};
+use crate::helpers::wait::wait;
 use serde_json::json;
 use std::path::Path;
 
@@ -10,20 +12,20 @@ mod errors;
 mod logs;
 mod service;
 
-/// A log of the fixtures, as a link in the history server names it.
+/// A log of the fixtures, by the path of its link in the history server.
 const LOG: &str = "/logs/container_1795352263709_0001_01_000002/stderr";
 const SAYS: &str = "FIXTURE task stderr app=yarn-cluster-single executor=1";
 const UNIT: &str = "emr-shs-gateway";
 
-/// A node with the gateway on, and the fixtures' logs below its log URI.
-fn node(name: &str) -> Node {
-    let node = Node::fresh(Profile::Emr712, name);
-    node.upload_container_logs(LOG_URI, false);
-    node.emr_shs(&["proxy", "install"]).expect(0);
-    node
+/// A node with the gateway, and the fixtures' logs below its log URI. A test that changes nothing hands it to the next.
+fn node() -> Node {
+    Node::prepared(Profile::Emr712, "gateway", |node| {
+        node.upload_container_logs(LOG_URI, false);
+        node.emr_shs(&["proxy", "install"]).expect(0);
+    })
 }
 
-/// What a request on the node gives: status, headers, body.
+/// The answer to a request on the node.
 struct Answer {
     status: u16,
     head: String,

@@ -5,9 +5,9 @@ use super::*;
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
-    let node = Node::fresh(Profile::Emr71, "comings");
+    let node = Node::fresh(Profile::Emr71);
     let before = node.tree();
-    // Before the first change.
+    // Errors that are found before the first change.
     let mut taken = node.spawn(&["python3", "-m", "http.server", "9977"]);
     wait("the port to be taken", || (node.run(&["curl", "-s", "localhost:9977"]).code() == 0).then_some(()));
     let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(3);
@@ -18,7 +18,7 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
         ran.err()
     );
     assert_same_tree(&before, &node.tree());
-    // Another port is free; and --no-proxy needs none.
+    // Another port is free, and --no-proxy needs no port.
     assert!(
         node.emr_shs(&["plan", "--event-logs", LOGS, "--listen", "[::]:9978"]).expect(0).out().contains(":9978/logs/")
     );
@@ -47,7 +47,7 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     assert!(!ran.out().contains(UNIT), "{}", ran.out());
     node.sh("cp -p /srv/standin.json /etc/lab/");
 
-    // Files that it could not use are found before the first change.
+    // Files that the gateway could not read are found before the first change.
     let users = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/htpasswd");
     for (path, mode, says) in [
         ("/nowhere", "644", "No such file"),
@@ -61,7 +61,7 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
         let ran = node.emr_shs(&["proxy", "install", "--htpasswd", path]).expect(3);
         assert!(ran.err().contains(&format!("cannot read {path}")) && ran.err().contains(says), "{}", ran.err());
     }
-    // A gateway that cannot start is put back, and says why.
+    // A gateway that cannot start is removed, and the message says why.
     node.sh("mkdir -m 700 /srv/closed");
     node.copy(users.to_str().unwrap(), "/srv/closed/users");
     let closed = ["proxy", "install", "--htpasswd", "/srv/closed/users"];
@@ -70,7 +70,7 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     assert_same_tree(&before, &node.tree());
     assert_eq!(node.sh("getent passwd emr-shs || true"), "");
 
-    // It comes, and stays.
+    // The gateway is installed and starts.
     node.emr_shs(&["proxy", "install"]).expect(0);
     let ran = node.emr_shs(&["proxy", "install"]).expect(0);
     assert!(ran.err().contains("nothing to do"), "{}", ran.err());
@@ -87,7 +87,7 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     assert!(facts.contains("NoNewPrivs:\t1") && facts.contains("CapBnd:\t0000000000000000"), "{facts}");
     let user = node.sh(&format!("stat -c %U /proc/{process}"));
     assert_eq!(user.trim(), "emr-shs");
-    // Killed, it comes again; stopped, status says so and install starts it.
+    // systemd restarts it when it is killed. When it is stopped, `status` says so and `install` starts it.
     node.sh(&format!("kill -9 {process}"));
     wait("systemd to start it again", || (pid() != process && get_ok(&node)).then_some(()));
     node.sh(&format!("systemctl stop {UNIT}"));
@@ -95,10 +95,10 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     assert!(status.contains("nothing answers on port 9977"), "{status}");
     node.emr_shs(&["proxy", "install"]).expect(0);
     assert!(get_ok(&node));
-    // After a boot it is there again.
+    // It starts at boot.
     assert_eq!(node.sh(&format!("systemctl is-enabled {UNIT}")).trim(), "enabled");
 
-    // A newer program takes the older one's place; one whose settings do not start leaves the older.
+    // A newer program replaces the older one, except when it does not start.
     let older = node.sh("readlink /usr/libexec/emr-shs/emr-shs");
     node.sh("cp /usr/local/bin/emr-shs /srv/newer && printf x >> /srv/newer");
     let ran = node.run(&[&["/srv/newer"], &closed[..]].concat()).expect(1);
@@ -110,13 +110,13 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     assert_eq!(node.sh("ls /usr/libexec/emr-shs | wc -l").trim(), "2", "the program and the link to it");
     node.sh("cmp /usr/libexec/emr-shs/emr-shs /srv/newer");
 
-    // And goes: with the older program, with what was changed in between.
+    // `uninstall` with the older program removes it without a trace.
     node.emr_shs(&["uninstall"]).expect(0);
     assert_same_tree(&before, &node.tree());
     assert_eq!(node.sh("getent passwd emr-shs || true"), "");
     assert_eq!(node.sh(&format!("systemctl is-active {UNIT} || true")).trim(), "inactive");
 
-    // A whole install without it, then with it, then without it again.
+    // `install` without the gateway, then with it, then without it.
     node.emr_shs(&["install", "--event-logs", LOGS, "--no-proxy"]).expect(0);
     assert!(!Path::new(&node.path("etc/emr-shs")).exists());
     node.emr_shs(&["install", "--no-proxy=false"]).expect(0);
