@@ -1,4 +1,4 @@
-//! parse → run → exit code
+//! Parses the command line, runs the command, and returns its exit code.
 
 use clap::Parser;
 use emr_shs::cli::{Cli, Command, Proxy};
@@ -8,7 +8,8 @@ use emr_shs::signals;
 use emr_shs::ui::Console;
 use std::process::ExitCode;
 
-/// musl's own has one lock for all threads: with it the log gateway gives a tenth less, and `plan` takes half as long again.
+/// musl's allocator has one lock for all threads. With it the log gateway answers a tenth fewer requests, and `plan`
+/// takes half as long again.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,7 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::new(&cli.global);
-    // `proxy serve` ends in its own way.
+    // `proxy serve` handles signals itself.
     let listening = if matches!(cli.command, Command::Proxy(Proxy::Serve(_))) { Ok(()) } else { signals::listen() };
     let exit = listening.and_then(|()| run(&cli, &console)).unwrap_or_else(|error| {
         let fault = Fault::of(error);

@@ -1,4 +1,4 @@
-//! `discover`: what this node is, and what its history server has and lacks, on one screen.
+//! `discover`: on one screen, which node this is, and which classes its history server lacks.
 
 use super::host;
 use crate::aws::Cluster;
@@ -15,7 +15,7 @@ use crate::node::jars::{self, ClassPath, Scheme};
 use crate::node::spark;
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::settings::Settings;
-use crate::ui::{Console, data};
+use crate::ui::{Console, data, wrapped};
 use anyhow::Result;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 struct Discovery {
     identity: Identity,
     cluster: Option<Cluster>,
-    /// Why the cluster's own description could not be had.
+    /// Why EMR did not describe the cluster.
     cluster_error: Option<String>,
     spark: Option<SparkFacts>,
     server: Option<HistoryServer>,
@@ -48,11 +48,11 @@ struct Jar {
     has: String,
 }
 
-/// Reads and prints; changes nothing, needs no root.
+/// Needs no root.
 pub fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
-    // With nothing taken for ours the class path is shown as it is.
+    // An empty receipt: the class path appears as it is, with the links of emr-shs.
     let node = Node::observe(&host, &Receipt::default())?;
     let settings = Settings { region: args.region.clone(), ..receipt.settings.clone() };
     let described =
@@ -79,90 +79,98 @@ pub fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<Exit> {
     if console.is_json() {
         console.data("discover", &discovery);
     } else {
-        print(&discovery, &node, &host);
+        discovery.print(&node, &host);
     }
     Ok(Exit::Done)
 }
 
-fn print(d: &Discovery, node: &Node, host: &Host) {
-    let unknown = || "unknown".to_string();
-    let role = match d.identity.role {
-        Role::Primary => "primary",
-        Role::Worker => "core or task node",
-        Role::Unknown => "no EMR metadata found, a node",
-    };
-    let release = d
-        .identity
-        .release
-        .clone()
-        .or_else(|| d.cluster.as_ref()?.release.clone())
-        .unwrap_or_else(|| "release unknown".into());
-    let primaries = if d.identity.multi_primary { "three primaries" } else { "one primary" };
-    dataln!(
-        "node      {role} of {}, {release}, {}, {primaries}",
-        d.identity.cluster_id.clone().unwrap_or_else(|| "an unknown cluster".into()),
-        d.identity.region.clone().unwrap_or_else(|| "region unknown".into()),
-    );
-    match (&d.cluster, &d.cluster_error) {
-        (Some(Cluster { log_uri: Some(uri), .. }), _) => dataln!("logs      {uri}  (DescribeCluster)"),
-        (Some(_), _) => dataln!("logs      this cluster archives no logs  (DescribeCluster)"),
-        (None, why) => dataln!("logs      unknown; DescribeCluster: {}", why.clone().unwrap_or_default()),
-    }
-    match &d.spark {
-        Some(s) => dataln!(
-            "spark     {} at {}, configuration {}",
-            s.version.clone().unwrap_or_else(unknown),
-            s.home.display(),
-            s.defaults.display()
-        ),
-        None => data("spark     not installed"),
-    }
-    if let Some(server) = &d.server {
-        let reads = server.directory(&node.spark).unwrap_or_else(unknown);
-        let answers = match &server.answer {
-            Some(_) => format!("answers on port {}, reads {reads}", server.port),
-            None => format!("does not answer on port {}, configured for {reads}", server.port),
-        };
-        match server.unit.exists {
-            true => dataln!("service   {HISTORY_SERVER_UNIT}, {}, {answers}", server.unit.active),
-            false => dataln!("service   there is no {HISTORY_SERVER_UNIT}"),
+impl Discovery {
+    fn print(&self, node: &Node, host: &Host) {
+        self.print_node();
+        if let Some(server) = &self.server {
+            print_server(server, node);
+        }
+        self.print_schemes();
+        self.print_jars(host);
+        for mistake in &self.mistakes {
+            dataln!("\n{}", wrapped("note      ", "          ", mistake));
         }
     }
 
-    dataln!("\n{:<8}{:<48}{:<10}{:<12}has it", "scheme", "served by", "class", "needs");
-    for s in &d.schemes {
-        let class = if s.needs[0].on_path.is_empty() { "missing" } else { "present" };
-        let sdk = s.needs.iter().find_map(|n| Some((n.sdk?, !n.on_path.is_empty())));
-        let (needs, has) = match sdk {
-            Some((sdk, has)) => (sdk.name(), if has { "yes" } else { "no" }),
-            None if s.needs[0].on_path.is_empty() && s.needs[0].elsewhere.is_empty() => ("unknown", ""),
-            None => ("nothing", ""),
+    fn print_node(&self) {
+        let role = match self.identity.role {
+            Role::Primary => "primary",
+            Role::Worker => "core or task node",
+            Role::Unknown => "no EMR metadata found, a node",
         };
+        let described = || self.cluster.as_ref()?.release.clone();
+        let release = self.identity.release.clone().or_else(described).unwrap_or_else(|| "release unknown".into());
+        let primaries = if self.identity.multi_primary { "three primaries" } else { "one primary" };
         dataln!(
-            "{}",
-            format!("{:<8}{:<48}{class:<10}{needs:<12}{has}", format!("{}://", s.scheme), s.file_system).trim_end()
+            "node      {role} of {}, {release}, {}, {primaries}",
+            self.identity.cluster_id.as_deref().unwrap_or("an unknown cluster"),
+            self.identity.region.as_deref().unwrap_or("region unknown"),
         );
+        match (&self.cluster, &self.cluster_error) {
+            (Some(Cluster { log_uri: Some(uri), .. }), _) => dataln!("logs      {uri}  (DescribeCluster)"),
+            (Some(_), _) => data("logs      this cluster archives no logs  (DescribeCluster)"),
+            (None, why) => dataln!("logs      unknown; DescribeCluster: {}", why.as_deref().unwrap_or_default()),
+        }
+        match &self.spark {
+            Some(spark) => dataln!(
+                "spark     {} at {}, configuration {}",
+                spark.version.as_deref().unwrap_or("unknown"),
+                spark.home.display(),
+                spark.defaults.display()
+            ),
+            None => data("spark     not installed"),
+        }
     }
 
-    let used = |jar: &Path| {
-        d.schemes
-            .iter()
-            .flat_map(|s| &s.needs)
-            .any(|n| n.on_path.iter().chain(&n.elsewhere).any(|p| host.target(p).ok() == host.target(jar).ok()))
+    fn print_schemes(&self) {
+        dataln!("\n{:<8}{:<48}{:<10}{:<12}has it", "scheme", "served by", "class", "needs");
+        for scheme in &self.schemes {
+            let class = &scheme.needs[0];
+            let sdk = scheme.needs.iter().find_map(|need| Some((need.sdk?, !need.on_path.is_empty())));
+            let (needs, has) = match sdk {
+                Some((sdk, has)) => (sdk.name(), if has { "yes" } else { "no" }),
+                None if class.on_path.is_empty() && class.elsewhere.is_empty() => ("unknown", ""),
+                None => ("nothing", ""),
+            };
+            let class = if class.on_path.is_empty() { "missing" } else { "present" };
+            let name = format!("{}://", scheme.scheme);
+            data(format!("{name:<8}{:<48}{class:<10}{needs:<12}{has}", scheme.file_system).trim_end());
+        }
+    }
+
+    fn print_jars(&self, host: &Host) {
+        let is_used = |jar: &Path| {
+            self.schemes
+                .iter()
+                .flat_map(|scheme| &scheme.needs)
+                .flat_map(|need| need.on_path.iter().chain(&need.elsewhere))
+                .any(|path| host.target(path).ok() == host.target(jar).ok())
+        };
+        data("");
+        for (i, Jar { jar, has }) in self.found.iter().enumerate() {
+            let head = if i == 0 { "found" } else { "" };
+            let not = if is_used(jar) { "" } else { "  not needed" };
+            dataln!("{head:<10}{}  {has}{not}", jar.display());
+        }
+        if self.found.is_empty() {
+            data("found     no EMRFS, hadoop-aws or AWS SDK jar where EMR keeps them");
+        }
+    }
+}
+
+fn print_server(server: &HistoryServer, node: &Node) {
+    if !server.unit.exists {
+        return dataln!("service   there is no {HISTORY_SERVER_UNIT}");
+    }
+    let reads = server.directory(&node.spark).unwrap_or_else(|| "unknown".into());
+    let answers = match &server.answer {
+        Some(_) => format!("answers on port {}, reads {reads}", server.port),
+        None => format!("does not answer on port {}, configured for {reads}", server.port),
     };
-    data("");
-    for (i, Jar { jar, has }) in d.found.iter().enumerate() {
-        let head = if i == 0 { "found" } else { "" };
-        let not = if used(jar) { "" } else { "  not needed" };
-        dataln!("{head:<10}{}  {has}{not}", jar.display());
-    }
-    if d.found.is_empty() {
-        dataln!("found     no EMRFS, hadoop-aws or AWS SDK jar in EMR's own places");
-    }
-    for mistake in &d.mistakes {
-        dataln!(
-            "\n{}",
-            textwrap::fill(&format!("note      {mistake}"), textwrap::Options::new(80).subsequent_indent("          "))
-        );
-    }
+    dataln!("service   {HISTORY_SERVER_UNIT}, {}, {answers}", server.unit.active);
 }

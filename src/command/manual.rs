@@ -1,4 +1,4 @@
-//! `completions` and `man`: what shells and man(1) know of the command line.
+//! `completions` and `man`: completion scripts for shells, and man pages.
 
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
 use crate::error::Exit;
@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use clap::CommandFactory;
 use std::io::Write;
 
-/// Prints a completion script.
 pub fn completions(args: &CompletionsArgs) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "emr-shs", &mut script);
@@ -15,7 +14,7 @@ pub fn completions(args: &CompletionsArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Writes a page for each command.
+/// Writes one page for each command.
 pub fn pages(args: &ManArgs, console: &Console) -> Result<Exit> {
     fs_err::create_dir_all(&args.dir)?;
     clap_mangen::generate_to(Cli::command(), &args.dir)

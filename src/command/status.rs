@@ -1,10 +1,10 @@
-//! `status`: what is installed, what drifted, and whether the history server answers.
+//! `status`: what is installed, what has drifted, and whether the history server and the log gateway answer.
 
 use super::{host, node_name};
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::dataln;
-use crate::desired;
+use crate::desired::local_store;
 use crate::error::Exit;
 use crate::host::Host;
 use crate::installed::drift::{self, Condition, ResourceStatus};
@@ -14,33 +14,36 @@ use crate::node::history_server::{HistoryServer, Readiness};
 use crate::node::provisioning::DeferredInstall;
 use crate::paths::DEFERRED_INSTALL_UNIT;
 use crate::ui::{Console, data, row};
-use anstyle::AnsiColor;
+use anstyle::{AnsiColor, Style};
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 use std::path::Path;
+
+const GREEN: Style = AnsiColor::Green.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const RED: Style = AnsiColor::Red.on_default();
 
 #[derive(Serialize)]
 struct Status {
     node: String,
     installed: bool,
     event_logs: Option<String>,
-    /// The installation that waits until the node is provisioned.
+    /// The installation that waits until EMR has provisioned the node.
     waiting: Option<DeferredInstall>,
     owes_restart: bool,
-    /// Why the history server has no store on disk; it reads everything anew at each start then.
+    /// Why the history server has no local store. Without one it reads every event log again at each start.
     no_local_store: Option<String>,
     server: Option<HistoryServer>,
     server_reads_event_logs: bool,
-    /// The log gateway, if it is installed.
     gateway: Option<LogGateway>,
     rows: Vec<ResourceStatus>,
 }
 
-/// Prints it; the exit code says only whether it could be found out.
+/// The exit code says only whether the status could be found out.
 pub fn run(root: &Path, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
-    // Either may hang, and this is for people who want to know at once.
+    // Either the history server or the gateway may hang, and the user wants to know at once.
     let (node, gateway) = std::thread::scope(|scope| {
         let gateway = scope.spawn(|| LogGateway::observe(&receipt));
         (Node::observe(&host, &receipt), gateway.join())
@@ -65,7 +68,7 @@ pub fn run(root: &Path, console: &Console) -> Result<Exit> {
     if console.is_json() {
         console.data("status", &status);
     } else {
-        print(&status, &node);
+        status.print(&node, console.is_verbose());
     }
     Ok(Exit::Done)
 }
@@ -74,98 +77,103 @@ fn no_local_store(host: &Host, node: &Node, receipt: &Receipt) -> Option<String>
     if receipt.is_empty() || receipt.entries.iter().any(|e| matches!(e.resource, Resource::Cache { .. })) {
         return None;
     }
-    desired::local_store::choose(host, node, receipt, &receipt.settings).err()
+    local_store::choose(host, node, receipt, &receipt.settings).err()
 }
 
-fn print(status: &Status, node: &Node) {
-    let (green, yellow, red) =
-        (AnsiColor::Green.on_default(), AnsiColor::Yellow.on_default(), AnsiColor::Red.on_default());
-    data(&row("node", anstyle::Style::new(), &status.node, ""));
-    if let Some(waiting) = &status.waiting {
-        match &waiting.failure {
-            None => data(&row("waits", yellow, "installation", &waiting.doing())),
-            Some(failure) => data(&row("failed", red, "installation", &failure.message)),
+impl Status {
+    fn print(&self, node: &Node, verbose: bool) {
+        data(&row("node", Style::new(), &self.node, ""));
+        self.print_installation();
+        if let Some(server) = self.server.as_ref().filter(|server| self.waiting.is_none() || server.unit.exists) {
+            self.print_server(server, node);
+        }
+        if let Some(gateway) = &self.gateway {
+            print_gateway(gateway);
+        }
+        if let Some(why) = &self.no_local_store {
+            data(&row("none", YELLOW, "local store", why));
+        }
+        self.print_resources(verbose);
+        self.print_next_steps();
+    }
+
+    fn print_installation(&self) {
+        if let Some(waiting) = &self.waiting {
+            return match &waiting.failure {
+                None => data(&row("waits", YELLOW, "installation", &waiting.doing())),
+                Some(failure) => data(&row("failed", RED, "installation", &failure.message)),
+            };
+        }
+        match &self.event_logs {
+            Some(uri) if self.installed => data(&row("ok", GREEN, "installed", &format!("event logs in {uri}"))),
+            _ if self.gateway.is_some() => data(&row("ok", GREEN, "installed", "the log gateway alone")),
+            _ => data(&row("none", YELLOW, "not installed", "emr-shs plan --event-logs s3://…")),
         }
     }
-    match &status.event_logs {
-        _ if status.waiting.is_some() => {}
-        Some(uri) if status.installed => data(&row("ok", green, "installed", &format!("event logs in {uri}"))),
-        _ if status.gateway.is_some() => data(&row("ok", green, "installed", "the log gateway alone")),
-        _ => data(&row("none", yellow, "not installed", "emr-shs plan --event-logs s3://…")),
-    }
-    if let Some(server) = status.server.as_ref().filter(|server| status.waiting.is_none() || server.unit.exists) {
+
+    fn print_server(&self, server: &HistoryServer, node: &Node) {
+        let port = server.port;
         let directory = server.directory(&node.spark).unwrap_or_else(|| "no directory".into());
-        match &server.answer {
-            Some(answer) if status.event_logs.is_none() || status.server_reads_event_logs => {
-                dataln!(
-                    "{}",
-                    row(
-                        "ok",
-                        green,
-                        "history server",
-                        &format!("Spark {} answers on port {}, reads {directory}", answer.version, server.port)
-                    )
-                );
+        let (verb, style, text) = match &server.answer {
+            Some(answer) if self.event_logs.is_none() || self.server_reads_event_logs => {
+                ("ok", GREEN, format!("Spark {} answers on port {port}, reads {directory}", answer.version))
             }
-            Some(_) => dataln!(
-                "{}",
-                row("drift", red, "history server", &format!("answers on port {}, but reads {directory}", server.port))
-            ),
-            None => dataln!(
-                "{}",
-                row(
-                    "down",
-                    red,
-                    "history server",
-                    &format!("unit {}, nothing answers on port {}", server.unit.active, server.port)
-                )
-            ),
+            Some(_) => ("drift", RED, format!("answers on port {port}, but reads {directory}")),
+            None => ("down", RED, format!("unit {}, nothing answers on port {port}", server.unit.active)),
+        };
+        data(&row(verb, style, "history server", &text));
+    }
+
+    /// Counts the resources that are as installed; `-v` lists them. Lists the others always.
+    fn print_resources(&self, verbose: bool) {
+        let is_own_unit = |r: &ResourceStatus| self.waiting.is_some() && r.name == DEFERRED_INSTALL_UNIT;
+        let rows: Vec<&ResourceStatus> = self.rows.iter().filter(|r| !is_own_unit(r)).collect();
+        let drifted = rows.iter().filter(|r| r.condition != Condition::Ours).count();
+        if !verbose && rows.len() > drifted {
+            let text = match rows.len() - drifted {
+                n if drifted == 0 => format!("all {n} as installed; -v lists them"),
+                n => format!("{n} as installed; -v lists them"),
+            };
+            data(&row("ok", GREEN, "files, keys and units", &text));
+        }
+        for r in rows.iter().filter(|r| verbose || r.condition != Condition::Ours) {
+            let (verb, style, text) = match r.condition {
+                Condition::Ours => ("ok", GREEN, r.found.clone()),
+                Condition::Lost => ("lost", RED, format!("found {}, wanted {}", r.found, r.wanted)),
+                Condition::Changed => ("changed", YELLOW, format!("found {}, wanted {}", r.found, r.wanted)),
+            };
+            data(&row(verb, style, &r.name, &text));
+        }
+        if drifted > 0 {
+            dataln!(
+                "\n{drifted} of {} are not as installed. To see what an install would change: emr-shs plan",
+                self.rows.len()
+            );
         }
     }
-    if let Some(gateway) = &status.gateway {
-        let (verb, style, text) = match &gateway.says {
-            Some(says) if gateway.is_ready() => ("ok", green, format!("{says} on port {}", gateway.port)),
-            Some(says) => ("down", red, format!("answers on port {}, but: {says}", gateway.port)),
-            None => ("down", red, format!("unit {}, nothing answers on port {}", gateway.unit.active, gateway.port)),
-        };
-        data(&row(verb, style, "log gateway", &text));
+
+    fn print_next_steps(&self) {
+        if let Some(gateway) = self.gateway.as_ref().filter(|gateway| gateway.is_ready()) {
+            dataln!("\nOpen {} after:\n  {}", gateway.tunnel.url, gateway.tunnel.command);
+        }
+        if let Some(failure) = self.waiting.as_ref().and_then(|waiting| waiting.failure.as_ref()) {
+            dataln!("\nThe installation failed: {}", failure.message);
+            failure.details.iter().for_each(|line| dataln!("  {line}"));
+            dataln!("hint: {}", failure.hint);
+            dataln!("It is tried again at the next boot. To try it now: sudo emr-shs install");
+            dataln!("Its whole output: journalctl -u {DEFERRED_INSTALL_UNIT}");
+        }
+        if self.owes_restart {
+            dataln!("\nThe history server has not restarted since a change. To restart it: emr-shs restart");
+        }
     }
-    if let Some(why) = &status.no_local_store {
-        data(&row("none", yellow, "local store", why));
-    }
-    let mut drifted = 0;
-    let is_waiting_unit = |r: &ResourceStatus| status.waiting.is_some() && r.name == DEFERRED_INSTALL_UNIT;
-    for r in status.rows.iter().filter(|r| !is_waiting_unit(r)) {
-        let (verb, style) = match r.condition {
-            Condition::Ours => ("ok", green),
-            Condition::Lost => ("lost", red),
-            Condition::Changed => ("changed", yellow),
-        };
-        drifted += usize::from(r.condition != Condition::Ours);
-        let text = if r.condition == Condition::Ours {
-            r.found.clone()
-        } else {
-            format!("found {}, wanted {}", r.found, r.wanted)
-        };
-        data(&row(verb, style, &r.name, &text));
-    }
-    if drifted > 0 {
-        dataln!(
-            "\n{drifted} of {} are not as installed. What an install would do about it: emr-shs plan",
-            status.rows.len()
-        );
-    }
-    if let Some(gateway) = status.gateway.as_ref().filter(|gateway| gateway.is_ready()) {
-        dataln!("\nOpen {} after:\n  {}", gateway.tunnel.url, gateway.tunnel.command);
-    }
-    if let Some(failure) = status.waiting.as_ref().and_then(|waiting| waiting.failure.as_ref()) {
-        dataln!("\nThe installation failed: {}", failure.message);
-        failure.details.iter().for_each(|line| dataln!("  {line}"));
-        dataln!("hint: {}", failure.hint);
-        dataln!("It is tried again at the next boot, or now: sudo emr-shs install");
-        dataln!("All that it said: journalctl -u {DEFERRED_INSTALL_UNIT}");
-    }
-    if status.owes_restart {
-        dataln!("\nThe history server has not been restarted since a change: emr-shs restart");
-    }
+}
+
+fn print_gateway(gateway: &LogGateway) {
+    let (verb, style, text) = match &gateway.says {
+        Some(says) if gateway.is_ready() => ("ok", GREEN, format!("{says} on port {}", gateway.port)),
+        Some(says) => ("down", RED, format!("answers on port {}, but: {says}", gateway.port)),
+        None => ("down", RED, format!("unit {}, nothing answers on port {}", gateway.unit.active, gateway.port)),
+    };
+    data(&row(verb, style, "log gateway", &text));
 }

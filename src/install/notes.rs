@@ -1,5 +1,5 @@
-//! What a plan says besides its rows: what the switch means for people, and what in the node's
-//! configuration cannot work, whether or not we change it.
+//! What a plan says besides its rows: what the changes mean for people, and what in the node's configuration cannot
+//! work.
 
 use crate::change::plan::Change;
 use crate::change::receipt::Receipt;
@@ -8,76 +8,97 @@ use crate::host::Host;
 use crate::node::Node;
 use crate::node::hadoop::EMRFS;
 use crate::node::history_server::{self, HistoryServer, same_directory};
+use crate::paths::{EVENT_LOG_DIR_KEY, LOG_DIRECTORY_KEY, LOG_LINK_KEY};
 use crate::settings::{LinkInto, Settings};
 use std::collections::BTreeSet;
 
-/// What changing these resources means (facts §0.9, §5.5, §8).
+/// What the changes mean for people (`docs/emr.md §5.6`, `§8.2`, `§10`).
 pub fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Change]) -> Vec<String> {
     let mut notes = Vec::new();
     let new = settings.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
-    let old = |key: &str| {
+    let replaced = |key: &str| {
         let change = changes.iter().find(|c| c.is_real() && c.resource.name() == key)?;
         change.before.value().filter(|old| !same_directory(old, &new))
     };
-    if old("spark.eventLog.dir").is_some() {
-        let earlier = match (node.spark.rolls_event_logs(), node.spark.can_roll_event_logs()) {
-            (true, _) => ", or a part of it",
-            (false, true) => ", a long one earlier with spark.eventLog.rolling.enabled",
-            (false, false) => "",
-        };
-        notes.push(format!(
-            "Applications that start after it log to S3; those running now finish where they began. \
-             On S3 an application is listed once its log is closed{earlier}. \
-             Jobs under runtime roles need their own right to write there."
-        ));
+    if replaced(EVENT_LOG_DIR_KEY).is_some() {
+        notes.push(jobs_log_elsewhere(node));
     }
-    if let Some(old) = old("spark.history.fs.logDirectory") {
-        let count = node
-            .server
-            .as_ref()
-            .and_then(HistoryServer::list)
-            .map(|list| list.iter().map(|attempt| &attempt.application).collect::<BTreeSet<_>>().len());
-        let of = count.map(|n| format!(" ({n} application{})", if n == 1 { "" } else { "s" })).unwrap_or_default();
-        let in_hdfs = old.starts_with("hdfs:");
-        match count {
-            Some(0) => {}
-            _ if in_hdfs => notes.push(format!(
-                "History in HDFS{of} leaves the list; it is not deleted. To bring it over:\n  hadoop distcp -update {old} {new}"
-            )),
-            _ => notes.push(format!("History in {old}{of} leaves the list; it is not deleted.")),
-        }
-        if in_hdfs {
-            notes.push(
-                "The history server in the EMR console reads HDFS only: what is logged to S3 is not in it.".into(),
-            );
-        }
+    if let Some(old) = replaced(LOG_DIRECTORY_KEY) {
+        notes.extend(list_changes(node, &old, &new));
     }
     if settings.link_into == LinkInto::SparkJars {
         notes.push("With --link-into spark-jars every job uploads the linked jars too, up to half a gigabyte.".into());
     }
     if node.identity.multi_primary {
-        notes.push("This cluster has three primary nodes; this changes one. Run it on each of them.".into());
+        notes.push(
+            "This cluster has three primary nodes, and this command changes one of them. Run it on each of them."
+                .into(),
+        );
     }
     if settings.endpoint_url.is_some() && node.hadoop.file_system("s3") == Some(EMRFS) {
         notes.push(
-            "EMRFS has no endpoint setting that AWS documents: the history server asks S3 as EMRFS is configured."
+            "AWS documents no endpoint setting for EMRFS, so the history server uses the endpoint that EMRFS is \
+             configured with."
                 .into(),
         );
     }
     if !host.is_live() {
-        notes.push("Below another root only files are changed: run `emr-shs install` on the node for the S3 prefix and the restart.".into());
+        notes.push(
+            "Below another root emr-shs changes files only. Run `emr-shs install` on the node for the S3 prefix and the \
+             restart."
+                .into(),
+        );
     }
     notes
 }
 
-/// That the server is down, and why, where its log tells.
+/// Jobs write their event logs to another place.
+fn jobs_log_elsewhere(node: &Node) -> String {
+    let earlier = match (node.spark.rolls_event_logs(), node.spark.can_roll_event_logs()) {
+        (true, _) => ", or a part of it",
+        (false, true) => " (for a long application earlier, with spark.eventLog.rolling.enabled)",
+        (false, false) => "",
+    };
+    format!(
+        "Applications that start after the change log to S3; running applications finish where they began. The history \
+         server lists an application on S3 once its event log is closed{earlier}. Jobs under runtime roles need their \
+         own permission to write there."
+    )
+}
+
+/// Applications in the old directory leave the list.
+fn list_changes(node: &Node, old: &str, new: &str) -> Vec<String> {
+    let count = node
+        .server
+        .as_ref()
+        .and_then(HistoryServer::list)
+        .map(|list| list.iter().map(|attempt| &attempt.application).collect::<BTreeSet<_>>().len());
+    let of = count.map(|n| format!(" ({n} application{})", if n == 1 { "" } else { "s" })).unwrap_or_default();
+    let in_hdfs = old.starts_with("hdfs:");
+    let mut notes = Vec::new();
+    match count {
+        Some(0) => {}
+        _ if in_hdfs => notes.push(format!(
+            "The history in HDFS{of} leaves the list; nothing deletes it. To bring it over:\n  hadoop distcp -update {old} {new}"
+        )),
+        _ => notes.push(format!("The history in {old}{of} leaves the list; nothing deletes it.")),
+    }
+    if in_hdfs {
+        notes.push(
+            "The history server in the EMR console reads HDFS only, so it does not show what jobs log to S3.".into(),
+        );
+    }
+    notes
+}
+
+/// Says that the history server is down, and why, if its log tells.
 pub fn server_is_down(node: &Node) -> Option<String> {
     node.server.as_ref().filter(|s| s.process.is_none())?;
     let cause = history_server::last_trouble(&node.spark).map(|d| format!(": {}", d.cause)).unwrap_or_default();
     Some(format!("The history server does not run now{cause}."))
 }
 
-/// What in this node's configuration cannot work, said whether or not we change it.
+/// What in the node's configuration cannot work, whether or not this run changes it.
 pub fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<String> {
     let mut found = Vec::new();
     let defaults = &node.spark.defaults;
@@ -85,34 +106,38 @@ pub fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<String> {
         if key.ends_with("fs.s3a.customAWSCredentialsProvider") {
             found.push(format!(
                 "{key} is no key: S3A reads fs.s3a.aws.credentials.provider, EMRFS fs.s3.customAWSCredentialsProvider. \
-                 It has no effect; the instance profile is used all the same. The line can go."
+                 The line has no effect, and the instance profile is used all the same. You can remove the line."
             ));
         }
-        if key == "spark.history.custom.executor.log.url" && value.contains("{{APP_ID}}") {
+        if key == LOG_LINK_KEY && value.contains("{{APP_ID}}") {
             found.push(format!(
                 "{key} uses {{{{APP_ID}}}}, which executors on YARN do not have: Spark then keeps the links to \
-                 NodeManagers. {{{{CONTAINER_ID}}}} and {{{{FILE_NAME}}}} are there."
+                 NodeManagers. Executors have {{{{CONTAINER_ID}}}} and {{{{FILE_NAME}}}}."
             ));
         }
         if key == "spark.hadoop.fs.s3a.endpoint" && value.trim().ends_with("s3.amazonaws.com") {
             found.push(format!(
-                "{key} {} is right in us-east-1 only; the region's own is found without it.",
+                "{key} {} works in us-east-1 only. Without the line S3A finds the endpoint of the region.",
                 value.trim()
             ));
         }
     }
-    let dirs = [defaults.get("spark.eventLog.dir"), defaults.get("spark.history.fs.logDirectory")];
+    let dirs = [defaults.get(EVENT_LOG_DIR_KEY), defaults.get(LOG_DIRECTORY_KEY)];
     if let [Some(written), Some(read)] = dirs
         && !same_directory(written, read)
     {
-        found.push(format!("jobs write event logs to {written}, the history server reads {read}."));
+        found.push(format!("Jobs write event logs to {written}, but the history server reads {read}."));
     }
-    let used = |scheme: &str| dirs.iter().flatten().any(|d| d.split_once("://").is_some_and(|(s, _)| s == scheme));
-    // With links of ours the class path is complete, and what it was without them is history.
-    let linked = receipt.entries.iter().any(|e| matches!(e.resource, Resource::Link { .. }));
-    for (scheme, class) in node.hadoop.schemes().into_iter().filter(|(scheme, _)| !linked && used(scheme)) {
-        if node.scheme(host, scheme, &[]).is_ok_and(|s| !s.is_complete()) {
-            found.push(format!("event logs are on {scheme}://, which {class} serves; the history server's own class path lacks it, or its AWS SDK."));
+    // Once emr-shs has made links, the class path is complete.
+    if !receipt.entries.iter().any(|e| matches!(e.resource, Resource::Link { .. })) {
+        let used = |scheme: &str| dirs.iter().flatten().any(|d| d.split_once("://").is_some_and(|(s, _)| s == scheme));
+        for (scheme, class) in node.hadoop.schemes().into_iter().filter(|(scheme, _)| used(scheme)) {
+            if node.scheme(host, scheme, &[]).is_ok_and(|s| !s.is_complete()) {
+                found.push(format!(
+                    "Event logs are on {scheme}://, which {class} serves. The history server's own class path lacks that \
+                     class, or its AWS SDK."
+                ));
+            }
         }
     }
     found

@@ -1,4 +1,4 @@
-//! The log gateway as it is on this node: its unit, and whether it answers.
+//! The log gateway that is installed on this node: its unit, and whether it answers.
 
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
@@ -11,26 +11,24 @@ use serde::Serialize;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// What a gateway says to whoever has not logged in.
+/// What [`LogGateway::says`] is for a gateway that wants a login.
 const WANTS_LOGIN: &str = "answers, wants a login";
 
 /// The log gateway.
 #[derive(Debug, Serialize)]
 pub struct LogGateway {
-    /// Its unit.
     pub unit: Unit,
-    /// Where it listens.
     pub port: u16,
-    /// `ready`, or why it is not; `None` if nothing answers.
+    /// `ready`, or why the gateway is not ready; `None` if nothing answers.
     pub says: Option<String>,
-    /// How long its credentials are good for; `None` if they do not end or it does not tell.
+    /// How long the gateway's credentials remain valid; `None` if they do not expire or the gateway does not tell.
     pub credentials_left: Option<Duration>,
-    /// The tunnel that brings it to a browser.
+    /// The tunnel that brings the gateway to a browser.
     pub tunnel: Tunnel,
 }
 
 impl LogGateway {
-    /// Looks at the gateway that the receipt knows of; `None` if there is none.
+    /// Reads the unit of an installed gateway and asks the gateway itself. `None` if the receipt has no gateway.
     pub fn observe(receipt: &Receipt) -> Result<Option<Self>> {
         if !receipt.entries.iter().any(|e| matches!(&e.resource, Resource::Unit { name } if name == GATEWAY_UNIT)) {
             return Ok(None);
@@ -41,7 +39,7 @@ impl LogGateway {
         let base = format!("{scheme}://{}/-/", reachable(at));
         let get = |path: &str| agent(Duration::from_secs(2)).get(format!("{base}{path}")).call().ok();
         let says = get("readyz").and_then(|mut answer| {
-            // Whoever may not see more is told so by the gateway itself.
+            // Without a login the gateway tells nothing more than 401.
             let login = answer.status() == 401;
             let text = answer.body_mut().read_to_string().ok()?;
             Some(if login { WANTS_LOGIN.into() } else { text.trim().into() })
@@ -56,35 +54,33 @@ impl LogGateway {
         Ok(Some(Self { unit, port: at.port(), says, credentials_left, tunnel }))
     }
 
-    /// Whether it tells only who logs in.
     pub fn wants_login(&self) -> bool {
         self.says.as_deref() == Some(WANTS_LOGIN)
     }
 
-    /// Whether logs open, as far as it tells.
+    /// Whether logs open, as far as the gateway tells.
     pub fn is_ready(&self) -> bool {
         matches!(self.says.as_deref(), Some("ready" | WANTS_LOGIN))
     }
 }
 
-/// A tunnel to the gateway, which is the history server, too.
+/// A tunnel to the gateway. The gateway passes on the history server's pages too.
 #[derive(Debug, Serialize)]
 pub struct Tunnel {
-    /// What to type.
+    /// What to type on one's own machine.
     pub command: String,
-    /// What to open then.
+    /// What to open in the browser then.
     pub url: String,
 }
 
 impl Tunnel {
-    /// To the gateway of a node that is set up so.
     pub fn of(settings: &Settings) -> Self {
         let (at, tls) = (settings.gateway.address(), settings.gateway.has_tls());
         let public = settings.cluster.as_ref().and_then(|cluster| cluster.public_dns.clone());
         let own = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_string());
         let node = public.or_else(|| own().ok()).unwrap_or("PRIMARY-NODE".into());
         let (port, scheme) = (at.port(), if tls { "https" } else { "http" });
-        // What listens on one address is not on the node's loopback.
+        // A gateway that listens on one address does not listen on the node's loopback.
         let to = if at.ip().is_unspecified() { "localhost".into() } else { SocketAddr::new(at.ip(), 0).to_string() };
         let to = to.trim_end_matches(":0");
         Self {
@@ -94,7 +90,7 @@ impl Tunnel {
     }
 }
 
-/// Where a listener on `at` is reached from this node itself.
+/// The address at which this node itself reaches a listener on `at`.
 pub fn reachable(at: SocketAddr) -> SocketAddr {
     match at {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),

@@ -128,6 +128,10 @@ fn settings_that_a_reconfiguration_removed_are_reported_and_restored() {
     let original = root.read(DEFAULTS);
     install(&root, &[]).expect(0);
     let installed = root.read(DEFAULTS);
+    let healthy = root.run(&["status"]).expect(0).out();
+    assert!(healthy.contains("as installed; -v lists them") && healthy.lines().count() < 24, "{healthy}");
+    let verbose = root.run(&["status", "-v"]).expect(0).out();
+    assert!(verbose.lines().any(|l| l.starts_with("ok") && l.contains("spark.eventLog.dir")), "{verbose}");
     root.write(DEFAULTS, &original);
     let status = root.run(&["status"]).expect(0);
     assert!(
