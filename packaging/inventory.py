@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes what a release's binaries are made of: emr-shs.cdx.json (CycloneDX 1.6) and THIRD-PARTY-LICENSES.txt.
+"""Lists the crates in a release's binaries: emr-shs.cdx.json (CycloneDX 1.6) and THIRD-PARTY-LICENSES.txt.
 
     inventory.py ZIG_DIR OUT_DIR TARGET...      from the root of the tree
 
-What counts is what is linked for these targets: neither what only builds or tests, nor what other systems need.
-It fails if a crate comes without the text of its licence. Where its author left that out of the crate, but has it in the
-crate's repository, the text is put into packaging/licences/NAME-VERSION.txt by hand.
+It lists crates that are linked for these targets, not those that only build or test, or are for other systems. It fails if a
+crate does not contain the text of its licence. If the crate's repository contains the text, put it into
+packaging/licences/NAME-VERSION.txt.
 """
 import html
 import json
@@ -18,7 +18,7 @@ import uuid
 
 HERE = pathlib.Path(__file__).resolve().parent
 LICENCE_FILE = re.compile(r"(un)?licen[sc]e|copying|copyright|notice", re.IGNORECASE)
-# What these directories of a crate hold is not linked.
+# Directories of a crate that are not linked.
 ASIDE = {"tests", "test", "examples", "benches", "fuzz", "docs", "ci", ".github"}
 
 
@@ -27,13 +27,13 @@ def output(*command):
 
 
 def linked(target):
-    """(name, version) of every crate that is linked, features as the build resolves them."""
+    """(name, version) of every linked crate, with the features of the build."""
     lines = output("cargo", "tree", "--locked", "--target", target, "-e", "normal,no-proc-macro", "--prefix", "none", "--no-dedupe", "-f", "{p}")
     return {(name, version.removeprefix("v")) for name, version in (line.split()[:2] for line in lines.splitlines() if line)}
 
 
 def crates(targets):
-    """What cargo knows of the linked crates, by (name, version), and which of them each uses."""
+    """cargo's metadata of the linked crates, by (name, version), and their dependencies among each other."""
     wanted = set().union(*(linked(target) for target in targets))
     packages, uses = {}, {}
     for target in targets:
@@ -66,7 +66,7 @@ def runtime(zig):
     """What is linked beside crates: (name, version, licence, texts)."""
     rust = dict(line.split(": ", 1) for line in output("rustc", "-vV").splitlines()[1:])["release"]
     page = pathlib.Path(output("rustc", "--print", "sysroot").strip(), "share/doc/rust/COPYRIGHT-library.html").read_text()
-    # The page's own indentation comes from its markup; what is left are the texts.
+    # Remove the indentation, which comes from the markup of the page.
     rust_text = re.sub(r"\n\s*\n+", "\n\n", html.unescape(re.sub(r"<[^>]+>", "", page)))
     library = pathlib.Path(zig, "lib")
     musl = re.search(r'VERSION "(.+)"', (library / "libc/musl/src/internal/version.h").read_text())[1]
@@ -102,13 +102,13 @@ def sbom(packages, uses, parts, root):
         "components": components,
         "dependencies": dependencies,
     }
-    # By its content: the same release has the same number.
+    # Derived from the content, so that the same release has the same number.
     number = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))
     return {"bomFormat": "CycloneDX", "specVersion": "1.6", "serialNumber": f"urn:uuid:{number}", "version": 1} | content
 
 
 def licences(packages, parts, root):
-    """One text, each licence once, headed by those that are under it."""
+    """One text with each licence once, after the names of its crates."""
     holders, shown = {}, {}
     everything = [(f"{name} {version} ({package['license']})", texts_of(package)) for (name, version), package in packages.items() if (name, version) != root]
     for holder, texts in everything + [(f"{name} {version} ({licence})", texts) for name, version, licence, texts in parts]:

@@ -1,15 +1,16 @@
-# Builds the layers a node's root directory is stacked from, each once for a given recipe and input, into the cache. Sourced by lab/node.
+# Builds the layers of nodes' root directories. A layer is built once for its recipe and inputs, and stays in the cache.
+# Sourced by lab/node.
 # shellcheck shell=bash disable=SC2034,SC2154
 
 profiles=(5.33 6.4 7.1 7.12 8.1)
 declare -A spark_of=([5.33]=2.4.7 [6.4]=3.1.2 [7.1]=3.5.8 [7.12]=3.5.8 [8.1]=4.1.1)
 
-# --- What the recipes in lab/layers use -------------------------------------------------------------------
+# --- Functions for the recipes in lab/layers --------------------------------------------------------------------
 
-# jar_file FILE... DIR: hard links where they can be, to save space.
+# jar_file FILE... DIR: makes hard links, which need no space, or else copies.
 jar_file() { cp -l "$@" 2>/dev/null || cp "$@"; }
 
-# dummy_jar FILE ENTRY: a jar which holds one empty entry of that name.
+# dummy_jar FILE ENTRY: makes a jar with one empty entry.
 dummy_jar() {
   scratch
   mkdir -p "$REPLY/$(dirname "$2")" "$(dirname "$1")"
@@ -17,7 +18,7 @@ dummy_jar() {
   jar --create --file "$1" -C "$REPLY" .
 }
 
-# class_path_jar FILE JAR...: a jar which holds only a manifest that names others.
+# class_path_jar FILE JAR...: makes a jar with only a manifest that names other jars.
 class_path_jar() {
   scratch
   printf 'Class-Path:' >"$REPLY/manifest"
@@ -26,8 +27,8 @@ class_path_jar() {
   jar --create --file "$1" --manifest "$REPLY/manifest"
 }
 
-# emrfs VERSION HADOOP_AWS: the stand-in for EMRFS. The real assembly holds its own copies of everything; this one finds them through its
-# manifest, away from the usual places.
+# emrfs VERSION HADOOP_AWS: makes a stand-in for EMRFS. The real jar contains copies of all that it needs. This one finds them
+# through its manifest, in a directory that nothing else reads.
 emrfs() {
   local dir=$out/usr/share/aws/emr/emrfs/lib jar sdk=aws-java-sdk-bundle-1.12.262.jar
   jar=$dir/emrfs-hadoop-assembly-$1.jar
@@ -39,10 +40,10 @@ emrfs() {
   jar --update --file "$jar" -C "$REPLY" com
 }
 
-# compile_path: Spark and the profile's Hadoop, which has to come first.
+# compile_path: prints the class path of Spark and of the profile's Hadoop, which must come first.
 compile_path() { echo "$out/usr/lib/spark/jars/*:$spark/usr/lib/spark/jars/*:$spark/opt/lab/hadoop-client/*"; }
 
-# lab_jars: hdfs:// and the little application, compiled for the Spark of this profile.
+# lab_jars: compiles the stand-in for HDFS and the test application for this profile's Spark.
 lab_jars() {
   local name jar
   mkdir -p "$out"/usr/lib/spark/jars "$out/opt/lab"
@@ -56,7 +57,8 @@ TinyApp opt/lab/tiny-app.jar
 LIST
 }
 
-# node_files LABEL CLASS: Spark's settings, files that name the release label or the class of s3://, and the texts beside the SDK's jars.
+# node_files LABEL CLASS: writes Spark's settings, the files with the release label or the class of s3://, and the texts
+# beside the SDK's jars.
 node_files() {
   local dir
   mkdir -p "$out"/etc/{hadoop/conf,lab,spark/conf.dist} "$out/mnt/var/lib/info"
@@ -82,26 +84,26 @@ ENV
   done
 }
 
-# older_settings: no dump of a release between 5.23 and 7.1 was found, so these have that one's settings, and no JAVA_HOME. They ran on
-# Java 8; on this node's Java the history server of Spark 3.1 needs an option, and no job of it runs.
+# older_settings: writes the settings of release 5.23, because none of a release between 5.23 and 7.1 were found. These
+# releases run on Java 8. On the node's Java 17 the history server of Spark 3.1 needs an option, and its jobs do not run.
 older_settings() {
   local conf=$out/etc/spark/conf.dist
   sed -e '/^spark\.history\.kerberos\./d' -e 's/ip-10-0-0-10\.ec2\.internal/ip-172-31-59-96.ec2.internal/' \
     "$lab/emr/spark-defaults-5.23.0-kerberos.conf" >"$conf/spark-defaults.conf"
   sed -i '/JAVA17_HOME/d' "$conf/spark-env.sh"
   echo 'export JDK_JAVA_OPTIONS="--add-opens=java.base/java.nio=ALL-UNNAMED"' >>"$conf/spark-env.sh"
-  # Their S3A knows no fs.s3a.endpoint.region; the SDK tells the region by the host's name.
+  # Their S3A does not know fs.s3a.endpoint.region. The SDK derives the region from the host's name.
   echo '{"hostRegexToRegionMappings": [{"hostNameRegex": "127[.]0[.]0[.]1", "regionName": "eu-west-3"}]}' \
     >"$out/etc/hadoop/conf/awssdk_config_override.json"
 }
 
 # --- The layers ---------------------------------------------------------------------------------------------------
 
-# key FILE|DIR...: a hash of names and contents below lab/.
+# key FILE|DIR...: prints a hash of names and contents below lab/.
 key() { (cd "$lab" && find "$@" -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12); }
 
-# layer NAME INPUT...: sets REPLY to the layer's directory, which is built if there is none of this recipe and these inputs.
-# What comes after a '-' in the name is the recipe's variable $version. With $pruning nothing is built.
+# layer NAME INPUT...: sets REPLY to the layer's directory, and builds the layer if there is none of this recipe and these
+# inputs. The part of the name after '-' is the recipe's $version. With $pruning nothing is built.
 layer() {
   local name=$1 out recipe=${1%%-*} version=${1#*-}
   shift
@@ -119,7 +121,7 @@ layer() {
   REPLY=$target
 }
 
-# layers PROFILE: sets the variables os, spark, s3server, awscli, labfiles and profile_files to the layers' directories, building what is missing.
+# layers PROFILE: builds missing layers, and sets os, spark, s3server, awscli, labfiles and profile_files to their directories.
 layers() {
   layer os
   os=$REPLY

@@ -1,4 +1,4 @@
-# Shared by lab/node and lab/fetch-deps: messages, the cache directory, locks. Sourced, not run.
+# Messages, the cache directory, locks and scratch directories, for the scripts of this tree. Sourced, not run.
 # shellcheck shell=bash
 
 cache=${EMR_SHS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/emr-shs}
@@ -8,10 +8,10 @@ downloads=$cache/downloads
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# need COMMAND HINT: stops with the hint when the command is not installed.
+# need COMMAND HINT: fails with the hint if the command is not installed.
 need() { command -v "$1" >/dev/null 2>&1 || die "'$1' is not installed; $2"; }
 
-# locked NAME: holds the lock of that name until this process ends, so that two callers do not build the same thing at once.
+# locked NAME: takes a lock until 'unlock' or the end of this process, so that two processes do not build the same thing.
 locked() {
   mkdir -p "$cache/locks"
   exec {lock_fd}>"$cache/locks/$1"
@@ -21,7 +21,8 @@ locked() {
   fi
 }
 
-# scratch: a new directory inside the cache (same file system, so a rename is atomic); it is removed when the script ends.
+# scratch: sets REPLY to a new directory in the cache, on whose file system a rename is atomic. It is removed when the script
+# ends.
 scratch_dirs=()
 remove_scratch() {
   local dir mounted

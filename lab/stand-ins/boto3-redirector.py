@@ -1,4 +1,4 @@
-"""The log gateway as one would write it in an hour: http.server, and boto3 for the URLs. It does not look whether a log is there.
+"""A simple log gateway, for comparison: http.server, and boto3 for the URLs. It does not check whether a log exists.
 
     boto3-redirector.py PORT ENDPOINT REGION BUCKET PREFIX-OF-THE-CLUSTER
 """

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that holds every byte back for a while in each direction, at any throughput.
+"""A TCP proxy on loopback that delays every byte in both directions, without limiting the throughput.
 
     delay.py LISTEN-PORT PORT SECONDS
 """

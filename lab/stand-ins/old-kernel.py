@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs a command as on Linux 4.14, which Amazon Linux 2 has: a system call that came later answers ENOSYS.
+"""Runs a command as on Linux 4.14, the kernel of Amazon Linux 2: newer system calls fail with ENOSYS.
 
     old-kernel.py COMMAND [ARGUMENT ...]
 
-It becomes the command; what that starts is under the same filter. For x86_64: the last number of 4.14 is 332, statx.
+The filter holds for all processes that the command starts. It is for x86_64, where the last call of 4.14 is 332, statx.
 """
 import ctypes
 import os
@@ -17,7 +17,7 @@ LOAD, JUMP_IF_EQUAL, JUMP_IF_GREATER, RETURN = 0x20, 0x15, 0x25, 0x06
 ALLOW, KILL, FAIL = 0x7FFF0000, 0x80000000, 0x00050000
 ENOSYS = 38
 
-# struct seccomp_data begins with the number and the architecture. Each line: what, if so skip, if not skip, with.
+# struct seccomp_data begins with the number and the architecture. Each line: code, jump if true, jump if false, operand.
 PROGRAM = [
     (LOAD, 0, 0, 4),
     (JUMP_IF_EQUAL, 1, 0, AUDIT_ARCH_X86_64),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Serves TLS on one port of 127.0.0.1 and passes the bytes on to another.
+"""Accepts TLS on one port of 127.0.0.1 and passes the bytes on to another port.
 
     tls-front.py PORT TO_PORT CERTIFICATE KEY
 """

@@ -1,4 +1,4 @@
--- For wrk: walks through the paths in a file, again and again, and prints what it measured as one line of JSON.
+-- For wrk: requests the paths in a file, again and again, and prints the results as a line of JSON.
 --
 --     wrk ... -s walk.lua URL -- FILE THREADS
 
@@ -14,7 +14,7 @@ function init(arguments)
   for path in io.lines(arguments[1]) do
     requests[#requests + 1] = wrk.format("GET", path)
   end
-  -- Each thread has all of them, and a place of its own to begin at.
+  -- Each thread requests all paths, and begins at a different one.
   at = math.floor(number * #requests / tonumber(arguments[2]))
 end
 

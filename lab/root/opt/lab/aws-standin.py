@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Stands in for the instance metadata service (version 2) and for some calls of the EMR API, on loopback.
 
-It answers as /etc/lab/standin.json says, read anew at each request:
+/etc/lab/standin.json says what it answers. It reads the file at each request:
 
     "cluster"          what DescribeCluster answers ("LogUri": null is answered as a cluster without one)
     "describe_error"   null, or the EMR API's error, as in {"__type": "AccessDeniedException", "Message": "..."}
@@ -12,13 +12,13 @@ It answers as /etc/lab/standin.json says, read anew at each request:
     "imds_status"      200, or the HTTP status that all metadata requests get
     "outage"           null; "hang": metadata requests get no answer until this changes; "refuse": nothing listens
     "role"             the instance profile's role; null for an instance without one
-    "rotate"           null: the role's credentials are always the same pair, which the S3 server always accepts;
-                       {"every": SECONDS, "life": SECONDS}: a new one so often, refused by the S3 server after its life;
-                       with "until": UNIX-SECONDS nothing newer than of then is served, though it expires (as when the
-                       real service cannot rotate)
+    "rotate"           null: the role's credentials never change, and the S3 server always accepts them;
+                       {"every": SECONDS, "life": SECONDS}: they change so often, and the S3 server accepts them for their
+                       life; with "until": UNIX-SECONDS they do not change after that time, although they expire (as when
+                       the real service cannot rotate them)
     "credentials"      members that replace those of the role's credentials, as in {"Token": "", "Expiration": "..."}
 
-RunJobFlow and AddJobFlowSteps are answered as done; what they were asked for is a line of JSON in /var/log/lab-emr.log.
+RunJobFlow and AddJobFlowSteps succeed, and write their requests to /var/log/lab-emr.log, a line of JSON each.
 """
 import base64
 import datetime
@@ -46,7 +46,7 @@ def stamp(seconds):
 
 
 def rotated(expires):
-    """The pair that expires then; the S3 server derives it in the same way."""
+    """The credentials that expire then. The S3 server derives them in the same way."""
     access = f"ASIALABR{expires:012d}"
 
     def derive(part):
@@ -56,7 +56,8 @@ def rotated(expires):
 
 
 def credentials(settings):
-    """As of the instance profile, for six hours; to the S3 server they are its owner, or the user that /etc/lab/session-user names."""
+    """Credentials of the instance profile for six hours. The S3 server takes them for its owner's, or those of the user in
+    /etc/lab/session-user."""
     issued = time.time()
     expires = issued + 6 * 3600
     pair = [os.environ["LAB_SESSION_" + name] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "TOKEN")]
@@ -100,7 +101,7 @@ def metadata(path, settings):
 
 
 def describe_cluster(request, settings):
-    """The answer, and the error that goes before it."""
+    """The answer, and the error that replaces it."""
     cluster = dict(settings["cluster"])
     error = settings.get("describe_error")
     if not error and request.get("ClusterId") != cluster["Id"]:
@@ -115,12 +116,12 @@ def describe_security_configuration(request, settings):
     error = settings.get("security_configuration_error")
     if not error and (configuration is None or name != settings["cluster"].get("SecurityConfiguration")):
         error = {"__type": "InvalidRequestException", "Message": f"Security configuration with name '{name}' does not exist."}
-    # The configuration is JSON within JSON, as a text.
+    # The configuration is a string that contains JSON.
     return {"Name": name, "SecurityConfiguration": json.dumps(configuration), "CreationDateTime": 1.7e9}, error
 
 
 def noted(call, answer):
-    """A call that is answered so, and left to whoever reads the log."""
+    """A call that is logged for tests, and answered with this."""
     def handle(request, _settings):
         with open("/var/log/lab-emr.log", "a", encoding="utf-8") as file:
             file.write(json.dumps({"call": call, "request": request}) + "\n")
@@ -137,7 +138,7 @@ CALLS = {
 
 
 class Handler(BaseHTTPRequestHandler):
-    # Headers and body are two packets; without this the second waits for the first one's acknowledgement.
+    # Headers and body are two packets. Without this the second waits for an acknowledgement of the first.
     disable_nagle_algorithm = True
     protocol_version = "HTTP/1.1"
 
@@ -152,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def gone(self, settings):
-        """Connections that were open when nothing was to listen any more end without an answer."""
+        """During an outage, open connections end without an answer."""
         self.close_connection = self.close_connection or settings.get("outage") == "refuse"
         return settings.get("outage") == "refuse"
 
@@ -207,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Outage(Exception):
-    """Nothing is to listen."""
+    """Whether nothing may listen."""
 
 
 class Server(ThreadingHTTPServer):
