@@ -1,7 +1,7 @@
 //! The settings of an installation. The receipt keeps them, so that a later run needs no arguments.
 
-use crate::aws::Cluster;
-use crate::aws::s3::{EventLogs, LogUri};
+use crate::aws::emr::Cluster;
+use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use crate::paths::GATEWAY_PORT;
 use serde::{Deserialize, Serialize};

@@ -1,97 +1,80 @@
-//! The bucket that holds the event logs: its URI, whether the prefix exists, and the proof that
-//! this node may write there.
+//! The bucket of event logs or archived logs, as the installer and doctor ask for it, and a probe of
+//! what this node may do there.
 //!
-//! The installer is synchronous; the SDK runs on one small runtime that lives here.
+//! The installer is synchronous: each call waits on the runtime that [`S3`] owns.
 
-pub use super::{EventLogs, LogUri};
-
-use crate::aws;
+use super::endpoint;
+use super::error::{S3Error, S3Failure, credentials_failure, root_causes};
+use super::identity::instance_role;
+use super::uri::EventLogs;
 use crate::error::Fault;
 use anyhow::Result;
 use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_s3::config::{
-    ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
-};
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
 use aws_sdk_s3::types::ServerSideEncryption;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Runtime;
 
-/// How objects must be encrypted when the cluster says so; a bucket policy may insist on it.
+/// How this node must encrypt objects. A bucket policy can insist on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Encryption {
     /// `AES256` or `aws:kms`.
     pub algorithm: String,
-    /// The KMS key, if one is named.
+    /// The KMS key, if the configuration names one.
     pub key: Option<String>,
 }
 
-/// What the probe found out about a bucket.
+/// A bucket that exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Bucket {
-    /// The region the bucket lies in, where the store tells.
+    /// The bucket's region, if the store tells.
     pub region: Option<String>,
 }
 
-/// What lies directly under a prefix.
+/// The objects and directories directly below a prefix.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// Objects, by their names below the prefix.
     pub objects: Vec<Object>,
-    /// Directories, by their names with the slash at the end.
+    /// The directories' names below the prefix, each with a slash at the end.
     pub directories: Vec<String>,
-    /// Whether this is all.
-    pub whole: bool,
+    /// Whether the listing reached its end.
+    pub complete: bool,
 }
 
 impl Listing {
-    /// The object that was written last and is not empty.
+    /// The object that was written last, of those that are not empty.
     pub fn newest(&self) -> Option<&Object> {
         self.objects.iter().filter(|object| object.size > 0).max_by_key(|object| object.modified)
     }
 }
 
-/// One object of a listing.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// Its name below the prefix.
+    /// The object's name below the prefix.
     pub name: String,
     /// In bytes.
     pub size: i64,
-    /// When it was written, in seconds since 1970.
+    /// When the object was written, in seconds since 1970.
     pub modified: i64,
 }
 
-/// Why S3 did not do what it was asked for.
+/// A failure of S3, and the error that explains it to the person who chose the URI.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// Of what kind.
-    pub kind: RefusalKind,
-    /// In words.
+    pub failure: S3Failure,
     pub fault: Fault,
-}
-
-/// What kinds of refusals there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalKind {
-    /// This IAM action is not allowed.
-    Denied(&'static str),
-    /// This node's clock is wrong.
-    Clock,
-    /// There was no answer.
-    Silence,
-    /// Something else.
-    Other,
 }
 
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
-        Self { kind: RefusalKind::Other, fault }
+        Self { failure: S3Failure::Other, fault }
     }
 }
 
@@ -101,29 +84,25 @@ impl From<Refusal> for anyhow::Error {
     }
 }
 
-/// What came of writing, listing, reading and deleting one object; `None` where it was not tried.
+/// The results of writing, listing, reading and deleting one object. `None` for a step that was not tried.
 #[derive(Clone, Debug, Default)]
 pub struct Probe {
-    /// Writing it.
     pub put: Option<Result<(), Refusal>>,
-    /// Listing it.
     pub list: Option<Result<(), Refusal>>,
-    /// Reading it.
     pub get: Option<Result<(), Refusal>>,
-    /// Deleting it.
     pub delete: Option<Result<(), Refusal>>,
 }
 
-/// Compares S3's clock with this node's, at each answer.
+/// Compares this node's clock with the date of each answer of S3.
 #[derive(Clone, Debug, Default)]
 struct Clock {
     ahead: Arc<Mutex<Option<i64>>>,
 }
 
 impl Clock {
-    /// A client whose answers are looked at.
-    fn watch(&self, config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
-        Client::from_conf(builder(config, endpoint, region).interceptor(self.clone()).build())
+    /// A client whose answers this clock compares.
+    fn client(&self, config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
+        Client::from_conf(endpoint::builder(config, endpoint, region).interceptor(self.clone()).build())
     }
 }
 
@@ -147,63 +126,63 @@ impl Intercept for Clock {
     }
 }
 
-/// A connection to the store.
+/// A connection to S3, or to another store with S3's interface.
 pub struct S3 {
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
     config: SdkConfig,
     client: Client,
     clock: Clock,
-    own_endpoint: Option<String>,
+    endpoint: Option<String>,
     region: Option<String>,
-    /// How objects are to be encrypted.
+    /// How `put` encrypts objects. `None` leaves it to the bucket.
     pub encryption: Option<Encryption>,
 }
 
 impl S3 {
-    /// A connection with this node's credentials. `endpoint` is for stores other than AWS's and
-    /// for VPC endpoints; with one, buckets are addressed by path.
-    pub fn new(runtime: tokio::runtime::Runtime, config: SdkConfig, endpoint: Option<String>) -> Self {
+    /// A connection with this node's credentials. `endpoint` is that of another store than AWS's, or of
+    /// a VPC endpoint.
+    pub fn new(runtime: Runtime, config: SdkConfig, endpoint: Option<String>) -> Self {
         let region = config.region().map(ToString::to_string);
         let clock = Clock::default();
-        let client = clock.watch(&config, endpoint.as_deref(), None);
-        Self { runtime, config, client, clock, own_endpoint: endpoint, region, encryption: None }
+        let client = clock.client(&config, endpoint.as_deref(), None);
+        Self { runtime, config, client, clock, endpoint, region, encryption: None }
     }
 
-    /// Finds the bucket and its region, and signs for that region from now on.
+    /// Finds the bucket and its region. All later requests are signed for that region.
     pub fn find_bucket(&mut self, uri: &EventLogs) -> Result<Bucket, Refusal> {
+        const ACTION: &str = "s3:ListBucket";
         let answer = self.runtime.block_on(self.client.head_bucket().bucket(&uri.bucket).send());
-        let told = match &answer {
+        let answer = answer.map_err(|e| S3Error::new(&e, ACTION));
+        let region = match &answer {
             Ok(found) => found.bucket_region().map(str::to_string),
-            Err(e) => e.raw_response().and_then(|r| r.headers().get("x-amz-bucket-region")).map(str::to_string),
+            Err(error) => error.region.clone(),
         };
-        let elsewhere = told.as_ref().is_some_and(|r| Some(r) != self.region.as_ref());
+        let is_elsewhere = region.is_some() && region != self.region;
         match answer {
             Ok(_) => {}
-            // 403 says nothing of the bucket: the probe will name the missing right.
-            Err(e) if elsewhere || status(&e) == Some(403) => {}
-            Err(e) if status(&e) == Some(404) => {
-                return Err(Fault::preflight(format!("there is no bucket {}", uri.bucket))
-                    .detail(format!("{uri}: HeadBucket answered 404"))
-                    .unchanged()
-                    .hint(format!("check the name, or make it: aws s3 mb s3://{}", uri.bucket))
-                    .into());
+            Err(_) if is_elsewhere => {}
+            // A bucket that exists answers this, too. The probe names the action that is not allowed.
+            Err(S3Error { failure: S3Failure::Denied { .. }, .. }) => {}
+            Err(S3Error { failure: S3Failure::NotFound | S3Failure::NoSuchBucket, .. }) => {
+                let fault = no_such_bucket(uri).detail(format!("{uri}: HeadBucket answered 404"));
+                return Err(fault.unchanged().into());
             }
-            Err(e) => return Err(self.explain(uri, "s3:ListBucket", "list", &e)),
+            Err(error) => return Err(self.explain(uri, ACTION, "list", error)),
         }
-        if elsewhere {
-            self.region.clone_from(&told);
-            self.client = self.clock.watch(&self.config, self.own_endpoint.as_deref(), told.clone());
+        if is_elsewhere {
+            self.region.clone_from(&region);
+            self.client = self.clock.client(&self.config, self.endpoint.as_deref(), region.clone());
         }
-        Ok(Bucket { region: told })
+        Ok(Bucket { region })
     }
 
-    /// How far this node's clock is ahead of S3's, in seconds, by the last answer; `None` before
-    /// the first one.
+    /// How many seconds this node's clock is ahead of S3's, by the last answer. `None` before the first
+    /// answer.
     pub fn clock_ahead(&self) -> Option<i64> {
         *self.clock.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether anything lies under the prefix. The root of a bucket always exists.
+    /// Whether there is an object below the prefix. The root of a bucket always exists.
     pub fn prefix_exists(&self, uri: &EventLogs) -> Result<bool, Refusal> {
         if uri.prefix.is_empty() {
             return Ok(true);
@@ -211,20 +190,20 @@ impl S3 {
         self.first_object(uri).map(|first| first.is_some())
     }
 
-    /// Makes the zero-byte object that file systems on S3 take for a directory.
+    /// Writes the empty object that Hadoop's file systems on S3 take for a directory.
     pub fn create_prefix(&self, uri: &EventLogs) -> Result<(), Refusal> {
         self.put(uri, &uri.prefix, &[])
     }
 
-    /// What lies directly under the prefix, in the order of the names: at most so many pages of a
-    /// thousand.
+    /// Lists the objects and directories directly below the prefix, ordered by name: at most `pages`
+    /// pages of a thousand names.
     pub fn list(&self, uri: &EventLogs, pages: usize) -> Result<Listing, Refusal> {
-        let mut found = Listing { objects: Vec::new(), directories: Vec::new(), whole: true };
+        let mut found = Listing { objects: Vec::new(), directories: Vec::new(), complete: true };
         let mut next = None;
         for _ in 0..pages {
             let request = self.client.list_objects_v2().bucket(&uri.bucket).prefix(&uri.prefix).delimiter("/");
             let page = self.runtime.block_on(request.set_continuation_token(next).send());
-            let page = page.map_err(|e| self.explain(uri, "s3:ListBucket", "list", &e))?;
+            let page = page.map_err(|e| self.refusal(uri, "s3:ListBucket", "list", &e))?;
             let name = |key: &str| key.strip_prefix(&uri.prefix).unwrap_or(key).to_string();
             found.objects.extend(page.contents().iter().filter_map(|object| {
                 let modified = object.last_modified().map_or(0, DateTime::secs);
@@ -236,25 +215,25 @@ impl S3 {
                 return Ok(found);
             }
         }
-        found.whole = false;
+        found.complete = false;
         Ok(found)
     }
 
-    /// Reads one object, or its first bytes.
-    pub fn get(&self, uri: &EventLogs, key: &str, first: Option<u64>) -> Result<Vec<u8>, Refusal> {
-        let range = first.map(|n| format!("bytes=0-{}", n.saturating_sub(1)));
+    /// Reads one object, or its first `bytes` bytes.
+    pub fn get(&self, uri: &EventLogs, key: &str, bytes: Option<u64>) -> Result<Vec<u8>, Refusal> {
+        let range = bytes.map(|n| format!("bytes=0-{}", n.saturating_sub(1)));
         let request = self.client.get_object().bucket(&uri.bucket).key(key).set_range(range);
-        // What is wrong is explained outside: that asks for the role, on the same runtime.
+        // The error is explained outside of this block: that waits for the role on the same runtime.
         let body = self.runtime.block_on(async { Ok(request.send().await?.body.collect().await) });
-        let body = body.map_err(|e: SdkError<_>| self.explain(uri, "s3:GetObject", "read", &e))?;
+        let body = body.map_err(|e: SdkError<_>| self.refusal(uri, "s3:GetObject", "read", &e))?;
         body.map(|bytes| bytes.to_vec()).map_err(|e| {
-            Fault::preflight(format!("s3://{}/{key} cannot be read to its end", uri.bucket))
+            Fault::preflight(format!("reading s3://{}/{key} stopped before its end", uri.bucket))
                 .detail(root_causes(&e))
                 .into()
         })
     }
 
-    /// Writes one object, encrypted as the cluster does it.
+    /// Writes one object, encrypted by [`S3::encryption`].
     pub fn put(&self, uri: &EventLogs, key: &str, body: &[u8]) -> Result<(), Refusal> {
         let mut request = self.client.put_object().bucket(&uri.bucket).key(key).body(ByteStream::from(body.to_vec()));
         if let Some(wanted) = &self.encryption {
@@ -263,28 +242,27 @@ impl S3 {
                 .set_ssekms_key_id(wanted.key.clone());
         }
         let answer = self.runtime.block_on(request.send());
-        answer.map(drop).map_err(|e| self.explain(uri, "s3:PutObject", "write to", &e))
+        answer.map(drop).map_err(|e| self.refusal(uri, "s3:PutObject", "write to", &e))
     }
 
-    /// Deletes one object.
     pub fn delete(&self, uri: &EventLogs, key: &str) -> Result<(), Refusal> {
         let answer = self.runtime.block_on(self.client.delete_object().bucket(&uri.bucket).key(key).send());
-        answer.map(drop).map_err(|e| self.explain(uri, "s3:DeleteObject", "delete", &e))
+        answer.map(drop).map_err(|e| self.refusal(uri, "s3:DeleteObject", "delete", &e))
     }
 
-    /// Puts, lists, reads and deletes one object under the prefix, as jobs and the history server
-    /// will. The name begins with a dot: the history server passes such names over.
+    /// Writes, lists, reads and deletes one object below the prefix, as Spark's jobs and the history
+    /// server do. The object's name begins with a dot, so that the history server ignores it.
     pub fn probe(&self, uri: &EventLogs) -> Probe {
         let nonce = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let key = format!("{}.emr-shs-probe-{nonce:x}-{}", uri.prefix, std::process::id());
-        let body = b"written by emr-shs to see whether it may; safe to delete\n";
+        let body = b"emr-shs wrote this to test its permissions; you can delete it\n";
         let put = self.put(uri, &key, body).map_err(|mut refusal| {
             refusal.fault = refusal.fault.detail("every Spark job of the cluster would fail with this setting");
             refusal
         });
         if let Err(refusal) = &put {
-            if refusal.kind == RefusalKind::Silence {
-                // It may have arrived all the same.
+            if matches!(refusal.failure, S3Failure::NoAnswer(_) | S3Failure::NoCredentials(_)) {
+                // S3 may have written the object although its answer is missing.
                 let _ = self.delete(uri, &key);
             }
             return Probe { put: Some(put), ..Probe::default() };
@@ -310,137 +288,96 @@ impl S3 {
         Probe { put: Some(put), list: Some(list), get: Some(get), delete: Some(delete) }
     }
 
-    /// The first object under a prefix, at any depth.
+    /// The key of the first object below the prefix, at any depth.
     pub fn first_object(&self, uri: &EventLogs) -> Result<Option<String>, Refusal> {
         let listing = self.client.list_objects_v2().bucket(&uri.bucket).prefix(&uri.prefix).max_keys(1).send();
         match self.runtime.block_on(listing) {
             Ok(page) => Ok(page.contents().first().and_then(|object| object.key()).map(str::to_string)),
-            Err(e) => Err(self.explain(uri, "s3:ListBucket", "list", &e)),
+            Err(e) => Err(self.refusal(uri, "s3:ListBucket", "list", &e)),
         }
     }
 
-    /// How long this node's credentials are good for, if they end, or why there are none; and the
-    /// instance profile's role.
+    /// For how long this node's credentials are valid (`None` if they do not expire), or why there are
+    /// none; and the role of the instance profile.
     pub fn credentials(&self) -> (Result<Option<Duration>, String>, Option<String>) {
         let Some(provider) = self.config.credentials_provider() else {
-            return (Err("no place where they could come from".into()), None);
+            return (Err("the SDK has no source of credentials".into()), None);
         };
-        let got = self.runtime.block_on(provider.provide_credentials());
-        let got = got.map_err(|e| aws::no_credentials(&root_causes(&e)).unwrap_or_else(|| root_causes(&e)));
+        let found = self.runtime.block_on(provider.provide_credentials());
+        let found = found.map_err(|e| credentials_failure(&e).unwrap_or_else(|| root_causes(&e)));
         let left = |end: SystemTime| end.duration_since(SystemTime::now()).unwrap_or_default();
-        (got.map(|got| got.expiry().map(left)), aws::instance_role(&self.runtime))
+        (found.map(|credentials| credentials.expiry().map(left)), instance_role(&self.runtime))
     }
 
-    fn place(&self) -> &str {
-        self.own_endpoint.as_deref().unwrap_or("AWS's own endpoint")
-    }
-
-    /// Says what an S3 error means for the person who chose the URI.
-    fn explain<E>(&self, uri: &EventLogs, action: &'static str, verb: &str, error: &SdkError<E>) -> Refusal
+    /// Explains an error of S3 to the person who chose the URI. `verb` says what this node wanted to do.
+    fn refusal<E>(&self, uri: &EventLogs, action: &'static str, verb: &str, error: &SdkError<E>) -> Refusal
     where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let said = error.message().unwrap_or_default();
-        // S3 asks KMS in the caller's name, and passes on that KMS refused.
-        let of_kms = ["kms:Decrypt", "kms:GenerateDataKey"].into_iter().find(|of_kms| said.contains(of_kms));
-        let hidden = said.contains("ciphertext refers to a customer master key");
-        let action = of_kms.or(hidden.then_some("kms:Decrypt")).unwrap_or(action);
-        let archived = error.code() == Some("InvalidObjectState");
-        let denied = status(error) == Some(403) && !archived || of_kms.is_some() || hidden;
-        let kind = match (status(error), error.code()) {
-            (_, Some("RequestTimeTooSkewed")) => RefusalKind::Clock,
-            (_, Some("SignatureDoesNotMatch" | "InvalidAccessKeyId" | "ExpiredToken")) => RefusalKind::Other,
-            _ if denied => RefusalKind::Denied(action),
-            (None, _) => RefusalKind::Silence,
-            _ => RefusalKind::Other,
-        };
-        Refusal { kind, fault: self.fault(uri, action, verb, error) }
+        self.explain(uri, action, verb, S3Error::new(error, action))
     }
 
-    fn fault<E>(&self, uri: &EventLogs, action: &str, verb: &str, error: &SdkError<E>) -> Fault
-    where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        let code = error.code().unwrap_or_default();
-        let said = error.message().unwrap_or_default();
-        match (status(error), code) {
-            (status, _) if (status == Some(403) || code == "AccessDenied" || action.starts_with("kms:")) && !matches!(code, "SignatureDoesNotMatch" | "InvalidAccessKeyId" | "RequestTimeTooSkewed" | "ExpiredToken") => {
-                let who = match aws::instance_role(&self.runtime) {
-                    Some(role) => format!("the role {role}"),
-                    None => "this node's credentials".into(),
-                };
-                let reason = if code.is_empty() { "403".into() } else { format!("{code} {said}") };
-                Fault::preflight(format!("{who} may not {verb} {uri} ({action})"))
-                    .detail(format!("S3 answered {}", reason.trim_end()))
-                    .unchanged()
-                    .hint(match action.starts_with("kms:") {
-                        true => format!("allow {action} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the role's: emr-shs render iam-policy --kms-key ARN"),
-                        false => format!("allow {action} on this prefix to the cluster's instance profile; all that it needs: emr-shs render iam-policy"),
-                    })
+    fn explain(&self, uri: &EventLogs, action: &'static str, verb: &str, error: S3Error) -> Refusal {
+        let fault = match &error.failure {
+            S3Failure::Denied { action, kms } => self.denied(uri, action, *kms, verb, &error),
+            S3Failure::NoSuchBucket => no_such_bucket(uri),
+            S3Failure::ClockSkew => {
+                Fault::preflight("this node's clock is wrong, so S3 refuses the signatures that this node makes")
+                    .detail(error.message())
+                    .hint("timedatectl status; systemctl restart chronyd")
             }
-            (_, "NoSuchBucket") => Fault::preflight(format!("there is no bucket {}", uri.bucket))
-                .unchanged()
-                .hint(format!("check the name, or make it: aws s3 mb s3://{}", uri.bucket)),
-            (_, "RequestTimeTooSkewed") => Fault::preflight("this node's clock is wrong, so S3 refuses its signatures")
-                .detail(said)
-                .unchanged()
-                .hint("timedatectl status; systemctl restart chronyd"),
-            (Some(status), _) => Fault::preflight(format!("S3 refused to {verb} {uri} ({action})"))
-                .detail(format!("it answered {status} {code} {said}").trim_end().to_string())
-                .detail(format!("asked as region {}, at {}", self.region.as_deref().unwrap_or("unknown"), self.place()))
-                .unchanged()
+            S3Failure::Archived { class } => {
+                Fault::preflight(format!("an object below {uri} is archived and must be restored before it can be read"))
+                    .detail(format!("found the storage class {class}, wanted one that S3 can read at once"))
+                    .detail(format!("S3 answered {}", error.words()))
+                    .hint("take the lifecycle rule that archives these objects off the bucket, and restore them: aws s3api restore-object")
+            }
+            S3Failure::NoAnswer(why) | S3Failure::NoCredentials(why) => self.unanswered(uri, why),
+            S3Failure::KmsKey
+            | S3Failure::NotFound
+            | S3Failure::InvalidRange
+            | S3Failure::WrongRegion
+            | S3Failure::Other => Fault::preflight(format!("S3 refused to {verb} {uri} ({action})"))
+                .detail(format!("S3 answered {}", error.answer()))
+                .detail(format!("the request was for region {}, endpoint {}", self.region_name(), self.endpoint_name()))
                 .hint("check the bucket's name, and --region and --endpoint-url if you gave them"),
-            (None, _) => Fault::preflight(format!("S3 could not be asked about {uri}"))
-                .detail(aws::no_credentials(&root_causes(error)).unwrap_or_else(|| root_causes(error)))
-                .detail(format!("region {}, endpoint {}", self.region.as_deref().unwrap_or("unknown"), self.place()))
-                .unchanged()
-                .hint(match self.own_endpoint {
-                    Some(_) => "see whether that endpoint answers: --endpoint-url, or fs.s3a.endpoint in core-site.xml",
-                    None => "the credentials are the instance profile's, the way out is a NAT or an S3 VPC endpoint; see what `aws s3 ls` says on this node",
-                }),
-        }
+        };
+        Refusal { failure: error.failure, fault: fault.unchanged() }
+    }
+
+    fn denied(&self, uri: &EventLogs, action: &str, kms: bool, verb: &str, error: &S3Error) -> Fault {
+        let who = match instance_role(&self.runtime) {
+            Some(role) => format!("the role {role}"),
+            None => "this node's credentials".into(),
+        };
+        Fault::preflight(format!("{who} may not {verb} {uri} ({action})"))
+            .detail(format!("S3 answered {}", error.words()))
+            .hint(match kms {
+                true => format!("allow {action} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the role's: emr-shs render iam-policy --kms-key ARN"),
+                false => format!("allow {action} on this prefix to the cluster's instance profile; all that it needs: emr-shs render iam-policy"),
+            })
+    }
+
+    fn unanswered(&self, uri: &EventLogs, why: &str) -> Fault {
+        Fault::preflight(format!("S3 could not be asked about {uri}"))
+            .detail(why)
+            .detail(format!("region {}, endpoint {}", self.region_name(), self.endpoint_name()))
+            .hint(match self.endpoint {
+                Some(_) => "see whether that endpoint answers: --endpoint-url, or fs.s3a.endpoint in core-site.xml",
+                None => "the credentials are the instance profile's, the way out is a NAT or an S3 VPC endpoint; see what `aws s3 ls` says on this node",
+            })
+    }
+
+    fn region_name(&self) -> &str {
+        self.region.as_deref().unwrap_or("unknown")
+    }
+
+    fn endpoint_name(&self) -> &str {
+        self.endpoint.as_deref().unwrap_or("AWS's own endpoint")
     }
 }
 
-/// A client for a store: AWS's own, or the one at `endpoint`.
-pub fn client(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
-    Client::from_conf(builder(config, endpoint, region).build())
-}
-
-fn builder(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> aws_sdk_s3::config::Builder {
-    let mut builder = aws_sdk_s3::config::Builder::from(config)
-        // Stores other than AWS's do not know the newer checksums.
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    if let Some(endpoint) = endpoint {
-        builder = builder.endpoint_url(endpoint).force_path_style(by_path(endpoint));
-    }
-    if let Some(region) = region {
-        builder = builder.region(aws_config::Region::new(region));
-    }
-    builder
-}
-
-/// Whether a store has no host name for each bucket.
-pub fn by_path(endpoint: &str) -> bool {
-    !endpoint.contains(".amazonaws.com")
-}
-
-/// The HTTP status an error came with; `None` if nothing answered.
-pub fn status<E>(error: &SdkError<E>) -> Option<u16> {
-    error.raw_response().map(|r| r.status().as_u16())
-}
-
-/// The innermost reasons of an error that never reached the service.
-pub fn root_causes(error: &dyn std::error::Error) -> String {
-    let mut parts = Vec::new();
-    let mut at = Some(error);
-    while let Some(e) = at {
-        let text = e.to_string();
-        if parts.last() != Some(&text) {
-            parts.push(text);
-        }
-        at = e.source();
-    }
-    parts.join(": ")
+fn no_such_bucket(uri: &EventLogs) -> Fault {
+    Fault::preflight(format!("there is no bucket {}", uri.bucket))
+        .hint(format!("check the name, or make it: aws s3 mb s3://{}", uri.bucket))
 }

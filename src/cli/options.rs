@@ -1,7 +1,7 @@
 //! Groups of options that several commands share. Every doc comment on an option is help text.
 
 use super::seconds;
-use crate::aws::s3::EventLogs;
+use crate::aws::uri::EventLogs;
 use crate::error::Fault;
 use clap::Args;
 use std::time::Duration;

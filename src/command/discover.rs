@@ -1,7 +1,7 @@
 //! `discover`: on one screen, which node this is, and which classes its history server lacks.
 
 use super::host;
-use crate::aws::Cluster;
+use crate::aws::emr::Cluster;
 use crate::change::receipt::Receipt;
 use crate::cli::options::RegionArgs;
 use crate::dataln;
@@ -55,8 +55,11 @@ pub fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<Exit> {
     // An empty receipt: the class path appears as it is, with the links of emr-shs.
     let node = Node::observe(&host, &Receipt::default())?;
     let settings = Settings { region: args.region.clone(), ..receipt.settings.clone() };
-    let described =
-        if host.is_live() { node.describe_cluster(&settings) } else { Err("not asked below another root".into()) };
+    let described = if host.is_live() {
+        node.describe_cluster(&settings).map_err(|e| e.to_string())
+    } else {
+        Err("not asked below another root".into())
+    };
     let schemes = node.hadoop.schemes().iter().filter_map(|(s, _)| node.scheme(&host, s, &[]).ok()).collect();
     let defaults = host.target(&node.spark.defaults_path).map_or(node.spark.defaults_path.clone(), |p| host.inside(&p));
     let spark = spark::is_installed(&host).then(|| SparkFacts {

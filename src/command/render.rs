@@ -1,8 +1,9 @@
 //! `render`: what users paste elsewhere, on stdout; what to know about it, on stderr.
 
 use super::host;
-use crate::aws;
-use crate::aws::s3::LogUri;
+use crate::aws::config;
+use crate::aws::identity::instance_role;
+use crate::aws::uri::LogUri;
 use crate::change::receipt::Receipt;
 use crate::cli::render::{IamPolicyArgs, Render};
 use crate::error::{Exit, Fault};
@@ -89,7 +90,7 @@ fn iam_policy(host: &Host, here: &Identity, args: &IamPolicyArgs) -> Result<Rend
         log_uris.extend(described.ok().and_then(|cluster| cluster.log_uri?.parse().ok()));
     }
     let binaries = given(&args.binaries).map(|uri| step::directory(&uri)).transpose()?;
-    let role = if on_node { aws::instance_role(&aws::runtime()?) } else { None };
+    let role = if on_node { instance_role(&config::runtime()?) } else { None };
     let needs = Needs {
         sides: args.sides.clone(),
         event_logs: event_logs.as_ref(),

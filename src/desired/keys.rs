@@ -1,8 +1,8 @@
 //! The keys of spark-defaults.conf, except the pattern of log links, which belongs to the log gateway.
 
 use super::Context;
-use crate::aws::s3::EventLogs;
-use crate::aws::s3::by_path;
+use crate::aws::endpoint::by_path;
+use crate::aws::uri::EventLogs;
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::resource::Resource;
 use crate::node::hadoop::S3A;

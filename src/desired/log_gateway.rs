@@ -2,8 +2,8 @@
 //! to the gateway.
 
 use super::{Context, directory, exactly, file_owner};
-use crate::aws::Cluster;
-use crate::aws::s3::LogUri;
+use crate::aws::emr::{Cluster, EmrError};
+use crate::aws::uri::LogUri;
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::resource::{Program, Resource, State, short_digest};
 use crate::error::Fault;
@@ -45,7 +45,7 @@ pub fn setup(
     host: &Host,
     node: &Node,
     settings: &Settings,
-    described: Result<Option<&Cluster>, &str>,
+    described: Result<Option<&Cluster>, &EmrError>,
     program: Program,
 ) -> Result<Setup, String> {
     let mut gateway = settings.gateway.clone();
@@ -77,7 +77,7 @@ pub fn setup(
 }
 
 /// The cluster's log URI, by EMR's description of the cluster.
-fn log_uri_of(described: Result<Option<&Cluster>, &str>) -> Result<LogUri, String> {
+fn log_uri_of(described: Result<Option<&Cluster>, &EmrError>) -> Result<LogUri, String> {
     match described {
         Ok(Some(Cluster { log_uri: Some(uri), .. })) => {
             uri.parse().map_err(|e: Fault| e.details.into_iter().next().unwrap_or(e.message))

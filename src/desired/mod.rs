@@ -6,7 +6,8 @@ pub mod keys;
 pub mod local_store;
 pub mod log_gateway;
 
-use crate::aws::s3::{Bucket, EventLogs};
+use crate::aws::s3::Bucket;
+use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::receipt::Receipt;

@@ -5,8 +5,9 @@ use super::checks::listing::{is_plain, log_name};
 use super::checks::s3::{PATIENCE, S3Observations};
 use super::checks::server::Server;
 use super::{CheckReport, Facts, report};
-use crate::aws::s3::{EventLogs, LogUri, Refusal};
-use crate::aws::{Cluster, Described};
+use crate::aws::emr::{Cluster, Described, EmrError};
+use crate::aws::s3::Refusal;
+use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::receipt::Receipt;
 use crate::error::Fault;
 use crate::host::Host;
@@ -46,7 +47,7 @@ pub struct Observations {
     /// The installation that waits for that.
     pub waiting: Option<DeferredInstall>,
     /// What EMR says of the cluster; `None` if it took too long.
-    pub emr: Option<Result<Emr, String>>,
+    pub emr: Option<Result<Emr, EmrError>>,
     /// What lies where container logs are archived; `None` if S3 took too long.
     pub archive: Option<Result<Archived, Refusal>>,
     /// The history server's words.
@@ -65,7 +66,7 @@ pub struct Emr {
     /// Whether container logs are not uploaded.
     pub uploads_no_application_logs: bool,
     /// Whether jobs may have roles of their own, or why nobody tells.
-    pub runtime_roles: Result<bool, String>,
+    pub runtime_roles: Result<bool, EmrError>,
 }
 
 /// What lies where container logs are archived.
@@ -191,10 +192,10 @@ fn ask_store(node: &Node, settings: &Settings, uri: &EventLogs, store: &Arc<Mute
     })
 }
 
-fn ask_emr(node: &Node, settings: &Settings) -> Receiver<Result<Emr, String>> {
+fn ask_emr(node: &Node, settings: &Settings) -> Receiver<Result<Emr, EmrError>> {
     let (id, region) = (node.identity.cluster_id.clone(), node.region(settings));
     aside(move || {
-        let described = Described::ask(id.as_deref(), region, PATIENCE)?;
+        let described = Described::fetch(id.as_deref(), region, PATIENCE)?;
         Ok(Emr {
             cluster: described.cluster(),
             uploads_no_application_logs: described.uploads_no_application_logs(),
@@ -217,7 +218,7 @@ fn ask_archive(node: &Node, settings: &Settings, uri: &LogUri, cluster: String) 
 }
 
 /// Where this cluster's logs are archived: by the settings, by EMR now, or by EMR then.
-pub fn log_uri(settings: &Settings, emr: Option<&Result<Emr, String>>) -> Option<LogUri> {
+pub fn log_uri(settings: &Settings, emr: Option<&Result<Emr, EmrError>>) -> Option<LogUri> {
     let described = emr.and_then(|emr| emr.as_ref().ok()).map(|emr| &emr.cluster);
     let cluster = described.or(settings.cluster.as_ref());
     settings.gateway.log_uris.first().cloned().or_else(|| cluster?.log_uri.as_ref()?.parse().ok())

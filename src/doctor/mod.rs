@@ -7,7 +7,7 @@
 pub mod checks;
 pub mod gather;
 
-use crate::aws::s3::EventLogs;
+use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
 use crate::change::receipt::Receipt;
 use crate::desired::log_gateway::Setup;

@@ -5,7 +5,7 @@
 //! signed it (second facts §6). So the gateway asks the metadata service itself, and never signs
 //! with expired credentials.
 
-use crate::aws::s3::root_causes;
+use crate::aws::error::root_causes;
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::imds;

@@ -43,7 +43,7 @@ impl BucketAddress {
             .bucket(bucket)
             .region(region)
             .set_endpoint(endpoint.map(str::to_string))
-            .force_path_style(endpoint.is_some_and(crate::aws::s3::by_path))
+            .force_path_style(endpoint.is_some_and(crate::aws::endpoint::by_path))
             .build()
             .with_context(|| format!("the bucket {bucket} has no address"))?;
         let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.map_err(|e| anyhow!("{e}"))?;

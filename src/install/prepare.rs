@@ -1,8 +1,10 @@
 //! An installation that is prepared: everything read, everything checked, nothing written.
 
 use super::notes;
-use crate::aws::s3::{Bucket, EventLogs, Probe, Refusal, S3};
-use crate::aws::{Cluster, TimeoutProfile};
+use crate::aws::config::TimeoutProfile;
+use crate::aws::emr::{Cluster, EmrError};
+use crate::aws::s3::{Bucket, Probe, Refusal, S3};
+use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
 use crate::change::plan::{self, Change, Plan};
 use crate::change::receipt::Receipt;
@@ -61,7 +63,7 @@ struct Findings {
     scheme: Option<Result<Scheme, Fault>>,
     bucket: Option<Result<Bucket, Refusal>>,
     /// EMR's description of the cluster; `None` if nobody needs it.
-    described: Result<Option<Cluster>, String>,
+    described: Result<Option<Cluster>, EmrError>,
     program: Option<Program>,
 }
 
@@ -85,7 +87,7 @@ impl Installation {
         if let Ok(Some(cluster)) = &found.described {
             settings.cluster = Some(cluster.clone());
         }
-        let described = found.described.as_ref().map(|_| settings.cluster.as_ref()).map_err(String::as_str);
+        let described = found.described.as_ref().map(|_| settings.cluster.as_ref());
         let gateway = found.program.map(|program| log_gateway::setup(&host, &node, &settings, described, program));
         host.s3 = s3;
 

@@ -9,7 +9,7 @@ use super::jars;
 use super::log_diagnosis::{self, Diagnosis};
 use super::process::Process;
 use super::spark::Spark;
-use crate::aws::s3::EventLogs;
+use crate::aws::uri::EventLogs;
 use crate::error::Fault;
 use crate::host::Host;
 use crate::http::agent;

@@ -10,8 +10,9 @@ pub mod process;
 pub mod provisioning;
 pub mod spark;
 
+use crate::aws::config::{self, TimeoutProfile};
+use crate::aws::emr::{Cluster, Described, EmrError};
 use crate::aws::s3::{Encryption, S3};
-use crate::aws::{self, Cluster, Described, TimeoutProfile};
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::error::Fault;
@@ -99,7 +100,7 @@ impl Node {
     }
 
     /// What EMR says of this cluster, or why it could not be asked.
-    pub fn describe_cluster(&self, settings: &Settings) -> Result<Cluster, String> {
+    pub fn describe_cluster(&self, settings: &Settings) -> Result<Cluster, EmrError> {
         describe_cluster(self.identity.cluster_id.as_deref(), self.region(settings))
     }
 }
@@ -114,8 +115,8 @@ pub struct WayToS3 {
 impl WayToS3 {
     /// Connects; nothing is asked yet.
     pub fn open(self, patience: TimeoutProfile) -> Result<S3> {
-        let runtime = aws::runtime()?;
-        let config = aws::config(&runtime, self.region, patience);
+        let runtime = config::runtime()?;
+        let config = config::load(&runtime, self.region, patience);
         let mut s3 = S3::new(runtime, config, self.endpoint);
         s3.encryption = self.encryption;
         Ok(s3)
@@ -123,8 +124,8 @@ impl WayToS3 {
 }
 
 /// What EMR says of a cluster, or why it could not be asked.
-pub fn describe_cluster(id: Option<&str>, region: Option<String>) -> Result<Cluster, String> {
-    Ok(Described::ask(id, region, TimeoutProfile::Usual)?.cluster())
+pub fn describe_cluster(id: Option<&str>, region: Option<String>) -> Result<Cluster, EmrError> {
+    Ok(Described::fetch(id, region, TimeoutProfile::Usual)?.cluster())
 }
 
 /// The daemon's class path: of the running process if there is one, else as Spark's launcher

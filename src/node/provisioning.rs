@@ -3,7 +3,8 @@
 use super::identity::{INFO, Identity};
 use super::process::Process;
 use super::spark;
-use crate::aws::{Described, TimeoutProfile};
+use crate::aws::config::TimeoutProfile;
+use crate::aws::emr::{Described, EmrError};
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::host::Host;
@@ -136,9 +137,9 @@ fn word(identity: &Identity) -> ClusterState {
     if identity.cluster_id.is_none() || identity.region.is_none() {
         return ClusterState::NotForUs;
     }
-    match Described::ask(identity.cluster_id.as_deref(), identity.region.clone(), TimeoutProfile::Usual) {
+    match Described::fetch(identity.cluster_id.as_deref(), identity.region.clone(), TimeoutProfile::Usual) {
         Ok(cluster) if cluster.runs() => ClusterState::Runs,
-        Err(why) if why.starts_with("AccessDenied") => ClusterState::NotForUs,
+        Err(EmrError::AccessDenied(_)) => ClusterState::NotForUs,
         _ => ClusterState::NotYet,
     }
 }

@@ -1,7 +1,7 @@
 //! The EMR configuration that makes an installation's keys last (facts §4.5).
 
 use super::Rendered;
-use crate::aws::s3::EventLogs;
+use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
 use crate::change::desired::DesiredState;
 use crate::change::receipt::Receipt;

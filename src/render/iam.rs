@@ -2,7 +2,7 @@
 //! (facts §8). It says what this program's own requests ask for, and what Hadoop's file systems do.
 
 use super::{Rendered, account, partition, region};
-use crate::aws::s3::{EventLogs, LogUri};
+use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use anyhow::Result;
 use serde::Serialize;

@@ -4,7 +4,7 @@
 
 use super::iam::{Needs, Policy, Side};
 use super::{Rendered, account, dns_suffix, partition, quoted, region, shell};
-use crate::aws::s3::{EventLogs, LogUri};
+use crate::aws::uri::{EventLogs, LogUri};
 use crate::cli::render::ServerlessArgs;
 use crate::error::Fault;
 use crate::ids::is_id;

@@ -1,7 +1,7 @@
 //! The step and the bootstrap action that run our wrapper scripts.
 
 use super::{Rendered, quoted, quoted_for_terraform, region};
-use crate::aws::s3::EventLogs;
+use crate::aws::uri::EventLogs;
 use crate::cli::render::StepArgs;
 use crate::cli::{Cli, Command};
 use crate::error::Fault;

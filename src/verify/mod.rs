@@ -4,8 +4,10 @@
 
 pub mod synthetic;
 
-use crate::aws::TimeoutProfile;
-use crate::aws::s3::{EventLogs, RefusalKind, S3};
+use crate::aws::config::TimeoutProfile;
+use crate::aws::error::S3Failure;
+use crate::aws::s3::S3;
+use crate::aws::uri::EventLogs;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::error::Fault;
@@ -397,7 +399,7 @@ impl Written {
             let key = format!("{}{name}", uri.prefix);
             self.keys.push((self.ways.len() - 1, uri.clone(), key.clone()));
             if let Err(refusal) = self.ways[self.ways.len() - 1].put(uri, &key, body) {
-                if matches!(refusal.kind, RefusalKind::Denied(_)) {
+                if matches!(refusal.failure, S3Failure::Denied { .. }) {
                     self.keys.pop();
                 }
                 return Err(refusal.fault);

@@ -208,7 +208,7 @@ fn scanning_rolling_logs_costs_two_requests_each() {
     let listing = |directories: usize| Listing {
         objects: Vec::new(),
         directories: (0..directories).map(|n| format!("eventlog_v2_application_1_{n:04}/")).collect(),
-        whole: true,
+        complete: true,
     };
     assert_eq!([0, 1, 999, 1001].map(|n| requests(&listing(n))), [1, 3, 1999, 2004]);
     // One LIST a minute costs 0.22 dollars a month. Scanning 2,000 rolling logs without a pause costs over 400.

@@ -265,7 +265,7 @@ fn urls_equal_those_of_botocores_client() {
         let mut line = input.json();
         line["bucket"] = input.bucket.into();
         line["endpoint"] = input.endpoint.into();
-        line["path_style"] = input.endpoint.is_some_and(emr_shs::aws::s3::by_path).into();
+        line["path_style"] = input.endpoint.is_some_and(emr_shs::aws::endpoint::by_path).into();
         lines.push(line);
     }
     let theirs = botocores(&lines);

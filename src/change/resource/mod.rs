@@ -11,7 +11,7 @@ mod state;
 pub use program::{Program, short_digest};
 pub use state::State;
 
-use crate::aws::s3::EventLogs;
+use crate::aws::uri::EventLogs;
 use crate::host::{Host, draft, remove_if_there};
 use crate::paths::{OWN_UNITS, STARTED_AS_VARIABLE, UNIT_DIR};
 use crate::systemd;

@@ -78,7 +78,7 @@ pub fn reads(f: &Facts<'_>) -> Found {
     let listed: BTreeSet<&Attempt> = listed.iter().collect();
     let missing: Vec<(&Attempt, Option<i64>)> =
         logs.iter().filter(|(log, _)| !listed.contains(log)).map(|(log, written)| (log, *written)).collect();
-    let at_least = if listing.whole { "" } else { "at least " };
+    let at_least = if listing.complete { "" } else { "at least " };
     let text = format!("{at_least}{} of {} event logs listed", logs.len() - missing.len(), logs.len());
     if missing.is_empty() {
         return Ok(text);
@@ -151,7 +151,7 @@ pub fn cost(f: &Facts<'_>) -> Found {
     let every = interval(f).as_secs_f64().max(1.0);
     let requests = requests(listing);
     let (dollars, takes) = scanning(requests, every);
-    let at_least = if listing.whole { "" } else { "at least " };
+    let at_least = if listing.complete { "" } else { "at least " };
     let text = format!("{at_least}{requests} LIST a scan, every {every} s: about {} USD a month", price(dollars));
     if dollars < DEAR {
         return Ok(text);

@@ -1,6 +1,6 @@
 //! The checks of executor logs: where EMR archives them, and the gateway that serves them.
 
-use crate::aws::s3::LogUri;
+use crate::aws::uri::LogUri;
 use crate::doctor::gather::{self, Archived};
 use crate::doctor::{Facts, Found, Stop, skip};
 use crate::error::Fault;

@@ -1,6 +1,6 @@
 //! The checks of the node itself: which it is, its files, its jars, its disks.
 
-use crate::aws::s3::EventLogs;
+use crate::aws::uri::EventLogs;
 use crate::change::resource::Resource;
 use crate::desired::local_store;
 use crate::doctor::{Facts, Found, Stop, skip};

@@ -1,7 +1,10 @@
 //! The checks of the bucket: what S3 answers to this node's role.
 
-use crate::aws::s3::{Bucket, EventLogs, Listing, Probe, Refusal, RefusalKind, S3};
-use crate::aws::{self, TimeoutProfile};
+use crate::aws::config::TimeoutProfile;
+use crate::aws::error::S3Failure;
+use crate::aws::identity::configured_credentials;
+use crate::aws::s3::{Bucket, Listing, Probe, Refusal, S3};
+use crate::aws::uri::EventLogs;
 use crate::doctor::{Facts, Found, Stop, skip};
 use crate::error::Fault;
 use crate::installed::drift as installed;
@@ -111,10 +114,12 @@ fn so_far<'a, T>(store: &S3Observations, answer: Option<&'a T>) -> Result<&'a T,
 
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
-        match refusal.kind {
-            RefusalKind::Clock => Stop::Behind(refusal.fault, &["clock"]),
-            RefusalKind::Silence => Stop::Behind(refusal.fault, &["credentials", "bucket"]),
-            RefusalKind::Denied(_) | RefusalKind::Other => Stop::Fail(refusal.fault),
+        match refusal.failure {
+            S3Failure::ClockSkew => Stop::Behind(refusal.fault, &["clock"]),
+            S3Failure::NoAnswer(_) | S3Failure::NoCredentials(_) => {
+                Stop::Behind(refusal.fault, &["credentials", "bucket"])
+            }
+            _ => Stop::Fail(refusal.fault),
         }
     }
 }
@@ -123,7 +128,7 @@ impl From<Refusal> for Stop {
 pub fn credentials(f: &Facts<'_>) -> Found {
     let (_, store) = asked(f)?;
     let of = store.role.as_ref().map_or("of this node".into(), |role| format!("of the role {role}"));
-    if let (Some(Ok(_)), Some(whose)) = (&store.credentials, aws::own_credentials()) {
+    if let (Some(Ok(_)), Some(whose)) = (&store.credentials, configured_credentials()) {
         return skip(format!("S3 is asked with {whose}, not with the node's role as the server does"));
     }
     match so_far(store, store.credentials.as_ref())? {
@@ -216,7 +221,7 @@ fn refused<'a>(store: &'a S3Observations, action: &str) -> Option<&'a Refusal> {
     listing
         .into_iter()
         .chain(others)
-        .find(|refusal| matches!(refusal.kind, RefusalKind::Denied(denied) if denied == action))
+        .find(|refusal| matches!(refusal.failure, S3Failure::Denied { action: denied, .. } if denied == action))
 }
 
 /// The one thing a request was for: refused by its own action, by another one, or not tried.
@@ -227,7 +232,7 @@ fn judge(store: &S3Observations, action: &str, answers: &[&Option<Result<(), Ref
     for answer in answers {
         match answer {
             Some(Ok(())) => return Ok(format!("{action}: allowed")),
-            Some(Err(Refusal { kind: RefusalKind::Denied(other), .. })) => {
+            Some(Err(Refusal { failure: S3Failure::Denied { action: other, .. }, .. })) => {
                 return skip(format!("S3 refuses for want of {other}"));
             }
             Some(Err(refusal)) => return Err(refusal.clone().into()),

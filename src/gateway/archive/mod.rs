@@ -6,7 +6,9 @@ pub mod clusters;
 use super::credentials::{CachedProvider, CredentialsCache};
 use super::presign::BucketAddress;
 use super::route::{LogDirectory, container_directory, stored_name};
-use crate::aws::s3::{LogUri, root_causes, status};
+use crate::aws::endpoint;
+use crate::aws::error::root_causes;
+use crate::aws::uri::LogUri;
 use crate::ids::Application;
 use anyhow::Result;
 use aws_config::SdkConfig;
@@ -431,8 +433,8 @@ impl LogBucket {
     }
 
     async fn find_way(&self) -> Result<BucketClient, LogError> {
-        let endpoint = self.endpoint.as_deref();
-        let client = crate::aws::s3::client(&self.config, endpoint, None);
+        let at = self.endpoint.as_deref();
+        let client = endpoint::client(&self.config, at, None);
         let told = match with_timeout(client.head_bucket().bucket(&self.uri.bucket).send()).await? {
             Ok(found) => found.bucket_region().map(str::to_string),
             Err(e) => match (status(&e), e.raw_response()) {
@@ -447,11 +449,15 @@ impl LogBucket {
         };
         let configured = self.config.region().map(ToString::to_string);
         let region = told.or(configured).unwrap_or_else(|| "us-east-1".into());
-        let client = crate::aws::s3::client(&self.config, endpoint, Some(region.clone()));
-        let address = BucketAddress::of(&self.uri.bucket, &region, endpoint).await;
+        let client = endpoint::client(&self.config, at, Some(region.clone()));
+        let address = BucketAddress::of(&self.uri.bucket, &region, at).await;
         let address = address.map_err(|e| LogError::Unreachable(format!("{e:#}")))?;
         Ok(BucketClient { client, address, region })
     }
+}
+
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|answer| answer.status().as_u16())
 }
 
 fn object(found: &aws_sdk_s3::types::Object, prefix: &str) -> Option<Object> {

@@ -1,6 +1,6 @@
 //! Builds the gateway from its settings.
 
-use crate::aws::s3::LogUri;
+use crate::aws::uri::LogUri;
 use crate::error::Fault;
 use crate::gateway::access::{HostNames, NodeAddresses, Users};
 use crate::gateway::archive::Archive;

@@ -1,0 +1,42 @@
+//! How the SDK is set up: its runtime, region, timeouts and retries.
+
+use anyhow::{Context, Result};
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+
+/// How long a call to AWS may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutProfile {
+    /// For an installation: one retry, at most 20 seconds.
+    Usual,
+    /// For a diagnosis, where a slow answer is itself a finding: no retry, at most 6 seconds.
+    Short,
+}
+
+/// A runtime of one thread, on which synchronous code waits for calls to AWS.
+pub fn runtime() -> Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("cannot start the runtime for calls to AWS")
+}
+
+/// The SDK's default chains for credentials and, where `region` is `None`, for the region.
+pub fn load(runtime: &Runtime, region: Option<String>, timeouts: TimeoutProfile) -> SdkConfig {
+    let (attempt, operation, attempts) = match timeouts {
+        TimeoutProfile::Usual => (8, 20, 2),
+        TimeoutProfile::Short => (4, 6, 1),
+    };
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .operation_attempt_timeout(Duration::from_secs(attempt))
+        .operation_timeout(Duration::from_secs(operation))
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(attempts));
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region));
+    }
+    runtime.block_on(loader.load())
+}

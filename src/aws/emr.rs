@@ -1,0 +1,120 @@
+//! The description of this cluster, as EMR gives it.
+
+use super::config::{self, TimeoutProfile};
+use super::error::{credentials_failure, root_causes};
+use aws_sdk_emr::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_emr::types::{ClusterState, LogType, LogUploadPolicyValue};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use tokio::runtime::Runtime;
+
+/// Why EMR did not describe the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EmrError {
+    /// The node's files contain no cluster id.
+    NoClusterId,
+    NoRegion,
+    NoCredentials(String),
+    /// The role lacks the permission: EMR's code and message.
+    AccessDenied(String),
+    Other(String),
+}
+
+impl EmrError {
+    fn new<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Self {
+        let Some(code) = error.code() else {
+            return match credentials_failure(error) {
+                Some(why) => Self::NoCredentials(why),
+                None => Self::Other(root_causes(error)),
+            };
+        };
+        let text = format!("{code} {}", error.message().unwrap_or_default()).trim_end().to_string();
+        if code.starts_with("AccessDenied") { Self::AccessDenied(text) } else { Self::Other(text) }
+    }
+}
+
+impl fmt::Display for EmrError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoClusterId => "this node's files name no cluster id",
+            Self::NoRegion => "no region: pass --region",
+            Self::NoCredentials(text) | Self::AccessDenied(text) | Self::Other(text) => text,
+        })
+    }
+}
+
+impl std::error::Error for EmrError {}
+
+/// The facts about a cluster that do not change while it lives. A receipt keeps them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cluster {
+    /// Where EMR archives logs: `s3://bucket/prefix/`. `None` if it archives none.
+    pub log_uri: Option<String>,
+    /// `emr-7.12.0`, `emr-spark-8.1.0`, …
+    pub release: Option<String>,
+    /// The primary node's public name. In a private subnet, its private name.
+    pub public_dns: Option<String>,
+}
+
+/// EMR's answer to DescribeCluster, with the client for further questions.
+pub struct Described {
+    runtime: Runtime,
+    client: aws_sdk_emr::Client,
+    cluster: aws_sdk_emr::types::Cluster,
+}
+
+impl Described {
+    pub fn fetch(id: Option<&str>, region: Option<String>, timeouts: TimeoutProfile) -> Result<Self, EmrError> {
+        let id = id.ok_or(EmrError::NoClusterId)?;
+        let runtime = config::runtime().map_err(|e| EmrError::Other(e.to_string()))?;
+        let config = config::load(&runtime, region, timeouts);
+        if config.region().is_none() {
+            return Err(EmrError::NoRegion);
+        }
+        let client = aws_sdk_emr::Client::new(&config);
+        let answer = runtime.block_on(client.describe_cluster().cluster_id(id).send());
+        let answer = answer.map_err(|e| EmrError::new(&e))?;
+        let cluster = answer.cluster.ok_or_else(|| EmrError::Other("the answer names no cluster".into()))?;
+        Ok(Self { runtime, client, cluster })
+    }
+
+    pub fn cluster(&self) -> Cluster {
+        Cluster {
+            log_uri: self.cluster.log_uri().and_then(normalise_log_uri),
+            release: self.cluster.release_label().map(str::to_string),
+            public_dns: self.cluster.master_public_dns_name().map(str::to_string),
+        }
+    }
+
+    /// Whether EMR has finished to set up the cluster.
+    pub fn runs(&self) -> bool {
+        let state = self.cluster.status().and_then(|status| status.state());
+        matches!(state, Some(ClusterState::Running | ClusterState::Waiting))
+    }
+
+    /// Whether the cluster's log upload policy switches off the upload of application logs (facts §5.1).
+    pub fn uploads_no_application_logs(&self) -> bool {
+        let logging = self.cluster.monitoring_configuration().and_then(|m| m.s3_logging_configuration());
+        let policy = logging.and_then(|l| l.log_type_upload_policy()?.get(&LogType::ApplicationLogs));
+        policy == Some(&LogUploadPolicyValue::Disabled)
+    }
+
+    /// Whether the cluster's security configuration lets jobs run under roles of their own.
+    pub fn has_runtime_roles(&self) -> Result<bool, EmrError> {
+        let Some(name) = self.cluster.security_configuration() else { return Ok(false) };
+        let answer = self.runtime.block_on(self.client.describe_security_configuration().name(name).send());
+        let answer = answer.map_err(|e| EmrError::new(&e))?;
+        let text = answer.security_configuration().unwrap_or_default();
+        let json: serde_json::Value = serde_json::from_str(text).map_err(|e| EmrError::Other(e.to_string()))?;
+        let switch = "/AuthorizationConfiguration/IAMConfiguration/EnableApplicationScopedIAMRole";
+        Ok(json.pointer(switch).is_some_and(|on| on == true))
+    }
+}
+
+/// `s3://bucket/prefix/`. EMR often spells it `s3n://bucket/prefix`, with or without a slash at the end.
+fn normalise_log_uri(uri: &str) -> Option<String> {
+    let (_, rest) = uri.split_once("://")?;
+    let rest = rest.trim_end_matches('/');
+    (!rest.is_empty()).then(|| format!("s3://{rest}/"))
+}

@@ -1,0 +1,30 @@
+//! How a client addresses a store: AWS's own S3, a VPC endpoint, or another store.
+
+use aws_config::{Region, SdkConfig};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
+
+/// A client for AWS's own S3, or for the store at `endpoint`.
+pub fn client(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
+    Client::from_conf(builder(config, endpoint, region).build())
+}
+
+/// The settings of [`client`], for a client that needs more of them.
+pub fn builder(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Builder {
+    let mut builder = Builder::from(config)
+        // Other stores than AWS's do not know the newer checksums.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    if let Some(endpoint) = endpoint {
+        builder = builder.endpoint_url(endpoint).force_path_style(by_path(endpoint));
+    }
+    if let Some(region) = region {
+        builder = builder.region(Region::new(region));
+    }
+    builder
+}
+
+/// Whether requests name the bucket in the path, because the store has no host name for each bucket.
+pub fn by_path(endpoint: &str) -> bool {
+    !endpoint.contains(".amazonaws.com")
+}

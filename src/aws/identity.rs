@@ -1,0 +1,49 @@
+//! Whose credentials this node uses.
+
+use aws_config::imds;
+use fs_err as fs;
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Where credentials come from if not from the instance profile: the sources that the SDK's default
+/// chain asks before it.
+pub fn configured_credentials() -> Option<&'static str> {
+    let variables =
+        ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+    if variables.iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty())) {
+        return Some("the environment's credentials");
+    }
+    let home = env::var_os("HOME").map(PathBuf::from)?;
+    let read = |name: &str| fs::read_to_string(home.join(".aws").join(name)).unwrap_or_default();
+    let files = read("credentials") + &read("config");
+    let keys = ["aws_access_key_id", "credential_process", "role_arn"];
+    keys.iter().any(|key| files.contains(key)).then_some("the credentials in ~/.aws")
+}
+
+/// The role of the node's instance profile, for messages. `None` if the credentials come from
+/// elsewhere or the metadata service does not answer.
+pub fn instance_role(runtime: &Runtime) -> Option<String> {
+    if configured_credentials().is_some() || env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v == "true") {
+        return None;
+    }
+    let client = imds::Client::builder().max_attempts(1).connect_timeout(Duration::from_secs(1)).build();
+    let role = runtime.block_on(client.get("/latest/meta-data/iam/security-credentials/")).ok()?;
+    role.as_ref().lines().next().map(str::to_string)
+}
+
+/// Shortens the SDK's text about a default chain without credentials to one line about its last source,
+/// the metadata service. On a node only that source counts. `None` if the text is about something else.
+pub fn why_no_credentials(text: &str) -> Option<String> {
+    let (_, metadata) = text.split_once("Ec2InstanceMetadata: ")?;
+    let said = metadata.lines().next()?.trim();
+    let said = said.strip_prefix("the credential provider was not enabled: ").unwrap_or(said);
+    Some(match said.strip_prefix("could not communicate with IMDS: ") {
+        _ if said.contains("received 404") => {
+            "the metadata service knows no role: this node has no instance profile".into()
+        }
+        Some(why) => format!("the metadata service does not answer: {}", why.rsplit(": ").next().unwrap_or(why)),
+        None => format!("the metadata service gives none: {said}"),
+    })
+}
