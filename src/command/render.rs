@@ -1,106 +1,203 @@
-//! `render`: what users paste elsewhere, on stdout; what to know about it, on stderr.
+//! `render`: prints documents on stdout, and notes about them on stderr.
 
 use super::host;
 use crate::aws::config;
 use crate::aws::identity::instance_role;
-use crate::aws::uri::LogUri;
+use crate::aws::uri::{EventLogs, LogUri};
+use crate::change::component::Component;
 use crate::change::receipt::Receipt;
-use crate::cli::render::{IamPolicyArgs, Render};
+use crate::cli::options::given;
+use crate::cli::render::{ClusterConfigArgs, IamPolicyArgs, Render, ServerlessArgs, StepArgs};
+use crate::cli::{Cli, Command, ComponentArgs, GatewayArgs};
 use crate::error::{Exit, Fault};
 use crate::host::Host;
+use crate::install::prepare::{Installation, Request};
 use crate::node::describe_cluster;
 use crate::node::identity::Identity;
-use crate::render::iam::{self, Needs, Side};
-use crate::render::{Rendered, cluster_config, serverless, step};
+use crate::node::spark::{self, Spark};
+use crate::render::Rendered;
+use crate::render::cluster_config::{self, NodeConfigRequest, ReleaseConfigRequest};
+use crate::render::iam::{self, IamPolicyRequest, Side};
+use crate::render::serverless::{Part, ServerlessRequest, ServerlessSetup};
+use crate::render::step::{self, Checksums, StepRequest};
 use crate::settings::Settings;
 use crate::ui::{self, Console};
 use anyhow::{Context, Result};
+use clap::Parser;
+use fs_err as fs;
 use std::path::Path;
 
-/// Renders one of them.
 pub fn run(root: &Path, what: &Render, console: &Console) -> Result<Exit> {
     let host = host(root)?;
-    let here = Identity::observe(&host);
+    let identity = Identity::observe(&host);
     let (command, rendered) = match what {
-        Render::ClusterConfig(args) => ("render cluster-config", cluster_config::render(host, args)?),
-        Render::Step(args) => ("render step", step::step(args, here.region.as_deref())?),
-        Render::BootstrapAction(args) => ("render bootstrap-action", step::bootstrap_action(args)?),
-        Render::IamPolicy(args) => ("render iam-policy", iam_policy(&host, &here, args)?),
-        Render::Serverless(args) => ("render serverless", serverless::render(args, here.region.as_deref())?),
+        Render::ClusterConfig(args) => ("render cluster-config", cluster_config(host, args)?),
+        Render::Step(args) => ("render step", step::step(&step_request(args, &identity)?)?),
+        Render::BootstrapAction(args) => {
+            ("render bootstrap-action", step::bootstrap_action(&step_request(args, &identity)?)?)
+        }
+        Render::IamPolicy(args) => ("render iam-policy", iam_policy(&host, &identity, args)?),
+        Render::Serverless(args) => ("render serverless", serverless(&identity, args)?),
     };
     show(command, &rendered, console)
 }
 
 fn show(command: &str, rendered: &Rendered, console: &Console) -> Result<Exit> {
-    let notes: Vec<String> = rendered.notes.iter().filter(|note| !note.is_empty()).cloned().collect();
     if console.is_json() {
         let document = match rendered.is_json {
-            true => serde_json::from_str(&rendered.text).context("reading what was rendered")?,
+            true => serde_json::from_str(&rendered.text).context("reading the rendered JSON")?,
             false => serde_json::Value::from(rendered.text.as_str()),
         };
-        console.data(command, serde_json::json!({ "document": document, "notes": notes }));
+        console.data(command, serde_json::json!({ "document": document, "notes": rendered.notes }));
         return Ok(Exit::Done);
     }
     ui::data(&rendered.text);
-    console.notes(&notes);
+    console.notes(&rendered.notes);
     Ok(Exit::Done)
 }
 
-/// What was installed here; without root only what nobody needs to be asked for.
-fn remembered(host: &Host) -> Result<Settings, Fault> {
-    Receipt::load(host).map(|receipt| receipt.settings).map_err(Fault::of)
+fn cluster_config(host: Host, args: &ClusterConfigArgs) -> Result<Rendered> {
+    let (release, spark_version) = (given(&args.release), given(&args.spark_version));
+    let daemon_memory = given(&args.daemon_memory);
+    let component_args = ComponentArgs {
+        spark: args.spark.clone(),
+        gateway: GatewayArgs {
+            public_url: args.public_url.clone(),
+            log_uris: args.log_uris.clone(),
+            ..GatewayArgs::default()
+        },
+        ..ComponentArgs::default()
+    };
+    let names_release = release.is_some() || spark_version.is_some();
+    if names_release || !spark::is_installed(&host) || Spark::observe(&host).is_err() {
+        let settings = &component_args.resolve(&Settings::default())?;
+        let request = ReleaseConfigRequest { settings, release, spark_version, daemon_memory };
+        return cluster_config::for_release(&request);
+    }
+    let receipt = Receipt::load(&host)?;
+    let settings = component_args.resolve(&receipt.settings)?;
+    let command = "render cluster-config";
+    let request = Request { command, components: Component::ALL, host, receipt, settings, force: false };
+    let installation = &Installation::prepare(request)?;
+    cluster_config::for_node(&NodeConfigRequest { installation, new_cluster: args.new_cluster, daemon_memory })
 }
 
-fn iam_policy(host: &Host, here: &Identity, args: &IamPolicyArgs) -> Result<Rendered> {
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let before = remembered(host);
-    let known = || before.as_ref().ok();
-    let event_logs = match args.event_logs.parse()? {
-        Some(uri) => Some(uri),
-        None => match &before {
-            Ok(settings) => settings.event_logs.clone(),
-            Err(fault) => return Err(fault.clone().into()),
+fn step_request<'a>(args: &'a StepArgs, identity: &'a Identity) -> Result<StepRequest<'a>> {
+    check_install_arguments(&args.install)?;
+    Ok(StepRequest {
+        script: &args.script,
+        binaries: given(&args.binaries),
+        checksums: match &args.sha256sums {
+            Some(path) => {
+                let text = fs::read_to_string(path).map_err(|e| Fault::usage(e.to_string()))?;
+                Checksums::read(path, &text)?
+            }
+            None => Checksums::of_binaries(given(&args.sha256_x86_64), given(&args.sha256_aarch64))?,
         },
+        continue_on_failure: args.continue_on_failure,
+        region: args.region.given().or(identity.region.as_deref()),
+        format: args.format,
+        install: &args.install,
+    })
+}
+
+/// Refuses arguments that `install` would refuse on the cluster minutes later.
+fn check_install_arguments(arguments: &[String]) -> Result<(), Fault> {
+    let words = ["emr-shs", "install"].into_iter().chain(arguments.iter().map(String::as_str));
+    match Cli::try_parse_from(words) {
+        Ok(Cli { command: Command::Install(args), .. }) => args.install.spark.event_logs.parse().map(|_| ()),
+        Ok(_) => Ok(()),
+        Err(e) => {
+            let text = e.render().to_string();
+            let reason = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Err(Fault::usage("install does not understand the arguments after --")
+                .detail(reason)
+                .hint("emr-shs install --help"))
+        }
+    }
+}
+
+fn iam_policy(host: &Host, identity: &Identity, args: &IamPolicyArgs) -> Result<Rendered> {
+    let receipt = Receipt::load(host).map_err(Fault::of);
+    let event_logs: Option<EventLogs> = match args.event_logs.parse()? {
+        Some(uri) => Some(uri),
+        None => receipt.as_ref().map_err(Clone::clone)?.settings.event_logs.clone(),
     };
     if event_logs.is_none() && args.log_uris.log_uri.is_empty() {
         return Err(Fault::usage("a policy for which event logs?")
-            .detail("nothing is installed here that could tell")
+            .detail("emr-shs is not installed on this machine, so it does not know where your event logs go")
             .hint("emr-shs render iam-policy --event-logs s3://my-bucket/spark-events/ --log-uri s3://my-bucket/elasticmapreduce/")
             .into());
     }
-    let region = given(&args.region.region).or_else(|| known()?.region.clone()).or_else(|| here.region.clone());
-    if let Some(name) = &region {
-        crate::render::region(name)?;
-    }
-    let account = given(&args.account);
-    if let Some(id) = &account {
-        crate::render::account(id)?;
-    }
-    let uris = args.log_uris.log_uri.iter().filter(|uri| !uri.is_empty());
-    let mut log_uris: Vec<LogUri> = uris.map(|uri| uri.parse()).collect::<Result<_, _>>()?;
-    if log_uris.is_empty() {
-        log_uris = known().map(|settings| settings.gateway.log_uris.clone()).unwrap_or_default();
-    }
-    let on_node = host.is_live() && here.is_emr();
-    if log_uris.is_empty() {
-        log_uris.extend(known().and_then(Settings::log_uri));
-    }
-    if log_uris.is_empty() && on_node {
-        let described = describe_cluster(here.cluster_id.as_deref(), region.clone());
-        log_uris.extend(described.ok().and_then(|cluster| cluster.log_uri?.parse().ok()));
-    }
-    let binaries = given(&args.binaries).map(|uri| step::directory(&uri)).transpose()?;
-    let role = if on_node { instance_role(&config::runtime()?) } else { None };
-    let needs = Needs {
-        sides: args.sides.clone(),
+    // Without root, the receipt is unreadable and the arguments have to name everything.
+    let settings = receipt.map(|receipt| receipt.settings).unwrap_or_default();
+    let region = args.region.given().or(settings.region.as_deref()).or(identity.region.as_deref());
+    let is_on_node = host.is_live() && identity.is_emr();
+    let log_uris = log_uris(args, &settings, identity.cluster_id.as_deref().filter(|_| is_on_node), region)?;
+    let binaries = given(&args.binaries).map(step::check_prefix).transpose()?;
+    let only_jobs = args.sides == [Side::Jobs];
+    let role = if is_on_node && !only_jobs { instance_role(&config::runtime()?) } else { None };
+    iam::render(&IamPolicyRequest {
+        sides: &args.sides,
         event_logs: event_logs.as_ref(),
         log_uris: &log_uris,
         kms_keys: &args.kms_keys.kms_key,
         binaries: binaries.as_deref(),
-        region: region.as_deref(),
-        account: account.as_deref(),
+        region,
+        account: given(&args.account),
         serverless: false,
+        role: role.as_deref(),
+    })
+}
+
+/// The log URIs that the arguments name, or else the installed ones, or else the one that EMR names for the cluster
+/// of this node.
+fn log_uris(
+    args: &IamPolicyArgs,
+    settings: &Settings,
+    cluster_id: Option<&str>,
+    region: Option<&str>,
+) -> Result<Vec<LogUri>, Fault> {
+    let given = args.log_uris.log_uri.iter().filter(|uri| !uri.is_empty());
+    let given = given.map(|uri| uri.parse()).collect::<Result<Vec<_>, _>>()?;
+    if !given.is_empty() {
+        return Ok(given);
+    }
+    if !settings.gateway.log_uris.is_empty() {
+        return Ok(settings.gateway.log_uris.clone());
+    }
+    let described = || {
+        let cluster = describe_cluster(Some(cluster_id?), region.map(Into::into)).ok()?;
+        cluster.log_uri?.parse().ok()
     };
-    let only_jobs = args.sides == [Side::Jobs];
-    iam::render(&needs, role.as_deref().filter(|_| !only_jobs))
+    Ok(settings.log_uri().or_else(described).into_iter().collect())
+}
+
+fn serverless(identity: &Identity, args: &ServerlessArgs) -> Result<Rendered> {
+    let setup = ServerlessSetup::check(ServerlessRequest {
+        application: &args.application,
+        account: &args.account,
+        region: args.region.given().or(identity.region.as_deref()),
+        release: &args.release,
+        repository: &args.repository,
+        event_logs: args.event_logs.parse()?,
+        log_uri: args.log_uri.parse()?,
+        job_role: given(&args.job_role),
+        kms_keys: &args.kms_keys.kms_key,
+    })?;
+    match &args.into {
+        Some(dir) => write_files(dir, &setup),
+        None => setup.render(args.part),
+    }
+}
+
+fn write_files(dir: &Path, setup: &ServerlessSetup<'_>) -> Result<Rendered> {
+    fs::create_dir_all(dir)?;
+    for (part, name) in Part::FILES {
+        fs::write(dir.join(name), setup.part(part)? + "\n")?;
+    }
+    fs::write(dir.join("README.txt"), setup.guide()? + "\n")?;
+    let names = Part::FILES.map(|(_, name)| name).join(", ");
+    let text = format!("{}: {names}, and README.txt, which explains how to use them", dir.display());
+    Ok(Rendered { text, is_json: false, notes: Vec::new() })
 }

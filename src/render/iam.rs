@@ -1,61 +1,58 @@
-//! The IAM policy: what the history server, the jobs and the proof each need, and nothing else
-//! (facts §8). It says what this program's own requests ask for, and what Hadoop's file systems do.
+//! IAM policies with exactly the rights that the history server, the jobs and `verify` need (facts §8): the rights for
+//! the requests of emr-shs itself, and for those of Hadoop's file systems.
 
-use super::{Rendered, account, partition, region};
+use super::{Rendered, check_account, check_region, dns_suffix, partition};
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The policy language's.
-const VERSION: &str = "2012-10-17";
+/// The version of IAM's policy language.
+const LANGUAGE: &str = "2012-10-17";
+/// The role that EMR gives its nodes by default.
+const DEFAULT_ROLE: &str = "EMR_EC2_DefaultRole";
 
-/// Who needs something.
+/// Whose requests a policy allows. The comments are help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Side {
-    /// The primary node: it reads event logs and container logs, and install probes
+pub(crate) enum Side {
+    /// The primary node: reads event logs and container logs; install probes its own rights
     HistoryServer,
-    /// Jobs: they write event logs
+    /// The jobs: write event logs
     Jobs,
-    /// The command verify: it writes what it deletes again
+    /// The command verify: writes and deletes the logs of a synthetic application
     Verify,
 }
 
-/// The object names that `verify` makes, below the event logs and below a log URI: a made-up
-/// application's number has ten digits, and begins with a nine.
-const MADE_UP: [&str; 2] = ["application_?????????????_9?????????", "00verify?????????????x9?????????"];
+/// The names of the synthetic applications of `verify`, on YARN and on EMR Serverless: the number of
+/// the application has ten digits and begins with a nine.
+const SYNTHETIC: [&str; 2] = ["application_?????????????_9?????????", "00verify?????????????x9?????????"];
 
-/// What a policy is for.
 #[derive(Debug, Default)]
-pub struct Needs<'a> {
-    /// Who; everybody if nobody is named.
-    pub sides: Vec<Side>,
-    /// Where event logs are.
-    pub event_logs: Option<&'a EventLogs>,
-    /// Where container logs are.
-    pub log_uris: &'a [LogUri],
-    /// What either is encrypted with.
-    pub kms_keys: &'a [String],
-    /// Where the program is downloaded from.
-    pub binaries: Option<&'a str>,
-    /// The clusters' region.
-    pub region: Option<&'a str>,
-    /// The clusters' account.
-    pub account: Option<&'a str>,
-    /// Jobs of EMR Serverless, which write their container logs themselves.
-    pub serverless: bool,
+pub(crate) struct IamPolicyRequest<'a> {
+    /// Empty for all sides.
+    pub(crate) sides: &'a [Side],
+    pub(crate) event_logs: Option<&'a EventLogs>,
+    pub(crate) log_uris: &'a [LogUri],
+    /// The keys that encrypt event logs or container logs, by ARN.
+    pub(crate) kms_keys: &'a [String],
+    /// The prefix from which the wrapper script downloads the program: `s3://bucket/prefix/`.
+    pub(crate) binaries: Option<&'a str>,
+    pub(crate) region: Option<&'a str>,
+    pub(crate) account: Option<&'a str>,
+    /// The jobs run on EMR Serverless, where they write their container logs themselves.
+    pub(crate) serverless: bool,
+    /// The role that the note beside the policy names.
+    pub(crate) role: Option<&'a str>,
 }
 
-/// A policy document.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Policy {
+pub(super) struct Policy {
     version: &'static str,
     statement: Vec<Statement>,
 }
 
-/// One thing that is allowed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Statement {
@@ -71,7 +68,7 @@ struct Statement {
 }
 
 impl Statement {
-    fn new(sid: &str, action: &[&'static str], resource: Vec<String>) -> Self {
+    fn allow(sid: impl Into<String>, action: &[&'static str], resource: Vec<String>) -> Self {
         Self {
             sid: sid.into(),
             effect: "Allow",
@@ -82,173 +79,216 @@ impl Statement {
         }
     }
 
-    fn only(mut self, operator: &'static str, key: &'static str, values: Vec<String>) -> Self {
+    fn only_if(mut self, operator: &'static str, key: &'static str, values: Vec<String>) -> Self {
         self.condition.insert(operator, [(key, values)].into());
         self
     }
 }
 
 impl Policy {
-    /// What the policy of an ECR repository says that EMR Serverless takes images from, for one
-    /// application. It names no resource: it is the repository's own.
-    pub fn of_repository(application: String) -> Self {
-        let actions = ["ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer"];
-        let mut statement = Statement::new("EmrServerlessTakesTheImage", &actions, Vec::new());
-        statement.principal.insert("Service", "emr-serverless.amazonaws.com");
-        let statement = statement.only("ArnEquals", "aws:SourceArn", vec![application]);
-        Self { version: VERSION, statement: vec![statement] }
+    pub(super) fn of(request: &IamPolicyRequest<'_>) -> Result<Self, Fault> {
+        let mut statement = request.event_logs.map(|uri| request.event_log_statements(uri)).unwrap_or_default();
+        statement.extend(request.container_log_statements());
+        statement.extend(request.cluster_statements());
+        statement.extend(request.kms_statement()?);
+        statement.extend(request.program_statement());
+        Ok(Self { version: LANGUAGE, statement })
     }
 
-    /// What is needed.
-    pub fn of(needs: &Needs<'_>) -> Result<Self, Fault> {
-        let is_for = |side| needs.sides.is_empty() || needs.sides.contains(&side);
-        let (serves, works, proves) = (is_for(Side::HistoryServer), is_for(Side::Jobs), is_for(Side::Verify));
-        let partition = partition(needs.region);
-        let s3 = |place: String| format!("arn:{partition}:s3:::{place}");
-        let mut all = Vec::new();
-        if let Some(uri) = needs.event_logs {
-            let at = |name: &str| s3(format!("{}/{}{name}", uri.bucket, uri.prefix));
-            // Without a condition on the prefix: Spark asks for objects that are not there yet, and
-            // S3 answers 404 only to those who may list (facts 2 §6); a 403 ends the job.
-            all.push(Statement::new("FindEventLogs", &["s3:ListBucket"], vec![s3(uri.bucket.clone())]));
-            let mut read = vec![at("*")];
-            if !uri.prefix.is_empty() {
-                // S3A looks for an object of the directory's own name first.
-                read.insert(0, s3(format!("{}/{}", uri.bucket, uri.prefix.trim_end_matches('/'))));
-            }
-            all.push(Statement::new("ReadEventLogs", &["s3:GetObject"], read));
-            if works {
-                let write =
-                    ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"];
-                all.push(Statement::new("WriteEventLogs", &write, vec![at("*")]));
-            } else {
-                if serves {
-                    // The marker that makes the prefix a directory; and what install tries its rights with.
-                    let put = vec![at(""), at(".emr-shs-probe-*")];
-                    all.push(Statement::new("MakePrefix", &["s3:PutObject"], put));
-                    all.push(Statement::new("DeleteProbe", &["s3:DeleteObject"], vec![at(".emr-shs-probe-*")]));
-                }
-                if proves {
-                    let synthetic = MADE_UP.map(|name| at(&format!("*{name}*"))).to_vec();
-                    all.push(Statement::new("ProveEventLogs", &["s3:PutObject", "s3:DeleteObject"], synthetic));
-                }
-            }
-        }
-        all.extend(container_logs(needs, serves, proves, &s3));
-        if serves && !needs.serverless {
-            let (region, account) = (needs.region.unwrap_or("*"), needs.account.unwrap_or("*"));
-            let clusters = format!("arn:{partition}:elasticmapreduce:{region}:{account}:cluster/*");
-            all.push(Statement::new("DescribeCluster", &["elasticmapreduce:DescribeCluster"], vec![clusters]));
-            // It knows no resources. doctor asks it whether jobs run under roles of their own.
-            let action = ["elasticmapreduce:DescribeSecurityConfiguration"];
-            all.push(Statement::new("DescribeSecurityConfiguration", &action, vec!["*".into()]));
-        }
-        if !needs.kms_keys.is_empty() {
-            let through = needs.kms_keys.iter().map(|arn| kms_endpoint(arn)).collect::<Result<Vec<_>, _>>()?;
-            let mut through: Vec<String> = through;
-            through.sort();
-            through.dedup();
-            let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
-            let statement = Statement::new("UseKeysThroughS3", &actions, needs.kms_keys.to_vec());
-            all.push(statement.only("StringEquals", "kms:ViaService", through));
-        }
-        if let Some(uri) = needs.binaries.filter(|_| serves) {
-            let place = uri.strip_prefix("s3://").unwrap_or(uri);
-            let runner = format!("{}.elasticmapreduce/libs/script-runner/*", needs.region.unwrap_or("*"));
-            let resources = vec![s3(format!("{place}*")), s3(runner)];
-            all.push(Statement::new("FetchProgram", &["s3:GetObject"], resources));
-        }
-        Ok(Self { version: VERSION, statement: all })
+    /// The policy of an ECR repository that lets one application of EMR Serverless pull images. The
+    /// policy names no resource, because it belongs to the repository.
+    pub(super) fn of_repository(application_arn: String) -> Self {
+        let actions = ["ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer"];
+        let mut statement = Statement::allow("EmrServerlessTakesTheImage", &actions, Vec::new());
+        statement.principal.insert("Service", "emr-serverless.amazonaws.com");
+        let statement = statement.only_if("ArnEquals", "aws:SourceArn", vec![application_arn]);
+        Self { version: LANGUAGE, statement: vec![statement] }
     }
 }
 
-/// The logs of containers: only what the log gateway gives has to be read (facts §5).
-fn container_logs(needs: &Needs<'_>, serves: bool, proves: bool, s3: &dyn Fn(String) -> String) -> Vec<Statement> {
-    if needs.log_uris.is_empty() {
-        return Vec::new();
+impl IamPolicyRequest<'_> {
+    fn is_for(&self, side: Side) -> bool {
+        self.sides.is_empty() || self.sides.contains(&side)
     }
-    let below = |names: &[String]| -> Vec<String> {
-        let all = needs
-            .log_uris
-            .iter()
-            .flat_map(|uri| names.iter().map(move |name| format!("{}/{}{name}", uri.bucket, uri.prefix)));
-        all.map(s3).collect()
-    };
-    let mut all = Vec::new();
-    if serves {
-        // By bucket, for the condition's prefixes are of one.
+
+    fn partition(&self) -> &'static str {
+        partition(self.region)
+    }
+
+    /// The ARN of `bucket/key`, or of a bucket.
+    fn s3_arn(&self, place: &str) -> String {
+        format!("arn:{}:s3:::{place}", self.partition())
+    }
+
+    fn event_log_statements(&self, uri: &EventLogs) -> Vec<Statement> {
+        let below = |name: &str| self.s3_arn(&format!("{}/{}{name}", uri.bucket, uri.prefix));
+        let mut readable = vec![below("*")];
+        if !uri.prefix.is_empty() {
+            // S3A first looks for an object with the name of the directory.
+            readable.insert(0, self.s3_arn(&format!("{}/{}", uri.bucket, uri.prefix.trim_end_matches('/'))));
+        }
+        let mut statements = vec![
+            // The statement has no condition on the prefix. Spark asks for objects that do not exist yet, and
+            // S3 answers 404 only if the caller may list the bucket (facts 2 §6). A 403 fails the job.
+            Statement::allow("FindEventLogs", &["s3:ListBucket"], vec![self.s3_arn(&uri.bucket)]),
+            Statement::allow("ReadEventLogs", &["s3:GetObject"], readable),
+        ];
+        if self.is_for(Side::Jobs) {
+            let write = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"];
+            statements.push(Statement::allow("WriteEventLogs", &write, vec![below("*")]));
+            return statements;
+        }
+        if self.is_for(Side::HistoryServer) {
+            // The marker makes the prefix a directory. install writes and deletes the probe to test its rights.
+            let (marker, probe) = (below(""), below(".emr-shs-probe-*"));
+            statements.push(Statement::allow("MakePrefix", &["s3:PutObject"], vec![marker, probe.clone()]));
+            statements.push(Statement::allow("DeleteProbe", &["s3:DeleteObject"], vec![probe]));
+        }
+        if self.is_for(Side::Verify) {
+            let synthetic = SYNTHETIC.map(|name| below(&format!("*{name}*"))).to_vec();
+            statements.push(Statement::allow("ProveEventLogs", &["s3:PutObject", "s3:DeleteObject"], synthetic));
+        }
+        statements
+    }
+
+    /// The log gateway serves only the logs of containers, so nothing else needs to be readable (facts §5).
+    fn container_log_statements(&self) -> Vec<Statement> {
+        if self.log_uris.is_empty() {
+            return Vec::new();
+        }
+        let mut statements = Vec::new();
+        if self.is_for(Side::HistoryServer) {
+            statements.extend(self.list_statements());
+            let logs = self.below_log_uris(&["*/containers/*", "applications/*/jobs/*"]);
+            statements.push(Statement::allow("ReadContainerLogs", &["s3:GetObject"], logs));
+        }
+        if self.is_for(Side::Verify) {
+            let [on_yarn, serverless] = SYNTHETIC;
+            let names = [format!("*/containers/{on_yarn}/*"), format!("applications/*/jobs/{serverless}/*")];
+            let logs = self.below_log_uris(&names.each_ref().map(String::as_str));
+            statements.push(Statement::allow("ProveContainerLogs", &["s3:PutObject", "s3:DeleteObject"], logs));
+        }
+        if self.serverless {
+            let logs = self.below_log_uris(&["applications/*"]);
+            statements.push(Statement::allow("WriteContainerLogs", &["s3:PutObject"], logs));
+        }
+        statements
+    }
+
+    /// The ARN of each name below each log URI.
+    fn below_log_uris(&self, names: &[&str]) -> Vec<String> {
+        let of_uri = |uri: &LogUri| -> Vec<String> {
+            names.iter().map(|name| self.s3_arn(&format!("{}/{}{name}", uri.bucket, uri.prefix))).collect()
+        };
+        self.log_uris.iter().flat_map(of_uri).collect()
+    }
+
+    /// One statement for each bucket of container logs, because a condition lists the prefixes of one bucket.
+    fn list_statements(&self) -> Vec<Statement> {
         let mut buckets: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for uri in needs.log_uris {
+        for uri in self.log_uris {
             buckets.entry(&uri.bucket).or_default().push(format!("{}*", uri.prefix));
         }
-        // What is in FindEventLogs already needs no second statement.
-        buckets.retain(|bucket, _| needs.event_logs.is_none_or(|uri| uri.bucket != *bucket));
-        for (i, (bucket, prefixes)) in buckets.into_iter().enumerate() {
+        // FindEventLogs already allows to list the bucket of the event logs.
+        buckets.retain(|bucket, _| self.event_logs.is_none_or(|uri| uri.bucket != *bucket));
+        let statement = |(i, (bucket, prefixes)): (usize, (&str, Vec<String>))| {
             let sid = if i == 0 { "FindContainerLogs".into() } else { format!("FindContainerLogs{}", i + 1) };
-            let statement = Statement::new(&sid, &["s3:ListBucket"], vec![s3(bucket.into())]);
-            all.push(match prefixes.iter().any(|prefix| prefix == "*") {
+            let statement = Statement::allow(sid, &["s3:ListBucket"], vec![self.s3_arn(bucket)]);
+            match prefixes.iter().any(|prefix| prefix == "*") {
                 true => statement,
-                false => statement.only("StringLike", "s3:prefix", prefixes),
-            });
+                false => statement.only_if("StringLike", "s3:prefix", prefixes),
+            }
+        };
+        buckets.into_iter().enumerate().map(statement).collect()
+    }
+
+    fn cluster_statements(&self) -> Vec<Statement> {
+        if !self.is_for(Side::HistoryServer) || self.serverless {
+            return Vec::new();
         }
-        let logs = below(&["*/containers/*".into(), "applications/*/jobs/*".into()]);
-        all.push(Statement::new("ReadContainerLogs", &["s3:GetObject"], logs));
+        let (region, account) = (self.region.unwrap_or("*"), self.account.unwrap_or("*"));
+        let clusters = format!("arn:{}:elasticmapreduce:{region}:{account}:cluster/*", self.partition());
+        vec![
+            Statement::allow("DescribeCluster", &["elasticmapreduce:DescribeCluster"], vec![clusters]),
+            // doctor asks whether jobs run under roles of their own. The action does not support resources.
+            Statement::allow(
+                "DescribeSecurityConfiguration",
+                &["elasticmapreduce:DescribeSecurityConfiguration"],
+                vec!["*".into()],
+            ),
+        ]
     }
-    if proves {
-        let [on_yarn, serverless] = MADE_UP;
-        let synthetic = below(&[format!("*/containers/{on_yarn}/*"), format!("applications/*/jobs/{serverless}/*")]);
-        all.push(Statement::new("ProveContainerLogs", &["s3:PutObject", "s3:DeleteObject"], synthetic));
+
+    fn kms_statement(&self) -> Result<Option<Statement>, Fault> {
+        if self.kms_keys.is_empty() {
+            return Ok(None);
+        }
+        let mut services = self.kms_keys.iter().map(|arn| s3_of_key(arn)).collect::<Result<Vec<_>, _>>()?;
+        services.sort();
+        services.dedup();
+        let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
+        let statement = Statement::allow("UseKeysThroughS3", &actions, self.kms_keys.to_vec());
+        Ok(Some(statement.only_if("StringEquals", "kms:ViaService", services)))
     }
-    if needs.serverless {
-        let logs = below(&["applications/*".into()]);
-        all.push(Statement::new("WriteContainerLogs", &["s3:PutObject"], logs));
+
+    fn program_statement(&self) -> Option<Statement> {
+        let uri = self.binaries.filter(|_| self.is_for(Side::HistoryServer))?;
+        let place = uri.strip_prefix("s3://").unwrap_or(uri);
+        let script_runner = format!("{}.elasticmapreduce/libs/script-runner/*", self.region.unwrap_or("*"));
+        let resources = vec![self.s3_arn(&format!("{place}*")), self.s3_arn(&script_runner)];
+        Some(Statement::allow("FetchProgram", &["s3:GetObject"], resources))
     }
-    all
 }
 
-/// S3 of the key's region, in whose name alone the key is used. The error says what is no key.
-fn kms_endpoint(arn: &str) -> Result<String, Fault> {
+/// The name of S3 in the region of a KMS key, as the condition `kms:ViaService` spells it.
+fn s3_of_key(arn: &str) -> Result<String, Fault> {
     let bad = |wanted: &str| {
         Fault::usage(format!("“{arn}” is no KMS key"))
             .detail(wanted)
             .hint("--kms-key arn:aws:kms:eu-west-3:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab")
     };
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let ["arn", "aws" | "aws-cn" | "aws-us-gov", "kms", place, owner, key] = parts.as_slice() else {
-        return Err(bad("wanted the key's ARN"));
+    let ["arn", "aws" | "aws-cn" | "aws-us-gov", "kms", region, account, key] = parts.as_slice() else {
+        return Err(bad("wanted the ARN of the key"));
     };
     if key.starts_with("alias/") {
-        return Err(bad("wanted the key's own ARN: a policy does not follow an alias"));
+        return Err(bad("wanted the ARN of the key itself: a policy does not follow an alias"));
     }
     let id = key.strip_prefix("key/").unwrap_or_default();
     if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-        return Err(bad("wanted the key's ARN"));
+        return Err(bad("wanted the ARN of the key"));
     }
-    account(owner).and_then(|_| region(place)).map_err(|fault| bad(&fault.message))?;
-    Ok(format!("s3.{place}.{}", super::dns_suffix(place)))
+    check_account(account).and_then(|_| check_region(region)).map_err(|fault| bad(&fault.message))?;
+    Ok(format!("s3.{region}.{}", dns_suffix(region)))
 }
 
-/// Renders the policy.
-pub fn render(needs: &Needs<'_>, role: Option<&str>) -> Result<Rendered> {
-    let mut rendered = Rendered::json(&Policy::of(needs)?)?;
-    let mut say = |note: String| rendered.notes.push(note);
-    let role = role.unwrap_or("EMR_EC2_DefaultRole");
-    say(format!(
-        "Give it to the role:\n  aws iam put-role-policy --role-name {role} --policy-name emr-shs --policy-document file://policy.json"
+pub(crate) fn render(request: &IamPolicyRequest<'_>) -> Result<Rendered> {
+    request.region.map(check_region).transpose()?;
+    request.account.map(check_account).transpose()?;
+    let role = request.role.unwrap_or(DEFAULT_ROLE);
+    let mut rendered = Rendered::json(&Policy::of(request)?)?.note(format!(
+        "Give the policy to the role:\n  aws iam put-role-policy --role-name {role} --policy-name emr-shs --policy-document file://policy.json"
     ));
-    let is_for = |side| needs.sides.is_empty() || needs.sides.contains(&side);
-    if needs.log_uris.is_empty() && is_for(Side::HistoryServer) {
-        say("Container logs are not in it, so the log gateway opens none: name where clusters archive them with --log-uri.".into());
+    if request.log_uris.is_empty() && request.is_for(Side::HistoryServer) {
+        rendered = rendered.note(
+            "The policy does not allow to read container logs, so the log gateway can open none. Name the prefix where \
+             clusters archive their logs with --log-uri.",
+        );
     }
-    if needs.kms_keys.is_empty() {
-        say("No KMS key is in it: a bucket encrypted with one needs --kms-key, and the key's own policy must allow the role, too.".into());
+    if request.kms_keys.is_empty() {
+        rendered = rendered.note(
+            "The policy contains no KMS key. If one encrypts a bucket, name it with --kms-key; the key's own policy must \
+             allow the role, too.",
+        );
     }
-    if needs.region.is_none() {
-        say("It is written for the usual partition, aws: --region tells China and GovCloud.".into());
+    if request.region.is_none() {
+        rendered =
+            rendered.note("The ARNs are in the partition aws. For China and GovCloud, name the region with --region.");
     }
-    if let Some(uri) = needs.event_logs {
-        say(format!(
-            "s3:ListBucket is for the names in all of {}: Spark takes “refused” where it expects “not there” for an error, and S3 says “not there” only to those who may list.",
+    if let Some(uri) = request.event_logs {
+        rendered = rendered.note(format!(
+            "s3:ListBucket covers the names of all objects in {}. Spark looks for objects that do not exist yet: to a caller \
+             who may list the bucket, S3 answers “not found”; to any other, “access denied”, which fails the job.",
             uri.bucket
         ));
     }

@@ -1,40 +1,58 @@
-//! What users paste elsewhere: configurations, steps, policies. Text is made here and nothing else
-//! happens.
+//! Documents for use outside the node: configurations, steps, policies, and the guide to EMR Serverless.
+//! The functions here turn plain requests into text. They read no file and send no request.
 
-pub mod cluster_config;
-pub mod iam;
-pub mod serverless;
-pub mod step;
+pub(crate) mod cluster_config;
+mod filters;
+pub(crate) mod iam;
+mod release;
+pub(crate) mod serverless;
+pub(crate) mod step;
 
 use crate::error::Fault;
 use anyhow::{Context, Result};
+use askama::Template;
 use serde::Serialize;
 
-/// A document, and what its reader should know.
+/// A document, and the notes that `render` prints beside it.
 #[derive(Debug)]
-pub struct Rendered {
-    /// What is pasted.
-    pub text: String,
-    /// Whether that is JSON.
-    pub is_json: bool,
-    /// What to know about it: a paragraph each.
-    pub notes: Vec<String>,
+pub(crate) struct Rendered {
+    pub(crate) text: String,
+    pub(crate) is_json: bool,
+    /// One paragraph each.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Rendered {
-    /// JSON, its members in the order in which they are declared.
     fn json(document: &impl Serialize) -> Result<Self> {
-        let text = serde_json::to_string_pretty(document).context("writing JSON")?;
-        Ok(Self { text, is_json: true, notes: Vec::new() })
+        Ok(Self { text: to_json(document)?, is_json: true, notes: Vec::new() })
     }
 
-    fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into().trim_end().into(), is_json: false, notes: Vec::new() }
+    fn template(template: &impl Template) -> Result<Self> {
+        Ok(Self { text: fill(template)?, is_json: false, notes: Vec::new() })
+    }
+
+    fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    fn notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
+        self
     }
 }
 
-/// The AWS partition of a region; the usual one where the region is not known.
-pub fn partition(region: Option<&str>) -> &'static str {
+/// JSON whose members stand in the order in which the struct declares them.
+fn to_json(document: &impl Serialize) -> Result<String> {
+    serde_json::to_string_pretty(document).context("writing JSON")
+}
+
+fn fill(template: &impl Template) -> Result<String> {
+    template.render().context("filling a template")
+}
+
+/// The AWS partition of a region. Without a region: the partition that is not China and not GovCloud.
+fn partition(region: Option<&str>) -> &'static str {
     match region.unwrap_or_default() {
         region if region.starts_with("cn-") => "aws-cn",
         region if region.starts_with("us-gov-") => "aws-us-gov",
@@ -42,48 +60,33 @@ pub fn partition(region: Option<&str>) -> &'static str {
     }
 }
 
-/// The end of AWS's host names in a region.
+/// The end of the names of AWS's hosts in a region.
 fn dns_suffix(region: &str) -> &'static str {
     if partition(Some(region)) == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 
-/// A region, as far as its name can be one.
-pub(crate) fn region(name: &str) -> Result<&str, Fault> {
+/// Refuses a name that has not the form of a region's name.
+fn check_region(name: &str) -> Result<&str, Fault> {
     let parts: Vec<&str> = name.split('-').collect();
-    let named = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
-    let numbered = parts.last().is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-    if (3..=4).contains(&parts.len()) && numbered && parts[..parts.len() - 1].iter().all(named) {
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if (3..=4).contains(&parts.len())
+        && parts.split_last().is_some_and(|(last, first)| is_number(last) && first.iter().all(is_word))
+    {
         return Ok(name);
     }
-    Err(Fault::usage(format!("“{name}” is no region")).hint("--region eu-west-3"))
+    Err(Fault::usage(format!("“{name}” is no region"))
+        .detail("wanted the name of an AWS region")
+        .hint("--region eu-west-3"))
 }
 
-pub(crate) fn account(id: &str) -> Result<&str, Fault> {
+fn check_account(id: &str) -> Result<&str, Fault> {
     if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(id);
     }
     Err(Fault::usage(format!("“{id}” is no account id"))
         .detail("wanted twelve digits")
-        .hint("--account 123456789012; `aws sts get-caller-identity` tells yours"))
-}
-
-/// One word of a command line, as a POSIX shell reads it.
-fn shell(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.into();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// A string for JSON and for YAML, which reads JSON's.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// A string for Terraform, where `${` and `%{` begin a template.
-fn quoted_for_terraform(text: &str) -> String {
-    quoted(text).replace("${", "$${").replace("%{", "%%{")
+        .hint("--account 123456789012; `aws sts get-caller-identity` prints yours"))
 }
 
 #[cfg(test)]
@@ -91,23 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_the_same_word_after_a_shell_has_read_it() {
-        for word in ["a", "--set=a=b", "", "it's", "two words", "$HOME `id` \"x\"", "a\nb", "*"] {
-            let line = format!("printf %s {}", shell(word));
-            let out = std::process::Command::new("sh").args(["-c", &line]).output().map(|out| out.stdout);
-            assert_eq!(out.ok().as_deref(), Some(word.as_bytes()), "{line}");
-        }
-    }
-
-    #[test]
     fn regions_and_accounts_are_told_from_what_is_none() {
         for good in ["eu-west-3", "us-gov-west-1", "cn-north-1", "ap-southeast-10"] {
-            assert!(region(good).is_ok(), "{good}");
+            assert!(check_region(good).is_ok(), "{good}");
         }
         for bad in ["", "eu", "eu-west", "eu-west-3a", "EU-WEST-3", "eu--3", "eu-west-3/", "*"] {
-            assert!(region(bad).is_err(), "{bad}");
+            assert!(check_region(bad).is_err(), "{bad}");
         }
-        assert!(account("123456789012").is_ok());
-        assert!(account("12345678901").is_err() && account("12345678901a").is_err());
+        assert!(check_account("123456789012").is_ok());
+        assert!(check_account("12345678901").is_err() && check_account("12345678901a").is_err());
     }
 }

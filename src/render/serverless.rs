@@ -1,40 +1,35 @@
-//! What makes the jobs of an EMR Serverless application appear in a history server of one's own:
-//! an image whose settings send event logs to one prefix, the rights for it, and the node that
-//! shows them (facts §5.2).
+//! The guide that makes the jobs of an EMR Serverless application appear in a history server on a cluster, and its
+//! files: an image that sends event logs to one prefix, and the policies for image and jobs (facts §5.2).
 
-use super::iam::{Needs, Policy, Side};
-use super::{Rendered, account, dns_suffix, partition, quoted, region, shell};
+use super::iam::{IamPolicyRequest, Policy, Side};
+use super::release::Release;
+use super::{Rendered, check_account, check_region, dns_suffix, fill, partition, to_json};
 use crate::aws::uri::{EventLogs, LogUri};
-use crate::cli::render::ServerlessArgs;
 use crate::error::Fault;
 use crate::ids::is_id;
 use anyhow::{Context, Result};
+use askama::Template;
 use serde::Serialize;
 
-const GUIDE: &str = include_str!("../../assets/serverless.txt");
-const DOCKERFILE: &str = include_str!("../../assets/serverless.Dockerfile");
-const START_JOB_RUN: &str = include_str!("../../assets/serverless.start-job-run.json");
-const SPARK_DEFAULTS: &str = include_str!("../../assets/serverless.spark-defaults.conf");
-
-/// A part of it.
+/// A part of the guide. The comments are help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Part {
-    /// The image
+pub(crate) enum Part {
+    /// Dockerfile of the image
     Dockerfile,
-    /// What the image adds to Spark's settings
+    /// Spark properties that the image adds to its own
     SparkDefaults,
-    /// Who may take the image from ECR
+    /// Repository policy that lets EMR Serverless pull the image
     EcrPolicy,
-    /// What the jobs' role needs
+    /// IAM policy for the role of the jobs
     JobPolicy,
     /// Parameters of StartJobRun
     StartJobRun,
-    /// The command for the node that shows the jobs
+    /// The install command for the node that shows the jobs
     Install,
 }
 
 impl Part {
-    const FILES: [(Self, &'static str); 5] = [
+    pub(crate) const FILES: [(Self, &'static str); 5] = [
         (Self::Dockerfile, "Dockerfile"),
         (Self::SparkDefaults, "spark-defaults.conf"),
         (Self::EcrPolicy, "ecr-policy.json"),
@@ -47,8 +42,23 @@ impl Part {
     }
 }
 
-/// Everything that was asked for, checked.
-struct Flow<'a> {
+pub(crate) struct ServerlessRequest<'a> {
+    pub(crate) application: &'a str,
+    pub(crate) account: &'a str,
+    pub(crate) region: Option<&'a str>,
+    /// The label of the release, such as `emr-7.12.0`.
+    pub(crate) release: &'a str,
+    /// The ECR repository of the image.
+    pub(crate) repository: &'a str,
+    pub(crate) event_logs: EventLogs,
+    pub(crate) log_uri: LogUri,
+    /// The ARN of the role of the jobs. `None`: a role with the name that AWS's documentation uses.
+    pub(crate) job_role: Option<&'a str>,
+    pub(crate) kms_keys: &'a [String],
+}
+
+/// A request whose values have the right form.
+pub(crate) struct ServerlessSetup<'a> {
     application: &'a str,
     account: &'a str,
     region: &'a str,
@@ -60,67 +70,148 @@ struct Flow<'a> {
     kms_keys: &'a [String],
 }
 
-/// Renders all of it, or a part; or writes the files.
-pub fn render(args: &ServerlessArgs, here: Option<&str>) -> Result<Rendered> {
-    let flow = Flow::read(args, here)?;
-    if let Some(part) = args.part {
-        let text = flow.part(part)?;
-        return Ok(Rendered { is_json: part.is_json(), ..Rendered::text(text) });
-    }
-    let guide = flow.guide()?;
-    if let Some(dir) = &args.into {
-        fs_err::create_dir_all(dir)?;
-        for (part, name) in Part::FILES {
-            fs_err::write(dir.join(name), flow.part(part)? + "\n")?;
-        }
-        fs_err::write(dir.join("README.txt"), guide.clone() + "\n")?;
-        let names: Vec<&str> = Part::FILES.iter().map(|(_, name)| *name).collect();
-        let text = format!("{}: {}; README.txt says what to do with them", dir.display(), names.join(", "));
-        return Ok(Rendered::text(text));
-    }
-    Ok(Rendered::text(guide))
+#[derive(Template)]
+#[template(path = "serverless.Dockerfile", escape = "none", whitespace = "preserve")]
+struct Dockerfile<'a> {
+    release: &'a str,
 }
 
-impl<'a> Flow<'a> {
-    fn read(args: &'a ServerlessArgs, here: Option<&'a str>) -> Result<Self> {
-        if !is_id(&args.application) {
-            return Err(Fault::usage(format!("“{}” is no application of EMR Serverless", args.application))
+#[derive(Template)]
+#[template(path = "serverless.spark-defaults.conf", escape = "none", whitespace = "preserve")]
+struct SparkDefaults<'a> {
+    application: &'a str,
+    event_logs: &'a EventLogs,
+}
+
+#[derive(Template)]
+#[template(path = "serverless.README.txt", escape = "none", whitespace = "preserve")]
+struct Guide<'a> {
+    setup: &'a ServerlessSetup<'a>,
+    install: String,
+    role_name: &'a str,
+    registry: String,
+    image: String,
+    dockerfile: String,
+    spark_defaults: String,
+    ecr_policy: String,
+    job_policy: String,
+    start_job_run: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StartJobRun<'a> {
+    application_id: &'a str,
+    execution_role_arn: &'a str,
+    name: &'a str,
+    job_driver: JobDriver<'a>,
+    configuration_overrides: ConfigurationOverrides,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JobDriver<'a> {
+    spark_submit: SparkSubmit<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SparkSubmit<'a> {
+    entry_point: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigurationOverrides {
+    monitoring_configuration: MonitoringConfiguration,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MonitoringConfiguration {
+    s3_monitoring_configuration: S3MonitoringConfiguration,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct S3MonitoringConfiguration {
+    log_uri: String,
+}
+
+impl<'a> ServerlessSetup<'a> {
+    pub(crate) fn check(request: ServerlessRequest<'a>) -> Result<Self, Fault> {
+        if !is_id(request.application) {
+            return Err(Fault::usage(format!("“{}” is no application of EMR Serverless", request.application))
                 .detail("wanted its id: lower-case letters and digits")
-                .hint("--application 00f1r2fo0l4l4l09; `aws emr-serverless list-applications` tells yours")
-                .into());
+                .hint("--application 00f1r2fo0l4l4l09; `aws emr-serverless list-applications` prints yours"));
         }
-        let Some(name) = args.region.given().or(here) else {
-            return Err(Fault::usage("which region is the application in?").hint("--region eu-west-3").into());
+        let Some(region) = request.region else {
+            return Err(Fault::usage("which region is the application in?")
+                .detail("this machine is no EMR node, so it is in no region itself")
+                .hint("--region eu-west-3"));
         };
-        let place = region(name)?;
-        let owner = account(&args.account)?;
-        if !repository_is_sound(&args.repository) {
-            return Err(Fault::usage(format!("“{}” is no repository", args.repository))
+        let region = check_region(region)?;
+        let account = check_account(request.account)?;
+        if !is_repository(request.repository) {
+            return Err(Fault::usage(format!("“{}” is no repository", request.repository))
                 .detail("wanted lower-case letters and digits, joined by - _ . or /")
-                .hint("--repository emr-serverless-spark")
-                .into());
+                .hint("--repository emr-serverless-spark"));
         }
-        check_release(&args.release)?;
-        let job_role = match args.job_role.as_deref().filter(|arn| !arn.is_empty()) {
+        check_release(request.release)?;
+        let roles = format!("arn:{}:iam::{account}:role/", partition(Some(region)));
+        let job_role = match request.job_role {
             Some(arn) if is_role(arn) => arn.to_string(),
             Some(arn) => {
                 return Err(Fault::usage(format!("“{arn}” is no role"))
-                    .detail("wanted the role's ARN")
-                    .hint(format!("--job-role arn:{}:iam::{owner}:role/NAME", partition(Some(place))))
-                    .into());
+                    .detail("wanted the ARN of the role")
+                    .hint(format!("--job-role {roles}NAME")));
             }
-            None => format!("arn:{}:iam::{owner}:role/EMRServerlessJobRole", partition(Some(place))),
+            None => format!("{roles}EMRServerlessJobRole"),
         };
         Ok(Self {
-            application: &args.application,
-            account: owner,
-            region: place,
-            release: &args.release,
-            repository: &args.repository,
-            event_logs: args.event_logs.parse()?,
-            log_uri: args.log_uri.parse()?,
+            application: request.application,
+            account,
+            region,
+            release: request.release,
+            repository: request.repository,
+            event_logs: request.event_logs,
+            log_uri: request.log_uri,
             job_role,
-            kms_keys: &args.kms_keys.kms_key,
+            kms_keys: request.kms_keys,
+        })
+    }
+
+    pub(crate) fn render(&self, part: Option<Part>) -> Result<Rendered> {
+        Ok(Rendered {
+            text: part.map_or_else(|| self.guide(), |part| self.part(part))?,
+            is_json: part.is_some_and(Part::is_json),
+            notes: Vec::new(),
+        })
+    }
+
+    pub(crate) fn part(&self, part: Part) -> Result<String> {
+        match part {
+            Part::Dockerfile => fill(&Dockerfile { release: self.release }),
+            Part::SparkDefaults => fill(&SparkDefaults { application: self.application, event_logs: &self.event_logs }),
+            Part::EcrPolicy => to_json(&self.ecr_policy()),
+            Part::JobPolicy => to_json(&self.job_policy()?),
+            Part::StartJobRun => to_json(&self.start_job_run()),
+            Part::Install => self.install(),
+        }
+    }
+
+    pub(crate) fn guide(&self) -> Result<String> {
+        fill(&Guide {
+            setup: self,
+            install: self.install()?,
+            role_name: self.job_role.rsplit('/').next().unwrap_or_default(),
+            registry: self.registry(),
+            image: self.image(),
+            dockerfile: self.part(Part::Dockerfile)?,
+            spark_defaults: self.part(Part::SparkDefaults)?,
+            ecr_policy: self.part(Part::EcrPolicy)?,
+            job_policy: self.part(Part::JobPolicy)?,
+            start_job_run: self.part(Part::StartJobRun)?,
         })
     }
 
@@ -132,134 +223,79 @@ impl<'a> Flow<'a> {
         format!("{}/{}:{}", self.registry(), self.repository, self.release)
     }
 
-    fn part(&self, part: Part) -> Result<String> {
-        Ok(match part {
-            Part::Dockerfile => DOCKERFILE.replace("@RELEASE@", self.release).trim_end().into(),
-            Part::SparkDefaults => SPARK_DEFAULTS
-                .replace("@APPLICATION@", self.application)
-                .replace("@EVENT_LOGS@", &self.event_logs.to_string())
-                .trim_end()
-                .into(),
-            Part::EcrPolicy => pretty(&self.ecr_policy())?,
-            Part::JobPolicy => pretty(&self.job_policy()?)?,
-            Part::StartJobRun => self.start_job_run(),
-            Part::Install => self.install(),
-        })
-    }
-
-    /// The ARN of the application names its account, too.
     fn ecr_policy(&self) -> Policy {
-        Policy::of_repository(format!(
-            "arn:{}:emr-serverless:{}:{}:/applications/{}",
-            partition(Some(self.region)),
-            self.region,
-            self.account,
-            self.application
-        ))
+        let Self { region, account, application, .. } = self;
+        let partition = partition(Some(region));
+        Policy::of_repository(format!("arn:{partition}:emr-serverless:{region}:{account}:/applications/{application}"))
     }
 
     fn job_policy(&self) -> Result<Policy, Fault> {
-        Policy::of(&Needs {
-            sides: vec![Side::Jobs],
+        Policy::of(&IamPolicyRequest {
+            sides: &[Side::Jobs],
             event_logs: Some(&self.event_logs),
             log_uris: std::slice::from_ref(&self.log_uri),
             kms_keys: self.kms_keys,
             region: Some(self.region),
             account: Some(self.account),
             serverless: true,
-            ..Needs::default()
+            ..IamPolicyRequest::default()
         })
     }
 
-    fn start_job_run(&self) -> String {
-        START_JOB_RUN
-            .replace("@APPLICATION@", self.application)
-            .replace("@JOB_ROLE@", &self.job_role)
-            .replace("\"@LOG_URI@\"", &quoted(&self.log_uri.to_string()))
-            .trim_end()
-            .into()
-    }
-
-    fn install(&self) -> String {
-        let words = [
-            "sudo".into(),
-            "emr-shs".into(),
-            "install".into(),
-            "--event-logs".into(),
-            self.event_logs.to_string(),
-            "--history-only".into(),
-            "--layout".into(),
-            format!("serverless:{}", self.application),
-            "--log-uri".into(),
-            self.log_uri.to_string(),
-        ];
-        words.iter().map(|word| shell(word)).collect::<Vec<_>>().join(" ")
-    }
-
-    fn guide(&self) -> Result<String> {
-        let mut text = GUIDE.to_string();
-        let role_name = self.job_role.rsplit('/').next().unwrap_or_default();
-        for (mark, value) in [
-            ("@JOB_POLICY@", indented(&self.part(Part::JobPolicy)?)),
-            ("@DOCKERFILE@", indented(&self.part(Part::Dockerfile)?)),
-            ("@SPARK_DEFAULTS@", indented(&self.part(Part::SparkDefaults)?)),
-            ("@ECR_POLICY@", indented(&self.part(Part::EcrPolicy)?)),
-            ("@START_JOB_RUN@", indented(&self.part(Part::StartJobRun)?)),
-            ("@INSTALL@", self.install()),
-            ("@APPLICATION@", self.application.into()),
-            ("@EVENT_LOGS@", self.event_logs.to_string()),
-            ("@LOG_URI@", self.log_uri.to_string()),
-            ("@REGION@", self.region.into()),
-            ("@REPOSITORY@", self.repository.into()),
-            ("@REGISTRY@", self.registry()),
-            ("@IMAGE@", self.image()),
-            ("@ROLE_NAME@", role_name.into()),
-        ] {
-            text = text.replace(mark, &value);
+    fn start_job_run(&self) -> StartJobRun<'_> {
+        let log_uri = self.log_uri.to_string();
+        StartJobRun {
+            application_id: self.application,
+            execution_role_arn: &self.job_role,
+            name: "first-job",
+            job_driver: JobDriver { spark_submit: SparkSubmit { entry_point: "s3://my-bucket/jobs/my-job.py" } },
+            configuration_overrides: ConfigurationOverrides {
+                monitoring_configuration: MonitoringConfiguration {
+                    s3_monitoring_configuration: S3MonitoringConfiguration { log_uri },
+                },
+            },
         }
-        Ok(text.trim_end().into())
+    }
+
+    fn install(&self) -> Result<String> {
+        let (event_logs, log_uri) = (self.event_logs.to_string(), self.log_uri.to_string());
+        let layout = format!("serverless:{}", self.application);
+        let command = ["sudo", "emr-shs", "install", "--event-logs", &event_logs, "--history-only"];
+        let options = ["--layout", &layout, "--log-uri", &log_uri];
+        shlex::try_join(command.into_iter().chain(options)).context("quoting the install command")
     }
 }
 
-fn pretty(document: &impl Serialize) -> Result<String> {
-    serde_json::to_string_pretty(document).context("writing JSON")
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("       {line}").trim_end().to_string()).collect::<Vec<_>>().join("\n")
-}
-
-fn repository_is_sound(name: &str) -> bool {
-    let part = |part: &str| {
-        let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-        ends(part.chars().next()) && ends(part.chars().last()) && part.chars().all(inner)
+fn is_repository(name: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+        is_end(part.chars().next()) && is_end(part.chars().last()) && part.chars().all(is_inner)
     };
-    (2..=256).contains(&name.len()) && name.split('/').all(part)
+    (2..=256).contains(&name.len()) && name.split('/').all(is_part)
 }
 
-/// Custom images are there from 6.9 on.
+/// EMR Serverless runs custom images since 6.9.
 fn check_release(label: &str) -> Result<(), Fault> {
     let bad = |detail: &str| {
         Fault::usage(format!("“{label}” is no release with custom images"))
             .detail(detail)
-            .hint("--release emr-7.12.0, as the application has it")
+            .hint("--release emr-7.12.0, with the release of the application")
     };
     if !label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c)) {
         return Err(bad("wanted a label such as emr-7.12.0"));
     }
-    let numbers = label.strip_prefix("emr-").map(|rest| rest.trim_start_matches("spark-").split(['.', '-']));
-    let mut numbers = numbers.into_iter().flatten().map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 9) => Ok(()),
-        (Some(Ok(_)), Some(Ok(_))) => Err(bad("EMR Serverless has them from emr-6.9.0 on")),
-        _ => Err(bad("wanted a label such as emr-7.12.0")),
+    match Release::parse(label) {
+        Some(release) if (release.major, release.minor) >= (6, 9) => Ok(()),
+        Some(_) => Err(bad("EMR Serverless runs custom images from emr-6.9.0 on")),
+        None => Err(bad("wanted a label such as emr-7.12.0")),
     }
 }
 
 fn is_role(arn: &str) -> bool {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let ["arn", "aws" | "aws-cn" | "aws-us-gov", "iam", "", owner, role] = parts.as_slice() else { return false };
-    let sound = |c: char| c.is_ascii_alphanumeric() || "/_+=,.@-".contains(c);
-    account(owner).is_ok() && role.strip_prefix("role/").is_some_and(|name| !name.is_empty() && name.chars().all(sound))
+    let ["arn", "aws" | "aws-cn" | "aws-us-gov", "iam", "", account, role] = parts.as_slice() else { return false };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/_+=,.@-".contains(c);
+    check_account(account).is_ok()
+        && role.strip_prefix("role/").is_some_and(|name| !name.is_empty() && name.chars().all(is_plain))
 }

@@ -1,36 +1,96 @@
-//! The step and the bootstrap action that run our wrapper scripts.
+//! The step and the bootstrap action. Both run the wrapper script of a release, which the user has uploaded to S3.
 
-use super::{Rendered, quoted, quoted_for_terraform, region};
-use crate::aws::uri::EventLogs;
-use crate::cli::render::StepArgs;
-use crate::cli::{Cli, Command};
+use super::{Rendered, check_region, filters};
 use crate::error::Fault;
 use anyhow::Result;
-use clap::Parser;
+use askama::Template;
 use serde::Serialize;
-use std::fmt::Write;
+use std::path::Path;
 
-/// For what it is rendered.
+/// The format of a step or a bootstrap action. The comments are help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// The AWS CLI: a file for --steps or --bootstrap-actions
+pub(crate) enum Format {
+    /// A JSON file for the AWS CLI's --steps or --bootstrap-actions
     Json,
-    /// The API's own shape: Steps or BootstrapActions of RunJobFlow
+    /// JSON for the EMR API: Steps or BootstrapActions of RunJobFlow
     Api,
-    /// CloudFormation, YAML: a step for a cluster that is there; bootstrap actions of a cluster
+    /// CloudFormation YAML: a step for an existing cluster, or a cluster's bootstrap actions
     Cloudformation,
-    /// CloudFormation, YAML: the property of AWS::EMR::Cluster
+    /// CloudFormation YAML: the property of AWS::EMR::Cluster
     CloudformationCluster,
-    /// Terraform: a block of aws_emr_cluster
+    /// Terraform: a block for aws_emr_cluster
     Terraform,
 }
 
-/// Its name in EMR's lists.
+/// The name that EMR shows in its lists.
 const NAME: &str = "emr-shs";
-/// A cluster whose history server does not come up shall work all the same.
+/// A cluster works without a history server, so a failed installation must not stop it.
 const ON_FAILURE: &str = "CONTINUE";
+/// In the order of [`Checksums`].
+const CPUS: [&str; 2] = ["x86_64", "aarch64"];
 
-/// A step as the AWS CLI wants it, which is not as the API does.
+pub(crate) struct StepRequest<'a> {
+    /// The wrapper script: `s3://bucket/key`.
+    pub(crate) script: &'a str,
+    /// The prefix of the binaries. `None`: they lie beside the script.
+    pub(crate) binaries: Option<&'a str>,
+    pub(crate) checksums: Checksums,
+    pub(crate) continue_on_failure: bool,
+    /// The cluster's region. Only a step needs it.
+    pub(crate) region: Option<&'a str>,
+    pub(crate) format: Format,
+    /// Arguments that `install` accepts.
+    pub(crate) install: &'a [String],
+}
+
+/// The SHA-256 of the binary for each of [`CPUS`]; at least one is known.
+pub(crate) struct Checksums([Option<String>; 2]);
+
+impl Checksums {
+    pub(crate) fn of_binaries(x86_64: Option<&str>, aarch64: Option<&str>) -> Result<Self, Fault> {
+        if x86_64.or(aarch64).is_none() {
+            return Err(Fault::usage("the checksums of the binaries are missing")
+                .detail("the script runs no binary that it cannot check")
+                .hint(
+                    "--sha256sums SHA256SUMS, or --sha256-x86_64 and --sha256-aarch64 with the output of sha256sum",
+                ));
+        }
+        Self::checked([x86_64, aarch64])
+    }
+
+    /// Reads the SHA256SUMS file of a release.
+    pub(crate) fn read(file: &Path, text: &str) -> Result<Self, Fault> {
+        let of_cpu = |cpu| {
+            let lines = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
+            // sha256sum puts an asterisk before the name of a file that it has read as binary.
+            let is_binary = |name: &str| {
+                let name = name.trim_start_matches([' ', '*']).trim_start_matches("./").trim_end();
+                name.strip_prefix("emr-shs-") == Some(cpu)
+            };
+            lines.into_iter().find(|(_, name)| is_binary(name)).map(|(sum, _)| sum)
+        };
+        let sums = CPUS.map(of_cpu);
+        if sums.iter().all(Option::is_none) {
+            return Err(Fault::usage(format!("{} contains no checksum of a binary", file.display()))
+                .detail("found no line that ends in emr-shs-x86_64 or emr-shs-aarch64")
+                .hint("--sha256sums SHA256SUMS takes the file of that name in a release"));
+        }
+        Self::checked(sums)
+    }
+
+    fn checked(sums: [Option<&str>; 2]) -> Result<Self, Fault> {
+        for (sum, cpu) in sums.iter().zip(CPUS) {
+            if let Some(sum) = sum.filter(|sum| sum.len() != 64 || !sum.bytes().all(|b| b.is_ascii_hexdigit())) {
+                return Err(Fault::usage(format!("“{sum}” is no SHA-256 of emr-shs-{cpu}"))
+                    .detail("wanted 64 hexadecimal digits")
+                    .hint(format!("sha256sum emr-shs-{cpu}")));
+            }
+        }
+        Ok(Self(sums.map(|sum| sum.map(str::to_ascii_lowercase))))
+    }
+}
+
+/// A step in the shape of the AWS CLI, which differs from the shape of the API.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct CliStep<'a> {
@@ -56,7 +116,64 @@ struct HadoopJarStep<'a> {
     args: &'a [String],
 }
 
-/// A bootstrap action as the AWS CLI wants it.
+#[derive(Template)]
+#[template(path = "step.cloudformation.yaml", escape = "none", whitespace = "preserve")]
+struct CloudFormationStep<'a> {
+    jar: &'a str,
+    arguments: &'a [String],
+}
+
+#[derive(Template)]
+#[template(path = "step.cloudformation-cluster.yaml", escape = "none", whitespace = "preserve")]
+struct CloudFormationClusterSteps<'a> {
+    jar: &'a str,
+    arguments: &'a [String],
+}
+
+#[derive(Template)]
+#[template(path = "step.tf", escape = "none", whitespace = "preserve")]
+struct TerraformStep<'a> {
+    jar: &'a str,
+    arguments: &'a [String],
+}
+
+pub(crate) fn step(request: &StepRequest<'_>) -> Result<Rendered> {
+    let Some(region) = request.region else {
+        return Err(Fault::usage("which region is the cluster in?")
+            .detail("EMR fetches script-runner from a bucket in that region")
+            .hint("--region eu-west-3")
+            .into());
+    };
+    // The bucket must be the one in the cluster's own region (facts §4.2).
+    let jar = &format!("s3://{}.elasticmapreduce/libs/script-runner/script-runner.jar", check_region(region)?);
+    let mut call = Call::of(request, "step")?;
+    call.arguments.insert(0, call.script);
+    let arguments = &call.arguments;
+    let (name, action_on_failure) = (NAME, ON_FAILURE);
+    let rendered = match request.format {
+        Format::Json => {
+            Rendered::json(&[CliStep { r#type: "CUSTOM_JAR", name, action_on_failure, jar, args: arguments }])?
+                .note("Add the step to a cluster:\n  aws emr add-steps --cluster-id j-… --steps file://step.json")
+        }
+        Format::Api => {
+            let hadoop_jar_step = HadoopJarStep { jar, args: arguments };
+            Rendered::json(&[ApiStep { name, action_on_failure, hadoop_jar_step }])?
+        }
+        Format::Cloudformation => Rendered::template(&CloudFormationStep { jar, arguments })?,
+        Format::CloudformationCluster => Rendered::template(&CloudFormationClusterSteps { jar, arguments })?,
+        Format::Terraform => Rendered::template(&TerraformStep { jar, arguments })?.note(
+            "Put the block into resource \"aws_emr_cluster\". Terraform replaces a cluster whose steps change; to prevent \
+             that: lifecycle { ignore_changes = [step] }",
+        ),
+    };
+    let rendered = rendered.note(format!(
+        "ActionOnFailure is {ON_FAILURE}: if the history server does not start, the cluster and its other steps still run. \
+         EMR then marks the step as FAILED, and the step's stderr.gz contains the error."
+    ));
+    Ok(rendered.notes(call.notes))
+}
+
+/// A bootstrap action in the shape of the AWS CLI.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct CliAction<'a> {
@@ -79,242 +196,104 @@ struct Script<'a> {
     args: &'a [String],
 }
 
-/// Renders the step. script-runner is fetched from the cluster's own region (facts §4.2).
-pub fn step(args: &StepArgs, here: Option<&str>) -> Result<Rendered> {
-    let Some(name) = args.region.given().or(here) else {
-        return Err(Fault::usage("which region is the cluster in?")
-            .detail("script-runner is fetched from a bucket of that region")
-            .hint("--region eu-west-3")
-            .into());
-    };
-    let jar = &format!("s3://{}.elasticmapreduce/libs/script-runner/script-runner.jar", region(name)?);
-    let call = Call::read(args, "step")?;
-    let mut all = vec![call.script.clone()];
-    all.extend(call.args);
-    let hadoop_jar_step = HadoopJarStep { jar, args: &all };
-    let mut rendered = match args.format {
-        Format::Json => Rendered::json(&[CliStep {
-            r#type: "CUSTOM_JAR",
-            name: NAME,
-            action_on_failure: ON_FAILURE,
-            jar,
-            args: &all,
-        }])?,
-        Format::Api => Rendered::json(&[ApiStep { name: NAME, action_on_failure: ON_FAILURE, hadoop_jar_step }])?,
-        Format::Cloudformation => Rendered::text(format!(
-            "# ClusterId: a parameter or, with !Ref, the cluster of the same template.\n\
-             Resources:\n  EmrShs:\n    Type: AWS::EMR::Step\n    Properties:\n      Name: {NAME}\n      \
-             ActionOnFailure: {ON_FAILURE}\n      JobFlowId: !Ref ClusterId\n      HadoopJarStep:\n        \
-             Jar: {}\n        Args:\n{}",
-            quoted(jar),
-            yaml_list(&all, 10)
-        )),
-        Format::CloudformationCluster => Rendered::text(format!(
-            "Steps:\n  - Name: {NAME}\n    ActionOnFailure: {ON_FAILURE}\n    HadoopJarStep:\n      Jar: {}\n      \
-             Args:\n{}",
-            quoted(jar),
-            yaml_list(&all, 8)
-        )),
-        Format::Terraform => Rendered::text(format!(
-            "step {{\n  name              = {NAME:?}\n  action_on_failure = {ON_FAILURE:?}\n\n  hadoop_jar_step {{\n    \
-             jar  = {}\n    args = [\n{}    ]\n  }}\n}}",
-            quoted_for_terraform(jar),
-            terraform_list(&all, 6)
-        )),
-    };
-    rendered.notes.push(match args.format {
-        Format::Json => {
-            "Add it to a cluster:\n  aws emr add-steps --cluster-id j-… --steps file://step.json".to_string()
-        }
-        Format::Terraform => {
-            "Inside resource \"aws_emr_cluster\". Terraform makes a cluster anew when its steps change; \
-             against that: lifecycle { ignore_changes = [step] }"
-                .into()
-        }
-        _ => String::new(),
-    });
-    rendered.notes.push(format!(
-        "{ON_FAILURE}: a history server that does not come up is no reason to stop the cluster or its other steps. The \
-         step then counts as FAILED, and its stderr.gz says why."
-    ));
-    rendered.notes.extend(call.notes);
-    Ok(rendered)
+#[derive(Template)]
+#[template(path = "bootstrap-action.cloudformation.yaml", escape = "none", whitespace = "preserve")]
+struct CloudFormationActions<'a> {
+    path: &'a str,
+    arguments: &'a [String],
 }
 
-/// Renders the bootstrap action.
-pub fn bootstrap_action(args: &StepArgs) -> Result<Rendered> {
-    let call = Call::read(args, "bootstrap")?;
-    let (path, all) = (call.script.as_str(), call.args.as_slice());
-    let mut rendered = match args.format {
-        Format::Json => Rendered::json(&[CliAction { name: NAME, path, args: all }])?,
+#[derive(Template)]
+#[template(path = "bootstrap-action.tf", escape = "none", whitespace = "preserve")]
+struct TerraformAction<'a> {
+    path: &'a str,
+    arguments: &'a [String],
+}
+
+pub(crate) fn bootstrap_action(request: &StepRequest<'_>) -> Result<Rendered> {
+    let call = Call::of(request, "bootstrap")?;
+    let (name, path, arguments) = (NAME, call.script.as_str(), call.arguments.as_slice());
+    let rendered = match request.format {
+        Format::Json => Rendered::json(&[CliAction { name, path, args: arguments }])?.note(
+            "Give the bootstrap action to a new cluster:\n  aws emr create-cluster … --bootstrap-actions file://bootstrap.json",
+        ),
         Format::Api => {
-            Rendered::json(&[ApiAction { name: NAME, script_bootstrap_action: Script { path, args: all } }])?
+            Rendered::json(&[ApiAction { name, script_bootstrap_action: Script { path, args: arguments } }])?
         }
-        Format::Cloudformation | Format::CloudformationCluster => Rendered::text(format!(
-            "BootstrapActions:\n  - Name: {NAME}\n    ScriptBootstrapAction:\n      Path: {}\n      Args:\n{}",
-            quoted(path),
-            yaml_list(all, 8)
-        )),
-        Format::Terraform => Rendered::text(format!(
-            "bootstrap_action {{\n  name = {NAME:?}\n  path = {}\n  args = [\n{}  ]\n}}",
-            quoted_for_terraform(path),
-            terraform_list(all, 4)
-        )),
+        Format::Cloudformation | Format::CloudformationCluster => {
+            Rendered::template(&CloudFormationActions { path, arguments })?
+        }
+        Format::Terraform => Rendered::template(&TerraformAction { path, arguments })?
+            .note("Put the block into resource \"aws_emr_cluster\"."),
     };
-    rendered.notes.push(match args.format {
-        Format::Json => {
-            "Give it to a new cluster:\n  aws emr create-cluster … --bootstrap-actions file://bootstrap.json".into()
-        }
-        Format::Terraform => "Inside resource \"aws_emr_cluster\".".to_string(),
-        _ => String::new(),
-    });
-    rendered.notes.push(
-        "It runs on every node and passes by on those that are not a primary. Spark is not there yet when it runs: it \
-         leaves a service that installs when EMR has set the node up, and ends at once. Unlike a step it runs again on a \
-         primary node that EMR replaces."
-            .into(),
+    let rendered = rendered.note(
+        "EMR runs the action on every node; on a node that is not a primary node it does nothing. The action runs before \
+         EMR installs Spark, so it leaves a service that installs once EMR has provisioned the node, and ends at once. \
+         Unlike a step, it runs again on a primary node that EMR replaces.",
     );
-    rendered.notes.extend(call.notes);
-    Ok(rendered)
+    Ok(rendered.notes(call.notes))
 }
 
-/// A call of a wrapper script.
+/// A call of the wrapper script.
 struct Call {
     script: String,
-    args: Vec<String>,
+    arguments: Vec<String>,
     notes: Vec<String>,
 }
 
 impl Call {
-    fn read(args: &StepArgs, example: &str) -> Result<Self> {
-        let script = object(&args.script, example)?;
-        let binaries = match args.binaries.as_deref().filter(|uri| !uri.is_empty()) {
-            Some(uri) => directory(uri)?,
-            None => script.rsplit_once('/').map(|(dir, _)| format!("{dir}/")).unwrap_or_default(),
+    fn of(request: &StepRequest<'_>, script_name: &str) -> Result<Self, Fault> {
+        let script = check_object(request.script, script_name)?;
+        let binaries = match request.binaries {
+            Some(uri) => check_prefix(uri)?,
+            None => script.rsplit_once('/').map(|(prefix, _)| format!("{prefix}/")).unwrap_or_default(),
         };
         let mut notes = Vec::new();
-        let mut call = Vec::new();
-        if args.continue_on_failure {
-            call.push("--continue-on-failure".to_string());
+        let mut arguments = Vec::new();
+        if request.continue_on_failure {
+            // The script reads this option before any other.
+            arguments.push("--continue-on-failure".to_string());
         }
-        call.extend(["--binaries".to_string(), binaries]);
-        let sums = sums(args)?;
-        for (cpu, sum) in CPUS.iter().zip(&sums) {
+        arguments.extend(["--binaries".to_string(), binaries]);
+        for (cpu, sum) in CPUS.iter().zip(&request.checksums.0) {
             match sum {
-                Some(sum) => call.extend([format!("--sha256-{cpu}"), sum.clone()]),
-                None => notes.push(format!("On a node with {cpu} it fails: there is no --sha256-{cpu}.")),
+                Some(sum) => arguments.extend([format!("--sha256-{cpu}"), sum.clone()]),
+                None => notes.push(format!("Without --sha256-{cpu}, the script fails on a node with {cpu}.")),
             }
         }
-        check_install(&args.install)?;
-        if !args.install.iter().any(|arg| arg == "--event-logs" || arg.starts_with("--event-logs=")) {
+        if !request.install.iter().any(|arg| arg == "--event-logs" || arg.starts_with("--event-logs=")) {
             notes.push(
-                "No --event-logs among install's arguments: a node that has no installation yet refuses that.".into(),
+                "The arguments for install contain no --event-logs, which the first installation on a node needs."
+                    .into(),
             );
         }
-        call.push("--".into());
-        call.extend(args.install.iter().cloned());
-        Ok(Self { script, args: call, notes })
+        arguments.push("--".into());
+        arguments.extend(request.install.iter().cloned());
+        Ok(Self { script, arguments, notes })
     }
 }
 
-const CPUS: [&str; 2] = ["x86_64", "aarch64"];
-
-/// The sums for both CPUs, one at least.
-fn sums(args: &StepArgs) -> Result<[Option<String>; 2]> {
-    let mut found = [args.sha256_x86_64.clone(), args.sha256_aarch64.clone()].map(|sum| sum.filter(|s| !s.is_empty()));
-    if let Some(path) = &args.sha256sums {
-        let text = fs_err::read_to_string(path).map_err(|e| Fault::usage(e.to_string()))?;
-        for (sum, cpu) in found.iter_mut().zip(CPUS) {
-            let name = format!("emr-shs-{cpu}");
-            let lines = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
-            // sha256sum marks a file that it read as binary with an asterisk.
-            let is_it = |of: &str| of.trim_start_matches([' ', '*']).trim_start_matches("./").trim_end() == name;
-            *sum = lines.into_iter().find(|(_, of)| is_it(of)).map(|(sum, _)| sum.to_string());
-        }
-        if found.iter().all(Option::is_none) {
-            return Err(Fault::usage(format!("{} has no sum of a binary", path.display()))
-                .detail("found no line that ends in emr-shs-x86_64 or emr-shs-aarch64")
-                .hint("--sha256sums SHA256SUMS takes the file of that name in a release")
-                .into());
-        }
-    }
-    for (sum, cpu) in found.iter().zip(CPUS) {
-        let bad = sum.as_ref().filter(|sum| sum.len() != 64 || !sum.bytes().all(|b| b.is_ascii_hexdigit()));
-        if let Some(sum) = bad {
-            return Err(Fault::usage(format!("“{sum}” is no SHA-256 of emr-shs-{cpu}"))
-                .detail("wanted 64 hexadecimal digits")
-                .hint(format!("sha256sum emr-shs-{cpu}"))
-                .into());
-        }
-    }
-    if found.iter().all(Option::is_none) {
-        return Err(Fault::usage("what are the binaries' sums?")
-            .detail("the script runs no binary that it cannot check")
-            .hint("--sha256sums SHA256SUMS, or --sha256-x86_64 and --sha256-aarch64 with what sha256sum says of them")
-            .into());
-    }
-    Ok(found.map(|sum| sum.map(|s| s.to_ascii_lowercase())))
-}
-
-/// Refuses arguments that `install` would refuse on the cluster, minutes later.
-fn check_install(args: &[String]) -> Result<()> {
-    let words = ["emr-shs", "install"].into_iter().map(str::to_string).chain(args.iter().cloned());
-    match Cli::try_parse_from(words) {
-        Ok(Cli { command: Command::Install(given), .. }) => {
-            if let Some(uri) = given.install.spark.event_logs.event_logs.as_deref().filter(|uri| !uri.is_empty()) {
-                uri.parse::<EventLogs>()?;
-            }
-            Ok(())
-        }
-        Ok(_) => Ok(()),
-        Err(e) => {
-            let text = e.render().to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string();
-            Err(Fault::usage("install does not understand the arguments after --")
-                .detail(line)
-                .hint("emr-shs install --help")
-                .into())
-        }
-    }
-}
-
-/// `s3://bucket/key`
-fn object(uri: &str, example: &str) -> Result<String, Fault> {
-    let place = uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
-    let sound = |(bucket, key): (&str, &str)| {
+/// Refuses a URI that is not `s3://bucket/key`.
+fn check_object(uri: &str, script_name: &str) -> Result<String, Fault> {
+    let is_object = |(bucket, key): (&str, &str)| {
         !bucket.is_empty() && !key.is_empty() && !key.ends_with('/') && !uri.contains(char::is_control)
     };
-    if place.is_some_and(sound) {
+    if uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).is_some_and(is_object) {
         return Ok(uri.into());
     }
     Err(Fault::usage(format!("“{uri}” is no object in S3"))
         .detail("wanted s3://BUCKET/KEY")
-        .hint(format!("--script s3://my-bucket/emr-shs/{example}")))
+        .hint(format!("--script s3://my-bucket/emr-shs/{script_name}")))
 }
 
-/// `s3://bucket/prefix/`
-pub(crate) fn directory(uri: &str) -> Result<String, Fault> {
-    let place = uri.strip_prefix("s3://").map(|rest| rest.trim_end_matches('/'));
-    match place {
+/// Brings a URI into the form `s3://bucket/prefix/`.
+pub(crate) fn check_prefix(uri: &str) -> Result<String, Fault> {
+    match uri.strip_prefix("s3://").map(|rest| rest.trim_end_matches('/')) {
         Some(place) if !place.is_empty() && !place.starts_with('/') && !place.contains(char::is_control) => {
             Ok(format!("s3://{place}/"))
         }
-        _ => Err(Fault::usage(format!("“{uri}” is no place in S3"))
+        _ => Err(Fault::usage(format!("“{uri}” is no prefix in S3"))
             .detail("wanted s3://BUCKET/PREFIX/")
             .hint("--binaries s3://my-bucket/emr-shs/")),
     }
-}
-
-fn yaml_list(items: &[String], indent: usize) -> String {
-    items.iter().fold(String::new(), |mut text, item| {
-        _ = writeln!(text, "{:indent$}- {}", "", quoted(item));
-        text
-    })
-}
-
-fn terraform_list(items: &[String], indent: usize) -> String {
-    items.iter().fold(String::new(), |mut text, item| {
-        _ = writeln!(text, "{:indent$}{},", "", quoted_for_terraform(item));
-        text
-    })
 }

@@ -7,7 +7,7 @@ fn wrong_arguments_get_an_error_with_a_hint() {
     let step = format!("step --region eu-west-3 --script s3://b/emr-shs/step --sha256-x86_64 {SUM}");
     let serverless = "serverless --account 123456789012 --region eu-west-3 --log-uri s3://b/l/";
     for (line, says) in [
-        ("cluster-config".to_string(), "the first run needs --event-logs"),
+        ("cluster-config".to_string(), "cluster-config needs --event-logs"),
         (format!("cluster-config --event-logs {LOGS}"), "--release emr-7.12.0"),
         (format!("cluster-config --event-logs {LOGS} --release emr-9.0.0"), "which Spark is in emr-9.0.0"),
         (format!("cluster-config --event-logs {LOGS} --spark-version new"), "no version of Spark"),
@@ -17,7 +17,7 @@ fn wrong_arguments_get_an_error_with_a_hint() {
         (step.replace("eu-west-3", "paris"), "“paris” is no region"),
         (step.replace("s3://b/emr-shs/step", "s3://b/"), "is no object in S3"),
         (step.replace(SUM, "abc"), "no SHA-256 of emr-shs-x86_64"),
-        ("step --region eu-west-3 --script s3://b/step".into(), "what are the binaries' sums"),
+        ("step --region eu-west-3 --script s3://b/step".into(), "checksums of the binaries are missing"),
         ("step --region eu-west-3 --script s3://b/step --sha256sums /nowhere".into(), "/nowhere"),
         (format!("{step} -- --event-log {LOGS}"), "unexpected argument '--event-log'"),
         (format!("{step} -- --event-logs {LOGS},x"), "a comma"),
