@@ -180,8 +180,8 @@ fn serverless(identity: &Identity, args: &ServerlessArgs) -> Result<Rendered> {
         region: args.region.given().or(identity.region.as_deref()),
         release: &args.release,
         repository: &args.repository,
-        event_logs: args.event_logs.parse()?,
-        log_uri: args.log_uri.parse()?,
+        event_logs: &args.event_logs,
+        log_uri: &args.log_uri,
         job_role: given(&args.job_role),
         kms_keys: &args.kms_keys.kms_key,
     })?;

@@ -1,5 +1,5 @@
 //! The EMR configuration with the keys of an installation. EMR writes spark-defaults.conf anew at a reconfiguration,
-//! and keeps only the keys that its own configuration contains (facts §4.5).
+//! and keeps only the keys that its own configuration contains (`docs/emr.md §4.5`).
 
 use super::Rendered;
 use super::release::{s3_file_system, spark_version};
@@ -135,7 +135,7 @@ fn document(keys: Keys, daemon_memory: Option<&str>) -> Result<Rendered> {
             properties: [("SPARK_DAEMON_MEMORY".into(), size.into())].into(),
             configurations: vec![],
         };
-        // EMR ignores the variable outside the inner export block (facts 2 §1.6).
+        // EMR ignores the variable outside the inner export block (`docs/emr.md §2.4`).
         classifications.push(Classification {
             classification: "spark-env",
             properties: Keys::new(),

@@ -1,5 +1,5 @@
-//! IAM policies with exactly the rights that the history server, the jobs and `verify` need (facts §8): the rights for
-//! the requests of emr-shs itself, and for those of Hadoop's file systems.
+//! IAM policies with exactly the rights that the history server, the jobs and `verify` need: the rights for the requests
+//! of emr-shs itself, and for those of Hadoop's file systems (`docs/emr.md §8.1`).
 
 use super::{Rendered, check_account, check_region, dns_suffix, partition};
 use crate::aws::uri::{EventLogs, LogUri};
@@ -129,7 +129,7 @@ impl IamPolicyRequest<'_> {
         }
         let mut statements = vec![
             // The statement has no condition on the prefix. Spark asks for objects that do not exist yet, and
-            // S3 answers 404 only if the caller may list the bucket (facts 2 §6). A 403 fails the job.
+            // S3 answers 404 only if the caller may list the bucket (`docs/emr.md §8.2`). A 403 fails the job.
             Statement::allow("FindEventLogs", &["s3:ListBucket"], vec![self.s3_arn(&uri.bucket)]),
             Statement::allow("ReadEventLogs", &["s3:GetObject"], readable),
         ];
@@ -151,7 +151,8 @@ impl IamPolicyRequest<'_> {
         statements
     }
 
-    /// The log gateway serves only the logs of containers, so nothing else needs to be readable (facts §5).
+    /// The log gateway serves only the logs of containers, so the policy allows to read nothing else below a log URI
+    /// (`docs/emr.md §8.1`).
     fn container_log_statements(&self) -> Vec<Statement> {
         if self.log_uris.is_empty() {
             return Vec::new();

@@ -30,7 +30,7 @@ impl Release {
         Some(Self { series, major: numbers.next()?.ok()?, minor: numbers.next()?.ok()? })
     }
 
-    /// The Spark version, as exact as the rendered keys need it (facts §1.1, facts 2 §1.1).
+    /// The Spark version, as exact as the rendered keys need it (`docs/emr.md §1.1`).
     fn spark_version(self) -> Option<&'static str> {
         Some(match (self.series, self.major, self.minor) {
             (Series::Emr, 5, _) | (Series::Emr, 6, 0) => "2.4",
@@ -45,7 +45,7 @@ impl Release {
         })
     }
 
-    /// S3A serves `s3://` from EMR 7.10 on (facts 2 §1.1).
+    /// S3A serves `s3://` from EMR 7.10 on (`docs/emr.md §6.1`).
     fn uses_s3a(self) -> bool {
         self.series == Series::EmrSpark || (self.major, self.minor) >= (7, 10)
     }

@@ -1,5 +1,6 @@
-//! The guide that makes the jobs of an EMR Serverless application appear in a history server on a cluster, and its
-//! files: an image that sends event logs to one prefix, and the policies for image and jobs (facts §5.2).
+//! The guide that makes the jobs of an EMR Serverless application appear in a history server on a cluster, and the
+//! files it names. Each job writes its event log to a directory of its own, and a history server reads one directory
+//! (`docs/emr.md §5.3`): so an image sends the event logs of all jobs to one prefix.
 
 use super::iam::{IamPolicyRequest, Policy, Side};
 use super::release::Release;
@@ -50,8 +51,8 @@ pub(crate) struct ServerlessRequest<'a> {
     pub(crate) release: &'a str,
     /// The ECR repository of the image.
     pub(crate) repository: &'a str,
-    pub(crate) event_logs: EventLogs,
-    pub(crate) log_uri: LogUri,
+    pub(crate) event_logs: &'a str,
+    pub(crate) log_uri: &'a str,
     /// The ARN of the role of the jobs. `None`: a role with the name that AWS's documentation uses.
     pub(crate) job_role: Option<&'a str>,
     pub(crate) kms_keys: &'a [String],
@@ -174,8 +175,8 @@ impl<'a> ServerlessSetup<'a> {
             region,
             release: request.release,
             repository: request.repository,
-            event_logs: request.event_logs,
-            log_uri: request.log_uri,
+            event_logs: request.event_logs.parse()?,
+            log_uri: request.log_uri.parse()?,
             job_role,
             kms_keys: request.kms_keys,
         })

@@ -144,7 +144,7 @@ pub(crate) fn step(request: &StepRequest<'_>) -> Result<Rendered> {
             .hint("--region eu-west-3")
             .into());
     };
-    // The bucket must be the one in the cluster's own region (facts §4.2).
+    // The bucket must be the one in the cluster's own region (`docs/emr.md §4.4`).
     let jar = &format!("s3://{}.elasticmapreduce/libs/script-runner/script-runner.jar", check_region(region)?);
     let mut call = Call::of(request, "step")?;
     call.arguments.insert(0, call.script);
