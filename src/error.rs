@@ -1,5 +1,6 @@
 //! Errors that a person can act on: what happened, where, what was found, what was wanted, and what to type.
 
+use serde::Serialize;
 use std::fmt;
 
 /// How a command ends. Scripts rely on the numbers.
@@ -15,6 +16,15 @@ pub enum Exit {
     Preflight = 3,
     /// `plan --check` found changes to make.
     Pending = 4,
+}
+
+/// How a check of `doctor` or a stage of `verify` ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Pass,
+    Fail,
+    Skip,
 }
 
 /// An error for a person: one sentence, the facts below it, and the way out.

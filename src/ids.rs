@@ -104,3 +104,52 @@ pub fn is_pod(text: &str) -> bool {
                 && !label.ends_with('-')
         })
 }
+
+/// How Spark ends the names of compressed event logs.
+const CODECS: [&str; 4] = [".zstd", ".lz4", ".lzf", ".snappy"];
+
+/// One attempt of a Spark application.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt {
+    /// The application's id.
+    pub application: String,
+    /// Only YARN's cluster mode numbers attempts (`docs/emr.md §3.2`).
+    pub attempt: Option<String>,
+}
+
+impl Attempt {
+    /// Reads the name of an event log: a file, or a directory (with a slash at its end) for a rolling event log.
+    pub fn of_event_log(name: &str) -> Option<Self> {
+        let stem = match name.strip_suffix('/') {
+            Some(directory) => directory.strip_prefix("eventlog_v2_")?,
+            None if name.starts_with(['.', '_']) => return None,
+            None => {
+                let name = name.strip_suffix(".inprogress").unwrap_or(name);
+                CODECS.iter().find_map(|codec| name.strip_suffix(codec)).unwrap_or(name)
+            }
+        };
+        let parts: Vec<&str> = stem.split('_').collect();
+        let (application, attempt) = match parts.as_slice() {
+            ["application", timestamp, number] => (format!("application_{timestamp}_{number}"), None),
+            ["application", timestamp, number, attempt] => {
+                (format!("application_{timestamp}_{number}"), Some((*attempt).into()))
+            }
+            _ if ["local-", "spark-", "app-"].iter().any(|prefix| stem.starts_with(prefix)) => (stem.into(), None),
+            _ => return None,
+        };
+        Some(Self { application, attempt })
+    }
+
+    /// The path below `applications/` in the history server's REST API.
+    pub fn api_path(&self) -> String {
+        let attempt = self.attempt.as_ref().map(|attempt| format!("/{attempt}")).unwrap_or_default();
+        format!("{}{attempt}", self.application)
+    }
+}
+
+/// Whether the name of an event log says that the log is not compressed. The name of a rolling event log does not
+/// tell: only the names of its parts do.
+pub fn is_uncompressed_event_log(name: &str) -> bool {
+    let name = name.strip_suffix(".inprogress").unwrap_or(name);
+    !name.ends_with('/') && !CODECS.iter().any(|codec| name.ends_with(codec))
+}

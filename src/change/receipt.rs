@@ -140,6 +140,11 @@ impl Receipt {
         }
     }
 
+    /// Whether emr-shs created a link where nothing was before.
+    pub fn created_link(&self, path: &Path) -> bool {
+        self.entry(&Resource::Link { path: path.into() }).is_some_and(|entry| matches!(entry.before, State::Absent))
+    }
+
     /// Gives up a resource.
     pub fn forget(&mut self, resource: &Resource) {
         self.entries.retain(|e| e.resource != *resource);

@@ -9,12 +9,14 @@ use crate::change::receipt::Receipt;
 use crate::change::transaction::Transaction;
 use crate::cli::ComponentArgs;
 use crate::desired::deferred_install::DeferredCommandLine;
-use crate::doctor::checks::node::has_systemd;
-use crate::doctor::{self, Facts};
+use crate::doctor;
+use crate::doctor::checks::node::require_systemd;
+use crate::doctor::facts::Facts;
 use crate::error::{Exit, Fault};
 use crate::host::Host;
+use crate::installed::deferred_install::DeferredInstall;
 use crate::node::Node;
-use crate::node::provisioning::{DeferredInstall, Missing, missing};
+use crate::node::provisioning::{Missing, missing};
 use crate::paths::DEFERRED_INSTALL_UNIT;
 use crate::signals;
 use crate::ui::Console;
@@ -35,7 +37,7 @@ pub fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Result<Exi
     settings.event_logs("install")?;
     let node = Node::read(host)?;
     doctor::preflight(&Facts::of_files(host, &node, &receipt, &settings, None), &[Component::DeferredInstall])?;
-    has_systemd()?;
+    require_systemd()?;
     let changes = plan::changes(host, &receipt, &DeferredCommandLine::of_this_process()?.desired(host)?)?;
     if !args.force {
         plan::refuse_foreign(&receipt, &changes)?;
@@ -86,7 +88,7 @@ pub fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<Waited>
             give_up_waiting_for(part, timeout, console)?;
             break;
         }
-        if !sleep(if part.is_a_word() { FINISHED_POLL } else { PART_POLL }) {
+        if !sleep(if part.is_confirmation() { FINISHED_POLL } else { PART_POLL }) {
             return Ok(Waited::NotNeeded("told to stop"));
         }
     }
@@ -108,7 +110,7 @@ fn what_is_missing(host: &Host) -> Option<Missing> {
 
 /// After the timeout: without a part of Spark nothing can be installed. If only EMR's word is missing, install.
 fn give_up_waiting_for(part: Missing, timeout: Duration, console: &Console) -> Result<(), Fault> {
-    if part.is_a_word() {
+    if part.is_confirmation() {
         console.warn(&format!("waited {} for {}; installing without it", minutes(timeout), part.name()));
         return Ok(());
     }

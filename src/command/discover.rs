@@ -14,7 +14,6 @@ use crate::node::identity::{Identity, Role};
 use crate::node::jars::{self, ClassPath, Scheme};
 use crate::node::spark;
 use crate::paths::HISTORY_SERVER_UNIT;
-use crate::settings::Settings;
 use crate::ui::{Console, data, wrapped};
 use anyhow::Result;
 use serde::Serialize;
@@ -52,11 +51,10 @@ struct Jar {
 pub fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
-    // An empty receipt: the class path appears as it is, with the links of emr-shs.
-    let node = Node::observe(&host, &Receipt::default())?;
-    let settings = Settings { region: args.region.clone(), ..receipt.settings.clone() };
+    // No jar counts as ours: the class path appears as it is, with the links of emr-shs.
+    let node = Node::observe(&host, &|_| false)?;
     let described = if host.is_live() {
-        node.describe_cluster(&settings).map_err(|e| e.to_string())
+        node.describe_cluster(args.region.as_deref()).map_err(|e| e.to_string())
     } else {
         Err("not asked below another root".into())
     };

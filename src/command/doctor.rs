@@ -1,11 +1,11 @@
-//! `doctor`: every known cause of trouble, checked, and what mends it.
+//! `doctor`: checks every known cause of a failure, and says what to type against it.
 
 use super::host;
 use crate::change::receipt::Receipt;
 use crate::cli::DoctorArgs;
-use crate::doctor::CheckReport;
+use crate::doctor::check::CheckReport;
 use crate::doctor::gather::Gathered;
-use crate::error::Exit;
+use crate::error::{Exit, Verdict};
 use crate::ui::{Console, data};
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::path::Path;
 
 const WIDTH: usize = 80;
-/// Where what was found begins: after the result and the longest name.
+/// The column of the findings: after the verdict and the longest name.
 const INDENT: &str = "                     ";
 
 #[derive(Serialize)]
@@ -25,43 +25,43 @@ struct DoctorReport<'a> {
     checks: &'a [CheckReport],
 }
 
-/// Runs all checks; the exit code says whether one failed.
+/// Runs all checks. The exit code says whether one has failed.
 pub fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
     let settings = args.resolve(&receipt.settings)?;
-    let examination = Gathered::make(host, receipt, settings)?;
-    let lines = examination.report(|_| true);
-    let count = |result: &str| lines.iter().filter(|line| line.result == result).count();
+    let gathered = Gathered::gather(host, receipt, settings)?;
+    let checks = gathered.report(|_| true);
+    let count = |verdict: Verdict| checks.iter().filter(|check| check.verdict == verdict).count();
     let report = DoctorReport {
-        node: super::node_name(examination.node()),
-        failed: count("fail"),
-        skipped: count("skip"),
-        passed: count("pass"),
-        checks: &lines,
+        node: super::node_name(gathered.node()),
+        failed: count(Verdict::Fail),
+        skipped: count(Verdict::Skip),
+        passed: count(Verdict::Pass),
+        checks: &checks,
     };
     if console.is_json() {
         console.data("doctor", &report);
     } else {
-        data(&text(&lines, console.is_verbose()));
+        data(&text(&checks, console.is_verbose()));
         data(&format!("\n{} FAIL, {} SKIP, {} PASS", report.failed, report.skipped, report.passed));
     }
     Ok(if report.failed > 0 { Exit::Preflight } else { Exit::Done })
 }
 
-/// A report for people: a line a check, more only where something is wrong.
-pub fn text(lines: &[CheckReport], verbose: bool) -> String {
-    lines.iter().map(|line| entry(line, verbose)).collect::<Vec<_>>().join("\n")
+/// The report for people: one line for each check, and more lines for one that has failed.
+pub fn text(checks: &[CheckReport], verbose: bool) -> String {
+    checks.iter().map(|check| entry(check, verbose)).collect::<Vec<_>>().join("\n")
 }
 
-fn entry(line: &CheckReport, verbose: bool) -> String {
-    let (word, style) = word(line.result);
-    let mut text = wrapped(&format!("{word}  {:<14} ", line.name), INDENT, &line.found);
+fn entry(check: &CheckReport, verbose: bool) -> String {
+    let (word, style) = word(check.verdict);
+    let mut text = wrapped(&format!("{word}  {:<14} ", check.id.name()), INDENT, &check.found);
     text.replace_range(..word.len(), &format!("{style}{word}{style:#}"));
-    let mut more: Vec<String> = line.details.clone();
-    more.extend(line.fix.as_ref().map(|fix| format!("fix: {fix}")));
+    let mut more: Vec<String> = check.details.clone();
+    more.extend(check.fix.as_ref().map(|fix| format!("fix: {fix}")));
     if verbose {
-        more.insert(0, line.why.into());
+        more.insert(0, check.why.into());
     }
     for paragraph in more.iter().flat_map(|text| text.lines()) {
         text.push('\n');
@@ -70,16 +70,16 @@ fn entry(line: &CheckReport, verbose: bool) -> String {
     text
 }
 
-/// The word for `pass`, `fail` and `skip`, and its colour.
-pub fn word(result: &str) -> (&'static str, Style) {
-    match result {
-        "pass" => ("PASS", AnsiColor::Green.on_default()),
-        "fail" => ("FAIL", AnsiColor::Red.on_default()),
-        _ => ("SKIP", AnsiColor::Yellow.on_default()),
+/// A verdict as a word, and its colour.
+pub fn word(verdict: Verdict) -> (&'static str, Style) {
+    match verdict {
+        Verdict::Pass => ("PASS", AnsiColor::Green.on_default()),
+        Verdict::Fail => ("FAIL", AnsiColor::Red.on_default()),
+        Verdict::Skip => ("SKIP", AnsiColor::Yellow.on_default()),
     }
 }
 
-/// Wrapped, but never within a word: a path stays whole.
+/// Wraps a text between words, so that a path stays whole.
 pub fn wrapped(head: &str, indent: &str, text: &str) -> String {
     let options = textwrap::Options::new(WIDTH).initial_indent(head).subsequent_indent(indent);
     textwrap::fill(text, options.break_words(false).word_splitter(textwrap::WordSplitter::NoHyphenation))

@@ -5,7 +5,7 @@ use crate::change::lock::Lock;
 use crate::change::receipt::Receipt;
 use crate::change::undo as undo_plan;
 use crate::cli::options::RestartArgs;
-use crate::doctor::checks::node::has_service;
+use crate::doctor::checks::node::require_service;
 use crate::error::{Exit, Fault};
 use crate::install::{restart, undo};
 use crate::node::Node;
@@ -22,8 +22,8 @@ pub fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
     must_be_root(&host)?;
     let _lock = Lock::take(&host, "restart")?;
     let mut receipt = Receipt::load(&host)?;
-    let node = Node::observe(&host, &receipt)?;
-    has_service(&node)?;
+    let node = Node::observe(&host, &|path| receipt.created_link(path))?;
+    require_service(&node)?;
     let Some(mut server) = node.server.clone() else {
         return Err(Fault::usage("below another root there is no service to restart").into());
     };
@@ -31,10 +31,10 @@ pub fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
     let directory = node.spark.defaults.get(LOG_DIRECTORY_KEY).map(str::to_string);
     let readiness = Readiness { directory: directory.clone(), class_path: None };
     let show = |progress: crate::install::Progress<'_>| console.show(progress);
-    let took = match restart::restart(&node.spark, &mut server, &readiness, args.timeout, &show)? {
+    let outcome = restart::restart(&node.spark, &mut server, &readiness, args.timeout, &show)?;
+    let took = match outcome.ready_after(&host, receipt.settings.event_logs.as_ref()) {
         Ok(took) => took,
-        Err(e) => {
-            let fault = e.fault(&host, receipt.settings.event_logs.as_ref());
+        Err(fault) => {
             if !(was_alive && receipt.owes_restart) {
                 return Err(fault.into());
             }

@@ -7,11 +7,11 @@ use crate::dataln;
 use crate::desired::local_store;
 use crate::error::Exit;
 use crate::host::Host;
+use crate::installed::deferred_install::DeferredInstall;
 use crate::installed::drift::{self, Condition, ResourceStatus};
 use crate::installed::log_gateway::LogGateway;
 use crate::node::Node;
 use crate::node::history_server::{HistoryServer, Readiness};
-use crate::node::provisioning::DeferredInstall;
 use crate::paths::DEFERRED_INSTALL_UNIT;
 use crate::ui::{Console, data, row};
 use anstyle::{AnsiColor, Style};
@@ -46,10 +46,10 @@ pub fn run(root: &Path, console: &Console) -> Result<Exit> {
     // Either the history server or the gateway may hang, and the user wants to know at once.
     let (node, gateway) = std::thread::scope(|scope| {
         let gateway = scope.spawn(|| LogGateway::observe(&receipt));
-        (Node::observe(&host, &receipt), gateway.join())
+        (Node::observe(&host, &|path| receipt.created_link(path)), gateway.join())
     });
     let (node, gateway) = (node?, gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??);
-    let rows = drift::rows(&host, &receipt);
+    let rows = drift::compare(&host, &receipt);
     let waiting = DeferredInstall::observe(&receipt)?;
     let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
     let readiness = Readiness { directory: event_logs.clone(), class_path: None };
@@ -100,7 +100,7 @@ impl Status {
     fn print_installation(&self) {
         if let Some(waiting) = &self.waiting {
             return match &waiting.failure {
-                None => data(&row("waits", YELLOW, "installation", &waiting.doing())),
+                None => data(&row("waits", YELLOW, "installation", &waiting.status())),
                 Some(failure) => data(&row("failed", RED, "installation", &failure.message)),
             };
         }

@@ -1,41 +1,41 @@
-//! `verify`: proof from end to end that what is installed works; what fails is explained by the
-//! checks that concern it.
+//! `verify`: proves from end to end that the installation works. If a stage fails, it reports the checks of
+//! `doctor` that explain the failure.
 
 use super::{doctor, host};
 use crate::change::receipt::Receipt;
 use crate::cli::VerifyArgs;
 use crate::cli::options::LoginArgs;
-use crate::doctor::CheckReport;
+use crate::doctor::check::{CheckId, CheckReport};
 use crate::doctor::gather::Gathered;
-use crate::error::{Exit, Fault};
+use crate::error::{Exit, Fault, Verdict};
 use crate::host::Host;
 use crate::node::Node;
 use crate::signals;
 use crate::ui::{Console, data};
-use crate::verify::{Failure, News, Proof, Step};
+use crate::verify::{Event, Failure, Proof, Stage, StageReport};
 use anyhow::Result;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What it came to.
+/// The width of the column of stage names.
+const NAME: usize = 15;
+
+/// How the proof ended.
 #[derive(Debug, Serialize)]
 pub struct VerifyReport {
     /// `done` or `failed`.
     result: &'static str,
-    /// The stages, in their order.
-    stages: Vec<Step>,
-    /// Seconds all of it took.
+    stages: Vec<StageReport>,
     seconds: f64,
-    /// The checks that concern the stage that failed.
+    /// The failed checks that explain the failed stage.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checks: Vec<CheckReport>,
     #[serde(skip)]
     fault: Option<Fault>,
 }
 
-/// Proves it.
 pub fn run(root: &Path, args: &VerifyArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let report = prove(host, &args.login, args.timeout, console)?;
@@ -45,67 +45,77 @@ pub fn run(root: &Path, args: &VerifyArgs, console: &Console) -> Result<Exit> {
     report.end(console)
 }
 
-/// Goes through all stages, each printed when it has ended. `timeout` is how long the history
-/// server may take to list what is new; none means as long as two of its scans and a minute.
-pub fn prove(host: Host, who: &LoginArgs, timeout: Option<Duration>, console: &Console) -> Result<VerifyReport> {
+/// Runs all stages, and prints each when it has ended. `timeout` is how long the history server may take to list
+/// the synthetic application: by default two scans and a minute.
+pub fn prove(host: Host, login: &LoginArgs, timeout: Option<Duration>, console: &Console) -> Result<VerifyReport> {
     let begun = Instant::now();
     if !host.is_live() {
-        return Err(Fault::usage("below another root there is no history server to prove anything of")
-            .hint("run it on the node itself: sudo emr-shs verify")
+        return Err(Fault::usage("a directory given with --root has no history server to verify")
+            .hint("run verify on the node itself: sudo emr-shs verify")
             .into());
     }
     let receipt = Receipt::load(&host)?;
     let Some(event_logs) = receipt.settings.event_logs.as_ref().filter(|_| !receipt.is_empty()) else {
-        return Err(Fault::preflight("emr-shs is not installed here, so there is nothing to prove")
-            .detail("what is wrong with a node without it, doctor tells")
+        return Err(Fault::preflight("emr-shs is not installed on this node, so there is nothing to verify")
+            .detail("doctor examines nodes without an installation")
             .hint("sudo emr-shs install --event-logs s3://my-bucket/spark-events/; or: sudo emr-shs doctor")
             .into());
     };
     let node = Node::read(&host)?;
     let timeout =
         timeout.unwrap_or(node.spark.scan_interval().saturating_mul(2).saturating_add(Duration::from_secs(60)));
-    let proof = Proof { node: &node, receipt: &receipt, login: who.login.as_deref(), timeout };
-    let mut stages: Vec<Step> = Vec::new();
+    let proof = Proof { node: &node, receipt: &receipt, login: login.login.as_deref(), timeout };
+    let mut stages: Vec<StageReport> = Vec::new();
     let bar = console.spinner().unwrap_or_else(ProgressBar::hidden);
-    let result = proof.carry_out(event_logs, &mut |news| match news {
-        News::Waits(what) => {
-            bar.set_message(what.to_string());
+    let result = proof.run(event_logs, &mut |event| match event {
+        Event::Waiting(text) => {
+            bar.set_message(text.to_string());
             bar.tick();
         }
-        News::Step(step) => {
+        Event::StageEnded(stage) => {
             if !console.is_json() {
-                bar.suspend(|| data(&row(&step)));
+                bar.suspend(|| data(&row(&stage)));
             }
-            stages.push(step);
+            stages.push(stage);
         }
     });
     bar.finish_and_clear();
-    let mut report = VerifyReport {
-        result: "done",
-        stages,
-        seconds: begun.elapsed().as_secs_f64(),
-        checks: Vec::new(),
-        fault: None,
+    let seconds = begun.elapsed().as_secs_f64();
+    let Err(Failure { stage, mut fault }) = result else {
+        return Ok(VerifyReport { result: "done", stages, seconds, checks: Vec::new(), fault: None });
     };
-    if let Err(Failure { stage, mut fault }) = result {
-        fault.unchanged = false;
-        report.result = "failed";
-        report.fault = Some(fault);
-        // Who ends it by Ctrl-C knows why it ended.
-        if !signals::asked() {
-            let settings = receipt.settings.clone();
-            // Without them what happened is told all the same.
-            if let Ok(examination) = Gathered::make(host, receipt, settings) {
-                let lines = examination.report(|name| stage.checks.contains(&name));
-                report.checks = lines.into_iter().filter(|line| line.result == "fail").collect();
-            }
-        }
+    // The proof itself has written objects.
+    fault.unchanged = false;
+    let checks = if signals::asked() { Vec::new() } else { failed_checks(host, receipt, stage) };
+    Ok(VerifyReport { result: "failed", stages, seconds, checks, fault: Some(fault) })
+}
+
+/// The failed checks that explain why a stage fails. If nothing can be gathered, the stage's own error has to do.
+fn failed_checks(host: Host, receipt: Receipt, stage: Stage) -> Vec<CheckReport> {
+    let settings = receipt.settings.clone();
+    let Ok(gathered) = Gathered::gather(host, receipt, settings) else { return Vec::new() };
+    let mut checks = gathered.report(|id| explained_by(stage).contains(&id));
+    checks.retain(|check| check.verdict == Verdict::Fail);
+    checks
+}
+
+/// The checks that can explain why a stage fails.
+fn explained_by(stage: Stage) -> &'static [CheckId] {
+    use CheckId::*;
+    match stage {
+        Stage::WriteEventLog => &[Credentials, Clock, Bucket, List, Kms, Get, Put, Delete],
+        Stage::WriteContainerLog => &[Credentials, Clock, LogUri, Archive],
+        Stage::Listed => &[Drift, Defaults, ClassPath, Disk, Heap, Port, Prefix, Kms, Get, Service, ServerLog, Reads],
+        Stage::Executors => &[Heap, Disk, Service, ServerLog],
+        Stage::Link => &[Drift, Defaults, LogPattern, CheckId::Gateway],
+        Stage::Gateway => &[Drift, CheckId::Gateway, LogUri, Archive, Clock],
+        Stage::Log => &[Clock, Credentials, Archive, CheckId::Gateway],
+        Stage::Removed => &[Delete, Credentials],
     }
-    Ok(report)
 }
 
 impl VerifyReport {
-    /// Says how it ended: the fault, and what explains it.
+    /// Prints how the proof ended.
     pub fn end(self, console: &Console) -> Result<Exit> {
         let Some(fault) = self.fault else {
             console.say(&format!("proved in {:.1} s", self.seconds));
@@ -113,9 +123,10 @@ impl VerifyReport {
         };
         console.fault_in_words(&fault);
         if self.checks.is_empty() && !signals::asked() {
-            console.say("no check that concerns it fails; all of them: sudo emr-shs doctor");
+            console.say("none of the checks that could explain this fails; to run all checks: sudo emr-shs doctor");
         }
-        let more: Vec<CheckReport> = self.checks.into_iter().filter(|line| line.found != fault.message).collect();
+        // A check can repeat the error itself.
+        let more: Vec<CheckReport> = self.checks.into_iter().filter(|check| check.found != fault.message).collect();
         if !console.is_json() && !more.is_empty() {
             data(&doctor::text(&more, false));
         }
@@ -123,9 +134,9 @@ impl VerifyReport {
     }
 }
 
-fn row(step: &Step) -> String {
-    let (word, style) = doctor::word(step.result);
-    let head = format!("{word}  {:<15} {:>6.1} s  ", step.stage, step.seconds);
-    let text = doctor::wrapped(&head, &" ".repeat(head.len()), &step.found);
+fn row(stage: &StageReport) -> String {
+    let (word, style) = doctor::word(stage.verdict);
+    let head = format!("{word}  {:<NAME$} {:>6.1} s  ", stage.stage.name(), stage.seconds);
+    let text = doctor::wrapped(&head, &" ".repeat(head.len()), &stage.found);
     format!("{style}{word}{style:#}{}", &text[word.len()..])
 }

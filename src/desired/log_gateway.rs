@@ -67,7 +67,7 @@ pub fn setup(
     Ok(Setup {
         settings: gateway,
         cluster_id: node.identity.cluster_id.clone(),
-        region: node.region(settings),
+        region: node.region(settings.region.as_deref()),
         endpoint_url: settings.endpoint_url.clone().or_else(|| node.hadoop.endpoint()),
         history_server: server
             .map_or(DEFAULT_HISTORY_SERVER.into(), |server| server.local_url(&node.spark, &settings.set)),
@@ -140,7 +140,7 @@ impl Setup {
             return Ok(());
         }
         Err(Fault::preflight(format!("another process listens on port {}, the log gateway's port", self.port()))
-            .detail(format!("found {}", other.who()))
+            .detail(format!("found {}", other.description()))
             .unchanged()
             .hint("end that process (the Python proxy that AWS publishes uses this port too), choose another port: --listen '[::]:9978', or do without the gateway: --no-proxy")
             .into())

@@ -1,24 +1,27 @@
-//! What `doctor` gathers before it judges: at once, and each thing within its time, for what it is
-//! called for may be that something hangs.
+//! Gathers what `doctor` judges: all at once, and each answer within a time limit. Something may hang,
+//! and that may be the very reason for which a person runs `doctor`.
 
-use super::checks::listing::{is_plain, log_name};
-use super::checks::s3::{PATIENCE, S3Observations};
-use super::checks::server::Server;
-use super::{CheckReport, Facts, report};
-use crate::aws::emr::{Cluster, Described, EmrError};
-use crate::aws::s3::Refusal;
+use super::check::{CheckId, CheckReport};
+use super::facts::{
+    ContainerLogs, EmrObservations, Facts, Mode, Observations, S3Observations, STARTING, ServerObservations, log_uri,
+};
+use super::report;
+use crate::aws::config::TimeoutProfile;
+use crate::aws::emr::{Described, EmrError};
+use crate::aws::s3::{Listing, Refusal, S3};
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::receipt::Receipt;
-use crate::error::Fault;
+use crate::error::{Fault, Verdict};
 use crate::host::Host;
-use crate::installed::drift::{self as installed, ResourceStatus};
+use crate::ids::{self, Attempt};
+use crate::installed::deferred_install::DeferredInstall;
+use crate::installed::drift;
 use crate::installed::log_gateway::LogGateway;
-use crate::node::Node;
-use crate::node::history_server::Attempt;
+use crate::node::history_server;
 use crate::node::jars::Scheme;
-use crate::node::process::Process;
-use crate::node::provisioning::{self, DeferredInstall};
-use crate::paths::HISTORY_SERVER_UNIT;
+use crate::node::process::{self, Process};
+use crate::node::{Node, log_diagnosis, provisioning};
+use crate::paths::{HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY};
 use crate::settings::Settings;
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -26,59 +29,24 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// When whatever has not answered is given up, and nobody is asked any more.
+/// After this time, answers that are still missing count as "no answer in time".
 const DEADLINE: Duration = Duration::from_secs(14);
-/// How large an event log may be for the server to be asked to open it, for each MiB of its heap:
-/// this must never be what it runs out of memory of. A compressed one counts tenfold.
-const MODERATE: i64 = 20 << 10;
-/// A server that runs shorter than this may still be starting.
-pub const STARTING: Duration = Duration::from_secs(60);
-/// How long one that is starting is waited for.
+/// The history server opens only event logs of at most this many bytes for each MiB of its heap: doctor
+/// must not be the reason why the server runs out of memory. A compressed event log counts tenfold.
+const MODERATE_SIZE: i64 = 20 << 10;
+const COMPRESSION: i64 = 10;
+/// How long a starting server may take to answer.
 const SETTLE: Duration = Duration::from_secs(6);
-/// How many applications are opened to find one with executors.
+/// How many applications the server opens until one has executors.
 const SAMPLES: usize = 3;
+/// How many rolling event logs are measured.
+const MEASURED: usize = 3;
+/// After this time no object is written any more: there must be time to delete it again.
+const LATEST_PROBE: Duration = Duration::from_secs(6);
+/// How many pages of a thousand names are listed.
+const PAGES: usize = 10;
 
-/// What only an examination looks for.
-pub struct Observations {
-    /// Why a file of the node could not be read.
-    pub unreadable: Option<Fault>,
-    /// Whether EMR has still to bring the history server.
-    pub is_pending: bool,
-    /// The installation that waits for that.
-    pub waiting: Option<DeferredInstall>,
-    /// What EMR says of the cluster; `None` if it took too long.
-    pub emr: Option<Result<Emr, EmrError>>,
-    /// What lies where container logs are archived; `None` if S3 took too long.
-    pub archive: Option<Result<Archived, Refusal>>,
-    /// The history server's words.
-    pub server: Server,
-    /// All of the receipt, compared with the node.
-    pub rows: Vec<ResourceStatus>,
-    /// The log gateway, or why it could not be looked at.
-    pub gateway: Result<Option<LogGateway>, String>,
-}
-
-/// What EMR says of the cluster.
-#[derive(Clone, Debug)]
-pub struct Emr {
-    /// What does not change.
-    pub cluster: Cluster,
-    /// Whether container logs are not uploaded.
-    pub uploads_no_application_logs: bool,
-    /// Whether jobs may have roles of their own, or why nobody tells.
-    pub runtime_roles: Result<bool, EmrError>,
-}
-
-/// What lies where container logs are archived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Archived {
-    /// No log of this cluster.
-    Nothing,
-    /// Logs that can be read.
-    Logs,
-}
-
-/// A node that was looked at from all sides.
+/// The facts about a live node.
 pub struct Gathered {
     host: Host,
     node: Node,
@@ -86,117 +54,161 @@ pub struct Gathered {
     settings: Settings,
     event_logs: Option<EventLogs>,
     scheme: Option<Result<Scheme, Fault>>,
-    store: Option<S3Observations>,
-    seen: Observations,
+    s3: Option<S3Observations>,
+    observations: Observations,
 }
 
 impl Gathered {
-    /// Looks at everything. `settings` are the receipt's, with what the command line says else.
-    pub fn make(host: Host, receipt: Receipt, settings: Settings) -> Result<Self> {
+    /// Gathers everything. The command line may override the receipt's settings.
+    pub fn gather(host: Host, receipt: Receipt, settings: Settings) -> Result<Self> {
         let begun = Instant::now();
-        let (mut node, unreadable) = Node::read_what_can_be(&host);
-        let configured = || node.spark.defaults.get("spark.history.fs.logDirectory")?.parse().ok();
+        let (mut node, unreadable) = Node::read_leniently(&host);
+        let configured = || node.spark.defaults.get(LOG_DIRECTORY_KEY)?.parse().ok();
         let event_logs: Option<EventLogs> = settings.event_logs.clone().or_else(configured);
-        let live = host.is_live();
+        let is_live = host.is_live();
 
-        let store = Arc::new(Mutex::new(S3Observations::default()));
-        let asked = event_logs.as_ref().filter(|_| live).map(|uri| ask_store(&node, &settings, uri, &store));
-        let emr = live.then(|| ask_emr(&node, &settings));
-        // With nothing taken for ours the class path is what it is.
-        node.look(&host, &Receipt::default())?;
-        if let Some(server) = &mut node.server
-            && let Some(process) = &server.process
-            && process.up().is_some_and(|up| up < STARTING)
-            && !process.is_suspended()
-        {
-            server.settle(&node.spark, SETTLE)?;
-        }
+        let s3 = event_logs.as_ref().filter(|_| is_live).map(|uri| S3Answers::request(&node, &settings, uri));
+        let emr = is_live.then(|| ask_emr(&node, &settings));
+        observe_server(&host, &mut node)?;
         let scheme = event_logs.as_ref().map(|uri| node.scheme(&host, &uri.scheme, &settings.jars));
-        let gateway = if live { LogGateway::observe(&receipt).map_err(|e| format!("{e:#}")) } else { Ok(None) };
+        let gateway = if is_live { LogGateway::observe(&receipt).map_err(|e| format!("{e:#}")) } else { Ok(None) };
         let listed = node.server.as_ref().and_then(|server| server.list());
 
-        let emr = emr.and_then(|emr| within(&emr, begun));
-        let archive = live.then(|| {
+        let emr = emr.and_then(|emr| within_deadline(&emr, begun));
+        let container_logs = is_live.then(|| {
             let uri = log_uri(&settings, emr.as_ref())?;
             let cluster = node.identity.cluster_id.clone()?;
-            within(&ask_archive(&node, &settings, &uri, cluster), begun)
+            within_deadline(&ask_container_logs(&node, &settings, &uri, cluster), begun)
         });
-        if let Some(asked) = &asked {
-            within(asked, begun);
-        }
-        let store = asked.map(|_| store.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        let mut server = Server::of_log(&node);
-        // Its log begins anew each time: what kills it comes last.
-        let dies = node.server.as_ref().is_some_and(|server| server.dies());
-        while dies && server.sightings.is_empty() && begun.elapsed() < DEADLINE {
-            std::thread::sleep(Duration::from_millis(200));
-            server = Server::of_log(&node);
-        }
-        server.attributes = sample(&node, store.as_ref(), listed.as_deref(), begun);
-        server.listed = listed;
-        server.pid_later = Process::find(HISTORY_SERVER_UNIT, None).map(|p| p.pid);
-        let rows = installed::rows(&host, &receipt);
-        let is_pending = live && provisioning::is_pending(&host, false)?;
-        let waiting = if live { DeferredInstall::observe(&receipt)? } else { None };
-        let seen =
-            Observations { is_pending, waiting, unreadable, emr, archive: archive.flatten(), server, rows, gateway };
-        Ok(Self { host, node, receipt, settings, event_logs, scheme, store, seen })
+        let s3 = s3.map(|answers| answers.within_deadline(begun));
+        let server = ServerObservations::gather(&node, s3.as_ref(), listed, begun);
+        let observations = Observations {
+            unreadable,
+            is_pending: is_live && provisioning::is_pending(&host, false)?,
+            deferred_install: if is_live { DeferredInstall::observe(&receipt)? } else { None },
+            emr,
+            container_logs: container_logs.flatten(),
+            server,
+            resources: drift::compare(&host, &receipt),
+            gateway,
+        };
+        Ok(Self { host, node, receipt, settings, event_logs, scheme, s3, observations })
     }
 
-    /// For the checks.
-    pub fn facts(&self) -> Facts<'_> {
+    fn facts(&self) -> Facts<'_> {
         Facts {
             scheme: self.scheme.as_ref(),
-            store: self.store.as_ref(),
-            seen: Some(&self.seen),
+            s3: self.s3.as_ref(),
+            mode: Mode::Live(&self.observations),
             ..Facts::of_files(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref())
         }
     }
 
-    /// The checks whose names are asked for. On a node that runs no history server only the first
-    /// has something to say.
-    pub fn report(&self, asked: impl Fn(&str) -> bool) -> Vec<CheckReport> {
-        let first = report(&self.facts(), |name| name == "primary");
-        if first.iter().any(|line| line.result == "fail") {
+    /// Runs the wanted checks. On a node that is not a primary node, only the first check applies.
+    pub fn report(&self, wanted: impl Fn(CheckId) -> bool) -> Vec<CheckReport> {
+        let first = report(&self.facts(), |id| id == CheckId::Primary);
+        if first.iter().any(|line| line.verdict == Verdict::Fail) {
             return first;
         }
-        report(&self.facts(), asked)
+        report(&self.facts(), wanted)
     }
 
-    /// The node that was looked at.
     pub fn node(&self) -> &Node {
         &self.node
     }
 }
 
-/// Does something in the background. Whoever waits for it may give up.
-fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
-    let (done, result) = mpsc::channel();
-    std::thread::spawn(move || {
-        // Nobody may be waiting any more.
-        let _ = done.send(work());
-    });
-    result
+/// Observes the history server, and gives one that has just started time to answer.
+fn observe_server(host: &Host, node: &mut Node) -> Result<()> {
+    // doctor judges the whole class path, with the jars of emr-shs.
+    node.observe_server(host, &|_| false)?;
+    if let Some(server) = &mut node.server
+        && let Some(process) = &server.process
+        && process.up().is_some_and(|up| up < STARTING)
+        && !process.is_suspended()
+    {
+        server.settle(&node.spark, SETTLE)?;
+    }
+    Ok(())
 }
 
-fn within<T>(result: &Receiver<T>, begun: Instant) -> Option<T> {
+impl ServerObservations {
+    fn gather(node: &Node, s3: Option<&S3Observations>, listed: Option<Vec<Attempt>>, begun: Instant) -> Self {
+        let mut observed = Self::of_log(node);
+        // systemd restarts the server again and again, and each start begins the log anew. The error
+        // that ends the server comes last.
+        let is_crash_looping = node.server.as_ref().is_some_and(|server| server.is_crash_looping());
+        while is_crash_looping && observed.known_errors.is_empty() && begun.elapsed() < DEADLINE {
+            std::thread::sleep(Duration::from_millis(200));
+            observed = Self::of_log(node);
+        }
+        observed.attributes = sample_attributes(node, s3, listed.as_deref(), begun);
+        observed.listed = listed;
+        if let Some(server) = &node.server {
+            observed.listener = process::listener(server.port);
+            observed.moved_to = if server.answer.is_none() { server.moved_to() } else { None };
+        }
+        observed.pid_later = Process::find(HISTORY_SERVER_UNIT, None).map(|p| p.pid);
+        observed
+    }
+
+    fn of_log(node: &Node) -> Self {
+        let (text, age) = history_server::log_tail(&node.spark);
+        Self {
+            known_errors: log_diagnosis::known_errors(&text, age),
+            last_errors: log_diagnosis::last_errors(&text),
+            unreadable: log_diagnosis::unreadable_event_logs(&text, age),
+            ..Self::default()
+        }
+    }
+}
+
+/// The attribute names of an executor. The server opens the smallest applications first, and none whose
+/// size is not known.
+fn sample_attributes(
+    node: &Node,
+    s3: Option<&S3Observations>,
+    listed: Option<&[Attempt]>,
+    begun: Instant,
+) -> Option<(String, Vec<String>)> {
+    let (server, listed, s3) = (node.server.as_ref()?, listed?, s3?);
+    let moderate = i64::try_from(node.spark.daemon_heap_mib()).ok()?.saturating_mul(MODERATE_SIZE);
+    let objects = s3.listing.as_ref()?.as_ref().ok()?.objects.iter().map(|o| (&o.name, o.size));
+    let sizes: BTreeMap<Attempt, i64> = objects
+        .chain(s3.rolling.iter().map(|(name, size)| (name, *size)))
+        .filter_map(|(name, size)| Some((Attempt::of_event_log(name)?, uncompressed_size(name, size))))
+        .collect();
+    let known = listed.iter().filter_map(|attempt| Some((*sizes.get(attempt)?, attempt)));
+    let mut candidates: Vec<(i64, &Attempt)> =
+        known.filter(|(size, attempt)| *size < moderate && attempt.application.starts_with("application_")).collect();
+    candidates.sort();
+    let in_time = candidates.into_iter().take(SAMPLES).take_while(|_| begun.elapsed() < DEADLINE);
+    in_time.into_iter().find_map(|(_, attempt)| Some((attempt.application.clone(), server.attributes(attempt)?)))
+}
+
+fn uncompressed_size(event_log: &str, size: i64) -> i64 {
+    if ids::is_uncompressed_event_log(event_log) { size } else { size.saturating_mul(COMPRESSION) }
+}
+
+/// Works in a thread of its own. The receiver may give up waiting.
+fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        // This fails if nobody waits any more.
+        let _ = sender.send(work());
+    });
+    receiver
+}
+
+fn within_deadline<T>(result: &Receiver<T>, begun: Instant) -> Option<T> {
     result.recv_timeout(DEADLINE.saturating_sub(begun.elapsed())).ok()
 }
 
-fn ask_store(node: &Node, settings: &Settings, uri: &EventLogs, store: &Arc<Mutex<S3Observations>>) -> Receiver<()> {
-    let way = node.way_to_s3(settings);
-    let (uri, store, writes) = (uri.clone(), store.clone(), !settings.history_only);
-    aside(move || {
-        let Ok(mut s3) = way.open(PATIENCE) else { return };
-        S3Observations::ask(&store, &mut s3, &uri, writes);
-    })
-}
-
-fn ask_emr(node: &Node, settings: &Settings) -> Receiver<Result<Emr, EmrError>> {
-    let (id, region) = (node.identity.cluster_id.clone(), node.region(settings));
-    aside(move || {
-        let described = Described::fetch(id.as_deref(), region, PATIENCE)?;
-        Ok(Emr {
+fn ask_emr(node: &Node, settings: &Settings) -> Receiver<Result<EmrObservations, EmrError>> {
+    let (id, region) = (node.identity.cluster_id.clone(), node.region(settings.region.as_deref()));
+    in_background(move || {
+        let described = Described::fetch(id.as_deref(), region, TimeoutProfile::Short)?;
+        Ok(EmrObservations {
             cluster: described.cluster(),
             uploads_no_application_logs: described.uploads_no_application_logs(),
             runtime_roles: described.has_runtime_roles(),
@@ -204,45 +216,83 @@ fn ask_emr(node: &Node, settings: &Settings) -> Receiver<Result<Emr, EmrError>> 
     })
 }
 
-fn ask_archive(node: &Node, settings: &Settings, uri: &LogUri, cluster: String) -> Receiver<Result<Archived, Refusal>> {
-    let way = node.way_to_s3(settings);
-    let place = EventLogs { prefix: format!("{}{cluster}/containers/", uri.prefix), ..uri.clone().into() };
-    aside(move || {
-        let mut s3 = way.open(PATIENCE).map_err(Fault::of)?;
-        s3.find_bucket(&place)?;
-        match s3.first_object(&place)? {
-            None => Ok(Archived::Nothing),
-            Some(key) => s3.get(&place, &key, Some(1)).map(|_| Archived::Logs),
+fn ask_container_logs(
+    node: &Node,
+    settings: &Settings,
+    uri: &LogUri,
+    cluster: String,
+) -> Receiver<Result<ContainerLogs, Refusal>> {
+    let connection = node.s3_connection(settings.region.as_deref(), settings.endpoint_url.as_deref());
+    let directory = EventLogs { prefix: format!("{}{cluster}/containers/", uri.prefix), ..uri.clone().into() };
+    in_background(move || {
+        let mut s3 = connection.open(TimeoutProfile::Short).map_err(Fault::of)?;
+        s3.find_bucket(&directory)?;
+        match s3.first_object(&directory)? {
+            None => Ok(ContainerLogs::None),
+            Some(key) => s3.get(&directory, &key, Some(1)).map(|_| ContainerLogs::Readable),
         }
     })
 }
 
-/// Where this cluster's logs are archived: by the settings, by EMR now, or by EMR then.
-pub fn log_uri(settings: &Settings, emr: Option<&Result<Emr, EmrError>>) -> Option<LogUri> {
-    let described = emr.and_then(|emr| emr.as_ref().ok()).map(|emr| &emr.cluster);
-    let cluster = described.or(settings.cluster.as_ref());
-    settings.gateway.log_uris.first().cloned().or_else(|| cluster?.log_uri.as_ref()?.parse().ok())
+/// Answers of S3 that arrive one by one. Whoever waits for them takes those that have arrived in time.
+struct S3Answers {
+    so_far: Arc<Mutex<S3Observations>>,
+    done: Receiver<()>,
 }
 
-/// The attributes of an executor, by the server: of the smallest application first. One whose size
-/// is not known is not opened.
-fn sample(
-    node: &Node,
-    store: Option<&S3Observations>,
-    listed: Option<&[Attempt]>,
-    begun: Instant,
-) -> Option<(String, Vec<String>)> {
-    let (server, listed, store) = (node.server.as_ref()?, listed?, store?);
-    let moderate = i64::try_from(node.spark.daemon_heap_mib()).ok()?.saturating_mul(MODERATE);
-    let objects = store.listing.as_ref()?.as_ref().ok()?.objects.iter().map(|o| (&o.name, o.size));
-    let sizes: BTreeMap<Attempt, i64> = objects
-        .chain(store.rolling.iter().map(|(name, size)| (name, *size)))
-        .filter_map(|(name, size)| Some((log_name(name)?, if is_plain(name) { size } else { size.saturating_mul(10) })))
-        .collect();
-    let known = listed.iter().filter_map(|one| Some((*sizes.get(one)?, one)));
-    let mut candidates: Vec<(i64, &Attempt)> =
-        known.filter(|(size, one)| *size < moderate && one.application.starts_with("application_")).collect();
-    candidates.sort();
-    let in_time = candidates.into_iter().take(SAMPLES).take_while(|_| begun.elapsed() < DEADLINE);
-    in_time.into_iter().find_map(|(_, one)| Some((one.application.clone(), server.attributes(one)?)))
+impl S3Answers {
+    fn request(node: &Node, settings: &Settings, uri: &EventLogs) -> Self {
+        let connection = node.s3_connection(settings.region.as_deref(), settings.endpoint_url.as_deref());
+        let so_far = Arc::new(Mutex::new(S3Observations::default()));
+        let (uri, answers, may_write) = (uri.clone(), so_far.clone(), !settings.history_only);
+        let done = in_background(move || {
+            let Ok(mut s3) = connection.open(TimeoutProfile::Short) else { return };
+            ask_s3(&answers, &mut s3, &uri, may_write);
+        });
+        Self { so_far, done }
+    }
+
+    fn within_deadline(self, begun: Instant) -> S3Observations {
+        within_deadline(&self.done, begun);
+        self.so_far.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Asks S3 step by step. The lock is never held during a request.
+fn ask_s3(answers: &Mutex<S3Observations>, s3: &mut S3, uri: &EventLogs, may_write: bool) {
+    let begun = Instant::now();
+    let answers = || answers.lock().unwrap_or_else(PoisonError::into_inner);
+    let (credentials, role) = s3.credentials();
+    let has_credentials = credentials.is_ok();
+    (answers().credentials, answers().role) = (Some(credentials), role);
+    if has_credentials {
+        let bucket = s3.find_bucket(uri);
+        let has_bucket = bucket.is_ok();
+        (answers().bucket, answers().clock_ahead) = (Some(bucket), s3.clock_ahead());
+        if has_bucket {
+            ask_event_logs(answers, s3, uri);
+        }
+        if has_bucket && may_write && begun.elapsed() < LATEST_PROBE {
+            let probe = s3.probe(uri);
+            answers().probe = probe;
+        }
+    }
+    answers().complete = true;
+}
+
+/// Lists the event logs, reads a byte of the newest one, and measures some rolling ones.
+fn ask_event_logs<'a>(answers: impl Fn() -> std::sync::MutexGuard<'a, S3Observations>, s3: &S3, uri: &EventLogs) {
+    let listing = s3.list(uri, PAGES);
+    let newest = listing.as_ref().ok().and_then(Listing::newest).map(|log| format!("{}{}", uri.prefix, log.name));
+    let rolling: Vec<String> =
+        listing.iter().flat_map(|l| l.directories.iter().rev()).take(MEASURED).cloned().collect();
+    answers().listing = Some(listing);
+    let sample = newest.map(|key| s3.get(uri, &key, Some(1)).map(drop));
+    answers().sample = sample;
+    for name in rolling {
+        let directory = EventLogs { prefix: format!("{}{name}", uri.prefix), ..uri.clone() };
+        if let Ok(parts) = s3.list(&directory, 1) {
+            answers().rolling.insert(name, parts.objects.iter().map(|part| part.size).sum());
+        }
+    }
 }

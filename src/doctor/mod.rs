@@ -1,233 +1,143 @@
-//! Every known cause of trouble, each a check: one constant list, causes before what they cause.
+//! Every known cause of a failure, each as a check: one constant list, causes before their effects.
 //!
-//! `doctor` runs all of them over facts that are gathered first, at once and each within its time
-//! ([`gather`]). What `install` and its components must not fail for is marked in the same list;
-//! they run those with what they know themselves.
+//! `doctor` gathers facts first, all at once and each within a time limit (`gather`), and then judges
+//! them. `install` and its components run the checks that could stop them, on the facts they have.
+//!
+//! To add a check: name it in [`check::CheckId`], write its function in `checks`, and add it to
+//! [`CHECKS`].
 
+mod causes;
+pub mod check;
 pub mod checks;
+pub mod facts;
 pub mod gather;
 
-use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
-use crate::change::receipt::Receipt;
-use crate::desired::log_gateway::Setup;
-use crate::error::Fault;
-use crate::host::Host;
-use crate::installed::drift as installed;
-use crate::node::Node;
-use crate::node::jars::Scheme;
-use crate::settings::Settings;
-use checks::s3::S3Observations;
-use checks::{listing as reading, logs as archive, node, s3 as store, server};
-use gather::Observations;
-use serde::Serialize;
+use crate::error::{Fault, Verdict};
+use check::{CheckId, CheckReport, CheckResult, NotPassed};
+use checks::{drift, listing, logs, node, s3, server};
+use facts::{Facts, Mode};
 
-/// What is known. Where something is `None`, the checks that need it cannot tell.
-pub struct Facts<'a> {
-    /// The machine.
-    pub host: &'a Host,
-    /// What is on it.
-    pub node: &'a Node,
-    /// What we did to it.
-    pub receipt: &'a Receipt,
-    /// What is, or will be, installed.
-    pub settings: &'a Settings,
-    /// Where event logs are, or will be.
-    pub event_logs: Option<&'a EventLogs>,
-    /// What their scheme needs; before an installation without what that will add.
-    pub scheme: Option<&'a Result<Scheme, Fault>>,
-    /// What S3 answered.
-    pub store: Option<&'a S3Observations>,
-    /// The log gateway that will be set up, if that is the question.
-    pub setup: Option<&'a Setup>,
-    /// Go on where something is not ours.
-    pub force: bool,
-    /// What only an gather looks for; none before an installation.
-    pub seen: Option<&'a Observations>,
-}
-
-impl<'a> Facts<'a> {
-    /// What files tell, before anybody is asked.
-    pub fn of_files(
-        host: &'a Host,
-        node: &'a Node,
-        receipt: &'a Receipt,
-        settings: &'a Settings,
-        event_logs: Option<&'a EventLogs>,
-    ) -> Self {
-        let (scheme, store, setup, seen) = (None, None, None, None);
-        Self { host, node, receipt, settings, event_logs, scheme, store, setup, force: false, seen }
-    }
-
-    /// The command that writes what is missing.
-    fn install_again(&self) -> String {
-        match self.event_logs.filter(|_| self.receipt.settings.event_logs.is_none()) {
-            Some(uri) => format!("sudo emr-shs install --event-logs {uri}"),
-            None => "sudo emr-shs install".into(),
-        }
-    }
-}
-
-/// Why a check ends early: what it found is a failure, or it cannot tell.
-pub enum Stop {
-    /// A failure.
-    Fail(Fault),
-    /// A failure that is explained by that of one of these checks: then it is theirs to tell.
-    Behind(Fault, &'static [&'static str]),
-    /// It cannot tell.
-    Skip(String),
-}
-
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
-        Stop::Fail(fault)
-    }
-}
-
-/// What a check's function gives: what is well, or why it ends early.
-pub type Found = Result<String, Stop>;
-
-/// Ends a check that cannot tell.
-pub fn skip<T>(why: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Skip(why.into()))
-}
-
-/// One known cause of trouble.
+/// One known cause of a failure.
 pub struct Check {
-    /// Its name in the list.
-    pub name: &'static str,
-    /// What is looked at, and why it matters.
-    pub why: &'static str,
-    /// The components of an installation that it may stop before anything is changed.
-    pub stops: &'static [Component],
-    look: fn(&Facts<'_>) -> Found,
+    id: CheckId,
+    /// What the check examines, and why that matters.
+    why: &'static str,
+    /// The components whose installation a failure stops before anything is changed.
+    stops: &'static [Component],
+    judge: fn(&Facts<'_>) -> CheckResult,
 }
 
 const ALL: &[Component] = Component::ALL;
-/// What needs Spark to be there.
-const INSTALLS: &[Component] = &[Component::Prefix, Component::Configure, Component::Link, Component::Gateway];
+/// The components that need Spark.
+const NEED_SPARK: &[Component] = &[Component::Prefix, Component::Configure, Component::Link, Component::Gateway];
+/// The components that change what the history server reads or how it starts.
 const OF_SERVER: &[Component] = &[Component::Prefix, Component::Configure, Component::Link];
-const WRITES: &[Component] = &[Component::Prefix, Component::Configure];
-
-/// What is judged by the configuration alone, and cannot be where nobody can read it.
-const OF_CONFIGURATION: &[&str] = &["job uploads", "heap", "cleaner", "cost"];
-
-/// What is judged by what EMR installs, and cannot be before it has.
-const OF_SPARK: &[&str] = &["release", "systemd", "defaults", "class path"];
+/// The components that write event logs, or make jobs write them.
+const WRITE: &[Component] = &[Component::Prefix, Component::Configure];
 
 const fn check(
-    name: &'static str,
+    id: CheckId,
     stops: &'static [Component],
-    look: fn(&Facts<'_>) -> Found,
+    judge: fn(&Facts<'_>) -> CheckResult,
     why: &'static str,
 ) -> Check {
-    Check { name, why, stops, look }
+    Check { id, why, stops, judge }
 }
 
-/// All checks.
 #[rustfmt::skip]
 pub const CHECKS: &[Check] = &[
-    check("primary", ALL, node::primary, "Only the primary node runs the history server."),
-    check("provisioning", &[], node::provisioning, "EMR installs Spark after bootstrap actions; an installation of theirs waits for that."),
-    check("release", INSTALLS, node::release, "What works depends on the EMR release and on Spark's version."),
-    check("systemd", INSTALLS, node::systemd, "The history server is restarted through its systemd unit."),
-    check("drift", &[], installed::drift, "What an installation wrote is still there; a reconfiguration of the cluster rewrites spark-defaults.conf."),
-    check("defaults", OF_SERVER, node::defaults, "Spark can read spark-defaults.conf, and the running server uses what it says."),
-    check("class path", &[Component::Link], node::class_path, "The event logs' scheme has a class on the server's class path, and that class its AWS SDK, in one version."),
-    check("job uploads", &[], node::job_uploads, "What lies in Spark's jars directory is uploaded by every job."),
-    check("disk", &[], node::disk, "The local store and the server's log need room."),
-    check("buffer", &[], node::buffer, "EMRFS works only with a local directory it may write to."),
-    check("heap", &[], server::heap, "A history server without memory ends at once, by EMR's own JVM options."),
-    check("port", &[], server::port, "On a port that is taken the server moves to the next one, where nobody looks."),
-    check("credentials", &[], store::credentials, "S3 is asked with the instance profile's credentials."),
-    check("clock", &[], store::clock, "S3 refuses what is signed by a clock that is 15 minutes off."),
-    check("bucket", &[Component::Prefix, Component::Configure, Component::Link], store::bucket, "The bucket is there, and the server asks for it in its region."),
-    check("prefix", &[], store::prefix, "Without any object under it, the event log directory does not exist, and servers and jobs fail."),
-    check("list", WRITES, store::list, "The history server lists the event logs: s3:ListBucket."),
-    check("kms", WRITES, store::kms, "Encrypted objects need kms:Decrypt to read and kms:GenerateDataKey to write."),
-    check("get", WRITES, store::get, "The history server reads event logs: s3:GetObject."),
-    check("put", WRITES, store::put, "Jobs write event logs, or fail: s3:PutObject."),
-    check("delete", WRITES, store::delete, "Spark renames finished event logs, which S3 does by copy and delete: s3:DeleteObject."),
-    check("cleaner", &[Component::Configure], server::cleaner, "Spark's cleaner deletes everybody's event logs under the prefix."),
-    check("service", &[], server::service, "The unit is active, one process serves it, and it answers on its port."),
-    check("server log", &[], server::log, "What is known to go wrong leaves a line in the server's log."),
-    check("pages", OF_SERVER, server::pages, "A server that wants a login cannot be looked into after a restart."),
-    check("reads", &[], reading::reads, "A server that answers may read nothing: all event logs in S3 are listed."),
-    check("cost", &[], reading::cost, "Each scan of the directory is S3 requests, which cost money and time."),
-    check("log URI", &[], archive::log_uri, "Executor logs are served from where EMR archives them."),
-    check("archive", &[], archive::logs, "EMR uploads container logs, and the node's role may list and read them."),
-    check("log pattern", &[], archive::pattern, "A log link may name only what executors have in the event log; else Spark keeps the link to the NodeManager."),
-    check("gateway", &[Component::Gateway], archive::gateway, "The log gateway runs, answers, and has credentials."),
-    check("runtime roles", &[], archive::runtime_roles, "Jobs under roles of their own need S3 permissions of their own, and their logs a gateway with a login."),
-    check("primaries", &[], node::primaries, "On a cluster with three primary nodes each one needs its installation."),
+    check(CheckId::Primary, ALL, node::primary, "Only the primary node runs the history server."),
+    check(CheckId::Provisioning, &[], node::provisioning, "EMR installs Spark after bootstrap actions, so an installation by a bootstrap action waits for that."),
+    check(CheckId::Release, NEED_SPARK, node::release, "The EMR release and Spark's version decide what works."),
+    check(CheckId::Systemd, NEED_SPARK, node::systemd, "emr-shs restarts the history server through its systemd unit."),
+    check(CheckId::Drift, &[], drift::drift, "Everything that emr-shs installed is still there; EMR rewrites spark-defaults.conf when it reconfigures a cluster."),
+    check(CheckId::Defaults, OF_SERVER, node::defaults, "Spark can read spark-defaults.conf, and the running server uses its settings."),
+    check(CheckId::ClassPath, &[Component::Link], node::class_path, "The server's class path contains the file system class of the event logs, and one version of that class's AWS SDK."),
+    check(CheckId::JobUploads, &[], node::job_uploads, "Every job uploads all jars in Spark's jars directory."),
+    check(CheckId::Disk, &[], node::disk, "The local store and the server's log need disk space."),
+    check(CheckId::Buffer, &[], node::buffer, "EMRFS needs a writable local directory as a buffer."),
+    check(CheckId::Heap, &[], server::heap, "EMR's JVM options end the history server at once when its heap is full."),
+    check(CheckId::Port, &[], server::port, "If another process uses the server's port, the server takes the next port."),
+    check(CheckId::Credentials, &[], s3::credentials, "The history server uses the instance profile's credentials for S3."),
+    check(CheckId::Clock, &[], s3::clock, "S3 refuses signatures if the node's clock is wrong by 15 minutes."),
+    check(CheckId::Bucket, &[Component::Prefix, Component::Configure, Component::Link], s3::bucket, "The bucket exists, and the server asks for it in the bucket's region."),
+    check(CheckId::Prefix, &[], s3::prefix, "An event log directory on S3 exists only if an object has its prefix. Without the directory, servers and jobs fail."),
+    check(CheckId::List, WRITE, s3::list, "The history server lists the event logs: s3:ListBucket."),
+    check(CheckId::Kms, WRITE, s3::kms, "Reading encrypted objects needs kms:Decrypt, writing them needs kms:GenerateDataKey."),
+    check(CheckId::Get, WRITE, s3::get, "The history server reads event logs: s3:GetObject."),
+    check(CheckId::Put, WRITE, s3::put, "Jobs write event logs, and fail if they cannot: s3:PutObject."),
+    check(CheckId::Delete, WRITE, s3::delete, "Spark renames finished event logs, which on S3 means to copy and to delete: s3:DeleteObject."),
+    check(CheckId::Cleaner, &[Component::Configure], server::cleaner, "Spark's cleaner deletes the event logs of all clusters under the prefix."),
+    check(CheckId::Service, &[], server::service, "The unit is active, its process runs, and the server answers on its port."),
+    check(CheckId::ServerLog, &[], server::log, "The server's log shows known errors."),
+    check(CheckId::Pages, OF_SERVER, server::pages, "If the server's pages require a login, emr-shs cannot see what the server reads after a restart."),
+    check(CheckId::Reads, &[], listing::reads, "A server that answers may still read nothing, so this compares its list with the event logs in S3."),
+    check(CheckId::Cost, &[], listing::cost, "Each scan of the event log directory sends S3 requests, which cost money and time."),
+    check(CheckId::LogUri, &[], logs::log_uri, "The log gateway serves executor logs from the archive to which EMR uploads them."),
+    check(CheckId::Archive, &[], logs::archive, "EMR uploads container logs, and the node's role can list and read them."),
+    check(CheckId::LogPattern, &[], logs::pattern, "A log link can use only attributes that executors have in the event log; otherwise Spark keeps the link to the NodeManager."),
+    check(CheckId::Gateway, &[Component::Gateway], logs::gateway, "The log gateway runs, answers, and has credentials."),
+    check(CheckId::RuntimeRoles, &[], logs::runtime_roles, "Jobs with roles of their own need S3 permissions of their own, and their logs need a gateway with a login."),
+    check(CheckId::Primaries, &[], node::primaries, "A cluster with three primary nodes needs an installation on each of them."),
 ];
 
 impl Check {
-    /// `failed` are the checks before it that failed.
-    fn run(&self, facts: &Facts<'_>, failed: &[&str]) -> CheckReport {
-        let line = |result, found| CheckReport {
-            name: self.name,
-            why: self.why,
-            result,
-            found,
-            details: Vec::new(),
-            fix: None,
-        };
-        if OF_CONFIGURATION.contains(&self.name) && facts.seen.is_some_and(|seen| seen.unreadable.is_some()) {
-            return line("skip", "not known: see defaults".into());
+    /// `failed` are the checks that failed before this one.
+    fn run(&self, facts: &Facts<'_>, failed: &[CheckId]) -> CheckReport {
+        let line =
+            |verdict, found| CheckReport { id: self.id, why: self.why, verdict, found, details: Vec::new(), fix: None };
+        if let Some(why) = self.premature(facts) {
+            return line(Verdict::Skip, why.into());
         }
-        if OF_SPARK.contains(&self.name) && facts.seen.is_some_and(|seen| seen.is_pending) {
-            return line("skip", "Spark is not there yet: see provisioning".into());
-        }
-        let fault = match (self.look)(facts) {
-            Ok(found) => return line("pass", found),
-            Err(Stop::Skip(why)) => return line("skip", why),
-            Err(Stop::Behind(fault, causes)) => match causes.iter().find(|cause| failed.contains(cause)) {
-                Some(cause) => return line("skip", format!("{}: see {cause}", fault.message)),
+        let fault = match (self.judge)(facts) {
+            Ok(found) => return line(Verdict::Pass, found),
+            Err(NotPassed::Skip(why)) => return line(Verdict::Skip, why),
+            Err(NotPassed::CausedBy(causes, fault)) => match causes.iter().find(|cause| failed.contains(cause)) {
+                Some(cause) => return line(Verdict::Skip, format!("{}: see {cause}", fault.message)),
                 None => fault,
             },
-            Err(Stop::Fail(fault)) => fault,
+            Err(NotPassed::Fail(fault)) => fault,
         };
-        CheckReport { details: fault.details, fix: fault.hint, ..line("fail", fault.message) }
+        CheckReport { details: fault.details, fix: fault.hint, ..line(Verdict::Fail, fault.message) }
+    }
+
+    /// Why the check cannot judge yet: its subject is unreadable or not installed.
+    fn premature(&self, facts: &Facts<'_>) -> Option<&'static str> {
+        let Mode::Live(observations) = facts.mode else { return None };
+        match self.id {
+            CheckId::JobUploads | CheckId::Heap | CheckId::Cleaner | CheckId::Cost
+                if observations.unreadable.is_some() =>
+            {
+                Some("not known: see defaults")
+            }
+            CheckId::Release | CheckId::Systemd | CheckId::Defaults | CheckId::ClassPath if observations.is_pending => {
+                Some("EMR has not installed Spark yet: see provisioning")
+            }
+            _ => None,
+        }
     }
 }
 
-/// Stops a piece of an installation for the first check that fails, as far as the facts tell.
+/// Stops the installation of some components: the error is that of the first check that fails.
 pub fn preflight(facts: &Facts<'_>, components: &[Component]) -> Result<(), Fault> {
-    for check in CHECKS.iter().filter(|check| check.stops.iter().any(|piece| components.contains(piece))) {
-        if let Err(Stop::Fail(fault) | Stop::Behind(fault, _)) = (check.look)(facts) {
+    for check in CHECKS.iter().filter(|check| check.stops.iter().any(|component| components.contains(component))) {
+        if let Err(NotPassed::Fail(fault) | NotPassed::CausedBy(_, fault)) = (check.judge)(facts) {
             return Err(fault);
         }
     }
     Ok(())
 }
 
-/// One line of a report.
-#[derive(Clone, Debug, Serialize)]
-pub struct CheckReport {
-    /// The check's name.
-    pub name: &'static str,
-    /// What it looks at, and why.
-    pub why: &'static str,
-    /// `pass`, `fail` or `skip`.
-    pub result: &'static str,
-    /// What was found.
-    pub found: String,
-    /// The facts behind a failure.
-    pub details: Vec<String>,
-    /// What mends a failure.
-    pub fix: Option<String>,
-}
-
-/// Runs the checks whose names are asked for.
-pub fn report(facts: &Facts<'_>, asked: impl Fn(&str) -> bool) -> Vec<CheckReport> {
+/// Runs the wanted checks.
+pub fn report(facts: &Facts<'_>, wanted: impl Fn(CheckId) -> bool) -> Vec<CheckReport> {
     let mut failed = Vec::new();
-    let line = |check: &Check| {
+    let run = |check: &Check| {
         let line = check.run(facts, &failed);
-        if line.result == "fail" {
-            failed.push(check.name);
+        if line.verdict == Verdict::Fail {
+            failed.push(check.id);
         }
         line
     };
-    CHECKS.iter().filter(|check| asked(check.name)).map(line).collect()
+    CHECKS.iter().filter(|check| wanted(check.id)).map(run).collect()
 }

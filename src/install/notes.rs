@@ -94,7 +94,7 @@ fn list_changes(node: &Node, old: &str, new: &str) -> Vec<String> {
 /// Says that the history server is down, and why, if its log tells.
 pub fn server_is_down(node: &Node) -> Option<String> {
     node.server.as_ref().filter(|s| s.process.is_none())?;
-    let cause = history_server::last_trouble(&node.spark).map(|d| format!(": {}", d.cause)).unwrap_or_default();
+    let cause = history_server::last_known_error(&node.spark).map(|d| format!(": {}", d.cause)).unwrap_or_default();
     Some(format!("The history server does not run now{cause}."))
 }
 

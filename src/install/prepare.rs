@@ -11,8 +11,8 @@ use crate::change::receipt::Receipt;
 use crate::change::resource::{Program, Resource, State};
 use crate::desired::log_gateway::{self, Setup};
 use crate::desired::{Context, local_store};
-use crate::doctor::checks::s3::S3Observations;
-use crate::doctor::{self, Facts};
+use crate::doctor;
+use crate::doctor::facts::{Facts, Mode, S3Observations};
 use crate::error::Fault;
 use crate::host::Host;
 use crate::node::history_server::Readiness;
@@ -78,10 +78,15 @@ impl Installation {
             if only_gateway { settings.event_logs.clone() } else { Some(settings.event_logs(command)?.clone()) };
         let mut node = Node::read(&host)?;
         let files = Facts::of_files(&host, &node, &receipt, &settings, event_logs.as_ref());
-        doctor::preflight(&Facts { force, ..files }, components)?;
+        doctor::preflight(&Facts { mode: Mode::Preflight { force, gateway: None }, ..files }, components)?;
 
         let connects = host.is_live() && !only_gateway;
-        let mut s3 = connects.then(|| node.way_to_s3(&settings).open(TimeoutProfile::Usual)).transpose()?;
+        let mut s3 = connects
+            .then(|| {
+                node.s3_connection(settings.region.as_deref(), settings.endpoint_url.as_deref())
+                    .open(TimeoutProfile::Usual)
+            })
+            .transpose()?;
         let asks_s3 = s3.as_mut().zip(event_logs.as_ref());
         let found = find_out(&mut node, &host, &receipt, &settings, components, asks_s3)?;
         if let Ok(Some(cluster)) = &found.described {
@@ -134,9 +139,11 @@ impl Installation {
     fn facts<'a>(&'a self, s3: &'a S3Observations) -> Facts<'a> {
         Facts {
             scheme: self.scheme.as_ref(),
-            store: Some(s3),
-            setup: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
-            force: self.force,
+            s3: Some(s3),
+            mode: Mode::Preflight {
+                force: self.force,
+                gateway: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
+            },
             ..Facts::of_files(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref())
         }
     }
@@ -300,7 +307,7 @@ fn find_out(
 ) -> Result<Findings> {
     let wants_gateway = host.is_live() && components.contains(&Component::Gateway) && !settings.no_proxy;
     let asks_emr = wants_gateway && settings.gateway.log_uris.is_empty() && settings.cluster.is_none();
-    let (cluster_id, region) = (node.identity.cluster_id.clone(), node.region(settings));
+    let (cluster_id, region) = (node.identity.cluster_id.clone(), node.region(settings.region.as_deref()));
     std::thread::scope(|scope| {
         let bucket = scope.spawn(|| s3.map(|(s3, uri)| s3.find_bucket(uri)));
         let described = scope.spawn(|| asks_emr.then(|| describe_cluster(cluster_id.as_deref(), region)).transpose());
@@ -324,7 +331,7 @@ fn observe(
     settings: &Settings,
     components: &[Component],
 ) -> Result<Option<Result<Scheme, Fault>>> {
-    node.look(host, receipt)?;
+    node.observe_server(host, &|path| receipt.created_link(path))?;
     if components == [Component::Gateway] {
         // Nothing restarts the server.
         return Ok(None);

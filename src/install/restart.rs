@@ -1,20 +1,19 @@
 //! Restarting the history server, with progress.
 
 use super::{Progress, Show};
-use crate::node::history_server::{HistoryServer, NotReady, Readiness};
+use crate::node::history_server::{HistoryServer, Readiness, RestartOutcome};
 use crate::node::spark::Spark;
 use anyhow::Result;
 use std::time::Duration;
 
-/// Restarts the history server and waits until it is ready. The inner error says why it is not ready; the outer
-/// one says why nobody can tell.
+/// Restarts the history server and waits until it is ready.
 pub fn restart(
     spark: &Spark,
     server: &mut HistoryServer,
     readiness: &Readiness,
     timeout: Duration,
     show: Show<'_>,
-) -> Result<Result<Duration, NotReady>> {
+) -> Result<RestartOutcome> {
     show(Progress::Restarting);
     let result = server.restart(spark, readiness, timeout, || show(Progress::Waiting));
     show(Progress::RestartEnded);

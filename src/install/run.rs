@@ -9,7 +9,7 @@ use crate::change::transaction::Transaction;
 use crate::change::undo;
 use crate::error::{Exit, Fault};
 use crate::host::Host;
-use crate::node::history_server::{HistoryServer, NotReady, Readiness, same_directory};
+use crate::node::history_server::{HistoryServer, Readiness, RestartOutcome, same_directory};
 use crate::node::process::Process;
 use crate::node::spark::Spark;
 use crate::paths::{HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY};
@@ -74,13 +74,13 @@ impl InstallRun<'_> {
             return Ok((changes, None));
         };
         let mut readiness = job.readiness();
-        let mut answer = self.restart(&mut server, &readiness)?;
-        if answer.as_ref().is_err_and(|e| e.class_path_dropped) {
+        let mut outcome = self.restart(&mut server, &readiness)?;
+        if outcome.dropped_class_path() {
             self.link_into_spark_jars(transaction, &mut changes)?;
             readiness.class_path = None;
-            answer = self.restart(&mut server, &readiness)?;
+            outcome = self.restart(&mut server, &readiness)?;
         }
-        let took = answer.map_err(|e| e.fault(&job.host, job.event_logs.as_ref()))?;
+        let took = outcome.ready_after(&job.host, job.event_logs.as_ref())?;
         Ok((changes, Some(took)))
     }
 
@@ -106,7 +106,7 @@ impl InstallRun<'_> {
     }
 
     /// Restarts the server. The settings are read again, because the port may be among the changes.
-    fn restart(&mut self, server: &mut HistoryServer, readiness: &Readiness) -> Result<Result<Duration, NotReady>> {
+    fn restart(&mut self, server: &mut HistoryServer, readiness: &Readiness) -> Result<RestartOutcome> {
         self.touched_server = true;
         let spark = Spark::observe(&self.job.host)?;
         restart::restart(&spark, server, readiness, self.timeout, self.show)
@@ -171,11 +171,11 @@ impl InstallRun<'_> {
         (self.show)(Progress::Note("putting everything back"));
         let timeout = self.timeout.max(RECOVERY);
         match restart::restart(&job.node.spark, &mut was.clone(), &readiness, timeout, self.show) {
-            Ok(Ok(_)) => Ok(match directory {
+            Ok(RestartOutcome::Ready(_)) => Ok(match directory {
                 Some(dir) => format!("the history server answers again from {dir}"),
                 None => "the history server answers again".into(),
             }),
-            Ok(Err(not_ready)) => Err(lost(not_ready.what)),
+            Ok(RestartOutcome::NotReady(not_ready)) => Err(lost(not_ready.failure.to_string())),
             Err(e) => Err(lost(format!("{e:#}"))),
         }
     }

@@ -69,6 +69,7 @@ fn restart_as_before(
     let directory = spark.defaults.get(LOG_DIRECTORY_KEY).map(str::to_string);
     let readiness = Readiness { directory: directory.clone(), class_path: None };
     let took = restart(&spark, &mut server, &readiness, timeout, show)?
-        .map_err(|e| e.fault(host, None).detail("everything else is put back"))?;
+        .ready_after(host, None)
+        .map_err(|fault| fault.detail("everything else is put back"))?;
     Ok(Some((took, directory.unwrap_or_else(|| "its default directory".into()))))
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// What [`LogGateway::says`] is for a gateway that wants a login.
 const WANTS_LOGIN: &str = "answers, wants a login";
+/// What `/-/readyz` answers while the gateway has no credentials.
+const NO_CREDENTIALS: &str = "no credentials";
 
 /// The log gateway.
 #[derive(Debug, Serialize)]
@@ -56,6 +58,11 @@ impl LogGateway {
 
     pub fn wants_login(&self) -> bool {
         self.says.as_deref() == Some(WANTS_LOGIN)
+    }
+
+    /// Whether the gateway cannot open logs because it has no credentials.
+    pub fn lacks_credentials(&self) -> bool {
+        self.says.as_deref() == Some(NO_CREDENTIALS)
     }
 
     /// Whether logs open, as far as the gateway tells.

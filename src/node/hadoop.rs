@@ -9,7 +9,7 @@ use quick_xml::events::Event;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The file system class of EMRFS (facts §1.3).
+/// The file system class of EMRFS (`docs/emr.md §6.1`).
 pub const EMRFS: &str = "com.amazon.ws.emr.hadoop.fs.EmrFileSystem";
 /// The file system class of S3A, which Hadoop itself maps `s3a://` to.
 pub const S3A: &str = "org.apache.hadoop.fs.s3a.S3AFileSystem";
@@ -74,7 +74,7 @@ impl Hadoop {
         Some(format!("{}://{endpoint}", if plain { "http" } else { "https" }))
     }
 
-    /// How the cluster encrypts what it writes to S3 (facts §6.2).
+    /// How the cluster encrypts what it writes to S3 (`docs/emr.md §6.2`).
     pub fn encryption(&self) -> Option<Encryption> {
         let s3a = self
             .get("fs.s3a.encryption.algorithm")

@@ -1,6 +1,6 @@
 //! Which node this is: primary or not, of which cluster, on which release.
 //!
-//! From the files EMR leaves on a node (facts §3). Newer releases may leave fewer of them, so
+//! From the files EMR leaves on a node (`docs/emr.md §4.1`). Newer releases may leave fewer of them, so
 //! each fact has more than one source and none of them is required.
 
 use crate::host::Host;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use walkdir::WalkDir;
 
-/// Where EMR keeps the EMRFS assembly, hadoop-aws and the two SDKs (facts §1.2), best first.
+/// Where EMR keeps the EMRFS assembly, hadoop-aws and the two SDKs (`docs/emr.md §2.1`), best first.
 const EMRFS_PLACES: &[&str] = &["/usr/share/aws/emr/emrfs/lib", "/usr/share/aws/emr/emrfs/auxlib"];
 const HADOOP_PLACES: &[&str] = &["/usr/lib/hadoop", "/usr/lib/hadoop-mapreduce", "/usr/lib/hadoop/tools/lib"];
 const SDK_V1_PLACES: &[&str] = &["/usr/share/aws/aws-java-sdk"];
@@ -84,8 +84,8 @@ pub struct ClassPath {
 }
 
 impl ClassPath {
-    /// Resolves the elements of a `-cp` argument; `ours` says which jars to pass over.
-    pub fn resolve(host: &Host, argument: &str, from_process: bool, ours: impl Fn(&Path) -> bool) -> Self {
+    /// Resolves the elements of a `-cp` argument; `is_ours` says which jars to leave out.
+    pub fn resolve(host: &Host, argument: &str, from_process: bool, is_ours: &dyn Fn(&Path) -> bool) -> Self {
         let mut elements = Vec::new();
         for element in argument.split(':').filter(|e| !e.is_empty()) {
             match element.strip_suffix("/*") {
@@ -94,7 +94,7 @@ impl ClassPath {
             }
         }
         let mut seen = BTreeSet::new();
-        elements.retain(|e| !ours(e) && seen.insert(e.clone()));
+        elements.retain(|e| !is_ours(e) && seen.insert(e.clone()));
         Self { elements, from_process }
     }
 
@@ -125,6 +125,16 @@ pub struct Need {
     pub on_path: Vec<PathBuf>,
     /// Jars elsewhere on the node that have it, best first.
     pub elsewhere: Vec<PathBuf>,
+}
+
+impl Need {
+    /// The failure of a class path that contains `count` jars of one SDK.
+    pub fn two_versions(&self, count: usize) -> Fault {
+        let sdk = self.sdk.map_or("an SDK", Sdk::name);
+        let fault = Fault::preflight(format!("the history server has {count} jars of {sdk} on its class path"));
+        let fault = self.on_path.iter().fold(fault, |fault, jar| fault.detail(format!("found {}", jar.display())));
+        fault.detail("wanted one; two versions cause NoSuchMethodError or NoSuchFieldError")
+    }
 }
 
 /// A link to make: its name in the link directory, what it points to, and why.
@@ -225,23 +235,17 @@ impl Scheme {
         Ok(links)
     }
 
-    /// Two versions of one SDK on a class path end in NoSuchMethodError (facts §6.3).
+    /// Two versions of one SDK on a class path end in NoSuchMethodError (`docs/emr.md §2.5`).
     fn one_version(&self, host: &Host, need: &Need, force: bool) -> Result<(), Fault> {
-        let Some(sdk) = need.sdk.filter(|_| !force) else { return Ok(()) };
+        if need.sdk.is_none() || force {
+            return Ok(());
+        }
         let files: BTreeSet<PathBuf> = need.on_path.iter().filter_map(|p| host.target(p).ok()).collect();
         if files.len() < 2 {
             return Ok(());
         }
-        let mut fault = Fault::preflight(format!(
-            "the history server has {} jars of {} on its class path",
-            files.len(),
-            sdk.name()
-        ));
-        for jar in &need.on_path {
-            fault = fault.detail(format!("found {}", jar.display()));
-        }
-        Err(fault.detail("wanted one; two versions end in NoSuchMethodError or NoSuchFieldError").hint(format!(
-            "remove the one you put there; --force goes on all the same ({} stays as it is)",
+        Err(need.two_versions(files.len()).hint(format!(
+            "remove the jar that EMR did not install; or add --force, and {} stays on the class path",
             need.on_path[0].display()
         )))
     }

@@ -1,210 +1,193 @@
-//! Lines of the history server's log that name a known trouble: what it is, and what helps
-//! (facts §6.3).
+//! Known errors in the history server's log: by which text each is recognised, its cause, and its fix
+//! (`docs/emr.md §6.4`).
+//!
+//! To teach a new log line: add it to `KNOWN`. If its cause is new, add that to [`Cause`] with its
+//! text and its fix, and name the doctor checks that explain it in `doctor/causes.rs`.
 
-use serde::Serialize;
+use std::fmt;
 use std::time::Duration;
 
-/// A trouble that is known by what it prints.
-struct Symptom {
-    /// All of these stand in the line.
-    needles: &'static [&'static str],
-    cause: &'static str,
-    fix: &'static str,
-    /// The checks of `doctor` that look at that cause itself.
-    checks: &'static [&'static str],
+/// What a line in the log means. As text it is a clause: "S3 denies access".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// This class is not on the class path.
+    MissingClass(String),
+    NoDirectory,
+    DirectoryIsFile,
+    NoFileSystem,
+    TwoVersions,
+    NoBucket,
+    KeyDenied,
+    WrongClock,
+    ExpiredCredentials,
+    WrongRegion,
+    AccessDenied,
+    NoCredentials,
+    NoAnswer,
+    BufferNotWritable,
+    OutOfMemory,
+    InvalidHeap,
+    HeapTooLarge,
+    HdfsDenied,
+    WrongFileSystem,
+    InvalidDefaults,
+    PortTaken,
+    DiskFull,
+    /// The server writes no log at all.
+    Silenced,
 }
 
-const fn symptom(
-    needles: &'static [&'static str],
-    cause: &'static str,
-    fix: &'static str,
-    checks: &'static [&'static str],
-) -> Symptom {
-    Symptom { needles, cause, fix, checks }
+impl Cause {
+    /// What to do about it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::MissingClass(_) => {
+                "sudo emr-shs install links the jars that the event logs need; emr-shs discover lists the jars of this node"
+            }
+            Self::NoDirectory => "create it: sudo emr-shs prefix --event-logs URI",
+            Self::DirectoryIsFile => "name another directory: sudo emr-shs install --event-logs URI",
+            Self::NoFileSystem => "check HADOOP_CONF_DIR in /etc/spark/conf/spark-env.sh, and emr-shs discover",
+            Self::TwoVersions => "emr-shs discover lists the AWS SDK jars; keep one version of each",
+            Self::NoBucket => "check the bucket's name in spark.history.fs.logDirectory",
+            Self::KeyDenied => "allow kms:Decrypt and kms:GenerateDataKey on that key to the instance profile",
+            Self::WrongClock => "timedatectl status; systemctl restart chronyd",
+            Self::ExpiredCredentials => "restart the history server; on EMR 7.0 to 7.8 use s3:// (EMRFS)",
+            Self::WrongRegion => "sudo emr-shs install sets the bucket's region",
+            Self::AccessDenied => "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile",
+            Self::NoCredentials => "give the cluster an instance profile, and check that the metadata service answers",
+            Self::NoAnswer => {
+                "S3 is reached through a NAT gateway or an S3 VPC endpoint; test it on this node: aws s3 ls"
+            }
+            Self::BufferNotWritable => {
+                "make the directory in fs.s3.buffer.dir (core-site.xml) writable: mkdir -p /mnt/s3; chown spark:spark /mnt/s3"
+            }
+            Self::OutOfMemory => "set SPARK_DAEMON_MEMORY=4g or more in the spark-env/export classification",
+            Self::InvalidHeap => "correct SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh",
+            Self::HeapTooLarge => "lower SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh",
+            Self::HdfsDenied => "hdfs dfs -chmod 1777 on that directory",
+            Self::WrongFileSystem => "let spark.eventLog.dir and spark.history.fs.logDirectory name one directory",
+            Self::InvalidDefaults => "emr-shs plan names the line",
+            Self::PortTaken => "ss -ltnp shows which process that is",
+            Self::DiskFull => "find the full file system: df -h; the local store is at spark.history.store.path",
+            Self::Silenced => "sudo emr-shs install puts Spark's own jars first",
+        }
+    }
 }
 
-const DENIED: &[&str] = &["credentials", "clock", "list", "kms", "get"];
-const CLASSES: &[&str] = &["drift", "class path"];
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MissingClass(class) => return write!(f, "the class path lacks {class}"),
+            Self::NoDirectory => {
+                "the event log directory does not exist; S3 has no directories, so at least one object must have the prefix"
+            }
+            Self::DirectoryIsFile => "the event log directory is a file or an object",
+            Self::NoFileSystem => {
+                "no file system serves the scheme of the event logs: core-site.xml is not on the class path, or does not name one"
+            }
+            Self::TwoVersions => "the class path contains two versions of one library",
+            Self::NoBucket => "the bucket of the event logs does not exist",
+            Self::KeyDenied => "the instance profile has no access to the KMS key of the event logs",
+            Self::WrongClock => "S3 refuses the signatures, because this node's clock is wrong",
+            Self::ExpiredCredentials => {
+                "S3 refuses the credentials as expired; S3A of EMR 7.0 to 7.8 can keep credentials for too long"
+            }
+            Self::WrongRegion => "the bucket is in another region than the one the history server asks",
+            Self::AccessDenied => "S3 denies access",
+            Self::NoCredentials => "the history server finds no credentials for S3",
+            Self::NoAnswer => "S3 does not answer the history server",
+            Self::BufferNotWritable => "the user spark cannot write to the directory in which EMRFS buffers",
+            Self::OutOfMemory => "the heap is too small, and EMR's JVM options end the server when it is full",
+            Self::InvalidHeap => "the JVM does not accept the heap setting",
+            Self::HeapTooLarge => "this machine has less memory than the heap setting asks for",
+            Self::HdfsDenied => "HDFS denies the history server's user access to the event log directory",
+            Self::WrongFileSystem => {
+                "a path of one file system reached another: jobs, or EMR's own uploader, use HDFS while the event logs are in S3"
+            }
+            Self::InvalidDefaults => "spark-defaults.conf contains an escape that Spark cannot read",
+            Self::PortTaken => "another process uses the history server's port",
+            Self::DiskFull => "a file system is full",
+            Self::Silenced => "the history server writes no log: another jar's SLF4J precedes Spark's on its class path",
+        })
+    }
+}
 
-/// The first that fits counts, so what says more comes first.
+/// A line that contains all of the texts has the cause. The first match counts, so texts that say more
+/// come first.
 #[rustfmt::skip]
-const KNOWN: &[Symptom] = &[
-    symptom(&["Log directory specified does not exist"],
-        "its event log directory does not exist; on S3 that is a prefix without any object",
-        "sudo emr-shs prefix --event-logs URI makes it", &["bucket", "prefix"]),
-    symptom(&["Log directory specified is not a directory"],
-        "its event log directory is a file, or an object",
-        "name another directory: sudo emr-shs install --event-logs URI", &["prefix"]),
-    symptom(&["No FileSystem for scheme"],
-        "it has no file system for the event logs' scheme: core-site.xml is not on its class path, or does not name one",
-        "see HADOOP_CONF_DIR in /etc/spark/conf/spark-env.sh, and emr-shs discover", CLASSES),
-    symptom(&["NoSuchFieldError"],
-        "two versions of one library meet on its class path",
-        "emr-shs discover shows the AWS SDK jars; keep one version of each", CLASSES),
-    symptom(&["NoSuchMethodError"],
-        "two versions of one library meet on its class path",
-        "emr-shs discover shows the AWS SDK jars; keep one version of each", CLASSES),
-    symptom(&["NoSuchBucket"],
-        "the bucket of its event logs does not exist",
-        "check the bucket's name in spark.history.fs.logDirectory", &["bucket"]),
-    symptom(&["The specified bucket does not exist"],
-        "the bucket of its event logs does not exist",
-        "check the bucket's name in spark.history.fs.logDirectory", &["bucket"]),
-    symptom(&["ciphertext refers to a customer master key"],
-        "the instance profile may not use the KMS key of the event logs",
-        "allow kms:Decrypt and kms:GenerateDataKey on that key to the instance profile", &["kms"]),
-    symptom(&["is not authorized to perform: kms:"],
-        "the instance profile may not use the KMS key of the event logs",
-        "allow kms:Decrypt and kms:GenerateDataKey on that key to the instance profile", &["kms"]),
-    symptom(&["RequestTimeTooSkewed"],
-        "S3 refused its signatures, because this node's clock is wrong",
-        "timedatectl status; systemctl restart chronyd", &["clock"]),
-    symptom(&["ExpiredToken"],
-        "S3 refused its credentials as expired; S3A of EMR 7.0 to 7.8 can keep them too long",
-        "restart it, and use s3:// (EMRFS) on those releases", &["credentials"]),
-    symptom(&["PermanentRedirect"],
-        "the bucket lies in another region than the one it asks",
-        "sudo emr-shs install names the bucket's region to it", &["drift", "bucket", "list"]),
-    symptom(&["permanent redirect response to region"],
-        "the bucket lies in another region than the one it asks",
-        "sudo emr-shs install names the bucket's region to it", &["drift", "bucket", "list"]),
-    symptom(&["301 Moved Permanently"],
-        "the bucket lies in another region than the one it asks",
-        "sudo emr-shs install names the bucket's region to it", &["drift", "bucket", "list"]),
-    symptom(&["AuthorizationHeaderMalformed"],
-        "the bucket lies in another region than the one it asks",
-        "sudo emr-shs install names the bucket's region to it", &["drift", "bucket", "list"]),
-    symptom(&["Access Denied"],
-        "S3 denied it access",
-        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile", DENIED),
-    symptom(&["AccessDenied"],
-        "S3 denied it access",
-        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile", DENIED),
-    symptom(&["tatus code: 403"],
-        "S3 denied it access",
-        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile", DENIED),
-    symptom(&["tatus Code: 403"],
-        "S3 denied it access",
-        "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile", DENIED),
-    symptom(&["Unable to load credentials"],
-        "it found no credentials for S3",
-        "give the cluster an instance profile, and see whether the metadata service answers", &["credentials"]),
-    symptom(&["No AWS Credentials provided"],
-        "it found no credentials for S3",
-        "give the cluster an instance profile, and see whether the metadata service answers", &["credentials"]),
-    symptom(&["Unable to execute HTTP request"],
-        "S3 does not answer it",
-        "the way out is a NAT or an S3 VPC endpoint; see what `aws s3 ls` says on this node", &["credentials", "bucket"]),
-    symptom(&["Cannot create temp dir"],
-        "the directory EMRFS buffers in is not writable by the user spark",
-        "see fs.s3.buffer.dir in core-site.xml: mkdir -p /mnt/s3; chown spark:spark /mnt/s3", &["buffer"]),
-    symptom(&["OutOfMemoryError"],
-        "its heap is too small; EMR's JVM options end it at once then",
-        "set SPARK_DAEMON_MEMORY=4g or more in the spark-env/export classification", &["heap"]),
-    symptom(&["Too small initial heap"],
-        "its heap setting is unusable",
-        "see SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh", &["heap"]),
-    symptom(&["Initial heap size set to a larger value than the maximum heap size"],
-        "its heap setting is unusable",
-        "see SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh", &["heap"]),
-    symptom(&["Could not reserve enough space"],
-        "the machine has not the memory its heap setting asks for",
-        "lower SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh", &["heap"]),
-    symptom(&["Cannot allocate memory"],
-        "the machine has not the memory its heap setting asks for",
-        "lower SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh", &["heap"]),
-    symptom(&["Permission denied: user=", "access="],
-        "HDFS denies its user access to the event log directory",
-        "hdfs dfs -chmod 1777 on that directory", &[]),
-    symptom(&["Wrong FS: "],
-        "a path of one file system was given to another: jobs, or EMR's own uploader, use HDFS where the event logs are in S3",
-        "see that spark.eventLog.dir and spark.history.fs.logDirectory name one place", &["drift", "defaults"]),
-    symptom(&["Malformed \\uxxxx encoding"],
-        "spark-defaults.conf has a backslash that Spark cannot read",
-        "emr-shs plan names the line", &["defaults"]),
-    symptom(&["Failed to bind", "BindException"],
-        "its port is taken by another process",
-        "ss -ltnp shows by which", &["port"]),
-    symptom(&["No space left on device"],
-        "a file system is full",
-        "df -h; its local store lies at spark.history.store.path", &["disk"]),
+const KNOWN: &[(&[&str], Cause)] = &[
+    (&["Log directory specified does not exist"], Cause::NoDirectory),
+    (&["Log directory specified is not a directory"], Cause::DirectoryIsFile),
+    (&["No FileSystem for scheme"], Cause::NoFileSystem),
+    (&["NoSuchFieldError"], Cause::TwoVersions),
+    (&["NoSuchMethodError"], Cause::TwoVersions),
+    (&["NoSuchBucket"], Cause::NoBucket),
+    (&["The specified bucket does not exist"], Cause::NoBucket),
+    (&["ciphertext refers to a customer master key"], Cause::KeyDenied),
+    (&["is not authorized to perform: kms:"], Cause::KeyDenied),
+    (&["RequestTimeTooSkewed"], Cause::WrongClock),
+    (&["ExpiredToken"], Cause::ExpiredCredentials),
+    (&["PermanentRedirect"], Cause::WrongRegion),
+    (&["permanent redirect response to region"], Cause::WrongRegion),
+    (&["301 Moved Permanently"], Cause::WrongRegion),
+    (&["AuthorizationHeaderMalformed"], Cause::WrongRegion),
+    (&["Access Denied"], Cause::AccessDenied),
+    (&["AccessDenied"], Cause::AccessDenied),
+    (&["tatus code: 403"], Cause::AccessDenied),
+    (&["tatus Code: 403"], Cause::AccessDenied),
+    (&["Unable to load credentials"], Cause::NoCredentials),
+    (&["No AWS Credentials provided"], Cause::NoCredentials),
+    (&["Unable to execute HTTP request"], Cause::NoAnswer),
+    (&["Cannot create temp dir"], Cause::BufferNotWritable),
+    (&["OutOfMemoryError"], Cause::OutOfMemory),
+    (&["Too small initial heap"], Cause::InvalidHeap),
+    (&["Initial heap size set to a larger value than the maximum heap size"], Cause::InvalidHeap),
+    (&["Could not reserve enough space"], Cause::HeapTooLarge),
+    (&["Cannot allocate memory"], Cause::HeapTooLarge),
+    (&["Permission denied: user=", "access="], Cause::HdfsDenied),
+    (&["Wrong FS: "], Cause::WrongFileSystem),
+    (&["Malformed \\uxxxx encoding"], Cause::InvalidDefaults),
+    (&["Failed to bind", "BindException"], Cause::PortTaken),
+    (&["No space left on device"], Cause::DiskFull),
 ];
 
-/// A trouble found in a log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Spark logs this for an event log that it cannot read, and continues with the next one (`docs/emr.md §3.2`).
+pub const UNREADABLE_EVENT_LOG: &str = "Exception while merging application listings";
+
+/// A line of a log whose cause is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// The line that gave it away.
     pub line: String,
-    /// What is the matter.
-    pub cause: String,
-    /// What helps.
-    pub fix: String,
-    /// The class that is missing, if that is it.
-    pub missing_class: Option<String>,
-    /// The checks of `doctor` that look at that cause itself.
-    #[serde(skip)]
-    pub checks: &'static [&'static str],
+    pub cause: Cause,
 }
 
-/// The first known trouble in a piece of log.
+/// The first line of a log whose cause is known.
 pub fn diagnose(log: &str) -> Option<Diagnosis> {
     log.lines().find_map(diagnose_line)
 }
 
 fn diagnose_line(line: &str) -> Option<Diagnosis> {
-    if let Some(class) = missing_class(line) {
-        return Some(Diagnosis {
-            line: line.trim().into(),
-            cause: format!("it cannot load {class}"),
-            fix: "sudo emr-shs install links what its event logs need; emr-shs discover shows which jars there are"
-                .into(),
-            missing_class: Some(class),
-            checks: CLASSES,
-        });
-    }
-    let known = KNOWN.iter().find(|s| s.needles.iter().all(|n| line.contains(n)))?;
-    Some(Diagnosis {
-        line: line.trim().into(),
-        cause: known.cause.into(),
-        fix: known.fix.into(),
-        missing_class: None,
-        checks: known.checks,
-    })
+    let known = || KNOWN.iter().find(|(texts, _)| texts.iter().all(|text| line.contains(text)));
+    let cause = match missing_class(line) {
+        Some(class) => Cause::MissingClass(class),
+        None => known()?.1.clone(),
+    };
+    Some(Diagnosis { line: line.trim().into(), cause })
 }
 
-/// What Spark logs for an event log it cannot read; it goes on all the same (facts §11).
-pub const UNREADABLE: &str = "Exception while merging application listings";
-
-/// A known trouble, as often as a log has it.
+/// All lines of a log with one known cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
-    /// The first line of its kind.
+pub struct KnownError {
+    /// The first line.
     pub diagnosis: Diagnosis,
-    /// How many lines.
     pub count: usize,
-    /// How long ago the last of them was written.
+    /// How long ago the last line was written.
     pub ago: Duration,
 }
 
-/// What is wrong with a server that [`silenced`] knows.
-pub const SILENCED: &str = "it writes no log: another jar's SLF4J comes before Spark's on its class path";
-
-/// A server without a log: the bundle of the AWS SDK v2 brings an SLF4J that knows nothing of
-/// Spark's Log4j. The same words in a log that goes on are of the bundle's own, shaded copy.
-fn silenced(log: &str) -> Option<Diagnosis> {
-    let line = log.lines().find(|line| line.contains("Defaulting to no-operation (NOP) logger implementation"))?;
-    Some(Diagnosis {
-        line: line.into(),
-        cause: SILENCED.into(),
-        fix: "sudo emr-shs install puts Spark's own jars first".into(),
-        missing_class: None,
-        checks: &[],
-    })
-}
-
-/// Every known trouble in a log that was written to last so long ago. Its own times tell the rest:
-/// they are the node's, in whatever time zone.
-pub fn sightings(log: &str, written: Duration) -> Vec<Sighting> {
+/// Every known error in a log. `age` is the time since the log was last written. Ages of single lines
+/// are differences between the log's own timestamps, because its time zone is not known.
+pub fn known_errors(log: &str, age: Duration) -> Vec<KnownError> {
     let mut found: Vec<(Diagnosis, usize, u64)> = Vec::new();
     let mut now = 0;
     for line in log.lines() {
@@ -221,14 +204,22 @@ pub fn sightings(log: &str, written: Duration) -> Vec<Sighting> {
         found.insert(0, (diagnosis, 1, now));
     }
     let ago = |last: u64| match now {
-        // A log without any time was written by a server that is silenced, or that did not get far.
+        // No line has a timestamp: the server is silenced, or died early.
         0 => Duration::ZERO,
-        now => written + Duration::from_secs(now.saturating_sub(last)),
+        now => age + Duration::from_secs(now.saturating_sub(last)),
     };
-    found.into_iter().map(|(diagnosis, count, last)| Sighting { diagnosis, count, ago: ago(last) }).collect()
+    found.into_iter().map(|(diagnosis, count, last)| KnownError { diagnosis, count, ago: ago(last) }).collect()
 }
 
-/// The seconds of a line that begins with `26/11/22 20:36:55`, since some day long ago.
+/// The bundle of the AWS SDK v2 contains an SLF4J that does not know Spark's Log4j. If it precedes
+/// Spark's own, this line is the last of the log. A log that goes on after the line is not silenced: the
+/// line then comes from the bundle's own, shaded copy of SLF4J.
+fn silenced(log: &str) -> Option<Diagnosis> {
+    let line = log.lines().find(|line| line.contains("Defaulting to no-operation (NOP) logger implementation"))?;
+    Some(Diagnosis { line: line.into(), cause: Cause::Silenced })
+}
+
+/// The timestamp of a line that begins like `26/11/22 20:36:55`, in seconds since an arbitrary day.
 fn seconds(line: &str) -> Option<u64> {
     let (date, rest) = line.split_once(' ')?;
     let number = |text: &str| text.parse::<u64>().ok().filter(|_| text.len() == 2);
@@ -236,52 +227,58 @@ fn seconds(line: &str) -> Option<u64> {
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
     let mut time = rest.get(..8)?.split(':').map(number);
     let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
-    // Two lines of one log are seldom months apart: months of 31 days do.
+    // Months of 31 days are exact enough: only differences within one log count.
     Some((((year * 12 + month) * 31 + day) * 24 + hour) * 3600 + minute * 60 + second)
 }
 
-/// The event logs that a log says could not be read. It was written to last so long ago.
-pub fn unreadable(log: &str, written: Duration) -> Unreadable {
+/// Event logs that the server could not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnreadableEventLogs {
+    /// How many times the server failed to read one.
+    pub count: usize,
+    /// The exception of the first failure.
+    pub reason: Option<String>,
+    /// How long ago the last failure was.
+    pub ago: Duration,
+}
+
+/// The event logs that the server could not read, according to its log. `age` is the time since the log
+/// was last written.
+pub fn unreadable_event_logs(log: &str, age: Duration) -> UnreadableEventLogs {
     let mut lines = log.lines().filter(|line| !line.trim().is_empty());
     let (mut count, mut now, mut last) = (0, 0, 0);
     let mut reason = None;
     while let Some(line) = lines.next() {
         now = seconds(line).unwrap_or(now);
-        if !line.contains(UNREADABLE) {
+        if !line.contains(UNREADABLE_EVENT_LOG) {
             continue;
         }
         (count, last) = (count + 1, now);
         if reason.is_none() {
-            // The exception's own line comes next.
+            // The exception is on the next line.
             reason = lines.clone().next().map(|why| why.trim().chars().take(200).collect());
         }
     }
-    Unreadable { count, reason, ago: written + Duration::from_secs(now.saturating_sub(last)) }
+    UnreadableEventLogs { count, reason, ago: age + Duration::from_secs(now.saturating_sub(last)) }
 }
 
-/// Event logs that the server could not read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unreadable {
-    /// How often its log says so.
-    pub count: usize,
-    /// Why, the first time.
-    pub reason: Option<String>,
-    /// How long ago the last time was.
-    pub ago: Duration,
+/// Whether the log says that the server's main thread died, which ends the server.
+pub fn main_thread_died(log: &str) -> bool {
+    log.contains("Exception in thread \"main\"")
 }
 
-/// The last lines that speak of an error, at most three, without their stack traces.
-pub fn last_words(log: &str) -> Vec<String> {
-    let speaks = |line: &&str| {
+/// The last three lines that mention an error, without stack traces.
+pub fn last_errors(log: &str) -> Vec<String> {
+    let is_error = |line: &&str| {
         !line.starts_with(['\t', ' ']) && ["Exception", "Error", "ERROR"].iter().any(|w| line.contains(w))
     };
     let mut lines: Vec<String> =
-        log.lines().rev().filter(speaks).take(3).map(|l| l.chars().take(200).collect()).collect();
+        log.lines().rev().filter(is_error).take(3).map(|l| l.chars().take(200).collect()).collect();
     lines.reverse();
     lines
 }
 
-/// `ClassNotFoundException: Class a.b.C not found`, `NoClassDefFoundError: a/b/C`.
+/// The class in `ClassNotFoundException: Class a.b.C not found` or `NoClassDefFoundError: a/b/C`.
 fn missing_class(line: &str) -> Option<String> {
     let after = ["ClassNotFoundException: ", "NoClassDefFoundError: "].iter().find_map(|n| line.split_once(n))?.1;
     let name = after.strip_prefix("Class ").unwrap_or(after);

@@ -1,88 +1,94 @@
-//! The history server's process, as the kernel shows it: its arguments, and where it listens.
+//! The history server's process as the kernel shows it: its arguments, its threads, and the ports on
+//! which it listens.
 
 use super::spark::mebibytes;
 use anyhow::{Result, bail};
 use fs_err as fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDTarget, Process as ProcEntry, Stat, all_processes};
+use procfs::{Current, ProcResult, Uptime};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::MetadataExt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// `spark-class` runs this small JVM first. It only composes the command line of the real one.
 const LAUNCHER: &str = "org.apache.spark.launcher.Main";
 const MAIN_CLASS: &str = "org.apache.spark.deploy.history.HistoryServer";
+/// The name of the thread `spark-history-task-0`, as the kernel keeps it: its first 15 bytes.
+const SCAN_THREAD: &str = "spark-history-t";
 
 /// A running history server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Process {
-    /// Process id.
     pub pid: u32,
-    /// Start time in clock ticks since boot: with the pid, one process and no other.
+    /// Start time in clock ticks since boot. A pid and a start time identify one process for ever.
     pub started: u64,
-    /// Its command line.
     #[serde(skip)]
     pub args: Vec<String>,
-    /// Where it listens; empty where we may not see that, or nothing yet.
+    /// Empty if the process does not listen yet, or belongs to another user and we are not root.
     pub listens: Vec<SocketAddr>,
-    /// Whether its thread that scans the directory runs. Spark starts it after the web page, once
-    /// it has found the directory; where that fails, the page is there for a moment all the same.
+    /// Whether the thread that scans the event log directory runs. Spark starts that thread only after
+    /// it has found the directory; its web page is up before.
     pub scans: bool,
 }
 
 impl Process {
     /// Every history server on this machine.
     pub fn all() -> Vec<Self> {
-        pids().filter_map(Self::read).collect()
+        processes().filter_map(|entry| Self::read(&entry)).collect()
     }
 
-    /// The unit's history server: the main process systemd knows, else one in the unit's control
-    /// group, else the newest there is.
+    /// The history server of a unit: the unit's main process if systemd knows one, else a process in
+    /// the unit's control group, else the youngest history server on this machine.
     pub fn find(unit: &str, main_pid: Option<u32>) -> Option<Self> {
-        Self::all().into_iter().max_by_key(|p| {
-            let group = fs::read_to_string(format!("/proc/{}/cgroup", p.pid)).unwrap_or_default();
-            (Some(p.pid) == main_pid, group.contains(unit), p.started)
-        })
+        Self::all().into_iter().max_by_key(|p| (Some(p.pid) == main_pid, p.is_in_control_group(unit), p.started))
     }
 
-    /// Every history server, and what is about to become one: the shell of `user` that runs
-    /// spark-class, and its launcher.
+    /// Every history server, and every process of `user` that is about to become one: the shell that
+    /// runs `spark-class`, and its launcher.
     pub fn all_stages(user: Option<u32>) -> Vec<Self> {
-        let early = |process: &Process| {
-            let owner = fs::metadata(format!("/proc/{}", process.pid)).ok().map(|m| m.uid());
-            user.is_some() && user == owner && process.args.iter().any(|a| a.contains(MAIN_CLASS))
+        let will_be_server = |entry: &ProcEntry, process: &Self| {
+            user.is_some() && entry.uid().ok() == user && process.args.iter().any(|a| a.contains(MAIN_CLASS))
         };
-        pids().filter_map(Self::parse).filter(|p| p.is_server() || early(p)).collect()
+        processes()
+            .filter_map(|entry| Some((Self::parse(&entry)?, entry)))
+            .filter(|(process, entry)| process.is_server() || will_be_server(entry, process))
+            .map(|(process, _)| process)
+            .collect()
     }
 
-    fn read(pid: u32) -> Option<Self> {
-        let mut process = Self::parse(pid).filter(Self::is_server)?;
-        process.listens = listens(pid);
-        process.scans = scans(pid);
+    fn read(entry: &ProcEntry) -> Option<Self> {
+        let mut process = Self::parse(entry).filter(Self::is_server)?;
+        process.listens = listens(entry);
+        process.scans = scans(entry);
         Some(process)
     }
 
     fn is_server(&self) -> bool {
-        let java = self.args.first().is_some_and(|a| Path::new(a).file_name().is_some_and(|name| name == "java"));
-        let is = |class: &str| self.args.iter().any(|a| a == class);
-        // spark-class first runs a small JVM that only puts the command line together.
-        java && is(MAIN_CLASS) && !is(LAUNCHER)
+        let is_java = self.args.first().is_some_and(|a| Path::new(a).file_name().is_some_and(|name| name == "java"));
+        let names = |class: &str| self.args.iter().any(|a| a == class);
+        is_java && names(MAIN_CLASS) && !names(LAUNCHER)
     }
 
-    /// Any process; a zombie is none.
-    fn parse(pid: u32) -> Option<Self> {
-        let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let args = cmdline.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect();
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // Fields are counted after the name, which may hold anything but ends with `)`.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        if fields.next() == Some("Z") {
-            return None;
-        }
-        let started = fields.nth(18)?.parse().ok()?;
-        Some(Self { pid, started, args, listens: Vec::new(), scans: false })
+    /// `None` for a process that is gone or a zombie.
+    fn parse(entry: &ProcEntry) -> Option<Self> {
+        let pid = u32::try_from(entry.pid()).ok()?;
+        let args = arguments(pid)?;
+        let stat = entry.stat().ok().filter(|stat| stat.state != 'Z')?;
+        Some(Self { pid, started: stat.starttime, args, listens: Vec::new(), scans: false })
+    }
+
+    fn stat(&self) -> Option<Stat> {
+        entry(self.pid)?.stat().ok().filter(|stat| stat.starttime == self.started)
+    }
+
+    fn is_in_control_group(&self, unit: &str) -> bool {
+        let groups = entry(self.pid).and_then(|entry| entry.cgroups().ok());
+        groups.is_some_and(|groups| groups.0.iter().any(|group| group.pathname.contains(unit)))
     }
 
     /// Whether two are the same process.
@@ -90,154 +96,134 @@ impl Process {
         (self.pid, self.started) == (other.pid, other.started)
     }
 
-    /// Ends it: asked first, and made to after ten seconds.
+    /// Ends the process: with SIGTERM, and with SIGKILL if it still runs after ten seconds.
     pub fn end(&self) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.pid)?);
-        for (signal, patience) in [(Signal::SIGTERM, 10), (Signal::SIGKILL, 5)] {
-            let deadline = Instant::now() + Duration::from_secs(patience);
-            // Gone already is what is wanted.
+        for (signal, seconds) in [(Signal::SIGTERM, 10), (Signal::SIGKILL, 5)] {
+            let deadline = Instant::now() + Duration::from_secs(seconds);
+            // This fails if the process is gone already, which is what we want.
             let _ = kill(pid, signal);
-            while Self::parse(self.pid).is_some_and(|p| p.is(self)) {
-                if Instant::now() > deadline {
-                    break;
-                }
+            while self.is_alive() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
-        if Self::parse(self.pid).is_some_and(|p| p.is(self)) {
-            bail!("process {} does not end", self.pid);
+        if self.is_alive() {
+            bail!("process {} still runs after SIGKILL", self.pid);
         }
         Ok(())
     }
 
-    /// The class path it was started with.
+    fn is_alive(&self) -> bool {
+        self.stat().is_some_and(|stat| stat.state != 'Z')
+    }
+
     pub fn class_path(&self) -> Option<&str> {
         let at = self.args.iter().position(|a| a == "-cp" || a == "-classpath")?;
         self.args.get(at + 1).map(String::as_str)
     }
 
-    /// Its heap by its command line, in MiB.
+    /// The heap that its command line sets.
     pub fn heap_mib(&self) -> Option<u64> {
         mebibytes(self.args.iter().rev().find_map(|a| a.strip_prefix("-Xmx"))?)
     }
 
-    /// Whether it is suspended, as by SIGSTOP or a debugger.
+    /// Whether SIGSTOP or a debugger has suspended the process.
     pub fn is_suspended(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with(['T', 't']))
+        self.stat().is_some_and(|stat| matches!(stat.state, 'T' | 't'))
     }
 
-    /// How long it has been running.
+    /// How long the process has been running.
     pub fn up(&self) -> Option<Duration> {
-        let uptime = fs::read_to_string("/proc/uptime").ok()?;
-        let since_boot: f64 = uptime.split_whitespace().next()?.parse().ok()?;
-        let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
-        let began = Duration::from_secs(self.started / u64::try_from(ticks).ok()?);
-        Some(Duration::from_secs_f64(since_boot).saturating_sub(began))
+        let since_boot = Uptime::current().ok()?.uptime_duration();
+        let started = Duration::from_secs(self.started / procfs::ticks_per_second());
+        Some(since_boot.saturating_sub(started))
     }
 
-    /// A system property of its command line; it wins over spark-defaults.conf.
+    /// A system property from its command line. Such a property overrides spark-defaults.conf.
     pub fn property(&self, key: &str) -> Option<&str> {
         self.args.iter().rev().find_map(|a| a.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('='))
     }
 }
 
-/// Who listens on a port.
+/// The process that listens on a port.
+#[derive(Clone, Debug)]
 pub struct Listener {
-    /// The process, where we may see it.
+    /// `None` if the process belongs to another user and we are not root.
     pub pid: Option<u32>,
-    /// Its command line.
     pub command: Option<String>,
+    pub is_history_server: bool,
 }
 
 impl Listener {
-    /// In words.
-    pub fn who(&self) -> String {
+    pub fn description(&self) -> String {
         match (self.pid, &self.command) {
             (Some(pid), Some(command)) => format!("process {pid}: {command}"),
             (Some(pid), None) => format!("process {pid}"),
-            _ => "a process that only root may see".into(),
+            _ => "a process that only root can see".into(),
         }
-    }
-
-    /// Whether it is a history server.
-    pub fn is_history_server(&self) -> bool {
-        self.pid.and_then(Process::parse).is_some_and(|p| p.is_server())
     }
 }
 
-/// Who listens on a port of this node, if anybody does.
+/// The process of this machine that listens on a port; `None` if the port is free.
 pub fn listener(port: u16) -> Option<Listener> {
-    let inode = listening("/proc/net").into_iter().find(|(_, at)| at.port() == port)?.0;
-    let pid = pids().find(|pid| sockets(*pid).contains(&inode));
-    let command = pid.and_then(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok()).map(|bytes| {
-        let words: Vec<_> = bytes.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
-        words.join(" ").trim_end().chars().take(200).collect()
-    });
-    Some(Listener { pid, command })
-}
-
-fn pids() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
-}
-
-fn scans(pid: u32) -> bool {
-    // The kernel keeps 15 bytes of `spark-history-task-0`.
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
-    threads
-        .flatten()
-        .any(|t| fs::read_to_string(t.path().join("comm")).is_ok_and(|name| name.trim_end() == "spark-history-t"))
-}
-
-fn listens(pid: u32) -> Vec<SocketAddr> {
-    let sockets = sockets(pid);
-    let found: BTreeSet<SocketAddr> = listening(&format!("/proc/{pid}/net"))
-        .into_iter()
-        .filter_map(|(inode, address)| sockets.contains(&inode).then_some(address))
-        .collect();
-    found.into_iter().collect()
-}
-
-/// The inodes of a process's sockets.
-fn sockets(pid: u32) -> BTreeSet<u64> {
-    let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    fds.filter_map(|fd| {
-        let link = fs::read_link(fd.path()).ok()?;
-        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    let sockets = listening(procfs::net::tcp(), procfs::net::tcp6());
+    let (inode, _) = sockets.into_iter().find(|(_, address)| address.port() == port)?;
+    let owner = processes().find(|entry| socket_inodes(entry).contains(&inode));
+    let args = owner.as_ref().and_then(|owner| arguments(u32::try_from(owner.pid()).ok()?));
+    Some(Listener {
+        pid: owner.as_ref().and_then(|owner| u32::try_from(owner.pid()).ok()),
+        command: args.map(|args| args.join(" ").trim_end().chars().take(200).collect()),
+        is_history_server: owner.and_then(|owner| Process::parse(&owner)).is_some_and(|p| p.is_server()),
     })
-    .collect()
 }
 
-/// The listening sockets of a network namespace: their inodes and addresses.
-fn listening(net: &str) -> Vec<(u64, SocketAddr)> {
-    let mut found = Vec::new();
-    for table in ["tcp", "tcp6"] {
-        let Ok(text) = fs::read_to_string(format!("{net}/{table}")) else { continue };
-        for line in text.lines().skip(1) {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let (Some(local), Some(&"0A"), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9)) else {
-                continue;
-            };
-            if let (Ok(inode), Some(address)) = (inode.parse(), address(local)) {
-                found.push((inode, address));
-            }
-        }
-    }
-    found
+fn processes() -> impl Iterator<Item = ProcEntry> {
+    all_processes().into_iter().flatten().flatten()
 }
 
-/// `0100007F:46A0` of /proc/net/tcp: words in the machine's byte order.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (ip, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let mut bytes = Vec::with_capacity(16);
-    for at in (0..ip.len()).step_by(8) {
-        bytes.extend(u32::from_str_radix(ip.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
-    }
-    let ip = match bytes.len() {
-        4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
-        _ => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)).to_canonical(),
-    };
-    Some(SocketAddr::new(ip, port))
+fn entry(pid: u32) -> Option<ProcEntry> {
+    ProcEntry::new(i32::try_from(pid).ok()?).ok()
+}
+
+/// The command line of a process. `procfs` refuses one that is not UTF-8.
+fn arguments(pid: u32) -> Option<Vec<String>> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    Some(bytes.split(|b| *b == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect())
+}
+
+fn scans(process: &ProcEntry) -> bool {
+    let threads = process.tasks().into_iter().flatten().flatten();
+    threads.into_iter().any(|thread| thread.stat().is_ok_and(|stat| stat.comm == SCAN_THREAD))
+}
+
+/// The addresses on which a process listens, in its own network namespace.
+fn listens(process: &ProcEntry) -> Vec<SocketAddr> {
+    let inodes = socket_inodes(process);
+    let sockets = listening(process.tcp(), process.tcp6()).into_iter();
+    let addresses: BTreeSet<SocketAddr> =
+        sockets.filter(|(inode, _)| inodes.contains(inode)).map(|(_, address)| address).collect();
+    addresses.into_iter().collect()
+}
+
+fn socket_inodes(process: &ProcEntry) -> BTreeSet<u64> {
+    let descriptors = process.fd().into_iter().flatten().flatten();
+    descriptors
+        .filter_map(|descriptor| match descriptor.target {
+            FDTarget::Socket(inode) => Some(inode),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The listening sockets of two tables: their inodes and addresses. A machine without IPv6 has no
+/// second table.
+fn listening(v4: ProcResult<Vec<TcpNetEntry>>, v6: ProcResult<Vec<TcpNetEntry>>) -> Vec<(u64, SocketAddr)> {
+    let sockets = [v4, v6].into_iter().flatten().flatten();
+    let listening = sockets.filter(|socket| socket.state == TcpState::Listen);
+    listening
+        .map(|socket| {
+            let address = socket.local_address;
+            (socket.inode, SocketAddr::new(address.ip().to_canonical(), address.port()))
+        })
+        .collect()
 }

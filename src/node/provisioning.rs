@@ -1,36 +1,32 @@
-//! Whether EMR is done with this node: bootstrap actions run before Spark is there (facts §4.1).
+//! Whether EMR has finished provisioning this node. EMR runs bootstrap actions before it installs
+//! Spark (`docs/emr.md §4.2`).
 
 use super::identity::{INFO, Identity};
 use super::process::Process;
 use super::spark;
 use crate::aws::config::TimeoutProfile;
 use crate::aws::emr::{Described, EmrError};
-use crate::change::receipt::Receipt;
-use crate::change::resource::Resource;
 use crate::host::Host;
-use crate::paths::{DEFERRED_INSTALL_UNIT, HISTORY_SERVER_UNIT, SPARK_DEFAULTS};
-use crate::systemd::{self, Unit};
+use crate::paths::{HISTORY_SERVER_UNIT, SPARK_DEFAULTS};
+use crate::systemd;
 use anyhow::Result;
-use serde::Serialize;
 use std::path::Path;
 
-/// How far EMR is with this node, by its `job-flow-state.txt` (facts §4.3).
+/// How far EMR has come with this node, according to `job-flow-state.txt` (`docs/emr.md §4.3`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provisioning {
-    /// The node has checked in as provisioned.
-    Over,
-    /// It has not.
-    GoesOn,
-    /// The file is not there or does not tell; newer releases may have none (facts 2 §1.2).
+    /// The node has reported itself as provisioned.
+    Finished,
+    Underway,
+    /// The file is missing or does not say. Newer releases may have no such file (`docs/emr.md §4.3`).
     Unknown,
 }
 
 impl Provisioning {
-    /// Reads the node's own file.
     pub fn observe(host: &Host) -> Self {
         let texts = INFO.iter().filter_map(|dir| host.read(&Path::new(dir).join("job-flow-state.txt")).ok().flatten());
-        let told: Vec<Self> = texts.map(|text| Self::parse(&text)).collect();
-        [Self::Over, Self::GoesOn].into_iter().find(|state| told.contains(state)).unwrap_or(Self::Unknown)
+        let states: Vec<Self> = texts.map(|text| Self::parse(&text)).collect();
+        [Self::Finished, Self::Underway].into_iter().find(|state| states.contains(state)).unwrap_or(Self::Unknown)
     }
 
     /// Looks for `localInstance { … nodeProvisionCheckinRecord { … status: SUCCESSFUL`.
@@ -38,12 +34,12 @@ impl Provisioning {
         let Some(instance) = block(text, "localInstance") else { return Self::Unknown };
         let record = block(instance, "nodeProvisionCheckinRecord").unwrap_or_default();
         let mut words = record.split_whitespace().skip_while(|word| *word != "status:");
-        if words.nth(1) == Some("SUCCESSFUL") { Self::Over } else { Self::GoesOn }
+        if words.nth(1) == Some("SUCCESSFUL") { Self::Finished } else { Self::Underway }
     }
 }
 
-/// What stands between the braces after a name, blocks within it included. A block that is not
-/// closed, because the file is being written, goes to the end.
+/// The text between the braces that follow a name, with the blocks inside. A block without its closing
+/// brace reaches to the end: EMR may be writing the file.
 fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let inside = text.match_indices(name).find_map(|(at, _)| {
         let before = text[..at].chars().next_back();
@@ -58,44 +54,44 @@ fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Some(&inside[..end.unwrap_or(inside.len())])
 }
 
-/// Whether this is a node of EMR's whose history server may still come: what a bootstrap action
-/// sees. The file that says how far EMR is counts only against waiting: once the server is there, no
-/// bootstrap action runs any more. Whoever runs on every node, by `--if-primary`, is believed to be on
-/// one of EMR's even where no file says so.
+/// Whether EMR has yet to install the history server on this node, as during a bootstrap action.
+///
+/// Once the server is there, no bootstrap action runs any more, whatever job-flow-state.txt says.
+/// `--if-primary` is for scripts that run on every node of a cluster, so it counts as proof that this is
+/// a node of EMR even where no file says so.
 pub fn is_pending(host: &Host, if_primary: bool) -> Result<bool> {
-    let of_emr = if_primary || Identity::observe(host).is_emr();
-    let waits = of_emr && Provisioning::observe(host) != Provisioning::Over;
-    Ok(waits && (!spark::is_installed(host) || !systemd::show(HISTORY_SERVER_UNIT)?.exists))
+    let is_emr = if_primary || Identity::observe(host).is_emr();
+    let unfinished = is_emr && Provisioning::observe(host) != Provisioning::Finished;
+    Ok(unfinished && (!spark::is_installed(host) || !systemd::show(HISTORY_SERVER_UNIT)?.exists))
 }
 
-/// What a node still lacks before it can be installed on.
+/// What the node still lacks before emr-shs can install.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// A part of the history server; without it nothing can be installed.
+    /// A part of the history server. Nothing can be installed without it.
     Part(&'static str),
-    /// The word of the node's own file that provisioning is over; all else is there.
-    File,
-    /// The same of EMR itself.
-    Cluster,
+    /// job-flow-state.txt does not yet say that provisioning has finished. Everything else is in place.
+    CheckIn,
+    /// EMR does not yet say that the cluster runs. Everything else is in place.
+    RunningCluster,
 }
 
 impl Missing {
-    /// What it is.
     pub fn name(self) -> &'static str {
         match self {
             Self::Part(name) => name,
-            Self::File => "job-flow-state.txt to say that provisioning is over",
-            Self::Cluster => "EMR to say that the cluster runs",
+            Self::CheckIn => "job-flow-state.txt to say that provisioning has finished",
+            Self::RunningCluster => "EMR to say that the cluster runs",
         }
     }
 
-    /// Whether everything that an installation needs is there.
-    pub fn is_a_word(self) -> bool {
+    /// Whether every part is in place, and only the confirmation is missing.
+    pub fn is_confirmation(self) -> bool {
         !matches!(self, Self::Part(_))
     }
 }
 
-/// What is still to be waited for, in the order in which EMR brings it; `None` when nothing is.
+/// The next thing to wait for, in the order in which EMR provides them; `None` when nothing is missing.
 pub fn missing(host: &Host) -> Result<Option<Missing>> {
     if !spark::is_installed(host) {
         return Ok(Some(Missing::Part("Spark")));
@@ -107,96 +103,38 @@ pub fn missing(host: &Host) -> Result<Option<Missing>> {
     if !unit.exists {
         return Ok(Some(Missing::Part("the history server's unit")));
     }
-    // One that EMR's configuration kills at once was started all the same.
+    // With some configurations the first server dies at once. It counts as started all the same.
     if unit.is_starting || !unit.was_started && Process::all().is_empty() {
         return Ok(Some(Missing::Part("the history server's first start")));
     }
     let identity = Identity::observe(host);
     Ok(match Provisioning::observe(host) {
-        Provisioning::Over => None,
-        // The file's shape is known of few releases. A primary node that is replaced beside two others
-        // is not done when the cluster runs.
-        Provisioning::GoesOn if !identity.multi_primary && word(&identity) == ClusterState::Runs => None,
-        Provisioning::GoesOn => Some(Missing::File),
-        Provisioning::Unknown => (word(&identity) == ClusterState::NotYet).then_some(Missing::Cluster),
+        Provisioning::Finished => None,
+        // A running cluster proves that this node is provisioned: the file's format is known for few
+        // releases only. It proves nothing about one of three primary nodes that EMR has just replaced.
+        Provisioning::Underway if !identity.multi_primary && cluster_state(&identity) == ClusterState::Runs => None,
+        Provisioning::Underway => Some(Missing::CheckIn),
+        Provisioning::Unknown => (cluster_state(&identity) == ClusterState::NotYet).then_some(Missing::RunningCluster),
     })
 }
 
-/// What EMR says of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClusterState {
-    /// It runs.
     Runs,
-    /// It does not, or EMR did not answer this time.
+    /// The cluster does not run yet, or EMR did not answer this time.
     NotYet,
-    /// This node may not ask: there is no other word to wait for than the server's start.
-    NotForUs,
+    /// EMR will never tell this node. The server's first start then has to be proof enough.
+    Untold,
 }
 
-fn word(identity: &Identity) -> ClusterState {
+fn cluster_state(identity: &Identity) -> ClusterState {
     if identity.cluster_id.is_none() || identity.region.is_none() {
-        return ClusterState::NotForUs;
+        return ClusterState::Untold;
     }
     match Described::fetch(identity.cluster_id.as_deref(), identity.region.clone(), TimeoutProfile::Usual) {
         Ok(cluster) if cluster.runs() => ClusterState::Runs,
-        Err(EmrError::AccessDenied(_)) => ClusterState::NotForUs,
+        Err(EmrError::AccessDenied(_)) => ClusterState::Untold,
         _ => ClusterState::NotYet,
-    }
-}
-
-/// An installation that was left to the unit, as it stands.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeferredInstall {
-    /// The unit.
-    pub unit: Unit,
-    /// What it said when it failed.
-    pub failure: Option<Failure>,
-}
-
-impl DeferredInstall {
-    /// Whether an installation was left to the unit.
-    pub fn is_wanted(receipt: &Receipt) -> bool {
-        receipt.entry(&Resource::Unit { name: DEFERRED_INSTALL_UNIT.into() }).is_some()
-    }
-
-    /// Looks at the unit that the receipt knows of; `None` if there is none.
-    pub fn observe(receipt: &Receipt) -> Result<Option<Self>> {
-        if !Self::is_wanted(receipt) {
-            return Ok(None);
-        }
-        let unit = systemd::show(DEFERRED_INSTALL_UNIT)?;
-        // Between two runs, after a kill, it is activating.
-        let failed = !matches!(unit.active.as_str(), "active" | "activating");
-        let failure = failed.then(|| Failure::of(systemd::last_words(DEFERRED_INSTALL_UNIT), &unit));
-        Ok(Some(Self { unit, failure }))
-    }
-
-    /// What it is doing, in a clause.
-    pub fn doing(&self) -> String {
-        let Unit { says, started, .. } = &self.unit;
-        format!("{}, since {started}", if says.is_empty() { "waiting" } else { says })
-    }
-}
-
-/// Why the unit does not wait any more.
-#[derive(Clone, Debug, Serialize)]
-pub struct Failure {
-    /// The error.
-    pub message: String,
-    /// The facts behind it.
-    pub details: Vec<String>,
-    /// What to type.
-    pub hint: String,
-}
-
-impl Failure {
-    fn of(mut said: Vec<String>, unit: &Unit) -> Self {
-        let is_error = said.first().is_some_and(|line| line.starts_with("error: "));
-        let message =
-            if is_error { said.remove(0).split_off(7) } else { format!("{DEFERRED_INSTALL_UNIT} is {}", unit.active) };
-        let (hints, details) = said.into_iter().partition::<Vec<_>, _>(|line| line.starts_with("hint: "));
-        let hint = hints.first().and_then(|hint| hint.get(6..)).unwrap_or("sudo emr-shs install").into();
-        Self { message, details, hint }
     }
 }
 
@@ -211,17 +149,17 @@ mod tests {
     #[test]
     fn only_this_instance_s_own_record_counts() {
         let record = |status| format!("  nodeProvisionCheckinRecord {{\n    checkinTimestamp: 1\n    {status}\n  }}\n");
-        assert_eq!(instance(&record("status: SUCCESSFUL")), Provisioning::Over);
-        assert_eq!(instance(&record("a { b: 1 } status: SUCCESSFUL")), Provisioning::Over);
-        assert_eq!(instance(&record("status: FAILED")), Provisioning::GoesOn);
-        assert_eq!(instance(&record("status: SUCCESSFUL_NOT")), Provisioning::GoesOn);
-        assert_eq!(instance(&record("")), Provisioning::GoesOn);
-        assert_eq!(instance(""), Provisioning::GoesOn);
+        assert_eq!(instance(&record("status: SUCCESSFUL")), Provisioning::Finished);
+        assert_eq!(instance(&record("a { b: 1 } status: SUCCESSFUL")), Provisioning::Finished);
+        assert_eq!(instance(&record("status: FAILED")), Provisioning::Underway);
+        assert_eq!(instance(&record("status: SUCCESSFUL_NOT")), Provisioning::Underway);
+        assert_eq!(instance(&record("")), Provisioning::Underway);
+        assert_eq!(instance(""), Provisioning::Underway);
         assert_eq!(Provisioning::parse(""), Provisioning::Unknown);
         let others = "instances { localInstanceId: 1 nodeProvisionCheckinRecord { status: SUCCESSFUL } }";
         assert_eq!(Provisioning::parse(others), Provisioning::Unknown);
-        assert_eq!(Provisioning::parse(&format!("{others}\nlocalInstance {{ id: 1 }}")), Provisioning::GoesOn);
+        assert_eq!(Provisioning::parse(&format!("{others}\nlocalInstance {{ id: 1 }}")), Provisioning::Underway);
         let half = "localInstance { nodeProvisionCheckinRecord { status: SUCC";
-        assert_eq!(Provisioning::parse(half), Provisioning::GoesOn);
+        assert_eq!(Provisioning::parse(half), Provisioning::Underway);
     }
 }

@@ -93,12 +93,12 @@ impl Spark {
     }
 
     /// Whether jobs can write event logs in parts, with `spark.eventLog.rolling.enabled`: new in Spark
-    /// 3.0 (facts §7.2).
+    /// 3.0 (`docs/emr.md §7.1`).
     pub fn can_roll_event_logs(&self) -> bool {
         self.version.as_ref().is_none_or(|v| v.at_least(3, 0))
     }
 
-    /// Whether they do, as they do by default from Spark 4.0 (facts 2 §3.1).
+    /// Whether they do, as they do by default from Spark 4.0 (`docs/emr.md §7.1`).
     pub fn rolls_event_logs(&self) -> bool {
         let by_default = self.version.as_ref().is_some_and(|v| v.at_least(4, 0));
         self.can_roll_event_logs()

@@ -59,7 +59,7 @@ impl SyntheticApplication {
         }
     }
 
-    /// The link to its executor's stderr, by a pattern as Spark fills it in (facts §5.4).
+    /// The link to its executor's stderr, by a pattern as Spark fills it in (`docs/emr.md §5.5`).
     pub fn link(&self, pattern: &str) -> String {
         let filled = pattern.replace("{{CONTAINER_ID}}", &self.container()).replace("{{APP_ID}}", &self.id());
         filled.replace("{{FILE_NAME}}", "stderr")

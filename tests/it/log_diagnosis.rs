@@ -2,17 +2,18 @@
 //! them costs.
 
 use emr_shs::aws::s3::Listing;
-use emr_shs::doctor::checks::listing::{log_name, requests, scanning};
-use emr_shs::node::log_diagnosis::{diagnose, sightings, unreadable};
+use emr_shs::doctor::checks::listing::{requests, scanning};
+use emr_shs::ids::Attempt;
+use emr_shs::node::log_diagnosis::{Cause, diagnose, known_errors, unreadable_event_logs};
 use emr_shs::node::spark::duration;
 use std::time::Duration;
 
 #[test]
 fn each_known_log_line_gets_its_cause_and_fix() {
-    let missing = |class: &str| format!("it cannot load {class}");
+    let missing = |class: &str| format!("the class path lacks {class}");
     let two = "two versions of one library".to_string();
     let region = "another region".to_string();
-    let denied = "S3 denied it access".to_string();
+    let denied = "S3 denies access".to_string();
     for (line, cause, fix) in [
         (
             "Caused by: java.lang.ClassNotFoundException: Class com.amazon.ws.emr.hadoop.fs.EmrFileSystem not found",
@@ -42,12 +43,12 @@ fn each_known_log_line_gets_its_cause_and_fix() {
         ),
         (
             r#"org.apache.hadoop.fs.UnsupportedFileSystemException: No FileSystem for scheme "s3""#,
-            "core-site.xml is not on its class path".into(),
+            "core-site.xml is not on the class path".into(),
             "HADOOP_CONF_DIR",
         ),
         (
             "java.io.FileNotFoundException: Log directory specified does not exist: s3://b/events/",
-            "its event log directory does not exist".into(),
+            "the event log directory does not exist".into(),
             "emr-shs prefix",
         ),
         (
@@ -84,12 +85,12 @@ fn each_known_log_line_gets_its_cause_and_fix() {
         ),
         (
             "Terminating due to java.lang.OutOfMemoryError: Java heap space",
-            "its heap is too small".into(),
+            "the heap is too small".into(),
             "SPARK_DAEMON_MEMORY=4g",
         ),
         (
             "Error occurred during initialization of VM: Too small initial heap",
-            "unusable".into(),
+            "does not accept the heap setting".into(),
             "SPARK_DAEMON_MEMORY",
         ),
         (
@@ -104,11 +105,11 @@ fn each_known_log_line_gets_its_cause_and_fix() {
             "hdfs dfs -chmod 1777",
         ),
         ("The specified bucket does not exist (Service: S3; Error Code: NoSuchBucket)", "the bucket".into(), "check"),
-        ("Error Code: ExpiredToken; The provided token has expired.", "expired".into(), "restart it"),
+        ("Error Code: ExpiredToken; The provided token has expired.", "expired".into(), "restart the history server"),
         ("Error Code: RequestTimeTooSkewed", "clock is wrong".into(), "chronyd"),
         (
             "java.net.BindException: Failed to bind to /0.0.0.0:18080: Service 'HistoryServerUI' failed after 16 retries",
-            "port is taken".into(),
+            "uses the history server's port".into(),
             "ss -ltnp",
         ),
         (
@@ -123,13 +124,13 @@ fn each_known_log_line_gets_its_cause_and_fix() {
         ),
         (
             r"java.lang.IllegalArgumentException: Malformed \uxxxx encoding.",
-            "a backslash".into(),
+            "an escape that Spark cannot read".into(),
             "emr-shs plan names the line",
         ),
     ] {
         let found = diagnose(line).unwrap_or_else(|| panic!("nothing is known of: {line}"));
-        assert!(found.cause.contains(&cause), "{line}\n{found:?}");
-        assert!(found.fix.contains(fix), "{line}\n{found:?}");
+        assert!(found.cause.to_string().contains(&cause), "{line}\n{found:?}");
+        assert!(found.cause.fix().contains(fix), "{line}\n{found:?}");
     }
     for line in [
         "26/11/22 21:29:48 INFO HistoryServer: Started daemon with process name: 5193@ip-172-31-59-96",
@@ -150,23 +151,25 @@ fn a_diagnosis_says_how_often_and_how_long_ago() {
                26/11/22 21:00:00 ERROR FsHistoryProvider: Exception while merging application listings\n\
                java.nio.file.AccessDeniedException: s3a://b/events/b: open\n\
                26/11/22 21:00:30 INFO HistoryServer: something\n";
-    let found = sightings(log, Duration::from_secs(5));
+    let found = known_errors(log, Duration::from_secs(5));
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].count, found[0].ago), (2, Duration::from_secs(35)));
-    let found = unreadable(log, Duration::from_secs(5));
+    let found = unreadable_event_logs(log, Duration::from_secs(5));
     assert_eq!((found.count, found.ago), (2, Duration::from_secs(35)));
     assert_eq!(found.reason.unwrap(), "java.nio.file.AccessDeniedException: s3a://b/events/a: open");
 
     let silenced = "SLF4J: Failed to load class \"org.slf4j.impl.StaticLoggerBinder\".\n\
                     SLF4J: Defaulting to no-operation (NOP) logger implementation\n";
-    assert!(sightings(silenced, Duration::from_secs(9999))[0].diagnosis.cause.contains("writes no log"));
+    let found = known_errors(silenced, Duration::from_secs(9999));
+    assert_eq!(found[0].diagnosis.cause, Cause::Silenced);
+    assert!(Cause::Silenced.to_string().contains("writes no log"));
     let shaded = format!("26/11/22 21:00:30 INFO HistoryServer: something\n{silenced}");
-    assert_eq!(sightings(&shaded, Duration::ZERO), []);
+    assert_eq!(known_errors(&shaded, Duration::ZERO), []);
 }
 
 #[test]
 fn event_log_names_give_application_and_attempt() {
-    let named = |name: &str| log_name(name).map(|log| (log.application, log.attempt));
+    let named = |name: &str| Attempt::of_event_log(name).map(|log| (log.application, log.attempt));
     let app = "application_1795352263709_0001".to_string();
     for name in [
         "application_1795352263709_0001",

@@ -59,7 +59,7 @@ fn doctor_names_what_s3_refuses() {
         "systemctl stop spark-history-server; rm -rf /mnt/spark-history/*; systemctl start spark-history-server
          for i in $(seq 300); do grep -q 'merging application listings' /var/log/spark/spark-history-server.out && exit; sleep 0.2; done",
         &["server log"],
-        &["S3 denied it access", "application_1795352263709_0003", "allow s3:ListBucket and s3:GetObject"],
+        &["S3 denies access", "application_1795352263709_0003", "allow s3:ListBucket and s3:GetObject"],
         "rm /etc/lab/s3-fault.json; systemctl stop spark-history-server; rm -r /mnt/spark-history/*; systemctl start spark-history-server",
     );
     p.node.sh("/opt/lab/s3-fault off");
@@ -86,7 +86,7 @@ fn doctor_names_what_s3_refuses() {
         "buffer directory not writable",
         "chown root:root /mnt/s3; chmod 700 /mnt/s3",
         &["buffer"],
-        &["the user spark may not write to /mnt/s3", "fix: sudo mkdir -p /mnt/s3; sudo chown spark:spark /mnt/s3"],
+        &["the user spark cannot write to /mnt/s3", "fix: sudo mkdir -p /mnt/s3; sudo chown spark:spark /mnt/s3"],
         "chown spark:spark /mnt/s3; chmod 1777 /mnt/s3",
     );
     assert_snapshot("doctor-s3.txt", &p.said);
@@ -118,7 +118,10 @@ fn doctor_names_what_damaged_an_installation() {
         "cleaner on",
         &format!("echo 'spark.history.fs.cleaner.enabled true' >>{DEFAULTS}"),
         &["cleaner"],
-        &["deletes everybody's logs", "fix: sudo emr-shs install --set spark.history.fs.cleaner.enabled=false"],
+        &[
+            "deletes the event logs of all clusters",
+            "fix: sudo emr-shs install --set spark.history.fs.cleaner.enabled=false",
+        ],
         &format!("sed -i /cleaner/d {DEFAULTS}"),
     );
     p.case(
@@ -142,17 +145,13 @@ fn doctor_names_what_damaged_an_installation() {
         ],
         &format!("rm {jars}/aws-sdk-java-bundle-2.0.0.jar"),
     );
-    p.case("restart owed", "cp -p /var/lib/emr-shs/receipt.json /srv/receipt; sed -i 's/\"owes_restart\": *false/\"owes_restart\": true/' /var/lib/emr-shs/receipt.json", &["drift"], &["has not been restarted since a change", "fix: sudo emr-shs restart"], "cp -p /srv/receipt /var/lib/emr-shs/receipt.json");
+    p.case("restart owed", "cp -p /var/lib/emr-shs/receipt.json /srv/receipt; sed -i 's/\"owes_restart\": *false/\"owes_restart\": true/' /var/lib/emr-shs/receipt.json", &["drift"], &["has not been restarted since emr-shs changed its settings", "fix: sudo emr-shs restart"], "cp -p /srv/receipt /var/lib/emr-shs/receipt.json");
 
     p.case(
         "reconfiguration",
         "/opt/lab/reconfigure; until curl -sfo /dev/null localhost:18080/api/v1/version; do sleep 0.2; done",
         &["drift"],
-        &[
-            "keys are gone from spark-defaults.conf",
-            "what a reconfiguration of the cluster does",
-            "fix: sudo emr-shs install",
-        ],
+        &["spark-defaults.conf has lost all 8 keys", "when it reconfigures a cluster", "fix: sudo emr-shs install"],
         "emr-shs install",
     );
     p.case(
@@ -172,8 +171,8 @@ fn doctor_names_what_damaged_an_installation() {
         &["drift"],
         &["aws-sdk-v2.jar: found absent", "does not run; its unit is failed: see drift"],
     );
-    p.case("dies over and over", &format!("mkdir -p /run/systemd/system/{SERVER}.service.d; printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nRestart=always\\nRestartSec=1\\n' >/run/systemd/system/{SERVER}.service.d/lab.conf; systemctl daemon-reload; systemctl start {SERVER} || true; for i in $(seq 300); do [ $(systemctl show -P NRestarts {SERVER}) -ge 2 ] && exit; sleep 0.2; done"), &["drift"], &["dies and is started again", "see drift"], &format!("rm /run/systemd/system/{SERVER}.service.d/lab.conf; systemctl daemon-reload; mv /srv/aws-sdk-v2.jar {sdk}; systemctl stop {SERVER} || true; pkill -u spark; while pgrep -u spark java; do sleep 0.1; done; systemctl start {SERVER}"));
-    p.case("port taken", &format!("systemctl stop {SERVER}; systemd-run -q --collect --unit squatter python3 -m http.server 18080; until curl -so /dev/null localhost:18080; do sleep 0.1; done; systemctl start {SERVER}; for i in $(seq 300); do curl -sfo /dev/null localhost:18081/api/v1/version && exit; sleep 0.2; done"), &["port"], &["port 18080 is taken by another process", "http.server 18080", "answers on 18081", "spark.history.ui.port=18081"], &format!("systemctl stop squatter; systemctl stop {SERVER} || true; while pgrep -u spark java; do sleep 0.1; done; systemctl start {SERVER}"));
+    p.case("dies over and over", &format!("mkdir -p /run/systemd/system/{SERVER}.service.d; printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nRestart=always\\nRestartSec=1\\n' >/run/systemd/system/{SERVER}.service.d/lab.conf; systemctl daemon-reload; systemctl start {SERVER} || true; for i in $(seq 300); do [ $(systemctl show -P NRestarts {SERVER}) -ge 2 ] && exit; sleep 0.2; done"), &["drift"], &["dies again and again", "see drift"], &format!("rm /run/systemd/system/{SERVER}.service.d/lab.conf; systemctl daemon-reload; mv /srv/aws-sdk-v2.jar {sdk}; systemctl stop {SERVER} || true; pkill -u spark; while pgrep -u spark java; do sleep 0.1; done; systemctl start {SERVER}"));
+    p.case("port taken", &format!("systemctl stop {SERVER}; systemd-run -q --collect --unit squatter python3 -m http.server 18080; until curl -so /dev/null localhost:18080; do sleep 0.1; done; systemctl start {SERVER}; for i in $(seq 300); do curl -sfo /dev/null localhost:18081/api/v1/version && exit; sleep 0.2; done"), &["port"], &["another process uses port 18080", "http.server 18080", "answers on port 18081", "spark.history.ui.port=18081"], &format!("systemctl stop squatter; systemctl stop {SERVER} || true; while pgrep -u spark java; do sleep 0.1; done; systemctl start {SERVER}"));
     p.case("override", &format!("cp -p {ENV} /srv/env; echo 'export SPARK_HISTORY_OPTS=\"$SPARK_HISTORY_OPTS -Dspark.history.fs.logDirectory=hdfs:///var/log/spark/apps\"' >>{ENV}; systemctl restart {SERVER}; until curl -sfo /dev/null localhost:18080/api/v1/version; do sleep 0.2; done"), &["defaults"], &["on its command line", "found -Dspark.history.fs.logDirectory=hdfs:///var/log/spark/apps", "SPARK_HISTORY_OPTS"], &format!("cp -p /srv/env {ENV}; systemctl restart {SERVER}"));
     // An event log can contain a query plan of 150 MB in one line.
     p.suffers("heap too small for a large event log", |node| {
@@ -227,7 +226,7 @@ fn doctor_names_failures_of_aws_and_of_the_gateway() {
                 json!({"S3LoggingConfiguration": {"LogTypeUploadPolicy": {"application-logs": "disabled"}}})
         }),
         &["archive"],
-        &["switched off", "LogTypeUploadPolicy"],
+        &["does not upload application logs", "LogTypeUploadPolicy"],
     );
     p.node.stand_in(
         "security_configuration",
@@ -238,7 +237,7 @@ fn doctor_names_failures_of_aws_and_of_the_gateway() {
         "cluster",
         cluster(&|c| c["SecurityConfiguration"] = json!("roles")),
         &["runtime roles"],
-        &["wants no login", "--htpasswd"],
+        &["requires no login", "--htpasswd"],
     );
     p.recovered();
 
@@ -269,12 +268,12 @@ fn doctor_names_failures_of_aws_and_of_the_gateway() {
     );
     let links = "spark.history.custom.executor.log.url";
     p.case("log pattern with APP_ID", &format!("emr-shs install --set '{links}=http://x/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}'; sleep 3; for i in $(seq 300); do curl -s localhost:18080/api/v1/applications | grep -q 0003 && exit; sleep 0.2; done"), &["log pattern"], &["log links use APP_ID, which executors do not have", "CONTAINER_ID", &format!("fix: sudo emr-shs install --set {links}=")], &format!("emr-shs install --set {links}="));
-    p.case("event logs that are none", &format!("systemctl stop {SERVER}; rm -rf /mnt/spark-history/*; head -c 5000 /dev/urandom >/srv/none; for name in application_1795352263709_0901.zstd application_1795352263709_0902.zstd; do /opt/lab/s3 put /srv/none s3://acme-spark/events/$name; done; systemctl start {SERVER}; for i in $(seq 300); do [ $(grep -c 'merging application listings' /var/log/spark/spark-history-server.out) = 2 ] && curl -s localhost:18080/api/v1/applications | grep -q 0001 && sleep 2 && exit; sleep 0.2; done"), &["reads"], &["10 of 12 event logs listed", "application_1795352263709_0901", "Exception while merging application listings", "fix: see what is said of it"], &format!("/opt/lab/s3 rm s3://acme-spark/events/application_1795352263709_0901.zstd s3://acme-spark/events/application_1795352263709_0902.zstd; systemctl restart {SERVER}"));
+    p.case("event logs that are none", &format!("systemctl stop {SERVER}; rm -rf /mnt/spark-history/*; head -c 5000 /dev/urandom >/srv/none; for name in application_1795352263709_0901.zstd application_1795352263709_0902.zstd; do /opt/lab/s3 put /srv/none s3://acme-spark/events/$name; done; systemctl start {SERVER}; for i in $(seq 300); do [ $(grep -c 'merging application listings' /var/log/spark/spark-history-server.out) = 2 ] && curl -s localhost:18080/api/v1/applications | grep -q 0001 && sleep 2 && exit; sleep 0.2; done"), &["reads"], &["10 of 12 event logs listed", "application_1795352263709_0901", "Exception while merging application listings", "fix: find the reason"], &format!("/opt/lab/s3 rm s3://acme-spark/events/application_1795352263709_0901.zstd s3://acme-spark/events/application_1795352263709_0902.zstd; systemctl restart {SERVER}"));
     p.suffers(
         "prefix gone",
         |node| drop(node.sh("/opt/lab/s3 rm 's3://acme-spark/events/*'")),
         &["prefix"],
-        &["nothing lies under s3://acme-spark/events/", "fix: sudo emr-shs prefix"],
+        &["no object lies under s3://acme-spark/events/", "fix: sudo emr-shs prefix"],
     );
     p.suffers(
         "prefix gone, server dead",
@@ -296,7 +295,7 @@ fn doctor_explains_a_node_without_an_installation() {
     let node = Node::fresh(Profile::Emr712);
     let mut p = DoctorCases { node, said: String::new(), env: &[] };
     let before = p.node.tree();
-    let report = p.suffers("HDFS only", |_| {}, &[], &["emr-shs is not installed here"]);
+    let report = p.suffers("HDFS only", |_| {}, &[], &["emr-shs is not installed on this node"]);
     assert_eq!(report.names("skip").iter().filter(|name| ["primary", "service", "heap"].contains(name)).count(), 0);
     // A user other than root sees less, but no check fails for that.
     let ran = p.node.run(&[
@@ -321,7 +320,7 @@ fn doctor_explains_a_node_without_an_installation() {
             )))
         },
         &["defaults"],
-        &["jobs log to s3://acme-spark/events/, and the history server reads hdfs:///var/log/spark/apps"],
+        &["jobs log to s3://acme-spark/events/, but the history server reads hdfs:///var/log/spark/apps"],
     );
     p.node.sh(&format!("cp -p /srv/defaults {DEFAULTS}"));
     let instance = "/mnt/var/lib/info/instance.json";

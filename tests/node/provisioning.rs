@@ -176,7 +176,7 @@ fn a_deferred_install_keeps_a_password_secret() {
     );
     // By hand, `install` refuses a machine without EMR's files. With --if-primary it must not end the cluster.
     let refused = node.emr_shs(&["install", "--event-logs", LOGS]).expect(3);
-    assert!(refused.err().contains("nothing says that this is an EMR node"), "{}", refused.err());
+    assert!(refused.err().contains("no file says that this is an EMR node"), "{}", refused.err());
     let keys = "spark.history.ui.maxApplications=7\nspark.history.retainedApplications=3";
     node.run(
         &[&["env", &format!("EMR_SHS_SET={keys}"), "emr-shs"], &INSTALL[..], &["--login", "alice:open sesame"]]

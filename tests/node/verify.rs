@@ -101,11 +101,11 @@ fn verify_passes_with_streaming_a_login_or_no_gateway() {
     node.sh("chmod 644 /etc/emr-shs/htpasswd");
     let login = ["--mode", "redirect", "--tls-self-signed", "--htpasswd", "/etc/emr-shs/htpasswd", "--public-url", ""];
     node.emr_shs(&[&["install"], &login[..]].concat()).expect(0);
-    fails_at(&node, "gateway", "60", &["wants a login", "EMR_SHS_LOGIN"]);
+    fails_at(&node, "gateway", "60", &["requires a login", "EMR_SHS_LOGIN"]);
     nothing_is_left(&node);
     passes(&node, &["--login", "admin:correct horse"]);
     let wrong = node.emr_shs(&["verify", "--login", "admin:wrong"]).expect(3);
-    assert!(wrong.err().contains("wants a login"), "{}", wrong.err());
+    assert!(wrong.err().contains("requires a login"), "{}", wrong.err());
 
     // Without a gateway `verify` checks the other stages.
     node.emr_shs(&["install", "--no-proxy"]).expect(0);
@@ -121,7 +121,7 @@ fn verify_passes_with_streaming_a_login_or_no_gateway() {
 
     node.emr_shs(&["uninstall"]).expect(0);
     let ran = node.emr_shs(&["verify"]).expect(3);
-    assert!(ran.err().contains("not installed here"), "{}", ran.err());
+    assert!(ran.err().contains("not installed on this node"), "{}", ran.err());
 }
 
 /// Lets S3 give other answers, by rules of `/opt/lab/s3-fault`.
@@ -155,7 +155,7 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     let mut once = denied("GET", "/events/application_[0-9]+_9[0-9]{9}$");
     once[0]["after"] = json!(2);
     refuse(&node, &once);
-    unlike_others(&node, "executors", "60", &["shows no log of its executor", "S3 denied it access"]);
+    unlike_others(&node, "executors", "60", &["shows no log of its executor", "S3 denies access"]);
     nothing_is_left(&node);
 
     // A browser must not read the log, although the gateway may.
@@ -165,7 +165,7 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     other[0]["status"] = json!(200);
     other[0]["headers"] = json!({ "Content-Type": "text/plain" });
     refuse(&node, &other);
-    fails_at(&node, "log", "60", &["not the log that was written"]);
+    fails_at(&node, "log", "60", &["differs from the log that was written"]);
     nothing_is_left(&node);
 
     refuse(&node, &denied("DELETE", ""));
@@ -180,14 +180,14 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     node.sh("systemctl start emr-shs-gateway");
     node.sh("sed -i 's#^spark.history.custom.executor.log.url.*#spark.history.custom.executor.log.url http://logs.example/{{APP_ID}}/{{FILE_NAME}}#' /etc/spark/conf/spark-defaults.conf");
     node.emr_shs(&["restart"]).expect(0);
-    fails_at(&node, "link", "60", &["leads past the log gateway", "verify.invalid:8042", "drift"]);
+    fails_at(&node, "link", "60", &["does not lead to the log gateway", "verify.invalid:8042", "drift"]);
     node.emr_shs(&["install", "--force"]).expect(0);
     nothing_is_left(&node);
 
     // The history server.
     node.sh("/opt/lab/reconfigure");
     wait("the history server", || node.answers().then_some(()));
-    fails_at(&node, "listed", "12", &["does not list application_", "what a reconfiguration of the cluster does"]);
+    fails_at(&node, "listed", "12", &["does not list application_", "EMR rewrites that file"]);
     node.emr_shs(&["install"]).expect(0);
     node.sh("systemctl stop spark-history-server || true");
     fails_at(&node, "listed", "12", &["does not answer on port 18080", "service"]);

@@ -1,52 +1,44 @@
-//! The checks of executor logs: where EMR archives them, and the gateway that serves them.
+//! The checks of executor logs: their archive in S3, and the log gateway that serves them.
 
-use crate::aws::uri::LogUri;
-use crate::doctor::gather::{self, Archived};
-use crate::doctor::{Facts, Found, Stop, skip};
+use super::drift::{caused_by_drift, lacks_gateway};
+use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
+use crate::doctor::facts::{ContainerLogs, Facts, Mode};
 use crate::error::Fault;
-use crate::installed::drift as installed;
+use crate::installed::log_gateway::LogGateway;
 use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
 use std::time::Duration;
 
-/// A gateway that fetches in time never comes this near to its credentials' end.
-const LIFE: Duration = Duration::from_secs(30);
+/// The gateway renews its credentials long before they have only this time left.
+const RENEWED_BEFORE: Duration = Duration::from_secs(30);
+/// The attribute of a log link that Spark itself fills in.
+const FILE_NAME: &str = "FILE_NAME";
 
-impl Facts<'_> {
-    /// Where this cluster's logs are archived, as far as it is known.
-    pub fn log_uri(&self) -> Option<LogUri> {
-        gather::log_uri(self.settings, self.seen.and_then(|seen| seen.emr.as_ref()))
-    }
+fn no_answer_of_emr(f: &Facts<'_>) -> &'static str {
+    if f.host.is_live() { "EMR did not answer in time" } else { "EMR is not asked about a directory given with --root" }
 }
 
-/// Why EMR has said nothing.
-fn unasked(f: &Facts<'_>) -> &'static str {
-    if f.host.is_live() { "EMR did not answer in time" } else { "below another root nobody is asked" }
-}
-
-/// Whether EMR archives logs at all.
-pub fn log_uri(f: &Facts<'_>) -> Found {
+pub fn log_uri(f: &Facts<'_>) -> CheckResult {
     if let Some(uri) = f.log_uri() {
         return Ok(uri.to_string());
     }
-    match f.seen.and_then(|seen| seen.emr.as_ref()) {
-        Some(Ok(_)) => Err(Fault::preflight("this cluster has no log URI, so EMR archives no logs of it")
-            .detail("executor logs are gone with their nodes")
-            .hint("a cluster gets its log URI when it is created: --log-uri of aws emr create-cluster")
+    match &f.observations()?.emr {
+        Some(Ok(_)) => Err(Fault::preflight("this cluster has no log URI, so EMR does not archive its logs")
+            .detail("executor logs are lost with their nodes")
+            .hint("create clusters with a log URI: aws emr create-cluster --log-uri s3://my-bucket/elasticmapreduce/")
             .into()),
         Some(Err(why)) => skip(format!("EMR could not be asked: {why}")),
-        None => skip(unasked(f)),
+        None => skip(no_answer_of_emr(f)),
     }
 }
 
-/// Whether container logs are there and can be read.
-pub fn logs(f: &Facts<'_>) -> Found {
-    let Some(seen) = f.seen else { return skip("not looked at") };
-    if let Some(Ok(emr)) = &seen.emr
+pub fn archive(f: &Facts<'_>) -> CheckResult {
+    let observations = f.observations()?;
+    if let Some(Ok(emr)) = &observations.emr
         && emr.uploads_no_application_logs
     {
-        return Err(Fault::preflight("the upload of application logs is switched off for this cluster")
-            .detail("its log upload policy has application-logs: disabled")
-            .hint("it is set when a cluster is created: LogTypeUploadPolicy in its monitoring configuration")
+        return Err(Fault::preflight("this cluster does not upload application logs")
+            .detail("its log upload policy disables application-logs")
+            .hint("create clusters without that policy: LogTypeUploadPolicy in the monitoring configuration")
             .into());
     }
     if f.log_uri().is_none() {
@@ -55,132 +47,138 @@ pub fn logs(f: &Facts<'_>) -> Found {
     if f.node.identity.cluster_id.is_none() {
         return skip("the cluster's id is not known");
     }
-    match &seen.archive {
+    match &observations.container_logs {
         None => skip("S3 did not answer in time"),
         Some(Err(refusal)) => Err(refusal.clone().into()),
-        Some(Ok(Archived::Nothing)) => skip("no container log yet; EMR uploads them every 5 minutes"),
-        Some(Ok(Archived::Logs)) if loses_logs(&f.release().unwrap_or_default()) => {
-            // A known issue: applications of three hours and more are concerned.
-            Ok("can be read; EMR 7.9 to 7.12 may lose long applications'".into())
+        Some(Ok(ContainerLogs::None)) => skip("there is no container log yet; EMR uploads them every 5 minutes"),
+        Some(Ok(ContainerLogs::Readable)) if loses_logs(&f.release().unwrap_or_default()) => {
+            Ok("readable; EMR 7.9 to 7.12 can lose logs of long jobs".into())
         }
-        Some(Ok(Archived::Logs)) => Ok("container logs can be listed and read".into()),
+        Some(Ok(ContainerLogs::Readable)) => Ok("the node's role can list and read container logs".into()),
     }
 }
 
-/// A known issue of those releases (facts 2 §1.4).
+/// A known issue of those releases with applications of three hours and more (`docs/emr.md §1.3`).
 fn loses_logs(release: &str) -> bool {
     let numbers: Vec<&str> = release.strip_prefix("emr-").unwrap_or_default().split('.').collect();
     matches!(numbers.as_slice(), ["7", "9" | "10" | "11" | "12", ..])
 }
 
-/// Whether log links name only what executors have.
-pub fn pattern(f: &Facts<'_>) -> Found {
+pub fn pattern(f: &Facts<'_>) -> CheckResult {
     let Some(pattern) = f.effective(LOG_LINK_KEY) else {
-        return skip("log links lead to NodeManagers: none else is set");
+        return skip(format!("{LOG_LINK_KEY} is not set, so log links lead to NodeManagers"));
     };
-    let wanted: Vec<&str> =
-        pattern.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(name, _)| name).collect();
     if f.node.server.as_ref().is_some_and(|server| server.answer.is_none()) {
         return skip("the history server does not answer");
     }
-    if !f.store.is_some_and(|store| matches!(store.listing, Some(Ok(_)))) {
-        return skip("the sizes of the event logs are not known: none is opened");
+    if f.listing().is_none() {
+        return skip("the sizes of the event logs are not known, so doctor does not open one");
     }
-    let Some((application, attributes)) = f.seen.and_then(|seen| seen.server.attributes.as_ref()) else {
-        return skip("no application of a moderate size has executors to tell");
+    let Some((application, attributes)) = &f.observations()?.server.attributes else {
+        return skip("no application of moderate size has executors");
     };
-    let lacking: Vec<&str> =
-        wanted.iter().copied().filter(|name| *name != "FILE_NAME" && !attributes.iter().any(|a| a == name)).collect();
-    if lacking.is_empty() {
-        return Ok(format!(
-            "executors have {}",
-            wanted.iter().filter(|n| **n != "FILE_NAME").copied().collect::<Vec<_>>().join(", ")
-        ));
+    let used: Vec<&str> = pattern
+        .split("{{")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("}}"))
+        .map(|(name, _)| name)
+        .filter(|name| *name != FILE_NAME)
+        .collect();
+    let missing: Vec<&str> = used.iter().copied().filter(|name| !attributes.iter().any(|a| a == name)).collect();
+    if missing.is_empty() {
+        return Ok(format!("executors have {}", used.join(", ")));
     }
-    Err(Fault::preflight(format!("log links use {}, which executors do not have", lacking.join(", ")))
-        .detail(format!("{LOG_LINK_KEY} is {pattern}"))
-        .detail(format!("{application} has {}", attributes.join(", ")))
-        .detail("where one is missing, Spark keeps the link to the NodeManager")
+    Err(Fault::preflight(format!("log links use {}, which executors do not have", missing.join(", ")))
+        .detail(format!("found {LOG_LINK_KEY} {pattern}"))
+        .detail(format!("executors of {application} have {}", attributes.join(", ")))
+        .detail("without the attribute, Spark keeps the link to the NodeManager")
         .hint(match f.settings.set.contains_key(LOG_LINK_KEY) {
             true => format!("sudo emr-shs install --set {LOG_LINK_KEY}="),
-            false => "sudo emr-shs proxy install --force sets one that works; then: sudo emr-shs restart".into(),
+            false => "set a pattern that works: sudo emr-shs proxy install --force; then: sudo emr-shs restart".into(),
         })
         .into())
 }
 
-/// Whether the gateway is, or can be, there.
-pub fn gateway(f: &Facts<'_>) -> Found {
-    if let Some(setup) = f.setup {
-        setup.check_files(f.host).map_err(Fault::of)?;
-        setup.port_is_free().map_err(Fault::of)?;
-        return Ok("can be set up".into());
+pub fn gateway(f: &Facts<'_>) -> CheckResult {
+    match &f.mode {
+        Mode::Preflight { gateway: None, .. } => skip("no log gateway is wanted"),
+        Mode::Preflight { gateway: Some(setup), .. } => {
+            setup.check_files(f.host).map_err(Fault::of)?;
+            setup.port_is_free().map_err(Fault::of)?;
+            Ok("the log gateway can be installed".into())
+        }
+        Mode::Live(observations) => match &observations.gateway {
+            Ok(Some(gateway)) => judge_gateway(f, gateway),
+            Ok(None) => skip("the log gateway is not installed: sudo emr-shs proxy install"),
+            Err(why) => skip(why.clone()),
+        },
     }
-    let Some(seen) = f.seen else { return skip("not asked for") };
-    let gateway = match &seen.gateway {
-        Ok(Some(gateway)) => gateway,
-        Ok(None) => return skip("it is not installed: sudo emr-shs proxy install"),
-        Err(why) => return skip(why.clone()),
-    };
-    let unit = GATEWAY_UNIT;
+}
+
+fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
     let port = gateway.port;
-    match &gateway.says {
-        None => {
-            let fault = match gateway.unit.active.as_str() {
-                "active" => Fault::preflight(format!("the log gateway does not answer on port {port}"))
-                    .detail(format!("its unit {unit} is active")),
-                active => Fault::preflight(format!("the log gateway does not run; its unit is {active}")),
-            };
-            let fault =
-                fault.hint(format!("sudo systemctl restart {unit}; if it stops again: journalctl -u {unit} -n 20"));
-            return Err(installed::behind_drift(fault, installed::lacks_gateway(f)));
-        }
-        Some(says) if !gateway.is_ready() => {
-            let fault = Fault::preflight(format!("the log gateway answers, but logs do not open: {says}"))
-                .hint(format!("journalctl -u {unit} -n 20"));
-            return Err(Stop::Behind(fault, if says.contains("credentials") { &["credentials"] } else { &[] }));
-        }
-        Some(_) => {}
+    let Some(says) = &gateway.says else {
+        return Err(caused_by_drift(silent_gateway(gateway), lacks_gateway(f)));
+    };
+    if !gateway.is_ready() {
+        let fault = Fault::preflight(format!("the log gateway answers, but it cannot open logs: {says}"))
+            .hint(format!("journalctl -u {GATEWAY_UNIT} -n 20"));
+        return Err(match gateway.lacks_credentials() {
+            true => NotPassed::CausedBy(&[CheckId::Credentials], fault),
+            false => fault.into(),
+        });
     }
     if gateway.unit.active != "active" {
         return Err(Fault::preflight(format!(
-            "port {port} answers, and the log gateway's unit is {}",
+            "port {port} answers, but the log gateway's unit is {}",
             gateway.unit.active
         ))
-        .detail("a process that systemd does not know is in the way of the next start")
-        .hint(format!("ss -ltnp | grep :{port} shows which; end it, then: sudo systemctl restart {unit}"))
+        .detail("a process that does not belong to the unit keeps the unit from starting")
+        .hint(format!("find the process: ss -ltnp | grep :{port}; end it, then: sudo systemctl restart {GATEWAY_UNIT}"))
         .into());
     }
     if gateway.wants_login() {
-        return skip(format!("it answers on port {port} and wants a login; whether logs open cannot be seen"));
+        return skip(format!(
+            "the log gateway on port {port} requires a login, so doctor cannot see whether logs open"
+        ));
     }
     match gateway.credentials_left {
-        Some(left) if left < LIFE => {
-            let fault = Fault::preflight(format!("the log gateway's credentials end in {} s", left.as_secs()))
-                .detail("it fetches new ones before they end, and could not")
-                .hint(format!("journalctl -u {unit} -n 20; and see whether the metadata service answers"));
-            Err(Stop::Behind(fault, &["credentials"]))
+        Some(left) if left < RENEWED_BEFORE => {
+            let fault = Fault::preflight(format!("the log gateway's credentials expire in {} s", left.as_secs()))
+                .detail("the gateway renews credentials before they expire, and failed to")
+                .hint(format!("journalctl -u {GATEWAY_UNIT} -n 20; and check that the metadata service answers"));
+            Err(NotPassed::CausedBy(&[CheckId::Credentials], fault))
         }
         Some(left) => Ok(format!("ready on port {port}, credentials for {} min", left.as_secs() / 60)),
         None => Ok(format!("ready on port {port}")),
     }
 }
 
-/// Whether jobs have roles of their own.
-pub fn runtime_roles(f: &Facts<'_>) -> Found {
-    let Some(seen) = f.seen else { return skip("not asked") };
-    match &seen.emr {
-        None => skip(unasked(f)),
-        Some(Err(why)) => skip(format!("EMR could not be asked: {why}")),
-        Some(Ok(emr)) => match &emr.runtime_roles {
-            Err(why) => skip(format!("the security configuration could not be read: {why}")),
-            Ok(false) => Ok("none: jobs have the instance profile's permissions".into()),
-            Ok(true) if f.settings.gateway.htpasswd.is_none() && matches!(seen.gateway, Ok(Some(_))) => {
-                Err(Fault::preflight("jobs have roles of their own, and the log gateway wants no login")
-                    .detail("who runs a job or a notebook here reads every executor log with the gateway's role")
-                    .hint("htpasswd -nB -C 10 NAME > users; sudo install -m 640 -g emr-shs users /etc/emr-shs/; sudo emr-shs proxy install --tls-self-signed --htpasswd /etc/emr-shs/users")
-                    .into())
-            }
-            Ok(true) => skip("in use; whether each may s3:PutObject and s3:DeleteObject event logs shows from its jobs"),
-        },
+fn silent_gateway(gateway: &LogGateway) -> Fault {
+    let fault = match gateway.unit.active.as_str() {
+        "active" => Fault::preflight(format!("the log gateway does not answer on port {}", gateway.port))
+            .detail(format!("its unit {GATEWAY_UNIT} is active")),
+        active => Fault::preflight(format!("the log gateway does not run; its unit is {active}")),
+    };
+    fault.hint(format!("sudo systemctl restart {GATEWAY_UNIT}; if it stops again: journalctl -u {GATEWAY_UNIT} -n 20"))
+}
+
+pub fn runtime_roles(f: &Facts<'_>) -> CheckResult {
+    let observations = f.observations()?;
+    let emr = match &observations.emr {
+        None => return skip(no_answer_of_emr(f)),
+        Some(Err(why)) => return skip(format!("EMR could not be asked: {why}")),
+        Some(Ok(emr)) => emr,
+    };
+    match &emr.runtime_roles {
+        Err(why) => skip(format!("the security configuration could not be read: {why}")),
+        Ok(false) => Ok("none: jobs have the instance profile's permissions".into()),
+        Ok(true) if f.settings.gateway.htpasswd.is_none() && matches!(observations.gateway, Ok(Some(_))) => {
+            Err(Fault::preflight("jobs have roles of their own, but the log gateway requires no login")
+                .detail("anyone who runs a job or a notebook on this cluster can read every executor log through the gateway")
+                .hint("htpasswd -nB -C 10 NAME > users; sudo install -m 640 -g emr-shs users /etc/emr-shs/; sudo emr-shs proxy install --tls-self-signed --htpasswd /etc/emr-shs/users")
+                .into())
+        }
+        Ok(true) => skip("jobs have roles of their own; only a job shows whether its role has s3:PutObject and s3:DeleteObject"),
     }
 }

@@ -1,5 +1,6 @@
-//! The checks, by what they look at.
+//! The checks, by what they examine. They only judge the facts.
 
+pub mod drift;
 pub mod listing;
 pub mod logs;
 pub mod node;

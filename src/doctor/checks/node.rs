@@ -1,98 +1,85 @@
-//! The checks of the node itself: which it is, its files, its jars, its disks.
+//! The checks of the node itself: its role, its files, its jars, its disks.
 
+use super::drift::{caused_by_drift, lacks_keys, lacks_links};
 use crate::aws::uri::EventLogs;
 use crate::change::resource::Resource;
 use crate::desired::local_store;
-use crate::doctor::{Facts, Found, Stop, skip};
+use crate::doctor::check::{CheckResult, NotPassed, skip};
+use crate::doctor::facts::{Facts, Mode};
 use crate::error::Fault;
 use crate::host::Host;
-use crate::installed::drift::{self as installed, behind_drift};
-use crate::node::Node;
 use crate::node::hadoop::EMRFS;
-use crate::node::history_server::same_directory;
+use crate::node::history_server::{HistoryServer, same_directory};
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::Scheme;
 use crate::node::provisioning::Provisioning;
-use crate::node::{jars, spark};
-use crate::paths::{DEFERRED_INSTALL_UNIT, HISTORY_SERVER_UNIT, SPARK_HOME};
+use crate::node::{Node, jars, spark};
+use crate::paths::{
+    DEFERRED_INSTALL_UNIT, EVENT_LOG_DIR_KEY, HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, LOCAL_STORE_KEY,
+    LOG_DIRECTORY_KEY, SPARK_HOME,
+};
 use crate::settings::LinkInto;
 use crate::systemd as units;
 use nix::sys::statvfs::statvfs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-const DIRECTORY: &str = "spark.history.fs.logDirectory";
-/// Free bytes that every other place needs.
+/// The free bytes that every directory other than the local store needs.
 const ROOM: u64 = 100 << 20;
 
-/// Whether this is a primary node.
-pub fn primary(f: &Facts<'_>) -> Found {
+pub fn primary(f: &Facts<'_>) -> CheckResult {
     let Identity { role, role_from, cluster_id, .. } = &f.node.identity;
     if *role == Role::Worker {
         return Err(Fault::preflight(
-            "this node is not the cluster's primary node, and only that runs the history server",
+            "this node is not the cluster's primary node, which alone runs the history server",
         )
-        .detail(format!("{} says so", role_from.as_deref().unwrap_or("its metadata")))
-        .hint(match f.seen {
-            None => "run it on the primary node; scripts that run on every node pass --if-primary",
-            Some(_) => "run it on the primary node",
+        .detail(format!("found the node's role in {}", role_from.as_deref().unwrap_or("its metadata")))
+        .hint(match f.mode {
+            Mode::Preflight { .. } => {
+                "run emr-shs on the primary node; in a script that runs on every node, add --if-primary"
+            }
+            Mode::Live(_) => "run emr-shs on the primary node",
         })
         .into());
     }
-    if !f.node.identity.is_emr() && !f.force && spark::is_installed(f.host) {
+    if !f.node.identity.is_emr() && !f.force() && spark::is_installed(f.host) {
         return Err(Fault::preflight("this does not look like an EMR node")
             .detail("found none of /mnt/var/lib/info/instance.json, extraInstanceData.json, job-flow.json")
-            .hint(match f.seen {
-                None => "run it on the primary node of an EMR cluster, or add --force if this is one",
-                Some(_) => "run it on the primary node of an EMR cluster",
+            .hint(match f.mode {
+                Mode::Preflight { .. } => {
+                    "run emr-shs on the primary node of an EMR cluster; if this is one, add --force"
+                }
+                Mode::Live(_) => "run emr-shs on the primary node of an EMR cluster",
             })
             .into());
     }
-    let cluster = cluster_id.as_deref().unwrap_or("an unknown cluster");
     match role {
-        Role::Primary => Ok(format!("of {cluster}")),
-        _ => skip("nothing on the node tells"),
+        Role::Primary => Ok(format!("of {}", cluster_id.as_deref().unwrap_or("an unknown cluster"))),
+        _ => skip("no file on this node names its role"),
     }
 }
 
-/// Whether EMR is done with the node, and what became of an installation that waits for that.
-pub fn provisioning(f: &Facts<'_>) -> Found {
-    let Some(seen) = f.seen else { return skip("not looked at") };
-    if let Some(waiting) = &seen.waiting {
-        let Some(failure) = &waiting.failure else {
-            return skip(format!("{DEFERRED_INSTALL_UNIT} is {}", waiting.doing()));
+pub fn provisioning(f: &Facts<'_>) -> CheckResult {
+    let observations = f.observations()?;
+    if let Some(deferred) = &observations.deferred_install {
+        let Some(failure) = &deferred.failure else {
+            return skip(format!("{DEFERRED_INSTALL_UNIT} is {}", deferred.status()));
         };
-        let fault = Fault::preflight(format!("the installation that waited for it failed: {}", failure.message));
+        let fault =
+            Fault::preflight(format!("the installation that waited for provisioning failed: {}", failure.message));
         let fault = failure.details.iter().fold(fault, |fault, line| fault.detail(line.as_str()));
         return Err(fault.detail("its unit tries again at the next boot").hint(failure.hint.as_str()).into());
     }
     match Provisioning::observe(f.host) {
-        Provisioning::Over => Ok("over".into()),
-        _ if seen.is_pending => skip("EMR is not done with this node: Spark is not there yet"),
-        _ => skip("job-flow-state.txt does not say that it is over"),
+        Provisioning::Finished => Ok("finished".into()),
+        _ if observations.is_pending => skip("EMR is still provisioning this node and has not installed Spark yet"),
+        _ => skip("job-flow-state.txt does not say that provisioning has finished"),
     }
 }
 
-/// Which release, and whether Spark is there.
-pub fn release(f: &Facts<'_>) -> Found {
+pub fn release(f: &Facts<'_>) -> CheckResult {
     if !spark::is_installed(f.host) {
-        let fault = Fault::preflight(format!("there is no Spark at {}", SPARK_HOME));
-        if f.node.identity.is_emr() && Provisioning::observe(f.host) != Provisioning::Over {
-            return Err(fault
-                .detail("EMR is not done with this node: it installs Spark after bootstrap actions")
-                .hint("`emr-shs install` waits for that in the background")
-                .into());
-        }
-        return Err(if f.node.identity.is_emr() {
-            fault
-                .detail("this is an EMR node, so Spark is not among its applications, or not installed yet")
-                .hint("create the cluster with the application Spark, and run this as a step")
-        } else {
-            fault
-                .detail("and nothing says that this is an EMR node")
-                .hint("run it on the primary node of an EMR cluster")
-        }
-        .into());
+        return Err(no_spark(f).into());
     }
     let spark = f.node.spark.version.as_ref().map_or("Spark of an unknown version".into(), |v| format!("Spark {v}"));
     match f.release() {
@@ -101,252 +88,251 @@ pub fn release(f: &Facts<'_>) -> Found {
     }
 }
 
-impl Facts<'_> {
-    /// The release label, by the node's files or by EMR.
-    pub fn release(&self) -> Option<String> {
-        let described = || self.seen?.emr.as_ref()?.as_ref().ok()?.cluster.release.clone();
-        self.node.identity.release.clone().or_else(described)
+fn no_spark(f: &Facts<'_>) -> Fault {
+    let fault = Fault::preflight(format!("there is no Spark at {SPARK_HOME}"));
+    if !f.node.identity.is_emr() {
+        return fault
+            .detail("no file says that this is an EMR node")
+            .hint("run emr-shs on the primary node of an EMR cluster");
     }
+    if Provisioning::observe(f.host) != Provisioning::Finished {
+        return fault
+            .detail("EMR is still provisioning this node; it installs Spark after bootstrap actions")
+            .hint("emr-shs install waits for that in the background");
+    }
+    fault
+        .detail("this is an EMR node, so Spark is not among the cluster's applications, or not installed yet")
+        .hint("create the cluster with the application Spark, and run emr-shs as a step")
 }
 
-/// Whether there is a unit to restart.
-pub fn systemd(f: &Facts<'_>) -> Found {
+pub fn systemd(f: &Facts<'_>) -> CheckResult {
     if f.node.server.is_none() {
-        return skip("below another root there are no services");
+        return skip("a directory given with --root has no services");
     }
-    has_service(f.node)?;
-    Ok(format!("{HISTORY_SERVER_UNIT} is there"))
+    require_service(f.node)?;
+    Ok(format!("{HISTORY_SERVER_UNIT} exists"))
 }
 
 /// Refuses a machine without systemd.
-pub fn has_systemd() -> Result<(), Fault> {
+pub fn require_systemd() -> Result<(), Fault> {
     if units::is_running() {
         return Ok(());
     }
     Err(Fault::preflight("this machine does not run systemd")
-        .detail("/run/systemd/system is not there")
+        .detail("/run/systemd/system does not exist")
         .unchanged()
         .hint("emr-shs needs systemd: EMR 5.30, 6.0 or newer. For an image build use --root DIR"))
 }
 
 /// Refuses a node whose history server cannot be restarted.
-pub fn has_service(node: &Node) -> Result<(), Fault> {
+pub fn require_service(node: &Node) -> Result<(), Fault> {
     let Some(server) = &node.server else { return Ok(()) };
-    has_systemd()?;
+    require_systemd()?;
     if !server.unit.exists {
         return Err(Fault::preflight(format!("this node has no {HISTORY_SERVER_UNIT}"))
-            .detail("EMR installs it on the primary node with the application Spark")
+            .detail("EMR installs that unit on the primary node, together with the application Spark")
             .unchanged()
-            .hint("systemctl list-unit-files 'spark*' shows what there is"));
+            .hint("list Spark's units: systemctl list-unit-files 'spark*'"));
     }
     Ok(())
 }
 
-/// Whether the configuration can be read, and is what the server runs with.
-pub fn defaults(f: &Facts<'_>) -> Found {
+pub fn defaults(f: &Facts<'_>) -> CheckResult {
     let path = &f.node.spark.defaults_path;
     if !f.host.exists(path) {
         return Err(Fault::preflight(format!("there is no {}", path.display()))
-            .detail("EMR writes it when it installs Spark")
+            .detail("EMR writes that file when it installs Spark")
             .unchanged()
-            .hint("if this node is still being provisioned, run this as a step: steps begin when that is done")
+            .hint("if EMR is still provisioning this node, run emr-shs as a step: steps begin after provisioning")
             .into());
     }
-    if let Some(fault) = f.seen.and_then(|seen| seen.unreadable.clone()) {
-        return Err(fault.into());
+    let Mode::Live(observations) = f.mode else {
+        refuse_override(f, f.event_logs.map(ToString::to_string))?;
+        return Ok("readable".into());
+    };
+    if let Some(fault) = &observations.unreadable {
+        return Err(fault.clone().into());
     }
-    no_override(f)?;
-    if f.seen.is_none() {
-        return Ok("can be read".into());
-    }
-    let defaults = &f.node.spark.defaults;
-    if let (Some(written), Some(read), false) =
-        (defaults.get("spark.eventLog.dir"), defaults.get(DIRECTORY), f.settings.history_only)
-        && !same_directory(written, read)
-    {
-        let fault = Fault::preflight(format!("jobs log to {written}, and the history server reads {read}"))
-            .detail(format!("{}: spark.eventLog.dir and {DIRECTORY}", path.display()))
-            .hint(match (f.event_logs, written.parse::<EventLogs>()) {
-                (None, Ok(uri)) => format!("sudo emr-shs install --event-logs {uri}"),
-                (None, Err(_)) => "let both name one place, then: sudo emr-shs restart".into(),
-                (Some(_), _) => f.install_again(),
-            });
-        return Err(behind_drift(fault, installed::lacks_keys(f)));
-    }
-    let Some(server) = &f.node.server else { return Ok("can be read".into()) };
-    let heap = server.process.as_ref().and_then(|p| p.heap_mib());
-    let wanted = f.node.spark.daemon_heap_mib();
-    if heap.is_some_and(|heap| heap != wanted) && f.node.spark.env.contains_key("SPARK_DAEMON_MEMORY") {
-        return Err(Fault::preflight(format!(
-            "the history server runs with a heap of {} MiB, and spark-env.sh gives it {wanted} MiB",
-            heap.unwrap_or_default()
-        ))
-        .detail("it reads its settings only when it starts")
-        .hint("sudo emr-shs restart")
-        .into());
-    }
-    let reads = server.answer.as_ref().and_then(|answer| answer.reads.as_deref());
-    match (reads, defaults.get(DIRECTORY)) {
-        (Some(reads), Some(written)) if !same_directory(reads, written) => {
-            let fault = Fault::preflight(format!("the history server reads {reads}, and the file says {written}"))
-                .detail("it reads its settings only when it starts")
-                .hint("sudo emr-shs restart");
-            Err(behind_drift(fault, installed::lacks_keys(f)))
-        }
-        (Some(reads), _) => Ok(format!("the server reads {reads}, as it says")),
-        (None, _) => Ok("can be read".into()),
+    refuse_override(f, f.node.spark.defaults.get(LOG_DIRECTORY_KEY).map(str::to_string))?;
+    same_directory_for_jobs(f)?;
+    match &f.node.server {
+        Some(server) => runs_with_defaults(f, server),
+        None => Ok("readable".into()),
     }
 }
 
-/// A system property wins over spark-defaults.conf, so changing the file would do nothing.
-fn no_override(f: &Facts<'_>) -> Result<(), Stop> {
-    let wanted = match f.seen {
-        None => f.event_logs.map(ToString::to_string),
-        Some(_) => f.node.spark.defaults.get(DIRECTORY).map(str::to_string),
-    };
-    match (f.override_of(DIRECTORY), wanted) {
+/// Fails if a system property overrides the directory in spark-defaults.conf: a change of that file would
+/// have no effect.
+fn refuse_override(f: &Facts<'_>, wanted: Option<String>) -> Result<(), NotPassed> {
+    match (f.system_property(LOG_DIRECTORY_KEY), wanted) {
         (Some(dir), Some(wanted)) if !same_directory(&dir, &wanted) => {
-            Err(Fault::preflight("the history server is told its directory on its command line, and that wins over spark-defaults.conf")
-                .detail(format!("found -D{DIRECTORY}={dir}, wanted none"))
+            Err(Fault::preflight("the history server gets its directory on its command line, which overrides spark-defaults.conf")
+                .detail(format!("found -D{LOG_DIRECTORY_KEY}={dir}, wanted no such option"))
                 .unchanged()
-                .hint("take it out of SPARK_HISTORY_OPTS (/etc/spark/conf/spark-env.sh, or the spark-env classification), then: sudo emr-shs restart")
+                .hint("remove the option from SPARK_HISTORY_OPTS in /etc/spark/conf/spark-env.sh (or in the cluster's spark-env classification), then: sudo emr-shs restart")
                 .into())
         }
         _ => Ok(()),
     }
 }
 
-impl Facts<'_> {
-    /// What the history server is, or will be, told for a key: a system property wins over the
-    /// file.
-    pub fn effective(&self, key: &str) -> Option<String> {
-        let set = || self.settings.set.get(key).filter(|_| self.seen.is_none()).cloned();
-        let written = || self.node.spark.defaults.get(key).map(str::to_string);
-        self.override_of(key).or_else(set).or_else(written)
+/// Fails if jobs write to another directory than the one that the server reads.
+fn same_directory_for_jobs(f: &Facts<'_>) -> Result<(), NotPassed> {
+    let defaults = &f.node.spark.defaults;
+    let (Some(written), Some(read), false) =
+        (defaults.get(EVENT_LOG_DIR_KEY), defaults.get(LOG_DIRECTORY_KEY), f.settings.history_only)
+    else {
+        return Ok(());
+    };
+    if same_directory(written, read) {
+        return Ok(());
     }
+    let fault = Fault::preflight(format!("jobs log to {written}, but the history server reads {read}"))
+        .detail(format!(
+            "found both in {}: {EVENT_LOG_DIR_KEY} and {LOG_DIRECTORY_KEY}",
+            f.node.spark.defaults_path.display()
+        ))
+        .hint(match (f.event_logs, written.parse::<EventLogs>()) {
+            (None, Ok(uri)) => format!("sudo emr-shs install --event-logs {uri}"),
+            (None, Err(_)) => "set both keys to one directory, then: sudo emr-shs restart".into(),
+            (Some(_), _) => f.install_again(),
+        });
+    Err(caused_by_drift(fault, lacks_keys(f)))
+}
 
-    /// The value of a key on the server's command line, now or after its next start.
-    fn override_of(&self, key: &str) -> Option<String> {
-        let running = self.node.server.as_ref().and_then(|s| s.process.as_ref()).and_then(|p| p.property(key));
-        let options = self.node.spark.env.get("SPARK_HISTORY_OPTS").into_iter().flat_map(|o| o.split_whitespace());
-        let written = options.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('=')).next_back();
-        running.or(written).map(str::to_string)
+/// Whether the running server uses the settings in the files.
+fn runs_with_defaults(f: &Facts<'_>, server: &HistoryServer) -> CheckResult {
+    let outdated = |message: String| {
+        Fault::preflight(message)
+            .detail("the server reads its settings only when it starts")
+            .hint("sudo emr-shs restart")
+    };
+    let heap = server.process.as_ref().and_then(|p| p.heap_mib());
+    let wanted = f.node.spark.daemon_heap_mib();
+    if let Some(heap) = heap
+        && heap != wanted
+        && f.node.spark.env.contains_key("SPARK_DAEMON_MEMORY")
+    {
+        return Err(outdated(format!(
+            "the history server runs with a heap of {heap} MiB, but spark-env.sh sets {wanted} MiB"
+        ))
+        .into());
+    }
+    let reads = server.answer.as_ref().and_then(|answer| answer.reads.as_deref());
+    match (reads, f.node.spark.defaults.get(LOG_DIRECTORY_KEY)) {
+        (Some(reads), Some(written)) if !same_directory(reads, written) => {
+            let fault = outdated(format!("the history server reads {reads}, but spark-defaults.conf says {written}"));
+            Err(caused_by_drift(fault, lacks_keys(f)))
+        }
+        (Some(reads), _) => Ok(format!("the server reads {reads}, as set")),
+        (None, _) => Ok("readable".into()),
     }
 }
 
-/// Whether the scheme's class and its SDK are on the class path, or can be put there.
-pub fn class_path(f: &Facts<'_>) -> Found {
-    let Some(uri) = f.event_logs else { return skip("event logs are not in S3") };
-    let Some(scheme) = f.scheme else { return skip("not looked at") };
+pub fn class_path(f: &Facts<'_>) -> CheckResult {
+    let Some(uri) = f.event_logs else { return skip("the event logs are not in S3") };
+    let Some(scheme) = f.scheme else { return skip("no jars are wanted") };
     let scheme = scheme.as_ref().map_err(Clone::clone)?;
-    scheme.links(f.host, &f.settings.jars, f.force).map_err(|fault| match f.seen {
-        None => fault,
-        Some(_) => twice(f, scheme).unwrap_or(fault),
+    scheme.links(f.host, &f.settings.jars, f.force()).map_err(|fault| match f.mode {
+        Mode::Preflight { .. } => fault,
+        Mode::Live(_) => two_versions(f, scheme).unwrap_or(fault),
     })?;
     let short = jars::short(&scheme.file_system);
-    if f.seen.is_none() {
-        return Ok(format!("{short} can be had"));
+    if f.is_preflight() {
+        return Ok(format!("this node has {short}"));
     }
     if let Some(need) = scheme.needs.iter().find(|need| need.on_path.is_empty()) {
         let what = need.sdk.map_or(short.to_string(), |sdk| sdk.name().into());
         let fault = Fault::preflight(format!("the history server's class path lacks {what}"))
-            .detail(format!("{}:// is served by {}", uri.scheme, scheme.file_system));
+            .detail(format!("{} serves {}:// on this node", scheme.file_system, uri.scheme));
         let fault = match need.elsewhere.first() {
             Some(jar) => fault.detail(format!("the class is in {}", jar.display())),
             None => fault,
         };
-        return Err(behind_drift(fault.hint(f.install_again()), installed::lacks_links(f)));
+        return Err(caused_by_drift(fault.hint(f.install_again()), lacks_links(f)));
     }
-    let sdk = scheme.sdk().map_or("its own SDK".into(), |sdk| format!("{}, once each", sdk.name()));
-    Ok(format!("{short} and {sdk}"))
+    Ok(match scheme.sdk() {
+        Some(sdk) => format!("{short} and one version of {}", sdk.name()),
+        None => format!("{short}, which contains its SDK"),
+    })
 }
 
-/// Two jars of one SDK, with what mends it on a node that has them already.
-fn twice(f: &Facts<'_>, scheme: &Scheme) -> Option<Fault> {
-    let ours = |jar: &Path| f.receipt.entry(&Resource::Link { path: jar.into() }).is_some();
+/// The failure of a class path with two jars of one SDK, and what to remove.
+fn two_versions(f: &Facts<'_>, scheme: &Scheme) -> Option<Fault> {
+    let is_ours = |jar: &Path| f.receipt.entry(&Resource::Link { path: jar.into() }).is_some();
     let need = scheme.needs.iter().find(|need| need.sdk.is_some() && need.on_path.len() > 1)?;
     let foreign: Vec<String> =
-        need.on_path.iter().filter(|jar| !ours(jar)).map(|jar| jar.display().to_string()).collect();
-    let all = foreign.len() == need.on_path.len();
-    let sdk = need.sdk.map_or("an SDK", |sdk| sdk.name());
-    let fault =
-        Fault::preflight(format!("the history server has {} jars of {sdk} on its class path", need.on_path.len()));
-    let fault = need.on_path.iter().fold(fault, |fault, jar| fault.detail(format!("found {}", jar.display())));
-    Some(
-        fault.detail("wanted one; two versions end in NoSuchMethodError or NoSuchFieldError").hint(match all {
-            true => "take all but one of them away, then: sudo emr-shs restart".into(),
-            // Others live on what lies elsewhere.
-            false if foreign.iter().all(|jar| Path::new(jar).starts_with(f.node.spark.home.join("jars"))) => {
-                format!("sudo rm {}; then: sudo emr-shs install; sudo emr-shs restart", foreign.join(" "))
-            }
-            false => {
-                "take the ones that are not linked by emr-shs out of SPARK_DAEMON_CLASSPATH, then: sudo emr-shs restart"
-                    .into()
-            }
-        }),
-    )
+        need.on_path.iter().filter(|jar| !is_ours(jar)).map(|jar| jar.display().to_string()).collect();
+    let all_are_foreign = foreign.len() == need.on_path.len();
+    let are_in_spark_jars = foreign.iter().all(|jar| Path::new(jar).starts_with(f.node.spark.home.join("jars")));
+    Some(need.two_versions(need.on_path.len()).hint(match (all_are_foreign, are_in_spark_jars) {
+        (true, _) => "remove all but one, then: sudo emr-shs restart".into(),
+        (false, true) => format!("sudo rm {}; then: sudo emr-shs install; sudo emr-shs restart", foreign.join(" ")),
+        // Other programs can need jars in other directories.
+        (false, false) => {
+            "remove the jars that emr-shs did not link from SPARK_DAEMON_CLASSPATH, then: sudo emr-shs restart".into()
+        }
+    }))
 }
 
-/// What every job uploads, because neither `spark.yarn.jars` nor `spark.yarn.archive` is set
-/// (facts §11).
-pub fn job_uploads(f: &Facts<'_>) -> Found {
+/// Every job uploads Spark's jars directory if neither `spark.yarn.jars` nor `spark.yarn.archive` is set
+/// (`docs/emr.md §2.3`).
+pub fn job_uploads(f: &Facts<'_>) -> CheckResult {
     let defaults = &f.node.spark.defaults;
     if let Some(key) = ["spark.yarn.jars", "spark.yarn.archive"].into_iter().find(|key| defaults.get(key).is_some()) {
-        return Ok(format!("{key} says what jobs use"));
+        return Ok(format!("{key} names the jars of jobs"));
     }
     let dir = f.node.spark.home.join("jars");
-    let foreign: Vec<(PathBuf, u64)> = jars::jars_in(f.host, &dir)
+    let aws_jars: Vec<(PathBuf, u64)> = jars::jars_in(f.host, &dir)
         .into_iter()
         .filter(|jar| jars::is_of_aws(jar))
         .filter_map(|jar| Some((jar.clone(), f.host.target(&jar).ok()?.metadata().ok()?.len())))
         .collect();
-    let size = foreign.iter().map(|(_, size)| size).sum::<u64>() >> 20;
-    if foreign.is_empty() {
+    let size = aws_jars.iter().map(|(_, size)| size).sum::<u64>() >> 20;
+    if aws_jars.is_empty() {
         return Ok(format!("no AWS SDK in {}", dir.display()));
     }
     if f.settings.link_into == LinkInto::SparkJars && !f.receipt.is_empty() {
-        return Ok(format!("{size} MB of AWS jars, by --link-into spark-jars"));
+        return Ok(format!("{size} MB of AWS jars, because of --link-into spark-jars"));
     }
-    let of_emr = |jar: &Path| {
+    let leads_to_emr = |jar: &Path| {
         let target = f.host.target(jar).map(|real| f.host.inside(&real)).unwrap_or_default();
         target.starts_with("/usr/share/aws") || target.starts_with("/usr/lib/hadoop")
     };
-    if foreign.iter().all(|(jar, _)| of_emr(jar)) {
-        return skip(format!("{size} MB of links to EMR's AWS jars, by EMR itself or by somebody; jobs upload them"));
+    if aws_jars.iter().all(|(jar, _)| leads_to_emr(jar)) {
+        return skip(format!("jobs upload {size} MB of links to EMR's AWS jars, which emr-shs did not make"));
     }
-    let names: Vec<String> = foreign.iter().map(|(jar, _)| jar.display().to_string()).collect();
     let fault = Fault::preflight(format!("every job uploads {size} MB of AWS jars with Spark's own"));
-    Err(names
+    Err(aws_jars
         .iter()
-        .fold(fault, |fault, name| fault.detail(format!("found {name}")))
-        .detail("neither spark.yarn.jars nor spark.yarn.archive is set, so jobs upload that directory")
-        .hint(format!("take them out of {}, then: {}", dir.display(), f.install_again()))
+        .fold(fault, |fault, (jar, _)| fault.detail(format!("found {}", jar.display())))
+        .detail("neither spark.yarn.jars nor spark.yarn.archive is set, so every job uploads that directory")
+        .hint(format!("move those jars out of {}, then: {}", dir.display(), f.install_again()))
         .into())
 }
 
-/// Whether there is room.
-pub fn disk(f: &Facts<'_>) -> Found {
+pub fn disk(f: &Facts<'_>) -> CheckResult {
     if !f.host.is_live() {
-        return skip("below another root disks say nothing");
+        return skip("a directory given with --root has no disks of its own");
     }
-    let store = f.effective("spark.history.store.path").map(PathBuf::from);
+    let store = f.effective(LOCAL_STORE_KEY).map(PathBuf::from);
     let log = f.node.spark.log_dir();
-    let places = store
+    let directories = store
         .iter()
         .map(|path| (path.as_path(), local_store::ROOM))
         .chain([(log.as_path(), ROOM), (Path::new("/"), ROOM)]);
     let mut least: Option<(u64, &Path)> = None;
-    for (path, wanted) in places {
-        // A directory that is made at the next start.
-        let Some(there) = path.ancestors().find(|p| p.exists()) else { continue };
-        let Ok(fs) = statvfs(there) else { continue };
+    for (path, wanted) in directories {
+        // The server makes a missing directory when it starts.
+        let Some(existing) = path.ancestors().find(|p| p.exists()) else { continue };
+        let Ok(fs) = statvfs(existing) else { continue };
         let free = fs.blocks_available() * fs.fragment_size();
         let no_inodes = fs.files() > 0 && fs.files_available() == 0;
         if free < wanted || no_inodes {
             let found = if no_inodes { "no inode".into() } else { format!("{} MB", free >> 20) };
             return Err(Fault::preflight(format!("{} has {found} left", path.display()))
                 .detail(format!("wanted {} MB", wanted >> 20))
-                .hint(format!("see what fills it: df -h {0}; du -xh {0} | sort -h | tail", path.display()))
+                .hint(format!("find what fills the disk: df -h {0}; du -xh {0} | sort -h | tail", path.display()))
                 .into());
         }
         if least.is_none_or(|(least, _)| free < least) {
@@ -355,46 +341,49 @@ pub fn disk(f: &Facts<'_>) -> Found {
     }
     match least {
         Some((free, path)) => Ok(format!("{} GB left at {}", free >> 30, path.display())),
-        None => skip("no file system tells"),
+        None => skip("no file system tells how much space is free"),
     }
 }
 
-/// Whether EMRFS can buffer (facts §6.3: “Cannot create temp dirs”).
-pub fn buffer(f: &Facts<'_>) -> Found {
-    let Some(uri) = f.event_logs else { return skip("event logs are not in S3") };
+/// Without a writable directory EMRFS fails with “Cannot create temp dirs” (`docs/emr.md §6.4`).
+pub fn buffer(f: &Facts<'_>) -> CheckResult {
+    let Some(uri) = f.event_logs else { return skip("the event logs are not in S3") };
     if f.node.hadoop.file_system(&uri.scheme) != Some(EMRFS) {
-        return Ok(format!("{}:// is not served by EMRFS", uri.scheme));
+        return Ok(format!("not needed: EMRFS does not serve {}://", uri.scheme));
     }
     let Some(dirs) = f.node.hadoop.get("fs.s3.buffer.dir") else { return skip("fs.s3.buffer.dir is not set") };
-    let Some(user) = f.host.account("spark") else { return skip("there is no user spark") };
-    let all = dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty() && !dir.contains("${"));
-    let all: Vec<&str> = all.collect();
-    // EMRFS warns of one that it cannot use, and takes the next.
-    if let Some(dir) = all.iter().find(|dir| may_write(f.host, Path::new(dir), "spark", user)) {
+    let Some(ids) = f.host.account(HISTORY_SERVER_ACCOUNT) else {
+        return skip(format!("this node has no user {HISTORY_SERVER_ACCOUNT}"));
+    };
+    let dirs: Vec<&str> = dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty() && !dir.contains("${")).collect();
+    // EMRFS warns of a directory that it cannot use, and takes the next one.
+    if let Some(dir) = dirs.iter().find(|dir| can_write(f.host, Path::new(dir), HISTORY_SERVER_ACCOUNT, ids)) {
         return Ok(format!("{dir} is writable"));
     }
-    match all.first() {
-        Some(dir) => Err(Fault::preflight(format!("the user spark may not write to {dir}, where EMRFS buffers"))
-            .detail("fs.s3.buffer.dir in core-site.xml names it")
-            .hint(format!("sudo mkdir -p {dir}; sudo chown spark:spark {dir}"))
-            .into()),
-        None => skip(format!("fs.s3.buffer.dir is {dirs}")),
+    match dirs.first() {
+        Some(dir) => Err(Fault::preflight(format!(
+            "the user {HISTORY_SERVER_ACCOUNT} cannot write to {dir}, the buffer directory of EMRFS"
+        ))
+        .detail("fs.s3.buffer.dir in core-site.xml names the directory")
+        .hint(format!("sudo mkdir -p {dir}; sudo chown {HISTORY_SERVER_ACCOUNT}:{HISTORY_SERVER_ACCOUNT} {dir}"))
+        .into()),
+        None => skip("fs.s3.buffer.dir names no directory that doctor can resolve"),
     }
 }
 
-/// Whether an account may write to a directory, or make it.
-fn may_write(host: &Host, dir: &Path, name: &str, (uid, gid): (u32, u32)) -> bool {
+/// Whether an account can write to a directory, or create it.
+fn can_write(host: &Host, dir: &Path, account: &str, (uid, gid): (u32, u32)) -> bool {
     let Some(real) = dir.ancestors().filter_map(|d| host.target(d).ok()).find(|d| d.exists()) else { return false };
     let Ok(meta) = real.metadata() else { return false };
     let groups = host.read(Path::new("/etc/group")).ok().flatten().unwrap_or_default();
-    let member = |line: &str| {
+    let is_member = |line: &str| {
         let fields: Vec<&str> = line.split(':').collect();
         fields.get(2) == Some(&meta.gid().to_string().as_str())
-            && fields.get(3).is_some_and(|members| members.split(',').any(|m| m == name))
+            && fields.get(3).is_some_and(|members| members.split(',').any(|m| m == account))
     };
     let bits = if meta.uid() == uid {
         meta.mode() >> 6
-    } else if meta.gid() == gid || groups.lines().any(member) {
+    } else if meta.gid() == gid || groups.lines().any(is_member) {
         meta.mode() >> 3
     } else {
         meta.mode()
@@ -402,10 +391,9 @@ fn may_write(host: &Host, dir: &Path, name: &str, (uid, gid): (u32, u32)) -> boo
     bits & 0o3 == 0o3
 }
 
-/// Whether other primary nodes need the same.
-pub fn primaries(f: &Facts<'_>) -> Found {
+pub fn primaries(f: &Facts<'_>) -> CheckResult {
     if f.node.identity.multi_primary {
-        return skip("one of three primary nodes; see that the others have it: a step reaches one of them");
+        return skip("this cluster has three primary nodes: install on each of them; a step runs on one of them only");
     }
     Ok("this is the only one".into())
 }

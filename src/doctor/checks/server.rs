@@ -1,233 +1,225 @@
-//! The checks of the history server: that it lives, and that it reads.
+//! The checks of the history server: its memory, its port, its process, and its log.
 
-use super::listing::interval;
-use crate::doctor::gather::STARTING;
-use crate::doctor::{Facts, Found, Stop, skip};
+use super::listing::{scan_interval, times};
+use crate::doctor::causes::explained_by;
+use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
+use crate::doctor::facts::{Facts, Mode, STARTING};
 use crate::error::Fault;
-use crate::node::history_server::{self, Attempt, HistoryServer, NO_JAR};
-use crate::node::log_diagnosis::{self, Sighting, Unreadable};
-use crate::node::{Node, jars, process};
+use crate::node::history_server::{self, HistoryServer, NO_JAR};
+use crate::node::jars;
+use crate::node::log_diagnosis::{Cause, KnownError};
+use crate::node::process::Process;
 use crate::paths::HISTORY_SERVER_UNIT;
 use std::time::Duration;
 
-/// How much of a line of a log is shown.
+/// At most this many characters of a log line are shown: its end repeats its causes.
 const LINE: usize = 240;
 
-/// What the history server says, and writes into its log.
-#[derive(Clone, Debug, Default)]
-pub struct Server {
-    /// The process, some time after the first look.
-    pub pid_later: Option<u32>,
-    /// What it lists.
-    pub listed: Option<Vec<Attempt>>,
-    /// An application of a moderate size, and what its executors have in the event log.
-    pub attributes: Option<(String, Vec<String>)>,
-    /// Known trouble in its log, the first of its kind each, with how often and how long ago.
-    pub sightings: Vec<Sighting>,
-    /// The last lines of the log that speak of errors.
-    pub last_words: Vec<String>,
-    /// What its log says of event logs that it could not read.
-    pub unreadable: Unreadable,
-}
-
-impl Server {
-    /// What the log has.
-    pub fn of_log(node: &Node) -> Self {
-        let (text, written) = history_server::log(&node.spark);
-        Self {
-            sightings: log_diagnosis::sightings(&text, written),
-            last_words: log_diagnosis::last_words(&text),
-            unreadable: log_diagnosis::unreadable(&text, written),
-            ..Self::default()
-        }
-    }
-}
-
-/// The history server, where there are services.
-pub fn server<'a>(f: &Facts<'a>) -> Result<&'a HistoryServer, Stop> {
-    match &f.node.server {
-        Some(server) if server.unit.exists => Ok(server),
-        Some(_) => skip(format!("there is no {HISTORY_SERVER_UNIT}")),
-        None => skip("below another root there are no services"),
-    }
-}
-
-/// Whether the server has memory enough to live.
-pub fn heap(f: &Facts<'_>) -> Found {
-    let server = server(f)?;
+pub fn heap(f: &Facts<'_>) -> CheckResult {
+    let server = f.server()?;
     let heap = f.node.spark.daemon_heap_mib();
-    let room = memory_mib();
-    let fix = "set SPARK_DAEMON_MEMORY=4g or more in the spark-env/export classification (now: /etc/spark/conf/spark-env.sh), then: sudo emr-shs restart";
-    let sightings = f.seen.map_or(&[][..], |seen| &seen.server.sightings);
-    if let Some(found) = sightings.iter().find(|s| s.diagnosis.line.contains("OutOfMemoryError")) {
-        return Err(Fault::preflight(format!("a heap of {heap} MiB is too small: it ran out of memory"))
-            .detail(format!("its log: {}", cut(&found.diagnosis.line)))
-            .hint(fix)
+    if let Some(error) = f.known_errors().iter().find(|error| error.diagnosis.cause == Cause::OutOfMemory) {
+        return Err(Fault::preflight(format!("a heap of {heap} MiB is too small: the history server ran out of memory"))
+            .detail(format!("its log: {}", shortened(&error.diagnosis.line)))
+            .hint("set SPARK_DAEMON_MEMORY=4g or more in /etc/spark/conf/spark-env.sh, then: sudo emr-shs restart; for new clusters, set it in the spark-env/export classification")
             .into());
     }
+    let memory = memory_mib();
     if server.unit.was_killed() {
-        return Err(Fault::preflight("its process was killed by SIGKILL, as the kernel does when memory runs out")
-            .detail(format!("its heap is {heap} MiB, this machine has {} MiB", room.unwrap_or_default()))
+        return Err(Fault::preflight("SIGKILL ended the history server, as the kernel does when memory runs out")
+            .detail(format!(
+                "the server's heap is {heap} MiB, this machine's memory is {} MiB",
+                memory.unwrap_or_default()
+            ))
             .hint("journalctl -k | grep -i 'out of memory'")
             .into());
     }
-    if let Some(room) = room.filter(|room| *room < heap) {
-        return Err(Fault::preflight(format!("a heap of {heap} MiB does not fit into this machine's {room} MiB"))
+    if let Some(memory) = memory.filter(|memory| *memory < heap) {
+        return Err(Fault::preflight(format!("a heap of {heap} MiB does not fit into this machine's {memory} MiB"))
             .hint("lower SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh")
             .into());
     }
-    let largest = f.store.and_then(|s| s.listing.as_ref()?.as_ref().ok()?.objects.iter().map(|o| o.size).max());
-    Ok(match largest {
+    Ok(match f.listing().and_then(|listing| listing.objects.iter().map(|o| o.size).max()) {
         Some(size) if size > 1 << 20 => format!("{heap} MiB; the largest event log has {} MiB", size >> 20),
         _ => format!("{heap} MiB"),
     })
 }
 
 fn memory_mib() -> Option<u64> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kib: u64 = info.lines().find_map(|l| l.strip_prefix("MemTotal:"))?.split_whitespace().next()?.parse().ok()?;
-    Some(kib >> 10)
+    use procfs::{Current, Meminfo};
+    Some(Meminfo::current().ok()?.mem_total >> 20)
 }
 
-/// Whether the server has its port.
-pub fn port(f: &Facts<'_>) -> Found {
-    let server = server(f)?;
+pub fn port(f: &Facts<'_>) -> CheckResult {
+    let server = f.server()?;
     let port = server.port;
-    let Some(listener) = process::listener(port) else { return Ok(format!("{port} is free")) };
-    let own = server.process.as_ref();
-    if own.is_some_and(|p| p.listens.iter().any(|at| at.port() == port)) || listener.is_history_server() {
-        return Ok(format!("{port} is the history server's"));
+    let observed = &f.observations()?.server;
+    let Some(listener) = &observed.listener else { return Ok(format!("port {port} is free")) };
+    let listens_itself = server.process.as_ref().is_some_and(|p| p.listens.iter().any(|at| at.port() == port));
+    if listens_itself || listener.is_history_server {
+        return Ok(format!("{port} belongs to the history server"));
     }
     if listener.pid.is_none() {
-        return skip(format!("{port} is taken; only root may see by whom"));
+        return skip(format!("a process uses port {port}; only root can see which"));
     }
-    let mut fault = Fault::preflight(format!("port {port} is taken by another process"))
-        .detail(format!("found {}", listener.who()));
-    if let Some(moved) = server.moved_to() {
-        fault = fault.detail(format!("the history server answers on {moved} instead"));
+    let mut fault = Fault::preflight(format!("another process uses port {port}"))
+        .detail(format!("found {}", listener.description()));
+    if let Some(moved) = observed.moved_to {
+        fault = fault.detail(format!("the history server answers on port {moved} instead"));
     }
     Err(fault
         .hint(format!(
-            "end that process, then: sudo emr-shs restart; or: {} --set spark.history.ui.port=18081",
+            "end that process, then: sudo emr-shs restart; or choose another port: {} --set spark.history.ui.port=18081",
             f.install_again()
         ))
         .into())
 }
 
-/// Whether the server would delete event logs.
-pub fn cleaner(f: &Facts<'_>) -> Found {
-    const KEY: &str = "spark.history.fs.cleaner.enabled";
-    let Some(event_logs) = f.event_logs else { return skip("event logs are not in S3") };
-    if f.force || !f.effective(KEY).is_some_and(|v| v.eq_ignore_ascii_case("true")) {
+pub fn cleaner(f: &Facts<'_>) -> CheckResult {
+    const ENABLED: &str = "spark.history.fs.cleaner.enabled";
+    let is_true = |value: &str| value.eq_ignore_ascii_case("true");
+    let Some(event_logs) = f.event_logs else { return skip("the event logs are not in S3") };
+    if f.force() || !f.effective(ENABLED).is_some_and(|value| is_true(&value)) {
         return Ok("off".into());
     }
     let age = f.effective("spark.history.fs.cleaner.maxAge").unwrap_or("7d".into());
-    if f.seen.is_some() && f.settings.set.get(KEY).is_some_and(|v| v.eq_ignore_ascii_case("true")) {
-        return Ok(format!("on, as installed: it deletes what is older than {age}"));
-    }
-    let verb = if f.seen.is_some() { "deletes" } else { "would delete" };
+    let (verb, hint) = match f.mode {
+        Mode::Live(_) if f.settings.set.get(ENABLED).is_some_and(|value| is_true(value)) => {
+            return Ok(format!("on, as installed: it deletes event logs older than {age}"));
+        }
+        Mode::Live(_) => (
+            "deletes",
+            format!("{} --set {ENABLED}=false; an S3 lifecycle rule deletes at a lower price", f.install_again()),
+        ),
+        Mode::Preflight { .. } => (
+            "would delete",
+            format!(
+                "switch it off: --set {ENABLED}=false (an S3 lifecycle rule deletes at a lower price); or keep it on: --force"
+            ),
+        ),
+    };
     Err(Fault::preflight(format!("the history server {verb} event logs from {event_logs}"))
-        .detail(format!("found {KEY} true, with a maximum age of {age}; wanted false"))
-        .detail("it deletes everybody's logs under the prefix, not only this cluster's")
-.unchanged()
-        .hint(match f.seen {
-            Some(_) => format!("{} --set {KEY}=false; an S3 lifecycle rule deletes more cheaply", f.install_again()),
-            None => format!("set it to false (an S3 lifecycle rule deletes more cheaply): --set {KEY}=false; or add --force if that is what you want"),
-        })
+        .detail(format!("found {ENABLED} true, with a maximum age of {age}; wanted false"))
+        .detail("the cleaner deletes the event logs of all clusters under the prefix, not only this cluster's")
+        .unchanged()
+        .hint(hint)
         .into())
 }
 
-/// Whether the server runs and answers.
-pub fn service(f: &Facts<'_>) -> Found {
-    let server = server(f)?;
-    let up = server.process.as_ref().and_then(|p| p.up());
-    let log = history_server::log_file(&f.node.spark);
-    let later = f.seen.map(|seen| seen.server.pid_later);
-    let another = later.is_some_and(|later| later != server.process.as_ref().map(|p| p.pid));
-    let restarts = server.unit.restarts;
-    if server.dies() || restarts > 1 && another {
-        let fault = Fault::preflight(format!("the history server dies and is started again, {restarts} times so far"));
-        return Err(why_dead(f, fault));
-    }
-    let Some(process) = &server.process else {
-        let active = &server.unit.active;
-        if server.unit.was_stopped() {
-            return Err(Fault::preflight("the history server is stopped")
-                .detail(format!("its unit {HISTORY_SERVER_UNIT} is {active}: it did not end by itself"))
-                .hint(format!("sudo systemctl start {HISTORY_SERVER_UNIT}"))
-                .into());
-        }
-        return Err(why_dead(f, Fault::preflight(format!("the history server does not run; its unit is {active}"))));
+pub fn service(f: &Facts<'_>) -> CheckResult {
+    let server = f.server()?;
+    let pid = server.process.as_ref().map(|p| p.pid);
+    let has_been_replaced = match f.mode {
+        Mode::Live(observations) => observations.server.pid_later != pid,
+        Mode::Preflight { .. } => false,
     };
-    let ran = up.map_or("for a while".into(), span);
-    if another {
-        return Err(Fault::preflight("the history server was restarted while this looked at it")
-            .detail("something starts it again and again, or somebody has just done so")
-            .hint(format!("systemctl status {HISTORY_SERVER_UNIT}; tail -50 {}", log.display()))
+    let restarts = server.unit.restarts;
+    if server.is_crash_looping() || restarts > 1 && has_been_replaced {
+        let fault = Fault::preflight(format!("the history server dies again and again, {restarts} times so far"));
+        return Err(explain_death(f, fault));
+    }
+    match &server.process {
+        None => Err(dead_server(f, server)),
+        Some(_) if has_been_replaced => {
+            Err(Fault::preflight("the history server was restarted while doctor observed it")
+                .detail("something restarts it again and again, or somebody has just restarted it")
+                .hint(format!(
+                    "systemctl status {HISTORY_SERVER_UNIT}; tail -50 {}",
+                    history_server::log_file(&f.node.spark).display()
+                ))
+                .into())
+        }
+        Some(process) => running_server(f, server, process),
+    }
+}
+
+fn dead_server(f: &Facts<'_>, server: &HistoryServer) -> NotPassed {
+    let active = &server.unit.active;
+    if server.unit.was_stopped() {
+        return Fault::preflight("the history server is stopped")
+            .detail(format!("its unit {HISTORY_SERVER_UNIT} is {active}; somebody stopped it, it did not fail"))
+            .hint(format!("sudo systemctl start {HISTORY_SERVER_UNIT}"))
+            .into();
+    }
+    explain_death(f, Fault::preflight(format!("the history server does not run; its unit is {active}")))
+}
+
+fn running_server(f: &Facts<'_>, server: &HistoryServer, process: &Process) -> CheckResult {
+    let port = server.port;
+    let pid = process.pid;
+    let up = process.up();
+    let up_for = up.map_or("for an unknown time".into(), rounded);
+    let moved_to = f.observations()?.server.moved_to;
+    if process.is_suspended() {
+        return Err(Fault::preflight(format!("the history server is suspended, so port {port} does not answer"))
+            .detail(format!("process {pid} has received SIGSTOP, or a debugger holds it"))
+            .hint(format!("sudo kill -CONT {pid}"))
             .into());
     }
-    if process.is_suspended() {
-        return Err(Fault::preflight(format!(
-            "the history server is suspended, so port {} does not answer",
-            server.port
-        ))
-        .detail(format!("process {} was sent SIGSTOP, or is being debugged", process.pid))
-        .hint(format!("sudo kill -CONT {}", process.pid))
-        .into());
-    }
-    let young = up.is_some_and(|up| up < STARTING);
-    if young && server.answer.is_none() && !server.wants_login && server.moved_to().is_none() {
-        return skip(format!("started {ran} ago and does not answer yet; look again in a minute"));
+    let is_starting = up.is_some_and(|up| up < STARTING);
+    if is_starting && server.answer.is_none() && !server.wants_login && moved_to.is_none() {
+        return skip(format!("up {up_for}, and does not answer yet; run doctor again in a minute"));
     }
     if server.unit.active != "active" {
-        return Err(Fault::preflight(format!("process {} runs, and its unit is {}", process.pid, server.unit.active))
-            .detail("a process that systemd does not know is in the way of the next start")
+        return Err(Fault::preflight(format!("process {pid} runs, but its unit is {}", server.unit.active))
+            .detail("a process that does not belong to the unit keeps the unit from starting")
             .hint("sudo emr-shs restart")
             .into());
     }
     match &server.answer {
-        Some(answer) => Ok(format!("up {ran}, Spark {} answers on port {}", answer.version, server.port)),
-        None if server.wants_login => Ok(format!("up {ran}, port {} wants a login", server.port)),
-        None if server.moved_to().is_some() => {
-            skip(format!("up {ran}, on another port than {}: see port", server.port))
-        }
+        Some(answer) => Ok(format!("up {up_for}, Spark {} answers on port {port}", answer.version)),
+        None if server.wants_login => Ok(format!("up {up_for}, port {port} requires a login")),
+        None if moved_to.is_some() => skip(format!("up {up_for}, on another port than {port}: see port")),
         None => {
-            let fault = Fault::preflight(format!("the history server is stuck: port {} does not answer", server.port))
-                .detail(format!("process {} has been running for {ran}", process.pid))
-                .hint(format!("sudo emr-shs restart; if that does not help: tail -50 {}", log.display()));
-            Err(Stop::Behind(fault, &["credentials", "bucket"]))
+            let fault = Fault::preflight(format!("the history server is stuck: port {port} does not answer"))
+                .detail(format!("process {pid} has been running for {up_for}"))
+                .hint(format!(
+                    "sudo emr-shs restart; if that does not help: tail -50 {}",
+                    history_server::log_file(&f.node.spark).display()
+                ));
+            Err(NotPassed::CausedBy(&[CheckId::Credentials, CheckId::Bucket], fault))
         }
     }
 }
 
-/// With what stopped the server, where its log gives that away: the last of it.
-fn why_dead(f: &Facts<'_>, fault: Fault) -> Stop {
-    let words = f.seen.map_or(&[][..], |seen| &seen.server.last_words);
-    let Some(found) = f.seen.and_then(|seen| seen.server.sightings.last()).map(|s| &s.diagnosis) else {
-        let log = history_server::log_file(&f.node.spark);
-        let hint = if words.is_empty() { "sudo emr-shs restart".into() } else { format!("tail -50 {}", log.display()) };
-        return words.iter().fold(fault, |fault, line| fault.detail(format!("its log: {line}"))).hint(hint).into();
+/// Adds the cause of a death to a fault: the last known error in the server's log.
+fn explain_death(f: &Facts<'_>, fault: Fault) -> NotPassed {
+    let Some(KnownError { diagnosis, .. }) = f.known_errors().last() else {
+        return quote_last_errors(f, fault).into();
     };
-    let fault = fault.detail(format!("its log says why: {}", found.cause)).detail(cut(&found.line));
-    let jar = found.missing_class.as_ref().and_then(|class| jars::find_anywhere(f.host, class));
-    let fault = match jar {
-        Some(jar) => fault.hint(format!("{} --jar {}", f.install_again(), jar.display())),
-        None if found.missing_class.is_some() => fault.hint(NO_JAR),
-        None => fault.hint(format!("{}; then: sudo emr-shs restart", found.fix)),
+    let cause = &diagnosis.cause;
+    let fault = fault.detail(format!("its log gives the cause: {cause}")).detail(shortened(&diagnosis.line));
+    let fault = match cause {
+        Cause::MissingClass(class) => match jars::find_anywhere(f.host, class) {
+            Some(jar) => fault.hint(format!("{} --jar {}", f.install_again(), jar.display())),
+            None => fault.hint(NO_JAR),
+        },
+        other => fault.hint(format!("{}; then: sudo emr-shs restart", other.fix())),
     };
-    Stop::Behind(fault, found.checks)
+    NotPassed::CausedBy(explained_by(cause), fault)
 }
 
-/// A line of a log without the tail of it that repeats its causes.
-fn cut(line: &str) -> String {
+fn quote_last_errors(f: &Facts<'_>, fault: Fault) -> Fault {
+    let lines = match f.mode {
+        Mode::Live(observations) => observations.server.last_errors.as_slice(),
+        Mode::Preflight { .. } => &[],
+    };
+    let hint = match lines {
+        [] => "sudo emr-shs restart".into(),
+        _ => format!("tail -50 {}", history_server::log_file(&f.node.spark).display()),
+    };
+    lines.iter().fold(fault, |fault, line| fault.detail(format!("its log: {line}"))).hint(hint)
+}
+
+fn shortened(line: &str) -> String {
     match line.char_indices().nth(LINE) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.into(),
     }
 }
 
-fn span(span: Duration) -> String {
-    match span.as_secs() {
+fn rounded(time: Duration) -> String {
+    match time.as_secs() {
         seconds if seconds < 120 => format!("{seconds} s"),
         seconds if seconds < 7200 => format!("{} min", seconds / 60),
         seconds if seconds < 172_800 => format!("{} h", seconds / 3600),
@@ -235,57 +227,51 @@ fn span(span: Duration) -> String {
     }
 }
 
-/// How often something happened.
-pub fn times(n: usize) -> String {
-    if n == 1 { "once".into() } else { format!("{n} times") }
-}
-
-/// Whether the server's log shows known trouble.
-pub fn log(f: &Facts<'_>) -> Found {
-    let server = server(f)?;
-    let Some(seen) = f.seen else { return skip("not read") };
+pub fn log(f: &Facts<'_>) -> CheckResult {
+    let server = f.server()?;
     if server.process.is_none() {
-        return skip("the server does not run: see service");
+        return skip("the history server does not run: see service");
     }
-    // What still goes wrong does so at each scan.
-    let recent = interval(f) * 2 + Duration::from_secs(30);
-    let (new, old): (Vec<&Sighting>, Vec<&Sighting>) = seen.server.sightings.iter().partition(|s| s.ago <= recent);
+    f.observations()?;
+    // An error that persists appears again at each scan.
+    let recent = scan_interval(f) * 2 + Duration::from_secs(30);
+    let (new, old): (Vec<&KnownError>, Vec<&KnownError>) = f.known_errors().iter().partition(|e| e.ago <= recent);
     let Some(first) = new.first() else {
         return Ok(match old.last() {
-            Some(last) => format!("nothing now; {} ago: {}", span(last.ago), last.diagnosis.cause),
-            None => "nothing known".into(),
+            Some(last) => format!("no known error now; {} ago: {}", rounded(last.ago), last.diagnosis.cause),
+            None => "no known error".into(),
         });
     };
-    let mut fault = Fault::preflight(format!("{}, {}", first.diagnosis.cause, times(first.count)));
-    fault = fault.detail(cut(&first.diagnosis.line));
-    for other in &new[1..] {
-        fault =
-            fault.detail(format!("{}, {}: {}", other.diagnosis.cause, times(other.count), cut(&other.diagnosis.line)));
-    }
-    let fix = match f.node.spark.env.contains_key("SPARK_DAEMON_CLASSPATH") {
-        // It has the last word, whatever install gives to the unit.
-        true if first.diagnosis.cause == log_diagnosis::SILENCED => format!(
+    let cause = &first.diagnosis.cause;
+    let fault = Fault::preflight(format!("{cause}, {}", times(first.count))).detail(shortened(&first.diagnosis.line));
+    let fault = new[1..].iter().fold(fault, |fault, other| {
+        let line = shortened(&other.diagnosis.line);
+        fault.detail(format!("{}, {}: {line}", other.diagnosis.cause, times(other.count)))
+    });
+    let fix = match cause {
+        // The variable overrides the class path that an installation gives the unit.
+        Cause::Silenced if f.node.spark.env.contains_key("SPARK_DAEMON_CLASSPATH") => format!(
             "let SPARK_DAEMON_CLASSPATH begin with {}/jars/*: in /etc/spark/conf/spark-env.sh (and in the cluster's \
-             configuration: spark-env, export), then: sudo emr-shs restart",
+             spark-env/export classification), then: sudo emr-shs restart",
             f.node.spark.home.display()
         ),
-        _ => first.diagnosis.fix.clone(),
+        _ => cause.fix().into(),
     };
-    Err(Stop::Behind(fault.hint(fix), first.diagnosis.checks))
+    Err(NotPassed::CausedBy(explained_by(cause), fault.hint(fix)))
 }
 
-/// Whether the server tells what it reads.
-pub fn pages(f: &Facts<'_>) -> Found {
-    let server = server(f)?;
-    if !server.wants_login {
-        return Ok("no login before its pages".into());
+pub fn pages(f: &Facts<'_>) -> CheckResult {
+    if !f.server()?.wants_login {
+        return Ok("they require no login".into());
     }
-    if f.seen.is_some() {
-        return skip("it wants a login (spark.ui.filters), so what it reads cannot be seen");
-    }
-    Err(Fault::preflight("the history server wants a login, so nobody could tell what it reads after a restart")
-        .detail("it answers 401 or 403 to this node itself")
+    match f.mode {
+        Mode::Live(_) => skip("they require a login (spark.ui.filters), so doctor cannot see what the server reads"),
+        Mode::Preflight { .. } => Err(Fault::preflight(
+            "the history server requires a login, so emr-shs could not see what it reads after a restart",
+        )
+        .detail("the server answers 401 or 403 to this node itself")
         .unchanged()
-        .hint("take the filter off its pages for the time of the installation: spark.ui.filters")
-        .into())
+        .hint("remove the filter from spark.ui.filters while you install")
+        .into()),
+    }
 }

@@ -24,7 +24,7 @@ fn install_succeeds_only_when_the_server_reads_the_new_directory(profile: Profil
     complains(
         &node.emr_shs(&["install", "--event-logs", LOGS]),
         3,
-        &["wins over spark-defaults.conf", "SPARK_HISTORY_OPTS"],
+        &["overrides spark-defaults.conf", "SPARK_HISTORY_OPTS"],
     );
     node.sh("rm /etc/default/spark-history-server; systemctl restart spark-history-server");
     wait("the history server", || node.answers().then_some(()));

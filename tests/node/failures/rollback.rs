@@ -94,7 +94,7 @@ fn a_server_that_dies_of_new_settings_gets_the_old_ones_back(profile: Profile) {
         case(
             "/opt/lab/s3 user blind blindsecret user; cp -p /etc/hadoop/conf/core-site.xml /root/; sed -i 's/>labroot</>blind</; s/>labrootsecret</>blindsecret</' /etc/hadoop/conf/core-site.xml",
             INSTALL,
-            &["S3 denied it access", "s3:ListBucket", back],
+            &["S3 denies access", "s3:ListBucket", back],
             "cp -p /root/core-site.xml /etc/hadoop/conf/core-site.xml",
         ),
         case(
@@ -106,7 +106,7 @@ fn a_server_that_dies_of_new_settings_gets_the_old_ones_back(profile: Profile) {
         case(
             small.as_str(),
             INSTALL,
-            &["its heap is too small", "SPARK_DAEMON_MEMORY", back],
+            &["the heap is too small", "SPARK_DAEMON_MEMORY", back],
             "cp -p /root/spark-env.sh /etc/spark/conf.dist/",
         ),
     ] {

@@ -1,0 +1,97 @@
+//! The check that everything emr-shs installed is still there.
+
+use crate::change::component::Component;
+use crate::change::resource::Resource;
+use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
+use crate::doctor::facts::{Facts, Mode, Observations};
+use crate::error::Fault;
+use crate::installed::drift::{Condition, ResourceStatus};
+
+/// At most this many resources are described.
+const DESCRIBED: usize = 5;
+
+/// The resources that have drifted, except those of which another check tells more: a stopped unit, and
+/// keys in a file that cannot be read.
+fn drifted(observations: &Observations) -> impl Iterator<Item = &ResourceStatus> {
+    let unreadable = observations.unreadable.is_some();
+    observations.resources.iter().filter(move |resource| {
+        resource.condition != Condition::Ours && !(resource.is_key() && unreadable) && !resource.is_stopped_unit
+    })
+}
+
+fn has_drifted(f: &Facts<'_>, is_meant: impl Fn(&Resource) -> bool) -> bool {
+    match f.mode {
+        Mode::Live(observations) => drifted(observations).any(|status| is_meant(&status.resource)),
+        Mode::Preflight { .. } => false,
+    }
+}
+
+/// Whether the log gateway lacks a file, an account or a unit.
+pub fn lacks_gateway(f: &Facts<'_>) -> bool {
+    has_drifted(f, |resource| {
+        Component::of(resource) == Component::Gateway && !matches!(resource, Resource::Key { .. })
+    })
+}
+
+/// Whether the class path of the history server lacks a link.
+pub fn lacks_links(f: &Facts<'_>) -> bool {
+    has_drifted(f, |resource| Component::of(resource) == Component::Link)
+}
+
+/// Whether spark-defaults.conf lacks a key.
+pub fn lacks_keys(f: &Facts<'_>) -> bool {
+    has_drifted(f, |resource| matches!(resource, Resource::Key { .. }))
+}
+
+/// A failure that drift explains if `is_explained`.
+pub fn caused_by_drift(fault: Fault, is_explained: bool) -> NotPassed {
+    if is_explained { NotPassed::CausedBy(&[CheckId::Drift], fault) } else { fault.into() }
+}
+
+pub fn drift(f: &Facts<'_>) -> CheckResult {
+    if f.receipt.is_empty() {
+        return skip("emr-shs is not installed on this node");
+    }
+    let observations = f.observations()?;
+    let drifted: Vec<&ResourceStatus> = drifted(observations).collect();
+    if !drifted.is_empty() {
+        return Err(describe(&drifted, &observations.resources).into());
+    }
+    if observations.unreadable.is_some() {
+        return skip("the keys in spark-defaults.conf cannot be compared: see defaults");
+    }
+    if f.receipt.owes_restart {
+        return Err(Fault::preflight("the history server has not been restarted since emr-shs changed its settings")
+            .detail("a run of emr-shs was interrupted")
+            .hint("sudo emr-shs restart")
+            .into());
+    }
+    Ok(format!("all {} resources are as installed", observations.resources.len()))
+}
+
+fn describe(drifted: &[&ResourceStatus], all: &[ResourceStatus]) -> Fault {
+    let keys = all.iter().filter(|resource| resource.is_key()).count();
+    let all_keys_are_lost = drifted.len() == keys
+        && drifted.iter().all(|resource| resource.is_key() && resource.condition == Condition::Lost);
+    let fault = if all_keys_are_lost {
+        Fault::preflight(format!(
+            "spark-defaults.conf has lost all {keys} keys of emr-shs; everything else is as installed"
+        ))
+        .detail("EMR rewrites that file and restarts the server when it reconfigures a cluster")
+        .detail("to keep the keys, use the configuration that this prints: sudo emr-shs render cluster-config")
+    } else {
+        let verb = if drifted.len() == 1 { "is" } else { "are" };
+        let fault = Fault::preflight(format!("{} of {} resources {verb} not as installed", drifted.len(), all.len()));
+        let fault = drifted.iter().take(DESCRIBED).fold(fault, |fault, resource| {
+            fault.detail(format!("{}: found {}, wanted {}", resource.name, resource.found, resource.wanted))
+        });
+        if drifted.len() > DESCRIBED { fault.detail("emr-shs status lists the others") } else { fault }
+    };
+    let someone_changed_it = drifted.iter().any(|resource| resource.condition == Condition::Changed);
+    fault.hint(match someone_changed_it {
+        true => {
+            "see what an installation would change: sudo emr-shs plan; to replace what somebody else set, add --force"
+        }
+        false => "sudo emr-shs install restores them; to see how: sudo emr-shs plan",
+    })
+}

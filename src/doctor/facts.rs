@@ -1,0 +1,223 @@
+//! What checks judge by: the facts about the node, and the observations of a running one.
+
+use super::check::{NotPassed, skip};
+use crate::aws::emr::{Cluster, EmrError};
+use crate::aws::s3::{Bucket, Listing, Probe, Refusal};
+use crate::aws::uri::{EventLogs, LogUri};
+use crate::change::receipt::Receipt;
+use crate::desired::log_gateway::Setup;
+use crate::error::Fault;
+use crate::host::Host;
+use crate::ids::Attempt;
+use crate::installed::deferred_install::DeferredInstall;
+use crate::installed::drift::ResourceStatus;
+use crate::installed::log_gateway::LogGateway;
+use crate::node::Node;
+use crate::node::history_server::HistoryServer;
+use crate::node::jars::Scheme;
+use crate::node::log_diagnosis::{KnownError, UnreadableEventLogs};
+use crate::node::process::Listener;
+use crate::paths::HISTORY_SERVER_UNIT;
+use crate::settings::Settings;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A server that has been running for less than this may still be starting.
+pub const STARTING: Duration = Duration::from_secs(60);
+
+/// What the checks know. A check skips itself where it needs a fact that is `None`.
+pub struct Facts<'a> {
+    pub host: &'a Host,
+    pub node: &'a Node,
+    pub receipt: &'a Receipt,
+    /// The settings of the installation, or of the one that is about to begin.
+    pub settings: &'a Settings,
+    pub event_logs: Option<&'a EventLogs>,
+    /// The jars that the scheme of the event logs needs.
+    pub scheme: Option<&'a Result<Scheme, Fault>>,
+    pub s3: Option<&'a S3Observations>,
+    pub mode: Mode<'a>,
+}
+
+/// What the checks are for.
+pub enum Mode<'a> {
+    /// They stop an installation before it changes anything.
+    Preflight {
+        /// `--force`
+        force: bool,
+        /// The log gateway that will be installed.
+        gateway: Option<&'a Setup>,
+    },
+    /// They examine a node as it is.
+    Live(&'a Observations),
+}
+
+/// What `doctor` observes on a running node, beside what an installation reads too.
+pub struct Observations {
+    /// Why a configuration file could not be read.
+    pub unreadable: Option<Fault>,
+    /// Whether EMR has yet to install the history server.
+    pub is_pending: bool,
+    pub deferred_install: Option<DeferredInstall>,
+    /// `None` if EMR did not answer in time.
+    pub emr: Option<Result<EmrObservations, EmrError>>,
+    /// `None` if S3 did not answer in time.
+    pub container_logs: Option<Result<ContainerLogs, Refusal>>,
+    pub server: ServerObservations,
+    /// Every resource of the receipt, compared with the node.
+    pub resources: Vec<ResourceStatus>,
+    /// The log gateway, or why it could not be observed.
+    pub gateway: Result<Option<LogGateway>, String>,
+}
+
+/// What EMR says of the cluster.
+#[derive(Clone, Debug)]
+pub struct EmrObservations {
+    pub cluster: Cluster,
+    /// Whether the cluster uploads no container logs.
+    pub uploads_no_application_logs: bool,
+    /// Whether jobs can have roles of their own, or why that is not known.
+    pub runtime_roles: Result<bool, EmrError>,
+}
+
+/// The archive of the cluster's container logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerLogs {
+    None,
+    Readable,
+}
+
+/// What the history server answers, and what its log says.
+#[derive(Clone, Debug, Default)]
+pub struct ServerObservations {
+    /// The server's process a while after the first observation.
+    pub pid_later: Option<u32>,
+    /// The process that listens on the server's port.
+    pub listener: Option<Listener>,
+    /// The port on which the server answers instead of its own.
+    pub moved_to: Option<u16>,
+    pub listed: Option<Vec<Attempt>>,
+    /// An application, and the names of the attributes that its executors have in the event log.
+    pub attributes: Option<(String, Vec<String>)>,
+    pub known_errors: Vec<KnownError>,
+    /// The last lines of the log that mention errors.
+    pub last_errors: Vec<String>,
+    pub unreadable: UnreadableEventLogs,
+}
+
+/// What S3 answered, as far as it was asked.
+#[derive(Clone, Debug, Default)]
+pub struct S3Observations {
+    /// How long the credentials stay valid, if they expire; or why there are none.
+    pub credentials: Option<Result<Option<Duration>, String>>,
+    /// The role of the instance profile.
+    pub role: Option<String>,
+    pub bucket: Option<Result<Bucket, Refusal>>,
+    /// By how many seconds this node's clock is ahead of S3's.
+    pub clock_ahead: Option<i64>,
+    /// The objects directly below the prefix.
+    pub listing: Option<Result<Listing, Refusal>>,
+    /// The sizes of some rolling event logs, by their names below the prefix.
+    pub rolling: BTreeMap<String, i64>,
+    /// The answer to reading the first byte of the newest event log.
+    pub sample: Option<Result<(), Refusal>>,
+    /// The answers to writing, listing, reading and deleting an object.
+    pub probe: Probe,
+    /// Whether no request is under way any more.
+    pub complete: bool,
+}
+
+impl<'a> Facts<'a> {
+    /// The facts of an installation that is about to begin, from the node's files alone.
+    pub fn of_files(
+        host: &'a Host,
+        node: &'a Node,
+        receipt: &'a Receipt,
+        settings: &'a Settings,
+        event_logs: Option<&'a EventLogs>,
+    ) -> Self {
+        let mode = Mode::Preflight { force: false, gateway: None };
+        Self { host, node, receipt, settings, event_logs, scheme: None, s3: None, mode }
+    }
+
+    pub fn is_preflight(&self) -> bool {
+        matches!(self.mode, Mode::Preflight { .. })
+    }
+
+    pub fn force(&self) -> bool {
+        matches!(self.mode, Mode::Preflight { force: true, .. })
+    }
+
+    /// The observations of a live node. In a preflight, a check that needs them skips itself.
+    pub fn observations(&self) -> Result<&'a Observations, NotPassed> {
+        match self.mode {
+            Mode::Live(observations) => Ok(observations),
+            Mode::Preflight { .. } => skip("only doctor observes this"),
+        }
+    }
+
+    /// The history server, where there are services.
+    pub fn server(&self) -> Result<&'a HistoryServer, NotPassed> {
+        match &self.node.server {
+            Some(server) if server.unit.exists => Ok(server),
+            Some(_) => skip(format!("this node has no {HISTORY_SERVER_UNIT}")),
+            None => skip("a directory given with --root has no services"),
+        }
+    }
+
+    /// What the history server's log and answers say; nothing in a preflight.
+    pub fn known_errors(&self) -> &'a [KnownError] {
+        match self.mode {
+            Mode::Live(observations) => &observations.server.known_errors,
+            Mode::Preflight { .. } => &[],
+        }
+    }
+
+    /// The objects below the prefix, if S3 listed them.
+    pub fn listing(&self) -> Option<&'a Listing> {
+        self.s3?.listing.as_ref()?.as_ref().ok()
+    }
+
+    /// The value of a key for the history server, now or after the installation. A system property
+    /// overrides spark-defaults.conf.
+    pub fn effective(&self, key: &str) -> Option<String> {
+        let set = || self.settings.set.get(key).filter(|_| self.is_preflight()).cloned();
+        let written = || self.node.spark.defaults.get(key).map(str::to_string);
+        self.system_property(key).or_else(set).or_else(written)
+    }
+
+    /// A system property of the server's command line, now or after its next start.
+    pub fn system_property(&self, key: &str) -> Option<String> {
+        let running = self.node.server.as_ref().and_then(|s| s.process.as_ref()).and_then(|p| p.property(key));
+        let options = self.node.spark.env.get("SPARK_HISTORY_OPTS").into_iter().flat_map(|o| o.split_whitespace());
+        let written = options.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('=')).next_back();
+        running.or(written).map(str::to_string)
+    }
+
+    /// The release label, from the node's files or from EMR.
+    pub fn release(&self) -> Option<String> {
+        let described = || self.observations().ok()?.emr.as_ref()?.as_ref().ok()?.cluster.release.clone();
+        self.node.identity.release.clone().or_else(described)
+    }
+
+    /// The log URI, as far as it is known.
+    pub fn log_uri(&self) -> Option<LogUri> {
+        log_uri(self.settings, self.observations().ok().and_then(|observations| observations.emr.as_ref()))
+    }
+
+    /// The command that installs again what the checks found missing.
+    pub fn install_again(&self) -> String {
+        match self.event_logs.filter(|_| self.receipt.settings.event_logs.is_none()) {
+            Some(uri) => format!("sudo emr-shs install --event-logs {uri}"),
+            None => "sudo emr-shs install".into(),
+        }
+    }
+}
+
+/// The URI to which EMR archives this cluster's logs: from the settings, else from EMR's present answer,
+/// else from the answer that the receipt remembers.
+pub fn log_uri(settings: &Settings, emr: Option<&Result<EmrObservations, EmrError>>) -> Option<LogUri> {
+    let described = emr.and_then(|emr| emr.as_ref().ok()).map(|emr| &emr.cluster);
+    let cluster = described.or(settings.cluster.as_ref());
+    settings.gateway.log_uris.first().cloned().or_else(|| cluster?.log_uri.as_ref()?.parse().ok())
+}

@@ -1,0 +1,67 @@
+//! The unit that installs once EMR has provisioned the node, as it stands now.
+
+use crate::change::receipt::Receipt;
+use crate::change::resource::Resource;
+use crate::paths::DEFERRED_INSTALL_UNIT;
+use crate::systemd::{self, Unit};
+use anyhow::Result;
+use serde::Serialize;
+
+/// An installation that `install` left to a unit.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeferredInstall {
+    pub unit: Unit,
+    /// Why the installation failed, if it did.
+    pub failure: Option<Failure>,
+}
+
+impl DeferredInstall {
+    /// Whether `install` left an installation to the unit.
+    pub fn is_wanted(receipt: &Receipt) -> bool {
+        receipt.entry(&Resource::Unit { name: DEFERRED_INSTALL_UNIT.into() }).is_some()
+    }
+
+    /// `None` if `install` left nothing to the unit.
+    pub fn observe(receipt: &Receipt) -> Result<Option<Self>> {
+        if !Self::is_wanted(receipt) {
+            return Ok(None);
+        }
+        let unit = systemd::show(DEFERRED_INSTALL_UNIT)?;
+        // systemd calls the unit "activating" while it waits to start it again after a kill.
+        let failed = !matches!(unit.active.as_str(), "active" | "activating");
+        let failure = failed.then(|| Failure::new(systemd::last_words(DEFERRED_INSTALL_UNIT), &unit));
+        Ok(Some(Self { unit, failure }))
+    }
+
+    /// The unit's own status text, and since when it runs.
+    pub fn status(&self) -> String {
+        let Unit { says, started, .. } = &self.unit;
+        format!("{}, since {started}", if says.is_empty() { "waiting" } else { says })
+    }
+}
+
+/// The error with which the unit ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    pub message: String,
+    pub details: Vec<String>,
+    pub hint: String,
+}
+
+impl Failure {
+    /// `journal` is the last error that the unit wrote: a line `error: …`, its details, and a line
+    /// `hint: …`.
+    fn new(mut journal: Vec<String>, unit: &Unit) -> Self {
+        let error = journal.first().and_then(|line| line.strip_prefix("error: ")).map(str::to_string);
+        let message = match error {
+            Some(message) => {
+                journal.remove(0);
+                message
+            }
+            None => format!("{DEFERRED_INSTALL_UNIT} is {}", unit.active),
+        };
+        let (hints, details) = journal.into_iter().partition::<Vec<_>, _>(|line| line.starts_with("hint: "));
+        let hint = hints.first().and_then(|hint| hint.strip_prefix("hint: ")).unwrap_or("sudo emr-shs install").into();
+        Self { message, details, hint }
+    }
+}

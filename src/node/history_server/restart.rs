@@ -1,0 +1,265 @@
+//! Restarting the history server, and waiting until it is ready.
+
+use super::log::LogPosition;
+use super::{HistoryServer, NO_JAR, POLL, Readiness};
+use crate::aws::uri::EventLogs;
+use crate::error::Fault;
+use crate::host::Host;
+use crate::node::jars;
+use crate::node::log_diagnosis::{self, Cause, Diagnosis};
+use crate::node::process::Process;
+use crate::node::spark::Spark;
+use crate::paths::HISTORY_SERVER_UNIT;
+use crate::{signals, systemd};
+use anyhow::Result;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// A server that answers but does not scan yet is ready after this time: the name of the scanning
+/// thread may be another in other versions of Spark.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// How a restart ended.
+#[derive(Debug)]
+pub enum RestartOutcome {
+    /// The server became ready after this time.
+    Ready(Duration),
+    NotReady(NotReady),
+}
+
+impl RestartOutcome {
+    /// Whether the server runs without the class path that its unit sets.
+    pub fn dropped_class_path(&self) -> bool {
+        matches!(self, Self::NotReady(not_ready) if not_ready.class_path_dropped)
+    }
+
+    /// The time until the server was ready; the error is for a person. `event_logs` completes the
+    /// command that the error proposes.
+    pub fn ready_after(self, host: &Host, event_logs: Option<&EventLogs>) -> Result<Duration, Fault> {
+        match self {
+            Self::Ready(after) => Ok(after),
+            Self::NotReady(not_ready) => Err(not_ready.fault(host, event_logs)),
+        }
+    }
+}
+
+/// A server that did not become ready, and why.
+#[derive(Debug)]
+pub struct NotReady {
+    pub failure: RestartFailure,
+    /// The known error in its log, if there is one.
+    diagnosis: Option<Diagnosis>,
+    log: PathBuf,
+    /// The last errors in its log, for a failure that is not known.
+    last_errors: Vec<String>,
+    class_path_dropped: bool,
+}
+
+/// How a restart failed. As text it continues the sentence "the history server …".
+#[derive(Debug)]
+pub enum RestartFailure {
+    /// `systemctl restart` failed because the new process died.
+    StoppedAtOnce,
+    /// `systemctl restart` failed, and no new process was seen.
+    Systemctl(String),
+    Stopped {
+        seconds: u64,
+    },
+    ClassPathDropped,
+    TookOtherPort {
+        port: u16,
+        instead_of: u16,
+    },
+    NotReadyInTime {
+        seconds: u64,
+        obstacle: String,
+    },
+}
+
+impl fmt::Display for RestartFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StoppedAtOnce => f.write_str("stopped right after its restart"),
+            Self::Systemctl(error) => write!(f, "could not be restarted: {error}"),
+            Self::Stopped { seconds } => write!(f, "stopped {seconds} s after its restart"),
+            Self::ClassPathDropped => f.write_str("runs without the class path that its unit sets"),
+            Self::TookOtherPort { port, instead_of } => {
+                write!(f, "took port {port}, because another process uses {instead_of}")
+            }
+            Self::NotReadyInTime { seconds, obstacle } => write!(f, "is not ready after {seconds} s: {obstacle}"),
+        }
+    }
+}
+
+impl NotReady {
+    fn fault(self, host: &Host, event_logs: Option<&EventLogs>) -> Fault {
+        let Some(found) = self.diagnosis else {
+            let fault = Fault::failed(format!("the history server {}", self.failure));
+            let fault = self.last_errors.iter().fold(fault, |fault, line| fault.detail(format!("its log: {line}")));
+            return fault.hint(format!("tail -50 {}", self.log.display()));
+        };
+        let fault = Fault::failed(format!("the history server {}: {}", self.failure, found.cause)).detail(format!(
+            "{}: {}",
+            self.log.display(),
+            found.line
+        ));
+        let Cause::MissingClass(class) = &found.cause else { return fault.hint(found.cause.fix()) };
+        match jars::find_anywhere(host, class) {
+            Some(jar) => fault.hint(format!(
+                "the class is in {0}; try\n  emr-shs install{1} --jar {0}",
+                jar.display(),
+                event_logs.map(|uri| format!(" --event-logs {uri}")).unwrap_or_default()
+            )),
+            None => fault.hint(NO_JAR),
+        }
+    }
+}
+
+impl HistoryServer {
+    /// Restarts the unit and waits until the server is ready, for at most `timeout`. Gives up early
+    /// when the server dies, takes another port, or reads another directory. Calls `tick` while it
+    /// waits.
+    pub fn restart(
+        &mut self,
+        spark: &Spark,
+        readiness: &Readiness,
+        timeout: Duration,
+        tick: impl Fn(),
+    ) -> Result<RestartOutcome> {
+        let mut restart = Restart {
+            readiness,
+            timeout,
+            begun: Instant::now(),
+            log: LogPosition::end(spark),
+            old: Process::find(HISTORY_SERVER_UNIT, self.unit.main_pid),
+            was_seen: false,
+            class_path_dropped: false,
+            answers_since: None,
+        };
+        if let Some(failure) = restart.run_systemctl(&tick)? {
+            return Ok(RestartOutcome::NotReady(restart.not_ready(failure)));
+        }
+        loop {
+            signals::check()?;
+            self.unit = systemd::show(HISTORY_SERVER_UNIT)?;
+            self.refresh(spark);
+            match restart.judge(self) {
+                Progress::Ready => return Ok(RestartOutcome::Ready(restart.begun.elapsed())),
+                Progress::Failed(failure) => return Ok(RestartOutcome::NotReady(restart.not_ready(failure))),
+                Progress::Starting => {}
+            }
+            tick();
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// One restart, while it is under way.
+struct Restart<'a> {
+    readiness: &'a Readiness,
+    timeout: Duration,
+    begun: Instant,
+    log: LogPosition,
+    old: Option<Process>,
+    /// Whether the new process was seen.
+    was_seen: bool,
+    class_path_dropped: bool,
+    answers_since: Option<Instant>,
+}
+
+enum Progress {
+    Starting,
+    Ready,
+    Failed(RestartFailure),
+}
+
+impl Restart<'_> {
+    /// Runs `systemctl restart`. Meanwhile watches for the new process: EMR's start script waits for
+    /// some seconds, and a server that dies within them is seen here only.
+    fn run_systemctl(&mut self, tick: &impl Fn()) -> Result<Option<RestartFailure>> {
+        let timeout = self.timeout;
+        let mut last_look = self.begun;
+        let mut watch = || {
+            if last_look.elapsed() < POLL {
+                return;
+            }
+            last_look = Instant::now();
+            tick();
+            if let Some(process) = Process::find(HISTORY_SERVER_UNIT, None) {
+                self.notice(&process);
+            }
+        };
+        let Err(error) = systemd::restart(HISTORY_SERVER_UNIT, timeout, &mut watch) else { return Ok(None) };
+        signals::check()?;
+        // The start script fails when the server is gone after a few seconds.
+        let has_died =
+            self.begun.elapsed() < timeout && (self.was_seen || log_diagnosis::diagnose(&self.log.since()).is_some());
+        Ok(Some(match has_died {
+            true => RestartFailure::StoppedAtOnce,
+            false => RestartFailure::Systemctl(format!("{error:#}")),
+        }))
+    }
+
+    fn is_new(&self, process: &Process) -> bool {
+        self.old.as_ref().is_none_or(|old| !old.is(process))
+    }
+
+    fn notice(&mut self, process: &Process) {
+        if !self.is_new(process) {
+            return;
+        }
+        self.was_seen = true;
+        if let Some(wanted) = &self.readiness.class_path {
+            let mut elements = process.class_path().unwrap_or_default().split(':');
+            self.class_path_dropped |= !elements.any(|element| element == wanted);
+        }
+    }
+
+    fn judge(&mut self, server: &HistoryServer) -> Progress {
+        if let Some(process) = &server.process {
+            self.notice(process);
+        }
+        if self.class_path_dropped {
+            return Progress::Failed(RestartFailure::ClassPathDropped);
+        }
+        let obstacle = match server.obstacle(self.readiness, self.old.as_ref()) {
+            None => {
+                let since = self.answers_since.get_or_insert_with(Instant::now);
+                if server.process.as_ref().is_some_and(|p| p.scans) || since.elapsed() > SETTLE {
+                    return Progress::Ready;
+                }
+                "it answers, but does not scan its directory yet".into()
+            }
+            Some(obstacle) => obstacle,
+        };
+        let seconds = self.begun.elapsed().as_secs();
+        let new = server.process.as_ref().filter(|process| self.is_new(process));
+        let is_dead = server.unit.active == "failed" || self.was_seen && new.is_none();
+        if is_dead || log_diagnosis::main_thread_died(&self.log.since()) {
+            return Progress::Failed(RestartFailure::Stopped { seconds });
+        }
+        if let Some(port) = server.moved_to() {
+            return Progress::Failed(RestartFailure::TookOtherPort { port, instead_of: server.port });
+        }
+        // The new server names a directory, and it is not the wanted one: that does not change any more.
+        let names_directory = server.answer.as_ref().is_some_and(|a| a.reads.is_some());
+        let reads_another =
+            self.answers_since.is_none() && names_directory && new.is_some() && server.unit.active == "active";
+        if reads_another || self.begun.elapsed() > self.timeout {
+            return Progress::Failed(RestartFailure::NotReadyInTime { seconds, obstacle });
+        }
+        Progress::Starting
+    }
+
+    fn not_ready(&self, failure: RestartFailure) -> NotReady {
+        let written = self.log.since();
+        NotReady {
+            failure,
+            diagnosis: log_diagnosis::diagnose(&written),
+            log: self.log.path.clone(),
+            last_errors: log_diagnosis::last_errors(&written),
+            class_path_dropped: self.class_path_dropped,
+        }
+    }
+}

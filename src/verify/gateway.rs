@@ -1,0 +1,110 @@
+//! Asking the log gateway for a log, as a browser does.
+
+use super::TIMEOUT;
+use crate::error::Fault;
+use crate::http::{agent, client_of_the_world};
+use crate::installed::log_gateway::reachable;
+use crate::settings::GatewaySettings;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
+use std::io::Read;
+
+/// An answer of the gateway: a redirect, or the log itself.
+#[derive(Default)]
+pub(super) struct Answer {
+    pub(super) location: Option<String>,
+    format: Format,
+    body: Vec<u8>,
+}
+
+/// What the headers say of a body.
+#[derive(Default)]
+struct Format {
+    content_type: String,
+    is_gzip: bool,
+}
+
+impl Format {
+    fn of<B>(answer: &ureq::http::Response<B>) -> Self {
+        let header = |name| answer.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_string();
+        Self { content_type: header("content-type"), is_gzip: header("content-encoding") == "gzip" }
+    }
+}
+
+/// Asks the gateway of this node for a path.
+pub(super) fn ask(gateway: &GatewaySettings, path: &str, login: Option<&str>) -> Result<Answer, Fault> {
+    let scheme = if gateway.has_tls() { "https" } else { "http" };
+    let url = format!("{scheme}://{}{path}", reachable(gateway.address()));
+    let failed = |message: String| Fault::failed(message).detail(format!("asked {url}"));
+    let mut request = agent(TIMEOUT).get(&url).header("accept-encoding", "identity");
+    if let Some(login) = login {
+        request = request.header("authorization", format!("Basic {}", STANDARD.encode(login)));
+    }
+    let mut answer = request.call().map_err(|e| failed(format!("the log gateway does not answer: {e}")))?;
+    let status = answer.status().as_u16();
+    let location = answer.headers().get("location").and_then(|l| l.to_str().ok()).map(str::to_string);
+    let format = Format::of(&answer);
+    let body = answer.body_mut().read_to_vec().unwrap_or_default();
+    match (status, &location) {
+        (302, Some(_)) | (200, None) => Ok(Answer { location, format, body }),
+        (401, _) => {
+            Err(failed("the log gateway requires a login".into()).hint("EMR_SHS_LOGIN=name:password emr-shs verify"))
+        }
+        _ => {
+            let page = String::from_utf8_lossy(&body).into_owned();
+            let heading = page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).unwrap_or_default();
+            Err(failed(format!("the log gateway answers {status}: {heading}")))
+        }
+    }
+}
+
+/// The text that a browser shows for an answer. It follows a redirect.
+pub(super) fn log_as_browser_shows_it(answer: &mut Answer) -> Result<Vec<u8>, Fault> {
+    match &answer.location {
+        Some(location) => fetch(location),
+        None => decode(std::mem::take(&mut answer.body), &answer.format),
+    }
+}
+
+/// The log at a presigned URL.
+fn fetch(location: &str) -> Result<Vec<u8>, Fault> {
+    // The query contains the signature, which must not be printed.
+    let shown = location.split('?').next().unwrap_or_default();
+    let failed = |message: String| Fault::failed(message).detail(format!("asked {shown}"));
+    let mut answer = client_of_the_world(TIMEOUT)
+        .get(location)
+        .header("accept-encoding", "identity")
+        .call()
+        .map_err(|e| failed(format!("S3 does not answer to the presigned URL: {e}")))?;
+    let status = answer.status().as_u16();
+    let format = Format::of(&answer);
+    let body = answer.body_mut().read_to_vec().unwrap_or_default();
+    if status == 200 {
+        return decode(body, &format);
+    }
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let element = |tag: &str| text.split(&format!("<{tag}>")).nth(1)?.split("</").next().map(str::to_string);
+    let (code, message) = (element("Code").unwrap_or_default(), element("Message").unwrap_or_default());
+    let fault = failed(format!("S3 answers {status} to the presigned URL")).detail(format!("{code} {message}"));
+    // A bucket's policy can refuse presigned URLs alone (`docs/emr.md §9.2`).
+    Err(match status {
+        403 => fault.hint("if the bucket's policy refuses presigned URLs: sudo emr-shs proxy install --mode stream"),
+        _ => fault,
+    })
+}
+
+fn decode(body: Vec<u8>, format: &Format) -> Result<Vec<u8>, Fault> {
+    if !format.content_type.starts_with("text/plain") {
+        return Err(Fault::failed("a browser would save the log as a file instead of showing it")
+            .detail(format!("found the type “{}”, wanted text/plain", format.content_type)));
+    }
+    if !format.is_gzip {
+        return Ok(body);
+    }
+    let mut text = Vec::new();
+    GzDecoder::new(body.as_slice())
+        .read_to_end(&mut text)
+        .map_err(|e| Fault::failed("the log cannot be unpacked").detail(e.to_string()))?;
+    Ok(text)
+}
