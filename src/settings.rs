@@ -69,7 +69,7 @@ pub enum Mode {
     /// By a presigned URL: the bytes go from S3 to the browser
     #[default]
     Redirect,
-    /// Through the gateway: for buckets that browsers may not reach
+    /// Through the gateway: for buckets that browsers cannot reach
     Stream,
 }
 

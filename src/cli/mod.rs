@@ -19,13 +19,15 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(name = "emr-shs", version, max_term_width = 80, subcommand_required = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Typical use, as root on the primary node:\n  emr-shs plan --event-logs s3://my-bucket/spark-events/\n  emr-shs install --event-logs s3://my-bucket/spark-events/\n  emr-shs uninstall\n\nExit codes: 0 done or nothing to do, 1 failed and rolled back, 2 usage error, 3 a check failed, 4 plan --check: changes pending"
+    after_help = "Typical use, as root on the primary node:\n  emr-shs plan --event-logs s3://my-bucket/spark-events/\n  \
+emr-shs install --event-logs s3://my-bucket/spark-events/\n  emr-shs uninstall\n\nExit codes: 0 done or nothing to do, 1 failed and rolled back, \
+2 usage error, 3 a check failed, 4 plan --check: changes pending"
 )]
 pub struct Cli {
-    /// Its own options follow it.
+    /// The command, followed by its own options.
     #[command(subcommand)]
     pub command: Command,
-    /// These stand before or after the command.
+    /// Options that can stand before and after the command.
     #[command(flatten)]
     pub global: Global,
 }
@@ -48,7 +50,7 @@ pub struct Global {
         env = "EMR_SHS_ROOT"
     )]
     pub root: PathBuf,
-    /// Print more, including what does not change
+    /// Print more detail
     #[arg(short, long, global = true, env = "EMR_SHS_VERBOSE")]
     pub verbose: bool,
     /// Print only data and errors
@@ -205,7 +207,7 @@ pub struct GatewayArgs {
 
 /// Options of `proxy serve`.
 #[derive(Args)]
-#[command(mut_arg("region", |arg| arg.help("AWS region [default: from the AWS SDK's own chain]")))]
+#[command(mut_arg("region", |arg| arg.help("AWS region [default: from the provider chain of the AWS SDK]")))]
 pub struct ServeArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArgs,
@@ -233,7 +235,8 @@ pub struct PlanArgs {
 #[derive(Args)]
 #[command(
     mut_arg("event_logs", |arg| arg.help("S3 prefix to check, such as s3://my-bucket/spark-events/ [default: the installed or configured one]")),
-    after_help = "doctor changes nothing on the node and finishes within 20 seconds. In S3 it writes one small object below the prefix and deletes it, as install does. -v explains each check.\n\nExit codes: 0 no check failed, 3 a check failed"
+    after_help = "doctor changes nothing on the node and finishes within 20 seconds. In S3 it writes one small object \
+below the prefix and deletes it, as install does. -v explains each check.\n\nExit codes: 0 no check failed, 3 a check failed"
 )]
 pub struct DoctorArgs {
     #[command(flatten)]
@@ -245,7 +248,9 @@ pub struct DoctorArgs {
 /// Options of `verify`.
 #[derive(Args)]
 #[command(
-    after_help = "verify writes the event log of a synthetic application and one container log to S3, waits until the history server lists the application, follows its link to the log, compares the bytes, and deletes both objects, also after Ctrl-C.\n\nExit codes: 0 proved, 1 interrupted, 3 a stage failed"
+    after_help = "verify writes the event log of a synthetic application and one container log to S3, waits until the history \
+server lists the application, follows its link to the log, compares the bytes, and deletes both objects, also after \
+Ctrl-C.\n\nExit codes: 0 proved, 1 interrupted, 3 a stage failed"
 )]
 pub struct VerifyArgs {
     /// Seconds to wait for the history server to list the application [default: two of its

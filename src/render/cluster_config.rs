@@ -1,8 +1,8 @@
 //! The EMR configuration with the keys of an installation. EMR writes spark-defaults.conf anew at a reconfiguration,
 //! and keeps only the keys that its own configuration contains (`docs/emr.md §4.5`).
 
-use super::Rendered;
 use super::release::{s3_file_system, spark_version};
+use super::{Rendered, shell_command};
 use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
 use crate::change::desired::DesiredState;
@@ -67,16 +67,17 @@ pub(crate) fn for_node(request: &NodeConfigRequest<'_>) -> Result<Rendered> {
             keys.into_iter().partition(|(key, _)| depends_on_node(key, &installation.settings));
         let names: Vec<&str> = left.keys().map(String::as_str).collect();
         let left = (!names.is_empty()).then(|| left_to_install(&names.join(", ")));
-        let safe = safe_for_new_cluster(installation.event_logs.as_ref());
+        let safe = safe_for_new_cluster(installation.event_logs.as_ref())?;
         return Ok(document(keys, request.daemon_memory)?.notes(left).note(safe));
     }
     let mut notes = Vec::new();
     if installation.receipt.is_empty() || !installation.plan.is_done() {
         let uri = installation.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
+        let install = shell_command(&["sudo", "emr-shs", "install", "--event-logs", &uri])?;
         notes.push(format!(
             "Not for this cluster yet: with these keys the history server starts only if the links and directories of \
              install are there, and EMR rolls a reconfiguration back if an application does not run. First run:\n  \
-             sudo emr-shs install --event-logs {uri}"
+             {install}"
         ));
     } else {
         notes.push(
@@ -116,7 +117,7 @@ pub(crate) fn for_release(request: &ReleaseConfigRequest<'_>) -> Result<Rendered
     left.push("the region of the bucket, if it is not the cluster's");
     Ok(document(keys, request.daemon_memory)?
         .note(left_to_install(&left.join("; ")))
-        .note(safe_for_new_cluster(Some(event_logs))))
+        .note(safe_for_new_cluster(Some(event_logs))?))
 }
 
 fn document(keys: Keys, daemon_memory: Option<&str>) -> Result<Rendered> {
@@ -155,19 +156,19 @@ fn left_to_install(keys: &str) -> String {
     format!("Left to install, because it depends on the node: {keys}.")
 }
 
-fn safe_for_new_cluster(event_logs: Option<&EventLogs>) -> String {
-    let prefix = event_logs.map(|uri| {
-        format!(
-            "\nCreate the prefix first, because a job fails if it does not exist:\n  aws s3api put-object --bucket {} --key {}",
-            uri.bucket, uri.prefix
-        )
+fn safe_for_new_cluster(event_logs: Option<&EventLogs>) -> Result<String> {
+    // Every bucket contains the empty prefix.
+    let prefix = event_logs.filter(|uri| !uri.prefix.is_empty()).map(|uri| {
+        let command = ["aws", "s3api", "put-object", "--bucket", &uri.bucket, "--key", &uri.prefix];
+        let command = shell_command(&command)?;
+        anyhow::Ok(format!("\nCreate the prefix first, because a job fails if it does not exist:\n  {command}"))
     });
-    format!(
+    Ok(format!(
         "Safe in a new cluster's configuration together with the step or the bootstrap action (emr-shs render step): until \
          that has run, the history server lacks jars and is down. On a running cluster, apply the configuration only after \
          install has run on the primary node: EMR rolls a reconfiguration back if an application does not run.{}",
-        prefix.unwrap_or_default()
-    )
+        prefix.transpose()?.unwrap_or_default()
+    ))
 }
 
 fn keys_of(node: &Node, settings: &Settings, event_logs: &EventLogs) -> Result<Keys> {

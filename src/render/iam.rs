@@ -1,5 +1,5 @@
-//! IAM policies with exactly the rights that the history server, the jobs and `verify` need: the rights for the requests
-//! of emr-shs itself, and for those of Hadoop's file systems (`docs/emr.md §8.1`).
+//! IAM policies with exactly the rights that the history server, the jobs and `verify` need: for the requests of emr-shs
+//! itself, and for those of Hadoop's file systems (`docs/emr.md §8.1`).
 
 use super::{Rendered, check_account, check_region, dns_suffix, partition};
 use crate::aws::uri::{EventLogs, LogUri};
@@ -268,11 +268,12 @@ pub(crate) fn render(request: &IamPolicyRequest<'_>) -> Result<Rendered> {
     request.account.map(check_account).transpose()?;
     let role = request.role.unwrap_or(DEFAULT_ROLE);
     let mut rendered = Rendered::json(&Policy::of(request)?)?.note(format!(
-        "Give the policy to the role:\n  aws iam put-role-policy --role-name {role} --policy-name emr-shs --policy-document file://policy.json"
+        "Give the policy to the role:\n  aws iam put-role-policy --role-name {role} --policy-name emr-shs \
+         --policy-document file://policy.json"
     ));
     if request.log_uris.is_empty() && request.is_for(Side::HistoryServer) {
         rendered = rendered.note(
-            "The policy does not allow to read container logs, so the log gateway can open none. Name the prefix where \
+            "The policy grants no access to container logs, so the log gateway cannot open them. Name the prefix where \
              clusters archive their logs with --log-uri.",
         );
     }

@@ -51,6 +51,11 @@ fn fill(template: &impl Template) -> Result<String> {
     template.render().context("filling a template")
 }
 
+/// A command line that a user can paste into a shell.
+fn shell_command(words: &[&str]) -> Result<String> {
+    shlex::try_join(words.iter().copied()).context("quoting a command line")
+}
+
 /// The AWS partition of a region. Without a region: the partition that is not China and not GovCloud.
 fn partition(region: Option<&str>) -> &'static str {
     match region.unwrap_or_default() {

@@ -4,11 +4,11 @@
 
 use super::iam::{IamPolicyRequest, Policy, Side};
 use super::release::Release;
-use super::{Rendered, check_account, check_region, dns_suffix, fill, partition, to_json};
+use super::{Rendered, check_account, check_region, dns_suffix, fill, partition, shell_command, to_json};
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use crate::ids::is_id;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use askama::Template;
 use serde::Serialize;
 
@@ -261,9 +261,8 @@ impl<'a> ServerlessSetup<'a> {
     fn install(&self) -> Result<String> {
         let (event_logs, log_uri) = (self.event_logs.to_string(), self.log_uri.to_string());
         let layout = format!("serverless:{}", self.application);
-        let command = ["sudo", "emr-shs", "install", "--event-logs", &event_logs, "--history-only"];
-        let options = ["--layout", &layout, "--log-uri", &log_uri];
-        shlex::try_join(command.into_iter().chain(options)).context("quoting the install command")
+        let install = ["sudo", "emr-shs", "install", "--event-logs", &event_logs, "--history-only"];
+        shell_command(&[&install[..], &["--layout", &layout, "--log-uri", &log_uri]].concat())
     }
 }
 
@@ -299,4 +298,35 @@ fn is_role(arn: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/_+=,.@-".contains(c);
     check_account(account).is_ok()
         && role.strip_prefix("role/").is_some_and(|name| !name.is_empty() && name.chars().all(is_plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_the_install_command_as_the_words_it_is_made_of() -> Result<()> {
+        for log_uri in ["s3://acme-logs/emr/", "s3://acme-logs/it's/$HOME/`id`/\"x\"/{a}/*/!x/;&|/"] {
+            let setup = ServerlessSetup::check(ServerlessRequest {
+                application: "00f1r2fo0l4l4l09",
+                account: "123456789012",
+                region: Some("eu-west-3"),
+                release: "emr-7.12.0",
+                repository: "emr-serverless-spark",
+                event_logs: "s3://acme-spark/a&b/",
+                log_uri,
+                job_role: None,
+                kms_keys: &[],
+            })?;
+            let command = setup.install()?;
+            for shell in ["sh", "bash"] {
+                let script = format!("printf '%s\\n' {command}");
+                let output = std::process::Command::new(shell).args(["-c", &script]).output()?;
+                let words: Vec<String> = String::from_utf8(output.stdout)?.lines().map(Into::into).collect();
+                assert_eq!((words[4].as_str(), words[9].as_str()), ("s3://acme-spark/a&b/", log_uri), "{command}");
+                assert_eq!(words.len(), 10, "{command}");
+            }
+        }
+        Ok(())
+    }
 }
