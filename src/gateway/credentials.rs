@@ -2,7 +2,7 @@
 //!
 //! The SDK's own provider extends expired credentials of an instance profile by some minutes when
 //! the metadata service fails. S3 does not accept them, and a URL expires with the credentials that
-//! signed it (second facts §6). So the gateway asks the metadata service itself, and never signs
+//! signed it (docs/emr.md §9.1). So the gateway asks the metadata service itself, and never signs
 //! with expired credentials.
 
 use crate::aws::error::root_causes;

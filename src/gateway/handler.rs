@@ -195,7 +195,7 @@ impl Gateway {
             Ok(response) => (response, RequestOutcome::History),
             Err(error) => {
                 let message = Message::new(StatusCode::BAD_GATEWAY, "The history server does not answer")
-                    .text("Executor logs still open. To see why the history server does not answer, type on the node:")
+                    .text("Executor logs remain available. To see the state of the history server, type on the node:")
                     .code("sudo emr-shs status")
                     .text(format!("{error:#}"));
                 (message.response(), RequestOutcome::Unavailable)

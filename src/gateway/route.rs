@@ -9,9 +9,9 @@
 //! | `container_…/stderr` | a log of YARN; the gateway searches its cluster |
 //! | `container_…/`, `application_…/`, `` | listings of logs, containers, applications |
 //! | — | — |
-//! | `j-…/containers/application_…/container_…/stderr.gz` | a log of YARN (facts §5.1) |
-//! | `applications/…/jobs/…[/attempts/n]/SPARK_DRIVER/stderr`, `…/SPARK_EXECUTOR/n/…` | a log of EMR Serverless (facts §5.2) |
-//! | `…/jobs/…/containers/[spark-…/]pod/stderr` | a log of EMR on EKS (facts §5.3) |
+//! | `j-…/containers/application_…/container_…/stderr.gz` | a log of YARN (docs/emr.md §5.1) |
+//! | `applications/…/jobs/…[/attempts/n]/SPARK_DRIVER/stderr`, `…/SPARK_EXECUTOR/n/…` | a log of EMR Serverless (docs/emr.md §5.3) |
+//! | `…/jobs/…/containers/[spark-…/]pod/stderr` | a log of EMR on EKS (docs/emr.md §5.4) |
 
 use crate::ids::{Application, Container, is_cluster, is_digits, is_id, is_pod, is_spark_application};
 use percent_encoding::percent_decode_str;

@@ -1,5 +1,5 @@
 //! Streams logs through the gateway, for bucket policies that do not accept the node's signature from
-//! a browser: they check from where or how a request arrives (second facts §6).
+//! a browser: they check from where or how a request arrives (docs/emr.md §9.2).
 //!
 //! Memory is bounded: the gateway reads the next chunk from S3 after the browser took the last one.
 

@@ -1,5 +1,5 @@
 //! The history server's REST API: names and states of applications, the role of each container, and
-//! the NodeManager's page of a log, for the gateway's pages (facts §11).
+//! the NodeManager's page of a log, for the gateway's pages (docs/emr.md §3.2, §5.5).
 
 use super::proxy::HistoryServerProxy;
 use crate::gateway::http::full;

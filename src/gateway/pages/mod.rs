@@ -85,7 +85,7 @@ impl Message {
 
 /// The answer to a `Host` header that names none of the gateway's names.
 pub(super) fn unknown_host() -> Message {
-    Message::new(StatusCode::MISDIRECTED_REQUEST, "This gateway does not know itself by that name")
+    Message::new(StatusCode::MISDIRECTED_REQUEST, "This gateway does not answer to that name")
 }
 
 fn respond(status: StatusCode, page: &impl Template) -> Response<Body> {
