@@ -1,4 +1,5 @@
-//! Any bytes as a path and a query: what comes out is a log's key and a URL for it, or nothing.
+//! Sends any bytes through the gateway as a path and a query: they lead to the key of a log and its presigned URL, or
+//! to nothing.
 
 #![no_main]
 
@@ -9,13 +10,13 @@ use allow::{Bucket, assert_harmless};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
-/// What log URIs can have before the names of clusters.
+/// Prefixes of log URIs.
 const PREFIXES: [&str; 5] = ["", "elasticmapreduce/", "logs/emr/", "teams/data eng/x%20y/é/", "logs/"];
 
 static BUCKETS: LazyLock<[Bucket; 2]> = LazyLock::new(Bucket::both);
 
 fuzz_target!(|data: &[u8]| {
-    // The bits of the first byte say which log URIs there are; a question mark ends the path.
+    // Each bit of the first byte chooses a log URI. A question mark ends the path.
     let Some((choice, url)) = data.split_first() else { return };
     let chosen: Vec<&str> =
         PREFIXES.iter().enumerate().filter(|(i, _)| choice >> i & 1 == 1).map(|(_, prefix)| *prefix).collect();

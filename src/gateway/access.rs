@@ -1,6 +1,7 @@
-//! Who can use the gateway: this node's own addresses, or users who log in; and only under a name
-//! that is the gateway's. Without the check of the name, a page of another site could let that
-//! site's name lead to this node, and read logs with the browser of a user.
+//! Who can use the gateway: peers with an address of this node, or users who log in.
+//!
+//! The gateway also checks the name in the `Host` header. Without this check, another site could
+//! point its own domain at this node and read logs through a visitor's browser (DNS rebinding).
 
 use anyhow::{Context, Result, anyhow, bail};
 use argon2::Argon2;
@@ -19,7 +20,8 @@ const ADDRESSES_FRESH: Duration = Duration::from_secs(10);
 /// How many verified logins are remembered.
 const MAX_VERIFIED: usize = 1024;
 
-/// Converts `::ffff:10.0.0.1` to `10.0.0.1`: a socket of both families shows IPv4 peers like that.
+/// Converts `::ffff:10.0.0.1` to `10.0.0.1`: a dual-stack socket reports IPv4 peers in
+/// the longer form.
 pub(super) fn canonical_ip(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
@@ -97,8 +99,8 @@ fn host_name(host: &str) -> Option<String> {
 /// The users who may log in, from a file such as `htpasswd -B` writes.
 pub(crate) struct Users {
     hashes: BTreeMap<String, String>,
-    /// Salted digests of the logins that were verified. To check a password takes a tenth of a
-    /// second by design, and a page consists of many requests.
+    /// Salted digests of the logins that were verified. Verifying a password takes a tenth of a
+    /// second by design, and a page needs many requests.
     verified: Mutex<HashSet<[u8; 32]>>,
     salt: [u8; 16],
 }
@@ -161,7 +163,7 @@ impl Users {
         let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
         let (name, password) = decoded.split_once(':')?;
         let known = self.hashes.get(name);
-        // Check a password also for an unknown name: otherwise the time of the answer tells which names exist.
+        // Also check the password of an unknown user: otherwise the response time would reveal which users exist.
         let hash = known.or_else(|| self.hashes.values().next())?.as_str();
         let right = if hash.starts_with("$argon2") {
             Argon2::default().verify_password(password.as_bytes(), hash).is_ok()

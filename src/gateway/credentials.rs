@@ -61,7 +61,7 @@ pub(super) struct CredentialsCache {
 }
 
 impl CredentialsCache {
-    /// From the SDK's usual sources, in its order; the instance profile is the last one.
+    /// Reads the SDK's usual sources in the SDK's order. The instance profile comes last.
     pub(super) async fn new() -> Arc<Self> {
         let chain = CredentialsProviderChain::first_try("environment", EnvironmentVariableCredentialsProvider::new())
             .or_else("profile", ProfileFileCredentialsProvider::builder().build())

@@ -1,8 +1,8 @@
 //! Presigned URLs: Signature Version 4 in the query.
 //!
 //! aws-sigv4 derives the key and signs. This module builds the text that it signs, and keeps the
-//! parts that are the same in all URLs of a day (the signing key, the encoded token): to sign is most
-//! of the work of a redirect.
+//! parts that are the same in all URLs of a day (the signing key, the encoded token), because signing
+//! is most of the work of a redirect.
 
 use super::credentials::Session;
 use anyhow::{Context, Result, anyhow};

@@ -1,14 +1,18 @@
 //! The allow-list of URLs: which log or listing a path means. No I/O, so that one table tests all of it.
 //!
-//! Only these forms lead to S3; nothing else in a bucket can be reached through the gateway. All of
-//! them exist under `/logs/`. The forms below the line also exist under the prefix of the log URI,
-//! because the log links of AWS's published proxy script look like that:
+//! Only these forms lead to S3. Nothing else in a bucket can be reached through the gateway. Paths of
+//! the short form begin with `/logs/`:
 //!
 //! | path | means |
 //! |---|---|
 //! | `container_…/stderr` | a log of YARN; the gateway searches its cluster |
 //! | `container_…/`, `application_…/`, `` | listings of logs, containers, applications |
-//! | — | — |
+//!
+//! Paths of the long form begin with `/logs/` or with the prefix of a log URI. The links of the proxy
+//! script that AWS publishes begin with the prefix.
+//!
+//! | path | means |
+//! |---|---|
 //! | `j-…/containers/application_…/container_…/stderr.gz` | a log of YARN (docs/emr.md §5.1) |
 //! | `applications/…/jobs/…[/attempts/n]/SPARK_DRIVER/stderr`, `…/SPARK_EXECUTOR/n/…` | a log of EMR Serverless (docs/emr.md §5.3) |
 //! | `…/jobs/…/containers/[spark-…/]pod/stderr` | a log of EMR on EKS (docs/emr.md §5.4) |

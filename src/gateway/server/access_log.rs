@@ -53,7 +53,7 @@ impl AccessLog {
         outcome: RequestOutcome,
         took: Duration,
     ) {
-        // The path is ASCII, for hyper refuses others: so every index is the start of a character.
+        // hyper refuses a path that is not ASCII, so every index is a character boundary.
         let path = path.get(..MAX_PATH).unwrap_or(path);
         let tenths = took.as_micros() / 100;
         let (ms, tenth) = (tenths / 10, tenths % 10);

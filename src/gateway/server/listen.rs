@@ -85,7 +85,7 @@ async fn find_buckets(gateway: Arc<Gateway>) {
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     let mut bound = TcpListener::bind(address).await;
-    // The kernel can be one without IPv6.
+    // The kernel can be built without IPv6.
     if bound.is_err() && address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
         let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
         bound = if v4.is_ok() { v4 } else { bound };
@@ -137,7 +137,7 @@ impl Acceptor {
             match accepted {
                 Ok((stream, peer)) if self.gateway.serves(peer.ip()) => self.serve(stream, peer, permit),
                 Ok((stream, peer)) => self.refuse(stream, peer),
-                // Without file descriptors, say: they come back when connections close.
+                // For example, the process has no free file descriptor until a connection closes.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
