@@ -42,7 +42,8 @@ const HOP_BY_HOP: [&str; 9] = [
     "transfer-encoding",
     "upgrade",
 ];
-/// Headers that would make the history server build links to an address that the client chooses.
+/// Headers with which a client would choose the address in the history server's links (docs/emr.md
+/// §3.2).
 const FORWARDED: [&str; 5] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-context"];
 
