@@ -79,7 +79,7 @@ impl Gateway {
         if path == "/logs" {
             return (redirect("/logs/".into()), RequestOutcome::Page);
         }
-        let prefixes: Vec<&str> = self.archive.stores.iter().map(|store| store.uri.prefix.as_str()).collect();
+        let prefixes: Vec<&str> = self.archive.buckets.iter().map(|bucket| bucket.uri.prefix.as_str()).collect();
         match route::route(path, request.uri().query(), &prefixes) {
             None => self.forward(request).await,
             Some(Err(error)) => (not_a_log(error).response(), RequestOutcome::NotFound),
@@ -183,7 +183,7 @@ impl Gateway {
     fn readiness(&self, has_credentials: bool) -> (StatusCode, String) {
         if !has_credentials {
             (StatusCode::SERVICE_UNAVAILABLE, "no credentials\n".into())
-        } else if self.archive.stores.iter().any(|store| store.known_client().is_none()) {
+        } else if self.archive.buckets.iter().any(|bucket| bucket.known_client().is_none()) {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", self.archive.unreachable_reason()))
         } else {
             (StatusCode::OK, "ready\n".into())
@@ -243,20 +243,20 @@ impl Gateway {
         directory: &LogDirectory,
         context: &RequestContext<'_>,
     ) -> Result<(Response<Body>, RequestOutcome), LogError> {
-        let store = &self.archive.stores[location.store];
-        let bucket = store.way().await?;
+        let bucket = &self.archive.buckets[location.bucket];
+        let client = bucket.client().await?;
         let attachment = context.download.then(|| attachment(location, directory));
         if self.mode == Mode::Stream {
             let streamed =
-                stream::log(bucket, &store.uri.bucket, location, context.headers, attachment.as_deref()).await;
+                stream::log(client, &bucket.uri.bucket, location, context.headers, attachment.as_deref()).await;
             return match streamed {
                 Ok(response) => Ok((response, RequestOutcome::Stream)),
-                Err(error) => Err(self.archive.refused(location, &error).await),
+                Err(error) => Err(self.archive.refusal(location, &error).await),
             };
         }
         let session = self.credentials.session().await.map_err(LogError::NoCredentials)?;
         let now = SystemTime::now();
-        let signer = self.signers[location.store].get(&session, now, &bucket.address, &bucket.region);
+        let signer = self.signers[location.bucket].get(&session, now, &client.address, &client.region);
         let lifetime = url_lifetime(&session, now)
             .ok_or_else(|| LogError::NoCredentials("the credentials expire within this second".into()))?;
         let gzipped = location.key.ends_with(".gz");

@@ -1,7 +1,7 @@
 //! Listings: reads directories from the archive and names from the history server, and makes pages
 //! of them.
 
-use super::archive::{Archive, LogError};
+use super::archive::{Archive, ClusterLocation, LogError};
 use super::history_server::api::ApplicationInfo;
 use super::history_server::proxy::HistoryServerProxy;
 use super::http::Body;
@@ -9,11 +9,10 @@ use super::pages::{self, Message};
 use super::route::{self, LogDirectory, LogRequest};
 use crate::ids::{Application, is_cluster};
 use hyper::{Response, StatusCode};
-use std::sync::Arc;
 
 /// The page of a listing. `log_uri` limits it to one log URI.
 pub(super) async fn page(
-    archive: &Arc<Archive>,
+    archive: &Archive,
     history_server: &HistoryServerProxy,
     request: &LogRequest,
     log_uri: Option<usize>,
@@ -35,8 +34,8 @@ async fn applications(
     cluster: Option<&str>,
 ) -> Result<Response<Body>, LogError> {
     let mut clusters = Vec::new();
-    for (i, store) in archive.stores.iter().enumerate() {
-        clusters.extend(archive.directories(i, &store.uri.prefix).await?);
+    for (i, bucket) in archive.buckets.iter().enumerate() {
+        clusters.extend(archive.directories(i, &bucket.uri.prefix).await?);
     }
     clusters.retain(|name| is_cluster(name));
     let own_cluster = archive.own_cluster.as_deref();
@@ -44,8 +43,8 @@ async fn applications(
         return Ok(Message::new(StatusCode::NOT_FOUND, "There are no logs of clusters under the log URI").response());
     };
     let mut ids = Vec::new();
-    for (i, store) in archive.stores.iter().enumerate() {
-        ids.extend(archive.directories(i, &format!("{}{cluster}/containers/", store.uri.prefix)).await?);
+    for (i, bucket) in archive.buckets.iter().enumerate() {
+        ids.extend(archive.directories(i, &format!("{}{cluster}/containers/", bucket.uri.prefix)).await?);
     }
     ids.retain(|id| Application::parse(id).is_some());
     let names = history_server.application_names().await;
@@ -53,23 +52,23 @@ async fn applications(
 }
 
 async fn containers(
-    archive: &Arc<Archive>,
+    archive: &Archive,
     id: &Application,
     cluster: Option<&str>,
     log_uri: Option<usize>,
     application: &ApplicationInfo,
 ) -> Result<Response<Body>, LogError> {
-    let (stores, cluster) = match cluster {
-        Some(cluster) => (archive.stores_of(log_uri), cluster.to_string()),
+    let (buckets, cluster) = match cluster {
+        Some(cluster) => (archive.buckets_of(log_uri), cluster.to_string()),
         None => {
-            let (store, cluster) = archive.cluster(id).await?.unwrap_or_else(|| archive.own());
-            (store..store + 1, cluster)
+            let ClusterLocation { bucket, id } = archive.cluster(id).await?;
+            (bucket..bucket + 1, id)
         }
     };
     let (mut objects, mut complete) = (Vec::new(), true);
-    for store in stores {
-        let prefix = format!("{}{cluster}/containers/{id}/", archive.stores[store].uri.prefix);
-        (objects, complete) = archive.list_all(store, &prefix).await?;
+    for bucket in buckets {
+        let prefix = format!("{}{cluster}/containers/{id}/", archive.buckets[bucket].uri.prefix);
+        (objects, complete) = archive.list_all(bucket, &prefix).await?;
         if !objects.is_empty() {
             break;
         }
@@ -78,24 +77,23 @@ async fn containers(
 }
 
 async fn files(
-    archive: &Arc<Archive>,
+    archive: &Archive,
     directory: &LogDirectory,
     log_uri: Option<usize>,
     application: &ApplicationInfo,
 ) -> Result<Response<Body>, LogError> {
-    let (stores, path) = match directory {
-        LogDirectory::Directory(path) => (archive.stores_of(log_uri), path.clone()),
+    let (buckets, path) = match directory {
+        LogDirectory::Directory(path) => (archive.buckets_of(log_uri), path.clone()),
         LogDirectory::Container(container) => {
-            let found = archive.cluster(&container.application).await?;
-            let (store, cluster) = found.unwrap_or_else(|| archive.own());
-            (store..store + 1, route::container_directory(&cluster, container))
+            let ClusterLocation { bucket, id } = archive.cluster(&container.application).await?;
+            (bucket..bucket + 1, route::container_directory(&id, container))
         }
     };
     let (mut objects, mut location) = (Vec::new(), String::new());
-    for store in stores {
-        let uri = &archive.stores[store].uri;
+    for bucket in buckets {
+        let uri = &archive.buckets[bucket].uri;
         let prefix = format!("{}{path}", uri.prefix);
-        objects = archive.list(store, &prefix).await?;
+        objects = archive.list(bucket, &prefix).await?;
         location = format!("s3://{}/{prefix}", uri.bucket);
         if !objects.is_empty() {
             break;

@@ -5,6 +5,7 @@
 
 use super::archive::{BucketClient, Location};
 use super::http::{Body, BoxError, empty, set_own_headers};
+use crate::aws::error::{S3Error, S3Failure};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
@@ -39,7 +40,7 @@ pub(super) async fn log(
     let request = bucket.client.get_object().bucket(name).key(&location.key).set_range(range.map(str::to_string));
     let object = match request.send().await {
         Ok(object) => object,
-        Err(e) if e.raw_response().is_some_and(|r| r.status().as_u16() == 416) => {
+        Err(e) if S3Error::new(&e, "s3:GetObject").failure == S3Failure::InvalidRange => {
             let mut response = Response::new(empty());
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
             set_own_headers(response.headers_mut());

@@ -1,191 +1,289 @@
-//! Which cluster an application ran on. Its id tells when its cluster's ResourceManager started, and
-//! each cluster below a log URI tells the same of its first application: asked once, for that never
-//! changes.
+//! Which cluster an application ran on. An application's id contains the time at which its cluster's
+//! ResourceManager started, the cluster timestamp. The directories below a log URI name clusters by
+//! another id. So this module reads the id of each cluster's first application, once: it never changes.
 
-use super::{Archive, LogBucket, LogError, PAGE, with_timeout};
+use super::bucket::{LogBucket, S3_TIMEOUT};
+use super::error::LogError;
 use crate::ids::{Application, is_cluster};
+use quick_cache::sync::Cache;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
-/// How long a cluster that was not found is not looked for again.
-const NOT_FOUND: Duration = Duration::from_secs(30);
-/// How many searches may be under way or waiting.
-pub const SEARCHES: usize = 16;
-/// How many clusters are asked about at a time.
-const AT_ONCE: usize = 16;
-/// How many clusters that began before an application are looked through for it.
-const EARLIER: usize = 64;
-/// How long a cluster without applications is not asked again.
-const EMPTY: Duration = Duration::from_secs(300);
+/// How many cluster timestamps each cache holds.
+const MAX_TIMESTAMPS: usize = 1 << 14;
+/// How long the result stands that no cluster has a timestamp, and a listing of the clusters.
+const NOT_FOUND_FRESH: Duration = Duration::from_secs(30);
+/// How long the result stands that a cluster has no application.
+const EMPTY_FRESH: Duration = Duration::from_secs(300);
+/// How many searches run at a time. Each sends many requests to S3.
+const MAX_SEARCHES: usize = 16;
+/// How many clusters a search asks about at a time.
+const MAX_REQUESTS: usize = 16;
+/// How many clusters that started before an application are searched for the application.
+const MAX_EARLIER_CLUSTERS: usize = 64;
+
+/// A cluster below a log URI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClusterLocation {
+    /// Which log URI's bucket, by the order of the log URIs on the command line.
+    pub(crate) bucket: usize,
+    pub(crate) id: String,
+}
+
+/// Finds clusters by cluster timestamp, and remembers them.
+pub(super) struct Clusters {
+    buckets: Arc<[LogBucket]>,
+    /// The cluster of this node.
+    own: Option<String>,
+    found: Cache<u64, ClusterLocation>,
+    /// When the last search for a timestamp ended without a result.
+    not_found: Cache<u64, Instant>,
+    searches: Arc<Semaphore>,
+    /// One for each bucket. A search holds the lock of the index that it extends, so that concurrent
+    /// searches do not send the same requests.
+    indexes: Vec<Mutex<Index>>,
+}
 
 /// The clusters below a log URI.
 #[derive(Default)]
-pub struct Index {
+struct Index {
     listed: Option<Instant>,
-    clusters: BTreeMap<String, First>,
+    clusters: BTreeMap<String, FirstApplication>,
 }
 
 /// The cluster timestamp of a cluster's first application.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum First {
-    /// It has not been asked for.
-    Unasked,
-    /// There was none at that time.
+enum FirstApplication {
+    Unknown,
+    /// The cluster had no application at that time.
     None(Instant),
-    /// This, for ever.
-    Known(u64),
+    Timestamp(u64),
 }
 
-impl First {
+impl FirstApplication {
     fn is_worth_asking(self) -> bool {
         match self {
-            First::Unasked => true,
-            First::None(when) => when.elapsed() > EMPTY,
-            First::Known(_) => false,
+            Self::Unknown => true,
+            Self::None(when) => when.elapsed() > EMPTY_FRESH,
+            Self::Timestamp(_) => false,
         }
     }
 }
 
-impl Archive {
-    /// The cluster an application ran on: remembered, or found below the log URIs. `None` if it is
-    /// nowhere there.
-    pub async fn cluster(self: &Arc<Self>, application: &Application) -> Result<Option<(usize, String)>, LogError> {
+impl Clusters {
+    pub(super) fn new(buckets: Arc<[LogBucket]>, own: Option<String>) -> Self {
+        Self {
+            indexes: buckets.iter().map(|_| Mutex::default()).collect(),
+            buckets,
+            own,
+            found: Cache::new(MAX_TIMESTAMPS),
+            not_found: Cache::new(MAX_TIMESTAMPS),
+            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
+        }
+    }
+
+    /// The cluster of an application, if this gateway has found it before.
+    pub(super) fn known(&self, application: &Application) -> Option<ClusterLocation> {
+        self.found.get(&application.timestamp)
+    }
+
+    pub(super) fn remember(&self, application: &Application, cluster: ClusterLocation) {
+        self.found.insert(application.timestamp, cluster);
+    }
+
+    /// The cluster of an application: known, or found below the log URIs.
+    pub(super) async fn find(self: &Arc<Self>, application: &Application) -> Result<Option<ClusterLocation>, LogError> {
         let timestamp = application.timestamp;
-        if let Some(known) = self.cluster_known(application) {
+        if let Some(known) = self.known(application) {
             return Ok(Some(known));
         }
-        if self.not_found.get(&timestamp).is_some_and(|when| when.elapsed() < NOT_FOUND) {
+        if self.not_found.get(&timestamp).is_some_and(|when| when.elapsed() < NOT_FOUND_FRESH) {
             return Ok(None);
         }
         let Ok(permit) = self.searches.clone().try_acquire_owned() else { return Err(LogError::Searching) };
-        // It goes on when this request has stopped waiting: the next one finds what it found.
+        // The search continues after this request has stopped waiting. The next request finds its result.
         let this = self.clone();
         let search = tokio::spawn(async move {
             let _permit = permit;
             this.search(timestamp).await
         });
-        match tokio::time::timeout(PAGE, search).await {
+        match tokio::time::timeout(S3_TIMEOUT, search).await {
             Err(_) => Err(LogError::Searching),
             Ok(Err(e)) => Err(LogError::Unreachable(e.to_string())),
             Ok(Ok(found)) => found,
         }
     }
 
-    async fn search(self: Arc<Self>, timestamp: u64) -> Result<Option<(usize, String)>, LogError> {
-        let mut refused = None;
-        for store in 0..self.stores.len() {
-            match self.clone().search_in(store, timestamp).await {
-                Ok(Some(cluster)) => {
-                    self.clusters.insert(timestamp, (store, cluster.clone()));
-                    return Ok(Some((store, cluster)));
+    async fn search(&self, timestamp: u64) -> Result<Option<ClusterLocation>, LogError> {
+        let mut failure = None;
+        for bucket in 0..self.buckets.len() {
+            match self.search_bucket(bucket, timestamp).await {
+                Ok(Some(id)) => {
+                    let cluster = ClusterLocation { bucket, id };
+                    self.found.insert(timestamp, cluster.clone());
+                    return Ok(Some(cluster));
                 }
                 Ok(None) => {}
-                Err(e) => refused = Some(e),
+                Err(e) => failure = Some(e),
             }
         }
-        if let Some(e) = refused {
+        if let Some(e) = failure {
             return Err(e);
         }
         self.not_found.insert(timestamp, Instant::now());
         Ok(None)
     }
 
-    /// The cluster with this timestamp below one log URI. Each cluster is asked once for its first
-    /// application, which never changes; where a ResourceManager was restarted, the cluster that
-    /// began last before the timestamp is the likeliest.
-    async fn search_in(self: Arc<Self>, store: usize, timestamp: u64) -> Result<Option<String>, LogError> {
-        let LogBucket { uri, index, .. } = &self.stores[store];
-        let mut index = index.lock().await;
-        if let Some(found) = self.clusters.get(&timestamp).filter(|(at, _)| *at == store) {
-            return Ok(Some(found.1));
+    async fn search_bucket(&self, bucket: usize, timestamp: u64) -> Result<Option<String>, LogError> {
+        let mut index = self.indexes[bucket].lock().await;
+        // Another search may have found the cluster while this one waited for the index.
+        if let Some(found) = self.found.get(&timestamp).filter(|found| found.bucket == bucket) {
+            return Ok(Some(found.id));
         }
-        if let Some((cluster, _)) = index.clusters.iter().find(|(_, first)| **first == First::Known(timestamp)) {
-            return Ok(Some(cluster.clone()));
+        if let Some(cluster) = index.cluster(timestamp) {
+            return Ok(Some(cluster));
         }
-        if index.listed.is_none_or(|when| when.elapsed() > NOT_FOUND) {
-            let names =
-                self.pages(store, &uri.prefix, usize::MAX, |name| is_cluster(name).then(|| name.to_string())).await?;
-            let names: BTreeSet<String> = names.into_iter().collect();
-            index.clusters.retain(|cluster, _| names.contains(cluster));
-            for name in names {
-                index.clusters.entry(name).or_insert(First::Unasked);
-            }
-            index.listed = Some(Instant::now());
+        index.list(&self.buckets[bucket]).await?;
+        let failure = match self.read_first_applications(bucket, &mut index, timestamp).await? {
+            Progress::Found(cluster) => return Ok(Some(cluster)),
+            Progress::Done { failure } => failure,
+        };
+        match self.search_earlier_clusters(bucket, &index, timestamp).await? {
+            Some(cluster) => Ok(Some(cluster)),
+            None => failure.map_or(Ok(None), Err),
         }
-        let mut unknown: Vec<String> = index
-            .clusters
-            .iter()
-            .filter(|(_, first)| first.is_worth_asking())
-            .map(|(cluster, _)| cluster.clone())
-            .collect();
-        // The newest clusters are asked for most, and nothing else tells which they are.
-        if let Some(own) = unknown.iter().position(|c| Some(c) == self.own_cluster.as_ref()) {
-            unknown.swap(0, own);
-        }
-        let mut failed = None;
-        let mut asked = JoinSet::new();
-        let mut unknown = unknown.into_iter();
-        let ask = |asked: &mut JoinSet<_>, cluster: String| {
-            let this = self.clone();
-            asked.spawn(async move {
-                let first = this.first_timestamp(store, &cluster, None).await;
+    }
+
+    /// Reads the first application of each cluster that is not known, until one has the timestamp.
+    async fn read_first_applications(
+        &self,
+        bucket: usize,
+        index: &mut Index,
+        timestamp: u64,
+    ) -> Result<Progress, LogError> {
+        let mut unknown = index.unknown(self.own.as_ref()).into_iter();
+        let mut requests = JoinSet::new();
+        let send = |requests: &mut JoinSet<_>, cluster: String| {
+            let buckets = self.buckets.clone();
+            requests.spawn(async move {
+                let first = first_timestamp(&buckets[bucket], &cluster, None).await;
                 (cluster, first)
             });
         };
-        for cluster in unknown.by_ref().take(AT_ONCE) {
-            ask(&mut asked, cluster);
+        for cluster in unknown.by_ref().take(MAX_REQUESTS) {
+            send(&mut requests, cluster);
         }
-        while let Some(answer) = asked.join_next().await {
+        let mut failure = None;
+        while let Some(answer) = requests.join_next().await {
             let (cluster, first) = answer.map_err(|e| LogError::Unreachable(e.to_string()))?;
             if let Some(next) = unknown.next() {
-                ask(&mut asked, next);
+                send(&mut requests, next);
             }
-            let first = match first {
-                Ok(first) => first,
-                Err(e) => {
-                    // It may be any of the others.
-                    failed = Some(e);
-                    continue;
+            match first {
+                // Another cluster may have the timestamp.
+                Err(e) => failure = Some(e),
+                Ok(first) => {
+                    index.insert(cluster.clone(), first);
+                    if first == Some(timestamp) {
+                        return Ok(Progress::Found(cluster));
+                    }
                 }
-            };
-            let known = first.map_or_else(|| First::None(Instant::now()), First::Known);
-            index.clusters.insert(cluster.clone(), known);
-            if first == Some(timestamp) {
-                return Ok(Some(cluster));
             }
         }
-        let mut earlier: Vec<(u64, &String)> = index
+        Ok(Progress::Done { failure })
+    }
+
+    /// Searches clusters for an application that is not their first one. A cluster whose ResourceManager
+    /// restarted has applications of several timestamps. The cluster that started last before the
+    /// timestamp is the most likely one.
+    async fn search_earlier_clusters(
+        &self,
+        bucket: usize,
+        index: &Index,
+        timestamp: u64,
+    ) -> Result<Option<String>, LogError> {
+        // This node's own cluster may have had no application yet.
+        let own = self.own.iter().filter(|own| index.clusters.contains_key(*own));
+        let earlier = index.clusters_before(timestamp).into_iter().take(MAX_EARLIER_CLUSTERS);
+        for cluster in own.chain(earlier) {
+            if first_timestamp(&self.buckets[bucket], cluster, Some(timestamp)).await?.is_some() {
+                return Ok(Some(cluster.clone()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+enum Progress {
+    Found(String),
+    /// No known cluster has the timestamp. The cluster of the failed request may have it.
+    Done {
+        failure: Option<LogError>,
+    },
+}
+
+impl Index {
+    /// The cluster whose first application has this timestamp.
+    fn cluster(&self, timestamp: u64) -> Option<String> {
+        let wanted = FirstApplication::Timestamp(timestamp);
+        self.clusters.iter().find(|(_, first)| **first == wanted).map(|(cluster, _)| cluster.clone())
+    }
+
+    /// Lists the clusters below the log URI, unless the last listing is fresh.
+    async fn list(&mut self, bucket: &LogBucket) -> Result<(), LogError> {
+        if self.listed.is_some_and(|when| when.elapsed() <= NOT_FOUND_FRESH) {
+            return Ok(());
+        }
+        let names: BTreeSet<String> =
+            bucket.directories(&bucket.uri.prefix, usize::MAX, is_cluster).await?.into_iter().collect();
+        self.clusters.retain(|cluster, _| names.contains(cluster));
+        for name in names {
+            self.clusters.entry(name).or_insert(FirstApplication::Unknown);
+        }
+        self.listed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The clusters to ask about. `own` comes first: people ask most for the newest clusters, and nothing
+    /// else tells which clusters are new.
+    fn unknown(&self, own: Option<&String>) -> Vec<String> {
+        let unknown = self.clusters.iter().filter(|(_, first)| first.is_worth_asking());
+        let mut unknown: Vec<String> = unknown.map(|(cluster, _)| cluster.clone()).collect();
+        if let Some(own) = unknown.iter().position(|cluster| Some(cluster) == own) {
+            unknown.swap(0, own);
+        }
+        unknown
+    }
+
+    fn insert(&mut self, cluster: String, first: Option<u64>) {
+        let first = first.map_or_else(|| FirstApplication::None(Instant::now()), FirstApplication::Timestamp);
+        self.clusters.insert(cluster, first);
+    }
+
+    /// The clusters whose first application started before the timestamp, latest first.
+    fn clusters_before(&self, timestamp: u64) -> Vec<&String> {
+        let mut earlier: Vec<(u64, &String)> = self
             .clusters
             .iter()
             .filter_map(|(cluster, first)| match first {
-                First::Known(first) if *first < timestamp => Some((*first, cluster)),
+                FirstApplication::Timestamp(first) if *first < timestamp => Some((*first, cluster)),
                 _ => None,
             })
             .collect();
         earlier.sort_unstable_by(|a, b| b.cmp(a));
-        // This node's own may have had no application yet.
-        let own = self.own_cluster.iter().filter(|own| index.clusters.contains_key(*own));
-        let earlier = own.chain(earlier.into_iter().take(EARLIER).map(|(_, cluster)| cluster));
-        for cluster in earlier {
-            if self.first_timestamp(store, cluster, Some(timestamp)).await?.is_some() {
-                return Ok(Some(cluster.clone()));
-            }
-        }
-        failed.map_or(Ok(None), Err)
+        earlier.into_iter().map(|(_, cluster)| cluster).collect()
     }
+}
 
-    /// The timestamp of a cluster's first application, of all or of those with one timestamp.
-    async fn first_timestamp(&self, store: usize, cluster: &str, of: Option<u64>) -> Result<Option<u64>, LogError> {
-        let (uri, client) = self.ask(store).await?;
-        let one = of.map(|timestamp| format!("{timestamp}_")).unwrap_or_default();
-        let prefix = format!("{}{cluster}/containers/application_{one}", uri.prefix);
-        let asked = client.list_objects_v2().bucket(&uri.bucket).prefix(&prefix).delimiter("/").max_keys(1).send();
-        let page = with_timeout(asked).await?.map_err(|e| self.list_refused(store, &prefix, &e))?;
-        let first = page.common_prefixes().first().and_then(|p| p.prefix()).unwrap_or_default();
-        let name = first.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        let known = Application::parse(name).filter(|application| of.is_some() || !application.is_synthetic());
-        Ok(known.map(|application| application.timestamp))
-    }
+/// The timestamp of a cluster's first application: of all its applications, or of those with the timestamp
+/// `of`.
+async fn first_timestamp(bucket: &LogBucket, cluster: &str, of: Option<u64>) -> Result<Option<u64>, LogError> {
+    let number = of.map(|timestamp| format!("{timestamp}_")).unwrap_or_default();
+    let prefix = format!("{}{cluster}/containers/application_{number}", bucket.uri.prefix);
+    let name = bucket.first_directory(&prefix).await?.unwrap_or_default();
+    let known = Application::parse(&name).filter(|application| of.is_some() || !application.is_synthetic());
+    Ok(known.map(|application| application.timestamp))
 }

@@ -2,7 +2,7 @@
 
 use super::parts::{Absence, FileRow};
 use super::{Layout, Message, respond};
-use crate::gateway::archive::{Archive, Location, LogError, Object, PAGE};
+use crate::gateway::archive::{Archive, Location, LogError, Object, S3_TIMEOUT};
 use crate::gateway::history_server::api::ApplicationInfo;
 use crate::gateway::http::Body;
 use crate::gateway::route::{LogDirectory, LogRequest};
@@ -16,14 +16,14 @@ pub(in crate::gateway) fn log_error(
     application: &ApplicationInfo,
 ) -> Response<Body> {
     let subject = subject(request);
-    let bucket = |location: &Location| archive.stores[location.store].uri.bucket.as_str();
+    let bucket = |location: &Location| archive.buckets[location.bucket].uri.bucket.as_str();
     let s3_url = |location: &Location| format!("s3://{}/{}", bucket(location), location.key);
     let mut message = match error {
-        LogError::Missing { at, others } => {
-            return missing(&subject, request, s3_url(at), others.as_deref(), application);
+        LogError::Missing { location, others } => {
+            return missing(&subject, request, s3_url(location), others.as_deref(), application);
         }
-        LogError::Denied { at, permission, said } => denied(&subject, permission, &s3_url(at), said),
-        LogError::Archived { at, class } => archived(&subject, class, bucket(at), &at.key),
+        LogError::Denied { location, permission, answer } => denied(&subject, permission, &s3_url(location), answer),
+        LogError::Archived { location, class } => archived(&subject, class, bucket(location), &location.key),
         LogError::Searching => searching(&subject),
         LogError::NoCredentials(reason) => no_credentials(reason),
         LogError::Unreachable(reason) => unreachable(&subject, reason),
@@ -93,7 +93,7 @@ fn missing(
     respond(StatusCode::NOT_FOUND, &page)
 }
 
-fn denied(subject: &str, permission: &str, s3_url: &str, said: &str) -> Message {
+fn denied(subject: &str, permission: &str, s3_url: &str, answer: &str) -> Message {
     let message = Message::new(StatusCode::FORBIDDEN, format!("S3 denies access to {subject}")).text(format!(
         "The gateway's role needs {permission} here. Unless you configured other credentials, this role is the cluster's instance profile."
     ));
@@ -102,7 +102,7 @@ fn denied(subject: &str, permission: &str, s3_url: &str, said: &str) -> Message 
     } else {
         message
     };
-    message.small(format!("{s3_url}: S3 answered {said}"))
+    message.small(format!("{s3_url}: S3 answered {answer}"))
 }
 
 fn archived(subject: &str, class: &str, bucket: &str, key: &str) -> Message {
@@ -134,7 +134,7 @@ fn unreachable(subject: &str, reason: &str) -> Message {
     Message::new(StatusCode::BAD_GATEWAY, format!("The gateway cannot get {subject} from S3"))
         .text(format!(
             "The gateway waits {} s for an answer of S3. Try again. If the error stays, check on the node whether it reaches S3: aws s3 ls",
-            PAGE.as_secs()
+            S3_TIMEOUT.as_secs()
         ))
         .small(reason)
 }

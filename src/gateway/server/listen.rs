@@ -76,8 +76,8 @@ async fn listen(config: GatewayConfig) -> Result<()> {
 
 /// Finds the region and address of each bucket, so that the first click does not wait for it.
 async fn find_buckets(gateway: Arc<Gateway>) {
-    for store in &gateway.archive.stores {
-        while store.way().await.is_err() {
+    for bucket in gateway.archive.buckets.iter() {
+        while bucket.client().await.is_err() {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }

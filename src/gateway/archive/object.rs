@@ -1,0 +1,30 @@
+//! Objects of the archive, and where they are.
+
+use aws_sdk_s3::primitives::DateTime;
+
+/// An object in a listing.
+#[derive(Clone, Debug)]
+pub(crate) struct Object {
+    /// The object's name below the prefix that was listed.
+    pub(crate) name: String,
+    /// The size of the stored object, in bytes.
+    pub(crate) size: u64,
+    pub(crate) modified: Option<DateTime>,
+}
+
+impl Object {
+    pub(super) fn new(object: &aws_sdk_s3::types::Object, prefix: &str) -> Option<Self> {
+        let name = object.key()?.strip_prefix(prefix)?.to_string();
+        let size = u64::try_from(object.size().unwrap_or(0)).ok()?;
+        Some(Self { name, size, modified: object.last_modified().copied() })
+    }
+}
+
+/// The place of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    /// Which log URI's bucket, by the order of the log URIs on the command line.
+    pub(crate) bucket: usize,
+    /// The whole key.
+    pub(crate) key: String,
+}
