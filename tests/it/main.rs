@@ -9,6 +9,7 @@
 #[path = "../helpers/mod.rs"]
 mod helpers;
 
+mod architecture;
 mod engine;
 mod gateway_routes;
 mod help;
