@@ -1,28 +1,50 @@
 //! emr-shs: the Spark History Server of an EMR primary node, on your own S3 bucket.
 //!
-//! One idea: a change is `(resource, before, after)`. Everything the product does to a node is a
-//! list of changes; the list is printed (`plan`), applied and journaled (`install`), and applied
-//! backwards (`uninstall`).
+//! One idea carries the product: a change is `(resource, before, after)`. Everything that emr-shs does to a node is a
+//! list of changes. `plan` prints the list, `install` applies and journals it, and `uninstall` applies it backwards.
+//! ARCHITECTURE.md draws the levels of the modules.
 
-pub mod aws;
-pub mod change;
+mod aws;
+mod change;
 pub mod cli;
-pub mod command;
-pub mod desired;
-pub mod doctor;
-pub mod error;
-pub mod gateway;
-pub mod host;
-pub mod http;
-pub mod ids;
-pub mod install;
-pub mod installed;
-pub mod node;
-pub mod paths;
-pub mod properties;
-pub mod render;
-pub mod settings;
-pub mod signals;
-pub mod systemd;
-pub mod ui;
-pub mod verify;
+mod command;
+mod desired;
+mod doctor;
+mod error;
+mod gateway;
+mod host;
+mod http;
+mod ids;
+mod install;
+mod installed;
+mod node;
+mod paths;
+mod properties;
+mod render;
+mod settings;
+mod signals;
+mod systemd;
+mod ui;
+mod verify;
+
+pub use command::run;
+
+/// What tests, the fuzz target and benchmarks call directly. It is no interface for others.
+#[doc(hidden)]
+pub mod testing {
+    pub use crate::aws::endpoint::by_path;
+    pub use crate::aws::s3::Listing;
+    pub use crate::doctor::checks::listing::{requests, scanning};
+    pub use crate::gateway::presign::{BucketAddress, Signer};
+    pub use crate::gateway::route::{
+        LogDirectory, LogRequest, Route, RouteError, container_directory, route, stored_name,
+    };
+    pub use crate::host::Host;
+    pub use crate::ids::Attempt;
+    pub use crate::node::Node;
+    pub use crate::node::log_diagnosis::{Cause, diagnose, known_errors, unreadable_event_logs};
+    pub use crate::node::spark::duration;
+    pub use crate::properties::{SparkDefaults, line_with};
+    pub use crate::settings::Settings;
+    pub use crate::verify::synthetic::SyntheticApplication;
+}

@@ -1,25 +1,63 @@
 //! One module a command. Each reads top to bottom like what the command does.
 
-pub mod deferred_install;
-pub mod discover;
-pub mod doctor;
-pub mod install;
-pub mod manual;
-pub mod proxy;
-pub mod render;
-pub mod restart;
-pub mod status;
-pub mod uninstall;
-pub mod verify;
+mod deferred_install;
+mod discover;
+mod doctor;
+mod install;
+mod manual;
+mod proxy;
+mod render;
+mod restart;
+mod status;
+mod uninstall;
+mod verify;
 
-use crate::error::{Fault, sudo_hint};
+use crate::cli::{Cli, Command, Proxy};
+use crate::error::{Exit, Fault, sudo_hint};
 use crate::host::Host;
 use crate::node::Node;
 use crate::node::identity::Role;
+use crate::signals;
 use crate::ui::Console;
 use anyhow::{Context, Result};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
+
+/// Runs the command and prints its error, if it fails.
+pub fn run(cli: &Cli) -> ExitCode {
+    let console = Console::new(&cli.global);
+    // `proxy serve` handles signals itself.
+    let listening = if matches!(cli.command, Command::Proxy(Proxy::Serve(_))) { Ok(()) } else { signals::listen() };
+    let exit = listening.and_then(|()| dispatch(cli, &console)).unwrap_or_else(|error| {
+        let fault = Fault::of(error);
+        console.fault(&fault);
+        fault.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn dispatch(cli: &Cli, console: &Console) -> Result<Exit> {
+    let root = &cli.global.root;
+    match &cli.command {
+        Command::Discover(args) => discover::run(root, args, console),
+        Command::Plan(args) => install::plan(root, args, console),
+        Command::Install(args) => install::install(root, args, console),
+        Command::Link(args) => install::link(root, args, console),
+        Command::Prefix(args) => install::prefix(root, args, console),
+        Command::Configure(args) => install::configure(root, args, console),
+        Command::Proxy(Proxy::Install(args)) => install::gateway(root, args, console),
+        Command::Proxy(Proxy::Serve(args)) => proxy::serve(args, console),
+        Command::Restart(args) => restart::run(root, args, console),
+        Command::Doctor(args) => doctor::run(root, args, console),
+        Command::Verify(args) => verify::run(root, args, console),
+        Command::Status => status::run(root, console),
+        Command::Uninstall(args) => uninstall::run(root, args, console),
+        Command::Render(what) => render::run(root, what, console),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::pages(args, console),
+    }
+}
 
 /// The host below `--root`.
 fn host(root: &Path) -> Result<Host> {

@@ -3,7 +3,6 @@
 use super::{host, node_name};
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
-use crate::dataln;
 use crate::desired::local_store;
 use crate::error::Exit;
 use crate::host::Host;
@@ -13,7 +12,7 @@ use crate::installed::log_gateway::LogGateway;
 use crate::node::Node;
 use crate::node::history_server::{HistoryServer, Readiness};
 use crate::paths::DEFERRED_INSTALL_UNIT;
-use crate::ui::{Console, data, row};
+use crate::ui::{Console, data, dataln, row};
 use anstyle::{AnsiColor, Style};
 use anyhow::{Result, anyhow};
 use serde::Serialize;

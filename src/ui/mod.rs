@@ -235,7 +235,7 @@ pub fn data(text: &str) {
 }
 
 /// `println!` that does not panic when stdout is closed.
-#[macro_export]
 macro_rules! dataln {
     ($($text:tt)*) => { $crate::ui::data(&format!($($text)*)) };
 }
+pub(crate) use dataln;

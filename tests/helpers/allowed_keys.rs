@@ -2,8 +2,8 @@
 //! that they check. The fuzz target uses them, too.
 
 use aws_credential_types::Credentials;
-use emr_shs::gateway::presign::{BucketAddress, Signer};
-use emr_shs::gateway::route::{LogDirectory, LogRequest, container_directory, route, stored_name};
+use emr_shs::testing::{BucketAddress, Signer};
+use emr_shs::testing::{LogDirectory, LogRequest, container_directory, route, stored_name};
 use regex::Regex;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};

@@ -25,9 +25,6 @@ const LEVELS: &[&[&str]] = &[
     &["error", "http", "ids", "paths", "signals"],
 ];
 
-/// Macros stand at the root of the crate, wherever their file is.
-const MACROS: &[(&str, &str)] = &[("dataln", "ui")];
-
 /// A module's path without `crate`: `["change", "plan"]`.
 type Module = Vec<String>;
 
@@ -134,10 +131,6 @@ fn imports(module: &Module, source: &str, all: &BTreeMap<Module, String>) -> BTr
             target.pop();
         }
         for name in names {
-            let name = match MACROS.iter().find(|(of_macro, _)| target.is_empty() && *of_macro == name) {
-                Some((_, module)) => (*module).to_string(),
-                None => name,
-            };
             target.push(name);
             if !all.contains_key(&target) {
                 target.pop();

@@ -13,7 +13,7 @@ fn install(root: &RootDir, more: &[&str]) -> CommandOutput {
 }
 
 fn value(root: &RootDir, key: &str) -> Option<String> {
-    let file = emr_shs::properties::SparkDefaults::parse(root.read(DEFAULTS).as_bytes()).unwrap();
+    let file = emr_shs::testing::SparkDefaults::parse(root.read(DEFAULTS).as_bytes()).unwrap();
     file.get(key).map(str::to_string)
 }
 

@@ -1,7 +1,7 @@
 //! Which URL of the gateway leads to which object in S3. No other URL leads to an object.
 
 use crate::helpers::allowed_keys::{Bucket, CLUSTER, assert_harmless};
-use emr_shs::gateway::route::{LogDirectory, LogRequest, RouteError, container_directory, route, stored_name};
+use emr_shs::testing::{LogDirectory, LogRequest, RouteError, container_directory, route, stored_name};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};

@@ -1,6 +1,6 @@
 //! The figures of `docs/layout.md` are those that `doctor` computes.
 
-use emr_shs::doctor::checks::listing::scanning;
+use emr_shs::testing::scanning;
 
 const PAGE: &str = include_str!("../../docs/layout.md");
 

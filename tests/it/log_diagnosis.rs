@@ -1,11 +1,7 @@
 //! Which cause and fix `doctor` reads from a line of the history server's log, from names of event logs, and what a scan of
 //! them costs.
 
-use emr_shs::aws::s3::Listing;
-use emr_shs::doctor::checks::listing::{requests, scanning};
-use emr_shs::ids::Attempt;
-use emr_shs::node::log_diagnosis::{Cause, diagnose, known_errors, unreadable_event_logs};
-use emr_shs::node::spark::duration;
+use emr_shs::testing::{Attempt, Cause, Listing, diagnose, duration, known_errors, requests, scanning, unreadable_event_logs};
 use std::time::Duration;
 
 #[test]

@@ -1,7 +1,7 @@
 //! Presigned URLs beside those of botocore, and the addresses of buckets.
 
 use aws_credential_types::Credentials;
-use emr_shs::gateway::presign::{BucketAddress, Signer};
+use emr_shs::testing::{BucketAddress, Signer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -265,7 +265,7 @@ fn urls_equal_those_of_botocores_client() {
         let mut line = input.json();
         line["bucket"] = input.bucket.into();
         line["endpoint"] = input.endpoint.into();
-        line["path_style"] = input.endpoint.is_some_and(emr_shs::aws::endpoint::by_path).into();
+        line["path_style"] = input.endpoint.is_some_and(emr_shs::testing::by_path).into();
         lines.push(line);
     }
     let theirs = botocores(&lines);

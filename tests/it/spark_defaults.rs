@@ -1,6 +1,6 @@
 //! The parser of spark-defaults.conf beside Java's own `java.util.Properties`, and its promise to leave other bytes alone.
 
-use emr_shs::properties::{SparkDefaults, line_with};
+use emr_shs::testing::{SparkDefaults, line_with};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};

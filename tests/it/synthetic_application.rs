@@ -2,16 +2,16 @@
 
 use crate::helpers::node::CLUSTER;
 use crate::helpers::root_dir::RootDir;
-use emr_shs::gateway::route::{LogDirectory, LogRequest, Route, container_directory, route, stored_name};
-use emr_shs::host::Host;
-use emr_shs::settings::Settings;
-use emr_shs::verify::synthetic::SyntheticApplication;
+use emr_shs::testing::Host;
+use emr_shs::testing::Settings;
+use emr_shs::testing::SyntheticApplication;
+use emr_shs::testing::{LogDirectory, LogRequest, Route, container_directory, route, stored_name};
 use serde_json::Value;
 
 #[test]
 fn the_synthetic_application_has_the_shape_of_a_real_one() {
     let root = RootDir::new();
-    let node = emr_shs::node::Node::read(&Host::new(root.path())).unwrap();
+    let node = emr_shs::testing::Node::read(&Host::new(root.path())).unwrap();
     for serverless in [None, Some("00f1r2fo0l4l4l09".to_string())] {
         let settings = Settings { serverless: serverless.clone(), ..Settings::default() };
         let synthetic = SyntheticApplication::new(&node, &settings);

@@ -4,7 +4,7 @@
 use crate::helpers::command_output::{CommandOutput, assert_same_tree};
 use crate::helpers::python_packages::python_packages;
 use crate::helpers::root_dir::{DEFAULTS, RootDir};
-use emr_shs::properties::SparkDefaults;
+use emr_shs::testing::SparkDefaults;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
