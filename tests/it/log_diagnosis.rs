@@ -1,7 +1,9 @@
 //! Which cause and fix `doctor` reads from a line of the history server's log, from names of event logs, and what a scan of
 //! them costs.
 
-use emr_shs::testing::{Attempt, Cause, Listing, diagnose, duration, known_errors, requests, scanning, unreadable_event_logs};
+use emr_shs::testing::{
+    Attempt, Cause, Listing, diagnose, duration, known_errors, requests, scanning, unreadable_event_logs,
+};
 use std::time::Duration;
 
 #[test]

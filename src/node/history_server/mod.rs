@@ -8,7 +8,7 @@ mod restart;
 pub use api::Answer;
 pub use log::{last_known_error, log_file, log_tail};
 pub use readiness::Readiness;
-pub use restart::{NotReady, RestartOutcome};
+pub use restart::RestartOutcome;
 
 use super::process::Process;
 use super::spark::Spark;
