@@ -51,9 +51,7 @@ pub fn paragraphs(notes: &[String]) -> String {
             _ = writeln!(text, "{line}");
             continue;
         }
-        for part in textwrap::wrap(line, WIDTH) {
-            _ = writeln!(text, "{part}");
-        }
+        _ = writeln!(text, "{}", wrapped("", "", line));
     }
     text
 }
