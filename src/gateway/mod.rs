@@ -1,7 +1,7 @@
 //! The log gateway: a click on *stderr* in the history server leads to the gateway, and the gateway
 //! leads to the log that EMR archived in S3.
 //!
-//! Start reading at [`handler`]: a request passes through it from top to bottom.
+//! Start reading at handler.rs: a request passes through it from top to bottom.
 
 pub(crate) mod access;
 mod archive;
