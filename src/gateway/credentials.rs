@@ -21,14 +21,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Mutex;
 
-/// How long a failure is remembered. Concurrent requests share one call of the metadata service,
-/// also when it is down.
+/// How long requests share a failure, so that they do not each call a metadata service that is down.
 const FAILURE_FRESH: Duration = Duration::from_secs(1);
 /// EC2 offers new credentials five minutes before the old ones expire.
 const ROTATION: Duration = Duration::from_secs(300);
 /// How long to wait before the next attempt if there are credentials, but the last attempt failed.
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(10);
-/// The same if there are none.
+/// How long to wait before the next attempt if there are no credentials.
 const RETRY_PAUSE_WITHOUT: Duration = Duration::from_secs(2);
 /// How often credentials that do not expire are read again: their file can change.
 const PERMANENT_PAUSE: Duration = Duration::from_secs(300);
@@ -85,7 +84,7 @@ impl CredentialsCache {
         }
     }
 
-    /// `only_if_needed` accepts what another request has fetched, or failed to fetch, meanwhile.
+    /// With `only_if_needed`, shares the result of a request that fetched, or failed to fetch, meanwhile.
     async fn fetch(&self, only_if_needed: bool) -> Result<Arc<Session>, String> {
         let mut failure = self.failure.lock().await;
         if only_if_needed {

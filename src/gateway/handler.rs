@@ -33,7 +33,7 @@ pub(super) struct Gateway {
     pub(super) credentials: Arc<CredentialsCache>,
     pub(super) history_server: HistoryServerProxy,
     pub(super) mode: Mode,
-    /// The names that a `Host` header may contain.
+    /// The names that a `Host` header can contain.
     pub(super) host_names: HostNames,
     pub(super) node_addresses: NodeAddresses,
     /// Whether peers with addresses other than this node's own are served.

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-/// All characters but those that SigV4 leaves as they are.
+/// The characters that SigV4 percent-encodes in a query.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same for a key, whose slashes stay.
+/// The characters that SigV4 percent-encodes in an object's key: slashes stay.
 const KEY: &AsciiSet = &VALUE.remove(b'/');
 
 /// Encodes a value for a query, as SigV4 requires.

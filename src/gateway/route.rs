@@ -35,7 +35,7 @@ pub enum LogDirectory {
     Directory(String),
 }
 
-/// What a path asks for.
+/// The log or listing that a path names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LogRequest {
     /// One log, by the name in the path. See [`stored_name`].
@@ -48,10 +48,10 @@ pub enum LogRequest {
     Applications(Option<String>),
 }
 
-/// The meaning of a path.
+/// A path that names a log or a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The log or listing.
+    /// The log or listing that the path names.
     pub request: LogRequest,
     /// The index of the log URI whose prefix the path begins with. `None` means all log URIs.
     pub log_uri: Option<usize>,

@@ -40,7 +40,7 @@ impl Tls {
         Ok((tls, fingerprint.join(":")))
     }
 
-    /// For a new connection.
+    /// The acceptor for a new connection, with the current certificate.
     pub(super) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone().into()
     }

@@ -24,7 +24,7 @@ pub(in crate::gateway) struct ApplicationInfo {
     /// Whether the application is still running, according to its event log.
     pub(in crate::gateway) incomplete: bool,
     pub(in crate::gateway) ended: Option<SystemTime>,
-    /// What runs in each container: `driver`, `executor 3`, …
+    /// The role of each container, by its ID: `driver`, `executor 3`, …
     pub(in crate::gateway) roles: BTreeMap<String, String>,
     /// The NodeManager's page of the requested log. It exists while the container runs.
     pub(in crate::gateway) live_url: Option<String>,
@@ -39,7 +39,7 @@ impl HistoryServerProxy {
         array(&applications).iter().filter_map(name).collect()
     }
 
-    /// What the history server knows about the application of a request.
+    /// The name, the state and the executors of the application that a request names.
     pub(in crate::gateway) async fn application_info(&self, request: &LogRequest) -> ApplicationInfo {
         let (application, log) = match request {
             LogRequest::Log(LogDirectory::Container(container), file) => {

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long the history server can take to accept a connection. It runs on this node.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// What the absolute prefix of log links becomes.
+/// Replaces the absolute prefix of log links.
 const RELATIVE_PREFIX: &[u8] = b"/logs/";
 
 /// Headers that concern one connection only (RFC 9110, section 7.6.1), beside those that

@@ -1,5 +1,5 @@
-//! The gateway's own pages. They work without scripts; the templates in assets/pages/ escape every
-//! value.
+//! The gateway's own pages, from the templates in assets/pages/, which escape every value. The pages
+//! work without scripts.
 
 mod errors;
 mod format;
@@ -16,7 +16,7 @@ use hyper::{Response, StatusCode};
 
 pub(super) const STYLE: &str = include_str!("../../../assets/pages/style.css");
 
-/// Only our own style sheet: no scripts, no frames, no forms.
+/// Allows the gateway's own style sheet, and no scripts, frames or forms.
 const CONTENT_SECURITY_POLICY: &str =
     "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

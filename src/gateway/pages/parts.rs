@@ -1,4 +1,4 @@
-//! What file_table.html and absence.html show: parts of more than one page.
+//! The values of file_table.html and absence.html, which several pages include.
 
 use super::format::{size, span, time};
 use crate::gateway::archive::Object;

@@ -124,7 +124,7 @@ fn tunnel_command(settings: &GatewaySettings) -> String {
     format!("ssh -L {port}:localhost:{port} hadoop@{node}")
 }
 
-/// What the gateway does, for the first line in the journal.
+/// Describes the gateway for its first line in the journal.
 pub(super) fn describe(config: &GatewayConfig, gateway: &Gateway) -> String {
     let uris: Vec<String> = config.settings.log_uris.iter().map(ToString::to_string).collect();
     let mode = match gateway.mode {
