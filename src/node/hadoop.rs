@@ -1,4 +1,4 @@
-//! Hadoop's configuration on the node: which class serves a scheme, and how S3 is reached.
+//! Hadoop's configuration on the node: the class that serves each scheme, and how to connect to S3.
 
 use crate::aws::s3::Encryption;
 use crate::host::Host;
@@ -11,20 +11,19 @@ use std::path::Path;
 
 /// The file system class of EMRFS (`docs/emr.md §6.1`).
 pub const EMRFS: &str = "com.amazon.ws.emr.hadoop.fs.EmrFileSystem";
-/// The file system class of S3A, which Hadoop itself maps `s3a://` to.
+/// The file system class of S3A, which serves `s3a://` without any configuration.
 pub const S3A: &str = "org.apache.hadoop.fs.s3a.S3AFileSystem";
 
 const EMRFS_SITE: &str = "/usr/share/aws/emr/emrfs/conf/emrfs-site.xml";
 
-/// The properties a daemon of this node sees: Hadoop's files, and over them the `spark.hadoop.*`
-/// keys of spark-defaults.conf.
+/// The Hadoop properties of Spark's daemons on this node. The `spark.hadoop.*` keys of spark-defaults.conf
+/// override Hadoop's files.
 #[derive(Clone, Debug, Default)]
 pub struct Hadoop {
     properties: BTreeMap<String, String>,
 }
 
 impl Hadoop {
-    /// Reads the node's files.
     pub fn observe(host: &Host, conf_dir: &Path, spark: &SparkDefaults) -> Result<Self> {
         let mut properties = BTreeMap::new();
         for file in [Path::new(EMRFS_SITE), &conf_dir.join("core-site.xml")] {
@@ -40,27 +39,26 @@ impl Hadoop {
         Ok(Self { properties })
     }
 
-    /// A node's that serves a scheme with a class, and of which nothing else is known.
+    /// A configuration of which only the class of one scheme is known.
     pub fn serving(scheme: &str, class: &str) -> Self {
         Self { properties: [(format!("fs.{scheme}.impl"), class.to_string())].into() }
     }
 
-    /// A property's value.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.properties.get(key).map(String::as_str)
     }
 
-    /// The class that serves a scheme; `None` is Hadoop's “No FileSystem for scheme”.
+    /// The class that serves a scheme. Without one Hadoop reports “No FileSystem for scheme”.
     pub fn file_system(&self, scheme: &str) -> Option<&str> {
         self.get(&format!("fs.{scheme}.impl")).or((scheme == "s3a").then_some(S3A))
     }
 
-    /// The `s3*` schemes that have a class.
+    /// The schemes of S3 that a class serves.
     pub fn schemes(&self) -> Vec<(&'static str, &str)> {
         ["s3", "s3n", "s3a"].into_iter().filter_map(|s| Some((s, self.file_system(s)?))).collect()
     }
 
-    /// The S3 endpoint the history server is configured for, where it is not AWS's own.
+    /// The S3 endpoint of the history server's configuration; `None` for AWS's public endpoint.
     pub fn endpoint(&self) -> Option<String> {
         let endpoint = self.get("fs.s3a.endpoint")?;
         let own = endpoint.contains(".amazonaws.com") && !endpoint.contains("vpce");

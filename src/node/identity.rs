@@ -1,7 +1,7 @@
-//! Which node this is: primary or not, of which cluster, on which release.
+//! The identity of the node: its role, its cluster, its release.
 //!
-//! From the files EMR leaves on a node (`docs/emr.md §4.1`). Newer releases may leave fewer of them, so
-//! each fact has more than one source and none of them is required.
+//! EMR writes several files on a node that contain it (`docs/emr.md §4.1`). Newer releases may write fewer,
+//! so each fact has more than one source, and no file is required.
 
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
@@ -10,30 +10,27 @@ use std::path::Path;
 /// The directories of those files.
 pub const INFO: [&str; 2] = ["/mnt/var/lib/info", "/emr/instance-controller/lib/info"];
 
-/// Whether a node runs the cluster or works for it.
+/// The role of a node in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// The primary (once “master”) node.
+    /// EMR called it the “master” node before.
     Primary,
     /// A core or task node.
     Worker,
-    /// Nothing on the node tells.
+    /// No file on the node names its role.
     Unknown,
 }
 
-/// Which node this is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
-    /// Primary or not.
     pub role: Role,
-    /// The file that told the role.
+    /// The file that names the role.
     pub role_from: Option<String>,
     /// `j-…`
     pub cluster_id: Option<String>,
-    /// `emr-7.12.0`, `emr-spark-8.1.0`, …; any form is passed on as it is.
+    /// `emr-7.12.0`, `emr-spark-8.1.0`, …
     pub release: Option<String>,
-    /// The cluster's AWS region.
     pub region: Option<String>,
     /// Whether the cluster has three primary nodes.
     pub multi_primary: bool,
@@ -51,7 +48,6 @@ struct Info {
 }
 
 impl Identity {
-    /// Reads the node's own files.
     pub fn observe(host: &Host) -> Self {
         let mut found = Self {
             role: Role::Unknown,
@@ -66,18 +62,18 @@ impl Identity {
                 let path = dir.join(name);
                 let text = host.read(&path).ok().flatten().unwrap_or_default();
                 if let Ok(info) = serde_json::from_str::<Info>(&text) {
-                    found.learn(info, &path);
+                    found.add(info, &path);
                 }
             }
             let path = dir.join("job-flow-state.txt");
             if let Some(text) = host.read(&path).ok().flatten() {
-                found.learn(protobuf_text(&text), &path);
+                found.add(protobuf_text(&text), &path);
             }
         }
         found
     }
 
-    fn learn(&mut self, info: Info, from: &Path) {
+    fn add(&mut self, info: Info, from: &Path) {
         if self.role == Role::Unknown {
             let primary = info.is_master.or(info.instance_role.map(|r| r.eq_ignore_ascii_case("master")));
             if let Some(primary) = primary {
@@ -91,7 +87,7 @@ impl Identity {
         self.multi_primary |= info.ha_enabled == Some(true);
     }
 
-    /// Whether anything at all says that this is an EMR node.
+    /// Whether any file says that this is an EMR node.
     pub fn is_emr(&self) -> bool {
         self.role != Role::Unknown || self.cluster_id.is_some() || self.release.is_some()
     }

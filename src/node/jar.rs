@@ -1,8 +1,8 @@
-//! Asks a jar whether it has a class, by its zip central directory; a JVM is never started.
+//! Finds classes in a jar by the jar's zip directory, without a JVM.
 //!
-//! The SDK v2 bundle has 342,000 entries, 45 MB of directory: it is read in chunks and searched
-//! for whole entry names, no table is built. Not mapped into memory either: a jar that is cut
-//! short under us would be a SIGBUS.
+//! The bundle of SDK v2 has 342,000 entries and a directory of 45 MB. So this reads the directory in chunks
+//! and searches them for whole entry names, without a table of all entries. It does not map the file into
+//! memory: if somebody truncates a mapped file, SIGBUS ends the process.
 
 use memchr::memmem::Finder;
 use std::fs::File;
@@ -10,14 +10,14 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Bytes of a central directory header before the entry's name.
+/// The bytes of a directory header before the entry's name.
 const HEADER: usize = 46;
 const CHUNK: usize = 1 << 20;
-/// The end record may be followed by a comment of at most 65,535 bytes.
+/// A comment of at most 65,535 bytes can follow the end record.
 const END_RECORD: u64 = 22;
 const LONGEST_TAIL: u64 = END_RECORD + 65_535;
 
-/// Where an entry's data lies in a jar.
+/// The position of an entry's data in a jar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     method: u16,
@@ -25,13 +25,12 @@ pub struct Entry {
     header_at: u32,
 }
 
-/// The entry name of a class: `org.example.A` is `org/example/A.class`.
+/// The entry name of a class: `org/example/A.class` for `org.example.A`.
 pub fn entry_name(class: &str) -> String {
     format!("{}.class", class.replace('.', "/"))
 }
 
-/// For each name whether the jar has that entry. An error is a file that cannot be read or is no
-/// zip archive.
+/// The entries with these names. Fails for a file that cannot be read or is not a zip archive.
 pub fn find(jar: &Path, names: &[&str]) -> io::Result<Vec<Option<Entry>>> {
     let file = File::open(jar)?;
     let (start, size) = directory(&file)?;
@@ -60,14 +59,15 @@ pub fn find(jar: &Path, names: &[&str]) -> io::Result<Vec<Option<Entry>>> {
     Ok(found)
 }
 
-/// The whole-name check: the bytes before a match must be a directory header for that length.
+/// The header before a match. A match inside a longer name has none: the header contains the length of the
+/// name.
 fn header_before(view: &[u8], at: usize, len: usize) -> Option<Entry> {
     let header = view.get(at.checked_sub(HEADER)?..at)?;
     let matches = header.starts_with(b"PK\x01\x02") && usize::from(u16_at(header, 28)) == len;
     matches.then(|| Entry { method: u16_at(header, 10), packed: u32_at(header, 20), header_at: u32_at(header, 42) })
 }
 
-/// The bytes of an entry, unpacked.
+/// The unpacked bytes of an entry.
 pub fn read(jar: &Path, entry: Entry) -> io::Result<Vec<u8>> {
     const LOCAL: usize = 30;
     const LARGEST: u64 = 16 << 20;
@@ -76,7 +76,7 @@ pub fn read(jar: &Path, entry: Entry) -> io::Result<Vec<u8>> {
     let mut local = [0; LOCAL];
     file.read_exact_at(&mut local, at)?;
     if !local.starts_with(b"PK\x03\x04") {
-        return Err(invalid("an entry is not where its directory says"));
+        return Err(invalid("the directory gives a wrong position for an entry"));
     }
     let data = at + LOCAL as u64 + u64::from(u16_at(&local, 26)) + u64::from(u16_at(&local, 28));
     if u64::from(entry.packed) > LARGEST {
@@ -91,11 +91,11 @@ pub fn read(jar: &Path, entry: Entry) -> io::Result<Vec<u8>> {
             flate2::read::DeflateDecoder::new(&packed[..]).take(LARGEST).read_to_end(&mut out)?;
             Ok(out)
         }
-        _ => Err(invalid("an entry is packed in a way that Java does not read either")),
+        _ => Err(invalid("an entry uses a compression that Java cannot read either")),
     }
 }
 
-/// Offset and size of the central directory.
+/// The offset and the size of the directory.
 fn directory(file: &File) -> io::Result<(u64, u64)> {
     let len = file.metadata()?.len();
     for tail in [1024, LONGEST_TAIL] {
@@ -112,14 +112,14 @@ fn directory(file: &File) -> io::Result<(u64, u64)> {
             (u64::from(start), u64::from(size))
         };
         if start.checked_add(size).is_none_or(|end| end > len) {
-            return Err(invalid("its directory lies outside the file"));
+            return Err(invalid("the directory lies outside the file"));
         }
         return Ok((start, size));
     }
-    Err(invalid("it is no zip archive, or it is cut short"))
+    Err(invalid("the file is not a zip archive, or it is truncated"))
 }
 
-/// The 64-bit directory of an archive with more than 65,534 entries, if it has one.
+/// The offset and the size of the 64-bit directory that an archive with more than 65,534 entries has.
 fn zip64(file: &File, end_at: u64) -> io::Result<Option<(u64, u64)>> {
     let Some(at) = end_at.checked_sub(20) else { return Ok(None) };
     let mut locator = [0; 20];
@@ -130,7 +130,7 @@ fn zip64(file: &File, end_at: u64) -> io::Result<Option<(u64, u64)>> {
     let mut record = [0; 56];
     file.read_exact_at(&mut record, u64_at(&locator, 8))?;
     if !record.starts_with(b"PK\x06\x06") {
-        return Err(invalid("its 64-bit directory is not where it says"));
+        return Err(invalid("the 64-bit directory is not at its position"));
     }
     Ok(Some((u64_at(&record, 48), u64_at(&record, 40))))
 }

@@ -1,5 +1,5 @@
-//! Which jars the history server lacks, decided by evidence: the class its event-log scheme
-//! resolves to, the jars on its class path, and what those classes refer to.
+//! Which jars the history server's class path lacks. The evidence is the class that serves the scheme of
+//! the event logs, the jars that contain it, and the SDK to which that class refers.
 
 use super::hadoop::{EMRFS, Hadoop};
 use super::jar;
@@ -12,20 +12,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use walkdir::WalkDir;
 
-/// Where EMR keeps the EMRFS assembly, hadoop-aws and the two SDKs (`docs/emr.md §2.1`), best first.
+/// The directories in which EMR keeps the EMRFS assembly, hadoop-aws and the two SDKs, best first
+/// (`docs/emr.md §2.1`).
 const EMRFS_PLACES: &[&str] = &["/usr/share/aws/emr/emrfs/lib", "/usr/share/aws/emr/emrfs/auxlib"];
 const HADOOP_PLACES: &[&str] = &["/usr/lib/hadoop", "/usr/lib/hadoop-mapreduce", "/usr/lib/hadoop/tools/lib"];
 const SDK_V1_PLACES: &[&str] = &["/usr/share/aws/aws-java-sdk"];
 const SDK_V2_PLACES: &[&str] = &["/usr/share/aws/aws-java-sdk-v2"];
-/// The parts of SDK v1 that S3A of Hadoop 2.10 to 3.3 refers to, and what those need. EMR 5's directory
-/// has a jar for every service of AWS.
-const SDK_V1_PARTS: &[&str] = &["core", "dynamodb", "kms", "s3", "sts"];
-/// How long a class is looked for everywhere.
+/// The modules of SDK v1 to which S3A of Hadoop 2.10 to 3.3 refers, with their own dependencies. EMR 5's
+/// directory contains a jar for every service of AWS.
+const SDK_V1_MODULES: &[&str] = &["core", "dynamodb", "kms", "s3", "sts"];
+/// How long the search through all of [`WIDE_PLACES`] may take.
 const SEARCH: Duration = Duration::from_secs(4);
-/// Searched for a class that a server turned out to lack; only then, it is a long way.
+/// Directories with many jars. They are searched only for an error message.
 const WIDE_PLACES: &[&str] = &["/usr/share/aws", "/usr/lib/hadoop", "/usr/lib", "/opt"];
 
-/// An AWS SDK for Java, by its S3 client.
+/// An AWS SDK for Java.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Sdk {
     /// `com.amazonaws`
@@ -58,7 +59,6 @@ impl Sdk {
         }
     }
 
-    /// As people call it.
     pub fn name(self) -> &'static str {
         match self {
             Sdk::V1 => "AWS SDK v1",
@@ -74,17 +74,17 @@ impl Sdk {
     }
 }
 
-/// The class path of the history server, without anything of ours.
+/// The class path of the history server, without the jars of emr-shs.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClassPath {
-    /// Jars and class directories, wildcards resolved.
+    /// Jars and class directories. Wildcards are resolved.
     pub elements: Vec<PathBuf>,
-    /// Whether it was read from the running process rather than put together from files.
+    /// Whether it comes from the running process and not from configuration files.
     pub from_process: bool,
 }
 
 impl ClassPath {
-    /// Resolves the elements of a `-cp` argument; `is_ours` says which jars to leave out.
+    /// Resolves a `-cp` argument. Leaves out the jars that are ours.
     pub fn resolve(host: &Host, argument: &str, from_process: bool, is_ours: &dyn Fn(&Path) -> bool) -> Self {
         let mut elements = Vec::new();
         for element in argument.split(':').filter(|e| !e.is_empty()) {
@@ -93,19 +93,19 @@ impl ClassPath {
                 None => elements.push(PathBuf::from(element)),
             }
         }
-        let mut seen = BTreeSet::new();
-        elements.retain(|e| !is_ours(e) && seen.insert(e.clone()));
+        let mut known = BTreeSet::new();
+        elements.retain(|e| !is_ours(e) && known.insert(e.clone()));
         Self { elements, from_process }
     }
 
-    /// For each class, the elements that have it.
-    fn with(&self, host: &Host, classes: &[&str]) -> Vec<Vec<PathBuf>> {
+    /// For each class, the elements that contain it.
+    fn elements_with(&self, host: &Host, classes: &[&str]) -> Vec<Vec<PathBuf>> {
         let names: Vec<String> = classes.iter().map(|c| jar::entry_name(c)).collect();
         let mut found = vec![Vec::new(); classes.len()];
         for element in &self.elements {
             let Ok(real) = host.target(element) else { continue };
-            for (i, has) in has(&real, &names).into_iter().enumerate() {
-                if has {
+            for (i, is_there) in contains(&real, &names).into_iter().enumerate() {
+                if is_there {
                     found[i].push(element.clone());
                 }
             }
@@ -114,16 +114,15 @@ impl ClassPath {
     }
 }
 
-/// A class the history server needs, and where it is.
+/// A class that the history server needs, and the jars that contain it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Need {
-    /// The class by which it is recognised.
     pub class: String,
-    /// The SDK it stands for, if it is not the file system itself.
+    /// The SDK to which the class belongs; `None` for the file system itself.
     pub sdk: Option<Sdk>,
-    /// Elements of the class path that have it already.
+    /// The elements of the class path that contain the class.
     pub on_path: Vec<PathBuf>,
-    /// Jars elsewhere on the node that have it, best first.
+    /// Other jars of the node that contain the class, best first.
     pub elsewhere: Vec<PathBuf>,
 }
 
@@ -137,31 +136,29 @@ impl Need {
     }
 }
 
-/// A link to make: its name in the link directory, what it points to, and why.
+/// A link to make in the link directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Link {
-    /// File name of the link.
     pub name: String,
-    /// The node's path of the jar.
     pub jar: PathBuf,
-    /// What it brings.
+    /// What the jar brings.
     pub why: String,
 }
 
-/// What an event-log scheme needs on this node.
+/// The classes that a scheme of event logs needs on this node.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scheme {
     /// `s3`, `s3a`, …
     pub scheme: String,
-    /// The class the scheme resolves to.
+    /// The class that serves the scheme.
     pub file_system: String,
-    /// That class, and the SDK it was built for.
+    /// That class, and the client of the SDK to which it refers.
     pub needs: Vec<Need>,
 }
 
 impl Scheme {
-    /// Looks at the class path and at EMR's own places. `extra` are jars named by the user: they
-    /// are believed before anything that is found.
+    /// Searches the class path and EMR's directories. The jars that the user names with `--jar` (`extra`)
+    /// come before all others.
     pub fn observe(
         host: &Host,
         hadoop: &Hadoop,
@@ -172,10 +169,10 @@ impl Scheme {
         let Some(class) = hadoop.file_system(scheme).map(str::to_string) else {
             return Err(Fault::preflight(format!("this node has no file system for {scheme}://"))
                 .detail(format!("core-site.xml does not set fs.{scheme}.impl"))
-                .hint("name the bucket with a scheme it has; s3a:// is known to Hadoop itself"));
+                .hint("use a scheme that this node serves; Hadoop itself knows s3a://"));
         };
         let wanted = [class.as_str(), Sdk::V2.client(), Sdk::V1.client()];
-        let [on_path, v2, v1] = <[_; 3]>::try_from(path.with(host, &wanted)).unwrap_or_default();
+        let [on_path, v2, v1] = <[_; 3]>::try_from(path.elements_with(host, &wanted)).unwrap_or_default();
         let places = if class == EMRFS { EMRFS_PLACES } else { HADOOP_PLACES };
         let elsewhere = if on_path.is_empty() { search(host, &class, extra, places) } else { Vec::new() };
         let mut needs = vec![Need { class: class.clone(), sdk: None, on_path, elsewhere }];
@@ -191,25 +188,25 @@ impl Scheme {
         Ok(Self { scheme: scheme.into(), file_system: class, needs })
     }
 
-    /// The SDK the file system was built for; `None` if it brings its own, or is not found.
+    /// The SDK for which the file system was built; `None` if the file system brings its own, or is not
+    /// found.
     pub fn sdk(&self) -> Option<Sdk> {
         self.needs.iter().find_map(|n| n.sdk)
     }
 
-    /// Whether the class path has everything.
     pub fn is_complete(&self) -> bool {
         self.needs.iter().all(|n| !n.on_path.is_empty())
     }
 
-    /// The links that complete the class path; none for what is there already.
+    /// The links that complete the class path.
     pub fn links(&self, host: &Host, extra: &[PathBuf], force: bool) -> Result<Vec<Link>, Fault> {
         let mut links: Vec<Link> = Vec::new();
         for need in &self.needs {
-            self.one_version(host, need, force)?;
+            self.require_one_version(host, need, force)?;
             if !need.on_path.is_empty() {
                 continue;
             }
-            let Some(best) = need.elsewhere.first() else { return Err(self.nowhere(need)) };
+            let Some(best) = need.elsewhere.first() else { return Err(self.not_found(need)) };
             if extra.contains(best) {
                 continue;
             }
@@ -219,8 +216,8 @@ impl Scheme {
                 Some(sdk) if file_name(best).contains("bundle") => {
                     links.push(Link::to(host, sdk.link(), best, sdk.name()));
                 }
-                // Separate module jars, as EMR 5 has them: the client needs its neighbours.
-                Some(sdk) => links.extend(neighbours(host, best).iter().map(|jar| Link {
+                // EMR 5 has a jar for each module of the SDK. The client needs the other modules too.
+                Some(sdk) => links.extend(module_jars(host, best).iter().map(|jar| Link {
                     name: file_name(jar),
                     jar: jar.clone(),
                     why: sdk.name().into(),
@@ -235,8 +232,8 @@ impl Scheme {
         Ok(links)
     }
 
-    /// Two versions of one SDK on a class path end in NoSuchMethodError (`docs/emr.md §2.5`).
-    fn one_version(&self, host: &Host, need: &Need, force: bool) -> Result<(), Fault> {
+    /// Two versions of one SDK on a class path cause NoSuchMethodError (`docs/emr.md §2.5`).
+    fn require_one_version(&self, host: &Host, need: &Need, force: bool) -> Result<(), Fault> {
         if need.sdk.is_none() || force {
             return Ok(());
         }
@@ -250,22 +247,22 @@ impl Scheme {
         )))
     }
 
-    fn nowhere(&self, need: &Need) -> Fault {
+    fn not_found(&self, need: &Need) -> Fault {
         let places = match need.sdk {
             Some(sdk) => sdk.places(),
             None if self.file_system == EMRFS => EMRFS_PLACES,
             None => HADOOP_PLACES,
         };
-        let fault = Fault::preflight(format!("no jar on this node has {}", need.class))
+        let fault = Fault::preflight(format!("no jar on this node contains {}", need.class))
             .detail(match need.sdk {
                 Some(sdk) => format!("{} was built for {}", short(&self.file_system), sdk.name()),
-                None => format!("{}:// is served by that class on this node", self.scheme),
+                None => format!("that class serves {}:// on this node", self.scheme),
             })
-            .detail(format!("looked in the history server's class path and in {}", places.join(", ")))
+            .detail(format!("searched the history server's class path and {}", places.join(", ")))
             .unchanged();
         match need.sdk {
-            Some(_) => fault.hint("if you know a jar that has it: --jar /path/to/it.jar"),
-            None => fault.hint("if you know a jar that has it: --jar /path/to/it.jar; or use a scheme this node serves (emr-shs discover)"),
+            Some(_) => fault.hint("if another jar contains the class, name that jar: --jar /path/to/it.jar"),
+            None => fault.hint("if another jar contains the class, name that jar: --jar /path/to/it.jar; or use a scheme that this node serves (emr-shs discover)"),
         }
     }
 }
@@ -276,7 +273,7 @@ impl Link {
     }
 }
 
-/// Looks for a class everywhere jars may lie on a node, for a few seconds; for error messages only.
+/// Searches every directory that can contain jars, for a few seconds. For error messages only.
 pub fn find_anywhere(host: &Host, class: &str) -> Option<PathBuf> {
     let (name, begun) = ([jar::entry_name(class)], Instant::now());
     let jars = WIDE_PLACES.iter().flat_map(|place| {
@@ -285,47 +282,47 @@ pub fn find_anywhere(host: &Host, class: &str) -> Option<PathBuf> {
         jars
     });
     let mut jars = jars.take_while(|_| begun.elapsed() < SEARCH);
-    jars.find(|jar| host.target(jar).is_ok_and(|real| has(&real, &name)[0]))
+    jars.find(|jar| host.target(jar).is_ok_and(|real| contains(&real, &name)[0]))
 }
 
-/// What is found on the node, used or not: for `discover`.
+/// The jars of the node that `discover` shows, used or not.
 pub fn inventory(host: &Host) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut look = |class: &str, places: &[&str], what: &str| {
+    let mut add = |class: &str, places: &[&str], what: &str| {
         found.extend(search(host, class, &[], places).into_iter().map(|jar| (jar, what.to_string())));
     };
-    look(EMRFS, EMRFS_PLACES, "EMRFS");
-    look(super::hadoop::S3A, HADOOP_PLACES, "S3AFileSystem");
+    add(EMRFS, EMRFS_PLACES, "EMRFS");
+    add(super::hadoop::S3A, HADOOP_PLACES, "S3AFileSystem");
     for sdk in Sdk::ALL {
-        look(sdk.client(), sdk.places(), sdk.name());
+        add(sdk.client(), sdk.places(), sdk.name());
     }
     found
 }
 
-/// The jars that have a class: the user's own first, then by place and falling version. One file
-/// under several names counts once.
+/// The jars that contain a class: those of the user first, the others by directory and falling version.
+/// A file with several names counts once.
 fn search(host: &Host, class: &str, extra: &[PathBuf], places: &[&str]) -> Vec<PathBuf> {
     let name = [jar::entry_name(class)];
-    let mut seen = BTreeSet::new();
+    let mut known = BTreeSet::new();
     let mut found = Vec::new();
-    let mut look = |jar: PathBuf| {
+    let mut search = |jar: PathBuf| {
         let Ok(real) = host.target(&jar) else { return };
-        if seen.insert(real.clone()) && has(&real, &name)[0] {
+        if known.insert(real.clone()) && contains(&real, &name)[0] {
             found.push(jar);
         }
     };
-    extra.iter().cloned().for_each(&mut look);
+    extra.iter().cloned().for_each(&mut search);
     for place in places {
         let deep = WIDE_PLACES.contains(place) && !HADOOP_PLACES.contains(place);
         let mut jars = if deep { jars_below(host, Path::new(place)) } else { jars_in(host, Path::new(place)) };
         jars.sort_by_key(|jar| (std::cmp::Reverse(version_in(&file_name(jar))), jar.clone()));
-        jars.into_iter().for_each(&mut look);
+        jars.into_iter().for_each(&mut search);
     }
     found
 }
 
-/// Which of the entries a jar or class directory has; something unreadable has none, as for Java.
-fn has(real: &Path, names: &[String]) -> Vec<bool> {
+/// Which entries a jar or a class directory contains. Like Java, this ignores what it cannot read.
+fn contains(real: &Path, names: &[String]) -> Vec<bool> {
     if real.is_dir() {
         return names.iter().map(|n| real.join(n).is_file()).collect();
     }
@@ -336,7 +333,7 @@ fn has(real: &Path, names: &[String]) -> Vec<bool> {
     }
 }
 
-/// The SDK a class refers to, by its constant pool.
+/// The SDK to which a class refers: its constant pool contains the names of the classes it uses.
 fn built_for(host: &Host, jar: &Path, class: &str) -> Option<Sdk> {
     let real = host.target(jar).ok()?;
     let entry = jar::find(&real, &[&jar::entry_name(class)]).ok()?.pop()??;
@@ -344,7 +341,7 @@ fn built_for(host: &Host, jar: &Path, class: &str) -> Option<Sdk> {
     Sdk::ALL.into_iter().find(|sdk| memchr::memmem::find(&bytes, sdk.package()).is_some())
 }
 
-/// The jars of a directory.
+/// The jars of a directory, without those of its subdirectories.
 pub fn jars_in(host: &Host, dir: &Path) -> Vec<PathBuf> {
     let Ok(real) = host.target(dir) else { return Vec::new() };
     let Ok(entries) = fs::read_dir(real) else { return Vec::new() };
@@ -372,8 +369,8 @@ fn is_jar(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jar"))
 }
 
-/// A module jar and the jars beside it that it may need, each module in its highest version.
-fn neighbours(host: &Host, jar: &Path) -> Vec<PathBuf> {
+/// The jars of SDK v1 beside a module jar, each module in its highest version.
+fn module_jars(host: &Host, jar: &Path) -> Vec<PathBuf> {
     let mut jars = jars_in(host, jar.parent().unwrap_or(Path::new("/")));
     let module = |jar: &PathBuf| {
         let name = file_name(jar);
@@ -381,11 +378,11 @@ fn neighbours(host: &Host, jar: &Path) -> Vec<PathBuf> {
     };
     jars.sort_by_key(|jar| (module(jar), std::cmp::Reverse(version_in(&file_name(jar)))));
     jars.dedup_by_key(|jar| module(jar));
-    jars.retain(|jar| module(jar).strip_prefix("aws-java-sdk-").is_none_or(|part| SDK_V1_PARTS.contains(&part)));
+    jars.retain(|jar| module(jar).strip_prefix("aws-java-sdk-").is_none_or(|part| SDK_V1_MODULES.contains(&part)));
     jars
 }
 
-/// The name without a version that EMR offers for a jar (`hadoop-aws.jar`), where it does.
+/// The name of a jar without its version (`hadoop-aws.jar`), if EMR provides such a link.
 fn unversioned(host: &Host, jar: &Path) -> PathBuf {
     let real = host.target(jar).ok();
     jars_in(host, jar.parent().unwrap_or(Path::new("/")))
@@ -394,7 +391,7 @@ fn unversioned(host: &Host, jar: &Path) -> PathBuf {
         .unwrap_or_else(|| jar.to_path_buf())
 }
 
-/// Whether a jar is, by its name, of an AWS SDK or needs one.
+/// Whether a jar belongs to an AWS SDK, or needs one, by its name.
 pub fn is_of_aws(jar: &Path) -> bool {
     let name = file_name(jar);
     ["aws-java-sdk", "aws-sdk", "hadoop-aws"].iter().any(|part| name.contains(part)) || name.starts_with("bundle-")
@@ -415,7 +412,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A class without its package.
+/// The name of a class without its package.
 pub fn short(class: &str) -> &str {
     class.rsplit('.').next().unwrap_or(class)
 }

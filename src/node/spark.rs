@@ -1,4 +1,4 @@
-//! Spark on the node: where it is, its version, its configuration, and what its daemons get.
+//! Spark on the node: its version, its configuration, and the environment of its daemons.
 
 use crate::error::Fault;
 use crate::host::Host;
@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Spark's version, as far as keys depend on it.
+/// A version of Spark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Version {
     /// `3.5.6-amzn-0`
@@ -22,14 +22,13 @@ pub struct Version {
 }
 
 impl Version {
-    /// `3.5.6-amzn-0`, or as little as `3.5`.
+    /// Reads `3.5.6-amzn-0`, or as little as `3.5`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split(['.', '-']).map(str::parse);
         let minor = (numbers.next()?.ok()?, numbers.next()?.ok()?);
         Some(Self { text: text.into(), minor })
     }
 
-    /// Whether this is at least `major.minor`.
     pub fn at_least(&self, major: u32, minor: u32) -> bool {
         self.minor >= (major, minor)
     }
@@ -41,22 +40,21 @@ impl fmt::Display for Version {
     }
 }
 
-/// Spark as it is installed and configured.
+/// Spark on this node.
 pub struct Spark {
     /// `/usr/lib/spark`
     pub home: PathBuf,
-    /// From the name of the spark-core jar, or the RELEASE file.
+    /// From the name of the spark-core jar, else from the file RELEASE.
     pub version: Option<Version>,
-    /// `/etc/spark/conf/spark-defaults.conf`, as people name it; behind it lies a chain of links.
+    /// `/etc/spark/conf/spark-defaults.conf`: the first of a chain of links.
     pub defaults_path: PathBuf,
-    /// That file, parsed.
     pub defaults: SparkDefaults,
-    /// What spark-env.sh exports, as far as it can be told without running it.
+    /// The variables that spark-env.sh exports, as far as this can be told without running it.
     pub env: BTreeMap<String, String>,
 }
 
 impl Spark {
-    /// Reads the node; fails only on a configuration that Spark could not read either.
+    /// Fails only for a configuration that Spark cannot read either.
     pub fn observe(host: &Host) -> Result<Self> {
         let home = PathBuf::from(SPARK_HOME);
         let defaults_path = PathBuf::from(SPARK_DEFAULTS);
@@ -70,7 +68,7 @@ impl Spark {
         })
     }
 
-    /// Spark where its configuration cannot be read.
+    /// Spark with an empty configuration, for one that cannot be read.
     pub fn without_configuration(host: &Host) -> Self {
         let home = PathBuf::from(SPARK_HOME);
         Self {
@@ -87,18 +85,18 @@ impl Spark {
         PathBuf::from(self.env.get("HADOOP_CONF_DIR").map_or("/etc/hadoop/conf", String::as_str))
     }
 
-    /// Where daemons log.
+    /// The log directory of Spark's daemons.
     pub fn log_dir(&self) -> PathBuf {
         PathBuf::from(self.env.get("SPARK_LOG_DIR").map_or("/var/log/spark", String::as_str))
     }
 
-    /// Whether jobs can write event logs in parts, with `spark.eventLog.rolling.enabled`: new in Spark
-    /// 3.0 (`docs/emr.md §7.1`).
+    /// Whether this Spark has `spark.eventLog.rolling.enabled`, with which jobs write event logs in parts. Spark
+    /// 3.0 introduced the key (`docs/emr.md §7.1`).
     pub fn can_roll_event_logs(&self) -> bool {
         self.version.as_ref().is_none_or(|v| v.at_least(3, 0))
     }
 
-    /// Whether they do, as they do by default from Spark 4.0 (`docs/emr.md §7.1`).
+    /// Whether jobs write event logs in parts. Spark 4.0 made that the default (`docs/emr.md §7.1`).
     pub fn rolls_event_logs(&self) -> bool {
         let by_default = self.version.as_ref().is_some_and(|v| v.at_least(4, 0));
         self.can_roll_event_logs()
@@ -108,18 +106,18 @@ impl Spark {
                 .map_or(by_default, |on| on.eq_ignore_ascii_case("true"))
     }
 
-    /// How often the history server scans its directory, by spark-defaults.conf.
+    /// How often the history server scans its directory, according to spark-defaults.conf.
     pub fn scan_interval(&self) -> Duration {
         scan_interval(self.defaults.get(SCAN_INTERVAL_KEY))
     }
 
-    /// Heap of the history server in MiB: `SPARK_DAEMON_MEMORY`, by default 1 GiB.
+    /// The heap of the history server in MiB: `SPARK_DAEMON_MEMORY`, by default 1 GiB.
     pub fn daemon_heap_mib(&self) -> u64 {
         self.env.get("SPARK_DAEMON_MEMORY").and_then(|m| mebibytes(m)).unwrap_or(1024)
     }
 }
 
-/// Reads and parses a properties file; one that Spark could not load is an error that says where.
+/// Reads a properties file. The error for a file that Spark cannot read names the line.
 pub fn read_defaults(host: &Host, path: &Path) -> Result<SparkDefaults> {
     let bytes = host.read_bytes(path)?.unwrap_or_default();
     SparkDefaults::parse(&bytes).map_err(|bad| {
@@ -145,7 +143,7 @@ fn version(host: &Host, home: &Path) -> Option<Version> {
     })
 }
 
-/// `4g`, `4096m`, … in MiB, as the JVM reads `-Xmx`.
+/// Reads a size such as `4g` or `4096m` as the JVM reads `-Xmx`.
 pub fn mebibytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -160,17 +158,16 @@ pub fn mebibytes(text: &str) -> Option<u64> {
     })
 }
 
-/// Whether Spark is installed.
 pub fn is_installed(host: &Host) -> bool {
     host.exists(&Path::new(SPARK_HOME).join("jars"))
 }
 
-/// How often a history server that is told this scans its directory.
-pub fn scan_interval(told: Option<&str>) -> Duration {
-    told.and_then(duration).unwrap_or(Duration::from_secs(10))
+/// How often a history server with this setting scans its directory.
+pub fn scan_interval(setting: Option<&str>) -> Duration {
+    setting.and_then(duration).unwrap_or(Duration::from_secs(10))
 }
 
-/// `60s`, `5m`, `1h`, or a bare number of seconds, as Spark reads a time.
+/// Reads a time such as `60s`, `5m`, `1h`, or a bare number of seconds, as Spark does.
 pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -185,8 +182,8 @@ pub fn duration(text: &str) -> Option<Duration> {
     })
 }
 
-/// The plain assignments of a shell file: quotes, `$NAME`, `${NAME}` and `${NAME:-default}` are
-/// understood, anything cleverer is left as it stands.
+/// The assignments in a shell script. This resolves quotes, `$NAME`, `${NAME}` and `${NAME:-default}`, and
+/// copies everything else literally.
 fn exports(script: &str) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     for line in script.lines() {

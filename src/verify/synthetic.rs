@@ -1,5 +1,5 @@
-//! An application that never ran: its event log in the format of the node's Spark, and one log of
-//! its only executor. Its ids cannot collide with any other's.
+//! An application that never ran: its event log, in the format of the node's Spark, and the log of its only
+//! executor. Its ids cannot collide with those of real applications.
 
 use crate::ids::Application;
 use crate::node::Node;
@@ -11,23 +11,22 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A second before the application ends: it has to have lasted.
+/// The application's duration. Spark expects one above zero.
 const LASTED: Duration = Duration::from_secs(1);
 
-/// The application.
 pub struct SyntheticApplication {
     ended: Duration,
     application: Application,
-    /// The Serverless application it is of, if it is none of YARN's.
+    /// The id of an EMR Serverless application; `None` for an application on YARN.
     serverless: Option<String>,
-    /// Spark's version, as its event log names it.
+    /// Spark's version.
     spark: String,
-    /// Whether its event log comes in parts.
+    /// Whether the event log consists of parts in a directory.
     rolls: bool,
 }
 
 impl SyntheticApplication {
-    /// A new one, such as this node's jobs would be.
+    /// An application as the jobs of this node would be.
     pub fn new(node: &Node, settings: &Settings) -> Self {
         let ended = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let milliseconds = u64::try_from(ended.as_millis()).unwrap_or(u64::MAX);
@@ -41,7 +40,7 @@ impl SyntheticApplication {
         }
     }
 
-    /// The id the history server lists it by.
+    /// The id in the history server's list.
     pub fn id(&self) -> String {
         match &self.serverless {
             Some(_) => {
@@ -51,7 +50,7 @@ impl SyntheticApplication {
         }
     }
 
-    /// The id of its executor's container; on Serverless what stands for it.
+    /// The id of the executor's container, or the part of the path that EMR Serverless uses instead.
     pub fn container(&self) -> String {
         match &self.serverless {
             Some(_) => "SPARK_EXECUTOR/1".into(),
@@ -59,20 +58,20 @@ impl SyntheticApplication {
         }
     }
 
-    /// The link to its executor's stderr, by a pattern as Spark fills it in (`docs/emr.md §5.5`).
+    /// The link to the executor's stderr: the pattern, filled in as Spark does (`docs/emr.md §5.5`).
     pub fn link(&self, pattern: &str) -> String {
         let filled = pattern.replace("{{CONTAINER_ID}}", &self.container()).replace("{{APP_ID}}", &self.id());
         filled.replace("{{FILE_NAME}}", "stderr")
     }
 
-    /// A moment shortly before it ended, as the REST API wants it.
+    /// A time shortly before the application ended, in the format of the history server's REST API.
     pub fn before_its_end(&self) -> String {
         let before = self.ended.saturating_sub(Duration::from_secs(60)).as_secs().cast_signed();
         let day_and_time = DateTime::from_secs(before).fmt(DateTimeFormat::DateTime).unwrap_or_default();
         format!("{}.000GMT", day_and_time.trim_end_matches('Z'))
     }
 
-    /// The name of its event log, and the objects it consists of.
+    /// The name of the event log, and the objects of which it consists.
     pub fn event_log(&self) -> (String, Vec<(String, Vec<u8>)>) {
         let id = self.id();
         let events: String = self.events().into_iter().map(|(name, fields)| line(name, &fields)).collect();
@@ -114,7 +113,7 @@ impl SyntheticApplication {
         ]
     }
 
-    /// The key of its executor's stderr below the log URI; none where the cluster is not known.
+    /// The key of the executor's stderr below the log URI; `None` if the cluster is not known.
     pub fn log_key(&self, cluster: Option<&str>) -> Option<String> {
         Some(match &self.serverless {
             Some(id) => format!("applications/{id}/jobs/{}/{}/stderr.gz", self.id(), self.container()),
@@ -122,21 +121,21 @@ impl SyntheticApplication {
         })
     }
 
-    /// What its executor wrote.
+    /// The text of the executor's stderr.
     pub fn log(&self) -> Vec<u8> {
         format!("written by emr-shs verify for {} of {}; safe to delete\n", self.container(), self.id()).into_bytes()
     }
 
-    /// The same as EMR archives it.
+    /// That text as EMR archives it.
     pub fn log_gz(&self) -> Vec<u8> {
         let mut gz = GzEncoder::new(Vec::new(), Compression::default());
-        // Into memory: neither fails.
+        // Writing to memory does not fail.
         let _ = gz.write_all(&self.log());
         gz.finish().unwrap_or_default()
     }
 }
 
-/// One line of an event log. Spark tells events by how their lines begin.
+/// One line of an event log. Spark recognises an event by the beginning of its line.
 fn line(name: &str, fields: &Value) -> String {
     let fields = fields.to_string();
     format!("{{\"Event\":\"SparkListener{name}\",{}\n", fields.trim_start_matches('{'))

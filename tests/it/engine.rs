@@ -293,7 +293,7 @@ fn a_refusal_says_what_to_do_and_changes_nothing() {
     type Case<'a> = (&'a str, &'a dyn Fn(&RootDir), &'a [&'a str], i32);
     let cases: &[Case<'_>] = &[
         (
-            "no jar on this node has org.apache.hadoop.fs.s3a.S3AFileSystem",
+            "no jar on this node contains org.apache.hadoop.fs.s3a.S3AFileSystem",
             &|r| fs::remove_file(r.at("usr/lib/hadoop/hadoop-aws-3.4.1-amzn-3.jar")).unwrap(),
             &[],
             3,

@@ -67,17 +67,17 @@ fn a_bootstrap_action_leaves_the_install_to_a_unit() {
     provision(&node, &SERVER[..4]);
     wait_for_status(&node, "waiting for the history server's first start");
     provision(&node, &["start"]);
-    wait_for_status(&node, "waiting for job-flow-state.txt to say that provisioning is over");
+    wait_for_status(&node, "waiting for job-flow-state.txt to say that provisioning has finished");
     // It continues after a reboot.
     node.reboot();
-    wait_for_status(&node, "waiting for job-flow-state.txt to say that provisioning is over");
+    wait_for_status(&node, "waiting for job-flow-state.txt to say that provisioning has finished");
     assert!(!node.sh("cat /etc/spark/conf/spark-defaults.conf").contains(LOGS), "EMR is not done with the node");
     provision(&node, &["record"]);
     wait_until_installed(&node);
 
     assert!(status(&node).contains(title), "every character: {}", status(&node));
     node.emr_shs(&["verify"]).expect(0);
-    assert_eq!(doctor(&node, "provisioning")["found"], "over");
+    assert_eq!(doctor(&node, "provisioning")["found"], "finished");
     assert!(node.emr_shs(&["install"]).expect(0).err().contains("nothing to do"));
     node.emr_shs(&["uninstall"]).expect(0);
     assert!(node.answers(), "as it was before");
@@ -109,10 +109,10 @@ fn a_deferred_install_reports_its_failure_and_retries_at_boot() {
     // Provisioning does not end in time.
     node.emr_shs(&[&INSTALL[..], &["--provisioning-timeout", "10"]].concat()).expect(0);
     wait_for_status(&node, "EMR has not provisioned this node within 10 seconds");
-    assert!(status(&node).contains("Spark is not there; nothing is installed"), "{}", status(&node));
+    assert!(status(&node).contains("Spark is still missing, so nothing is installed"), "{}", status(&node));
     let line = doctor(&node, "provisioning");
     assert_eq!(line["result"], "fail", "{line}");
-    assert!(line["found"].as_str().unwrap().contains("not provisioned within 10 seconds"), "{line}");
+    assert!(line["found"].as_str().unwrap().contains("has not provisioned this node within 10 seconds"), "{line}");
     // `uninstall` leaves nothing behind.
     node.emr_shs(&["uninstall"]).expect(0);
     assert_eq!(

@@ -74,11 +74,11 @@ fn a_server_that_dies_of_new_settings_gets_the_old_ones_back(profile: Profile) {
             let mut class = Vec::new();
             zip::ZipArchive::new(whole).unwrap().by_name(name).unwrap().read_to_end(&mut class).unwrap();
             jar(&node, "/opt/mine/half.jar", &[(name, &class)]);
-            ("it cannot load org.apache.hadoop.fs.s3a.S3AFileSystem", "34m")
+            ("the class path lacks org.apache.hadoop.fs.s3a.S3AFileSystem", "34m")
         }
         _ => {
             jar(&node, "/opt/mine/half.jar", &[(SDK_V2, b"")]);
-            ("it cannot load software.amazon.awssdk", "40m")
+            ("the class path lacks software.amazon.awssdk", "40m")
         }
     };
     let back = "the history server answers again from hdfs:///var/log/spark/apps";
