@@ -123,7 +123,7 @@ pub struct S3Observations {
     pub sample: Option<Result<(), Refusal>>,
     /// The answers to writing, listing, reading and deleting an object.
     pub probe: Probe,
-    /// Whether no request is under way any more.
+    /// Whether all requests have been answered.
     pub complete: bool,
 }
 

@@ -194,7 +194,7 @@ fn uncompressed_size(event_log: &str, size: i64) -> i64 {
 fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        // This fails if nobody waits any more.
+        // This fails if the receiver has given up.
         let _ = sender.send(work());
     });
     receiver

@@ -131,7 +131,8 @@ impl Proof<'_> {
         // This stage runs even after Ctrl-C.
         let removed = run_stage(listener, Stage::Removed, |_| {
             written.remove()?;
-            Ok(End::Pass(format!("all {objects} objects that were written to S3")))
+            let plural = if objects == 1 { "" } else { "s" };
+            Ok(End::Pass(format!("deleted {objects} object{plural} from S3")))
         });
         result.and(removed)
     }

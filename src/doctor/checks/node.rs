@@ -54,7 +54,7 @@ pub fn primary(f: &Facts<'_>) -> CheckResult {
             .into());
     }
     match role {
-        Role::Primary => Ok(format!("of {}", cluster_id.as_deref().unwrap_or("an unknown cluster"))),
+        Role::Primary => Ok(format!("primary node of {}", cluster_id.as_deref().unwrap_or("an unknown cluster"))),
         _ => skip("no file on this node names its role"),
     }
 }
@@ -224,7 +224,7 @@ fn runs_with_defaults(f: &Facts<'_>, server: &HistoryServer) -> CheckResult {
             let fault = outdated(format!("the history server reads {reads}, but spark-defaults.conf says {written}"));
             Err(caused_by_drift(fault, lacks_keys(f)))
         }
-        (Some(reads), _) => Ok(format!("the server reads {reads}, as set")),
+        (Some(reads), _) => Ok(format!("the server reads {reads}, as configured")),
         (None, _) => Ok("readable".into()),
     }
 }

@@ -137,7 +137,7 @@ fn dead_server(f: &Facts<'_>, server: &HistoryServer) -> NotPassed {
     let active = &server.unit.active;
     if server.unit.was_stopped() {
         return Fault::preflight("the history server is stopped")
-            .detail(format!("its unit {HISTORY_SERVER_UNIT} is {active}; somebody stopped it, it did not fail"))
+            .detail(format!("its unit {HISTORY_SERVER_UNIT} is {active}; somebody stopped the server, it did not die"))
             .hint(format!("sudo systemctl start {HISTORY_SERVER_UNIT}"))
             .into();
     }
@@ -262,10 +262,12 @@ pub fn log(f: &Facts<'_>) -> CheckResult {
 
 pub fn pages(f: &Facts<'_>) -> CheckResult {
     if !f.server()?.wants_login {
-        return Ok("they require no login".into());
+        return Ok("the pages require no login".into());
     }
     match f.mode {
-        Mode::Live(_) => skip("they require a login (spark.ui.filters), so doctor cannot see what the server reads"),
+        Mode::Live(_) => {
+            skip("the pages require a login (spark.ui.filters), so doctor cannot see what the server reads")
+        }
         Mode::Preflight { .. } => Err(Fault::preflight(
             "the history server requires a login, so emr-shs could not see what it reads after a restart",
         )

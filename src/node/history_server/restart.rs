@@ -61,7 +61,7 @@ pub struct NotReady {
 pub enum RestartFailure {
     /// `systemctl restart` failed because the new process died.
     StoppedAtOnce,
-    /// `systemctl restart` failed, and no new process was seen.
+    /// `systemctl restart` failed, and no new process appeared.
     Systemctl(String),
     Stopped {
         seconds: u64,
@@ -133,7 +133,7 @@ impl HistoryServer {
             begun: Instant::now(),
             log: LogPosition::end(spark),
             old: Process::find(HISTORY_SERVER_UNIT, self.unit.main_pid),
-            was_seen: false,
+            has_started: false,
             class_path_dropped: false,
             answers_since: None,
         };
@@ -155,15 +155,15 @@ impl HistoryServer {
     }
 }
 
-/// One restart, while it is under way.
+/// A restart in progress.
 struct Restart<'a> {
     readiness: &'a Readiness,
     timeout: Duration,
     begun: Instant,
     log: LogPosition,
     old: Option<Process>,
-    /// Whether the new process was seen.
-    was_seen: bool,
+    /// Whether the new process has appeared.
+    has_started: bool,
     class_path_dropped: bool,
     answers_since: Option<Instant>,
 }
@@ -176,15 +176,15 @@ enum Progress {
 
 impl Restart<'_> {
     /// Runs `systemctl restart`. Meanwhile watches for the new process: EMR's start script waits for
-    /// some seconds, and a server that dies within them is seen here only.
+    /// some seconds, and only this notices a server that dies within them.
     fn run_systemctl(&mut self, tick: &impl Fn()) -> Result<Option<RestartFailure>> {
         let timeout = self.timeout;
-        let mut last_look = self.begun;
+        let mut last_observed = self.begun;
         let mut watch = || {
-            if last_look.elapsed() < POLL {
+            if last_observed.elapsed() < POLL {
                 return;
             }
-            last_look = Instant::now();
+            last_observed = Instant::now();
             tick();
             if let Some(process) = Process::find(HISTORY_SERVER_UNIT, None) {
                 self.notice(&process);
@@ -193,8 +193,8 @@ impl Restart<'_> {
         let Err(error) = systemd::restart(HISTORY_SERVER_UNIT, timeout, &mut watch) else { return Ok(None) };
         signals::check()?;
         // The start script fails when the server is gone after a few seconds.
-        let has_died =
-            self.begun.elapsed() < timeout && (self.was_seen || log_diagnosis::diagnose(&self.log.since()).is_some());
+        let has_died = self.begun.elapsed() < timeout
+            && (self.has_started || log_diagnosis::diagnose(&self.log.since()).is_some());
         Ok(Some(match has_died {
             true => RestartFailure::StoppedAtOnce,
             false => RestartFailure::Systemctl(format!("{error:#}")),
@@ -209,7 +209,7 @@ impl Restart<'_> {
         if !self.is_new(process) {
             return;
         }
-        self.was_seen = true;
+        self.has_started = true;
         if let Some(wanted) = &self.readiness.class_path {
             let mut elements = process.class_path().unwrap_or_default().split(':');
             self.class_path_dropped |= !elements.any(|element| element == wanted);
@@ -235,7 +235,7 @@ impl Restart<'_> {
         };
         let seconds = self.begun.elapsed().as_secs();
         let new = server.process.as_ref().filter(|process| self.is_new(process));
-        let is_dead = server.unit.active == "failed" || self.was_seen && new.is_none();
+        let is_dead = server.unit.active == "failed" || self.has_started && new.is_none();
         if is_dead || log_diagnosis::main_thread_died(&self.log.since()) {
             return Progress::Failed(RestartFailure::Stopped { seconds });
         }
