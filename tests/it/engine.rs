@@ -311,7 +311,7 @@ fn a_refusal_says_what_to_do_and_changes_nothing() {
         ("line 2: \\u12 is no", &|r| r.write(DEFAULTS, "a b\nspark.x \\u12\n"), &[], 3),
         ("would delete event logs", &|r| r.write(DEFAULTS, "spark.history.fs.cleaner.enabled true\n"), &[], 3),
         (
-            "hadoop-aws.jar is not ours",
+            "emr-shs did not make /usr/lib/emr-shs/jars/hadoop-aws.jar",
             &|r| r.write("usr/lib/emr-shs/jars/hadoop-aws.jar", "a file of somebody's"),
             &[],
             3,

@@ -35,7 +35,7 @@ fn install_refuses_what_cannot_work_and_changes_nothing(profile: Profile) {
     let no_jar = format!("mv {jars} {jars}.away");
     let jar_again = format!("mv {jars}.away {jars}");
     let a_file = format!("mkdir -p /usr/lib/emr-shs/jars; echo x >/usr/lib/emr-shs/jars/{link}");
-    let not_ours = format!("/usr/lib/emr-shs/jars/{link} is not ours");
+    let not_ours = format!("emr-shs did not make /usr/lib/emr-shs/jars/{link}");
     let no_class = format!("no jar on this node contains {class}");
     let append = |line: &str| format!("cp -p {DEFAULTS} /root/; printf '%s\\n' '{line}' >>{DEFAULTS}");
     let restore = format!("cp -p /root/spark-defaults.conf {DEFAULTS}");

@@ -34,7 +34,11 @@ fn an_install_that_fails_halfway_is_rolled_back(profile: Profile) {
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     let link = node.sh("ls /usr/lib/emr-shs/jars | head -1").trim().to_string();
     node.sh(&format!("ln -sfn /opt/theirs.jar /usr/lib/emr-shs/jars/{link}"));
-    complains(&node.emr_shs(&["install"]), 3, &[&format!("{link} is not ours"), "/opt/theirs.jar", "--force"]);
+    complains(
+        &node.emr_shs(&["install"]),
+        3,
+        &[&format!("emr-shs did not make /usr/lib/emr-shs/jars/{link}"), "/opt/theirs.jar", "--force"],
+    );
     assert_eq!(node.reads(), LOGS);
     let ran = node.emr_shs(&["uninstall"]).expect(0);
     assert!(ran.err().contains("left alone: changed since"), "{}", ran.err());
