@@ -93,7 +93,7 @@ impl Described {
         matches!(state, Some(ClusterState::Running | ClusterState::Waiting))
     }
 
-    /// Whether the cluster's log upload policy switches off the upload of application logs (facts §5.1).
+    /// Whether the cluster's log upload policy switches off the upload of application logs (`docs/emr.md` §5.2).
     pub fn uploads_no_application_logs(&self) -> bool {
         let logging = self.cluster.monitoring_configuration().and_then(|m| m.s3_logging_configuration());
         let policy = logging.and_then(|l| l.log_type_upload_policy()?.get(&LogType::ApplicationLogs));

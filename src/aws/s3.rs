@@ -223,7 +223,7 @@ impl S3 {
     pub fn get(&self, uri: &EventLogs, key: &str, bytes: Option<u64>) -> Result<Vec<u8>, Refusal> {
         let range = bytes.map(|n| format!("bytes=0-{}", n.saturating_sub(1)));
         let request = self.client.get_object().bucket(&uri.bucket).key(key).set_range(range);
-        // The error is explained outside of this block: that waits for the role on the same runtime.
+        // Only receive here: explaining an error waits for the metadata service on the same runtime.
         let body = self.runtime.block_on(async { Ok(request.send().await?.body.collect().await) });
         let body = body.map_err(|e: SdkError<_>| self.refusal(uri, "s3:GetObject", "read", &e))?;
         body.map(|bytes| bytes.to_vec()).map_err(|e| {
@@ -257,7 +257,7 @@ impl S3 {
         let key = format!("{}.emr-shs-probe-{nonce:x}-{}", uri.prefix, std::process::id());
         let body = b"emr-shs wrote this to test its permissions; you can delete it\n";
         let put = self.put(uri, &key, body).map_err(|mut refusal| {
-            refusal.fault = refusal.fault.detail("every Spark job of the cluster would fail with this setting");
+            refusal.fault = refusal.fault.detail("with this setting, every Spark job of the cluster would fail");
             refusal
         });
         if let Err(refusal) = &put {
@@ -270,19 +270,23 @@ impl S3 {
         let listed = EventLogs { prefix: key.clone(), ..uri.clone() };
         let list = self.prefix_exists(&listed).and_then(|there| match there {
             true => Ok(()),
-            false => Err(Fault::preflight(format!("{uri} does not list what was just written there"))
-                .detail(format!("found no object under {key}, wanted 1"))
-                .into()),
+            false => {
+                Err(Fault::preflight(format!("{uri} does not list the object that emr-shs has just written there"))
+                    .detail(format!("found no object below {key}, wanted one"))
+                    .into())
+            }
         });
         let get = self.get(uri, &key, None).and_then(|read| match read == body {
             true => Ok(()),
-            false => Err(Fault::preflight(format!("{uri} does not give back what was written there")).into()),
+            false => Err(Fault::preflight(format!("{uri} returns other bytes than emr-shs has just written there"))
+                .detail(format!("read the object {key}"))
+                .into()),
         });
         let delete = self.delete(uri, &key).map_err(|mut refusal| {
             refusal.fault = refusal
                 .fault
                 .detail(format!("one object is left behind: s3://{}/{key}", uri.bucket))
-                .detail("Spark renames a finished event log, which S3 does by copy and delete");
+                .detail("Spark renames each finished event log, and file systems on S3 rename by copying and deleting");
             refusal
         });
         Probe { put: Some(put), list: Some(list), get: Some(get), delete: Some(delete) }
@@ -353,8 +357,8 @@ impl S3 {
         Fault::preflight(format!("{who} may not {verb} {uri} ({action})"))
             .detail(format!("S3 answered {}", error.words()))
             .hint(match kms {
-                true => format!("allow {action} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the role's: emr-shs render iam-policy --kms-key ARN"),
-                false => format!("allow {action} on this prefix to the cluster's instance profile; all that it needs: emr-shs render iam-policy"),
+                true => format!("allow {action} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the policy for the role: emr-shs render iam-policy --kms-key ARN"),
+                false => format!("allow {action} on this prefix to the cluster's instance profile; a policy with all permissions that emr-shs needs: emr-shs render iam-policy"),
             })
     }
 
@@ -363,8 +367,8 @@ impl S3 {
             .detail(why)
             .detail(format!("region {}, endpoint {}", self.region_name(), self.endpoint_name()))
             .hint(match self.endpoint {
-                Some(_) => "see whether that endpoint answers: --endpoint-url, or fs.s3a.endpoint in core-site.xml",
-                None => "the credentials are the instance profile's, the way out is a NAT or an S3 VPC endpoint; see what `aws s3 ls` says on this node",
+                Some(_) => "check that this endpoint answers; it comes from --endpoint-url, or from fs.s3a.endpoint in core-site.xml",
+                None => "check that the cluster has an instance profile, and that a NAT gateway or a VPC endpoint leads from this node to S3; on this node, try: aws s3 ls",
             })
     }
 
@@ -379,5 +383,5 @@ impl S3 {
 
 fn no_such_bucket(uri: &EventLogs) -> Fault {
     Fault::preflight(format!("there is no bucket {}", uri.bucket))
-        .hint(format!("check the name, or make it: aws s3 mb s3://{}", uri.bucket))
+        .hint(format!("check the name, or create the bucket: aws s3 mb s3://{}", uri.bucket))
 }

@@ -1,4 +1,4 @@
-//! Places in S3 as people write them: where event logs go, and where EMR archives logs.
+//! The two kinds of S3 directories that users name: where event logs go, and where EMR archives logs.
 
 use crate::error::Fault;
 use anyhow::Result;
@@ -6,77 +6,87 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Where event logs go: an S3 directory, spelled with the scheme Spark shall use.
+/// A directory of event logs in S3, with the scheme under which Spark reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EventLogs {
     /// `s3` or `s3a`.
     pub scheme: String,
-    /// The bucket's name.
     pub bucket: String,
-    /// The key prefix: empty, or ending in exactly one `/`.
+    /// Empty, or ends in exactly one `/`.
     pub prefix: String,
+}
+
+/// The part of a URI that is wrong, and what would be right.
+struct Invalid {
+    found: String,
+    wanted: &'static str,
+}
+
+fn invalid(found: impl Into<String>, wanted: &'static str) -> Invalid {
+    Invalid { found: found.into(), wanted }
 }
 
 impl FromStr for EventLogs {
     type Err = Fault;
 
     fn from_str(text: &str) -> Result<Self, Fault> {
-        let bad = |found: &str, wanted: &str| {
-            Fault::usage(format!("“{text}” is no place for event logs"))
+        parse_event_logs(text).map_err(|Invalid { found, wanted }| {
+            Fault::usage(format!("“{text}” is not a directory in S3 for event logs"))
                 .detail(format!("found {found}, wanted {wanted}"))
                 .hint("--event-logs s3://my-bucket/spark-events/")
-        };
-        if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-            return Err(bad(&format!("the character {odd:?}"), "none in a URI"));
-        }
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(bad("no scheme", "s3://BUCKET/PREFIX/"));
-        };
-        // s3n is gone since Hadoop 3; EMR's own log URIs still spell it so.
-        let scheme = match scheme {
-            "s3" | "s3n" => "s3",
-            "s3a" => "s3a",
-            other => return Err(bad(&format!("the scheme {other}://"), "s3:// or s3a://")),
-        };
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        check_bucket(bucket).map_err(|(found, wanted)| bad(&found, wanted))?;
-        if let Some(odd) = prefix.chars().find(|c| "#?%\\{}^~[]`|<>\"".contains(*c)) {
-            return Err(bad(
-                &format!("the character {odd} in the prefix"),
-                "none that Hadoop reads as part of a URI's syntax",
-            ));
-        }
-        if prefix.contains(',') {
-            return Err(bad(
-                "a comma",
-                "one directory; a list of them is understood from Spark 4.2 on, and by no EMR release yet",
-            ));
-        }
-        let prefix = prefix.trim_end_matches('/');
-        if prefix.starts_with('/') || prefix.contains("//") {
-            return Err(bad("an empty name between slashes", "names joined by single slashes"));
-        }
-        if prefix.split('/').any(|name| name == "." || name == "..") {
-            return Err(bad("“.” or “..”", "names; S3 has no relative paths"));
-        }
-        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Self { scheme: scheme.into(), bucket: bucket.into(), prefix })
+        })
     }
 }
 
-/// What is wrong with a bucket's name: found, wanted.
-fn check_bucket(bucket: &str) -> Result<(), (String, &'static str)> {
+fn parse_event_logs(text: &str) -> Result<EventLogs, Invalid> {
+    if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+        return Err(invalid(format!("the character {odd:?}"), "a URI without white space and control characters"));
+    }
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| invalid("no scheme", "s3://BUCKET/PREFIX/"))?;
+    let scheme = match scheme {
+        // Hadoop 3 has no s3n. EMR still spells its own log URIs with it.
+        "s3" | "s3n" => "s3",
+        "s3a" => "s3a",
+        other => return Err(invalid(format!("the scheme {other}://"), "s3:// or s3a://")),
+    };
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    check_bucket(bucket)?;
+    if let Some(odd) = prefix.chars().find(|c| "#?%\\{}^~[]`|<>\"".contains(*c)) {
+        let found = format!("the character {odd} in the prefix");
+        return Err(invalid(found, "a prefix without characters that Hadoop reads as syntax of a URI"));
+    }
+    if prefix.contains(',') {
+        return Err(invalid(
+            "a comma",
+            "one directory; Spark reads a list of directories from version 4.2 on, which no EMR release contains yet",
+        ));
+    }
+    let prefix = prefix.trim_end_matches('/');
+    if prefix.starts_with('/') || prefix.contains("//") {
+        return Err(invalid("an empty name between slashes", "names joined by single slashes"));
+    }
+    if prefix.split('/').any(|name| name == "." || name == "..") {
+        return Err(invalid("“.” or “..”", "a prefix without them, because S3 has no relative paths"));
+    }
+    Ok(EventLogs { scheme: scheme.into(), bucket: bucket.into(), prefix: directory(prefix) })
+}
+
+fn directory(prefix: &str) -> String {
+    if prefix.is_empty() { String::new() } else { format!("{prefix}/") }
+}
+
+fn check_bucket(bucket: &str) -> Result<(), Invalid> {
     if bucket.ends_with("--x-s3") {
-        return Err((
-            "a directory bucket".into(),
-            "a general purpose bucket; these are listed by prefixes, which directory buckets do not have",
+        return Err(invalid(
+            "a directory bucket",
+            "a general purpose bucket: directory buckets cannot list the prefixes that the history server lists",
         ));
     }
     if bucket.starts_with("arn:") || bucket.ends_with(".mrap") {
-        return Err((
-            "an access point".into(),
-            "a bucket's name, or the alias of an access point in one region; multi-region ones need signatures of another kind",
+        return Err(invalid(
+            "an access point",
+            "the name of a bucket, or the alias of an access point in one region; multi-region access points need signatures of another kind",
         ));
     }
     let valid = bucket.len() >= 3
@@ -85,16 +95,15 @@ fn check_bucket(bucket: &str) -> Result<(), (String, &'static str)> {
     if valid {
         return Ok(());
     }
-    Err((format!("the bucket name “{bucket}”"), "3 to 63 lower-case letters, digits, dots and hyphens"))
+    Err(invalid(format!("the bucket name “{bucket}”"), "3 to 63 lower-case letters, digits, dots and hyphens"))
 }
 
-/// Where EMR archives the logs of clusters: a cluster's log URI.
+/// The directory in S3 where EMR archives the logs of clusters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LogUri {
-    /// The bucket's name.
     pub bucket: String,
-    /// The key prefix: empty, or ending in exactly one `/`.
+    /// Empty, or ends in exactly one `/`.
     pub prefix: String,
 }
 
@@ -102,25 +111,30 @@ impl FromStr for LogUri {
     type Err = Fault;
 
     fn from_str(text: &str) -> Result<Self, Fault> {
-        let bad = |found: &str, wanted: &str| {
-            Fault::usage(format!("“{text}” is no log URI"))
+        parse_log_uri(text).map_err(|Invalid { found, wanted }| {
+            Fault::usage(format!("“{text}” is not a log URI"))
                 .detail(format!("found {found}, wanted {wanted}"))
                 .hint("--log-uri s3://my-bucket/elasticmapreduce/")
-        };
-        if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control() || *c == ',') {
-            return Err(bad(&format!("the character {odd:?}"), "none in a URI"));
-        }
-        let rest = ["s3://", "s3n://", "s3a://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-        let rest = rest.ok_or_else(|| bad("another scheme, or none", "s3://BUCKET/PREFIX/"))?;
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        check_bucket(bucket).map_err(|(found, wanted)| bad(&found, wanted))?;
-        let prefix = prefix.trim_end_matches('/');
-        if prefix.split('/').any(|name| name == "." || name == ".." || name.is_empty() && !prefix.is_empty()) {
-            return Err(bad("“.”, “..” or an empty name", "names joined by single slashes"));
-        }
-        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Self { bucket: bucket.into(), prefix })
+        })
     }
+}
+
+fn parse_log_uri(text: &str) -> Result<LogUri, Invalid> {
+    if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control() || *c == ',') {
+        return Err(invalid(
+            format!("the character {odd:?}"),
+            "a URI without white space, control characters and commas",
+        ));
+    }
+    let rest = ["s3://", "s3n://", "s3a://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let rest = rest.ok_or_else(|| invalid("another scheme, or none", "s3://BUCKET/PREFIX/"))?;
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    check_bucket(bucket)?;
+    let prefix = prefix.trim_end_matches('/');
+    if prefix.split('/').any(|name| name == "." || name == ".." || name.is_empty() && !prefix.is_empty()) {
+        return Err(invalid("“.”, “..” or an empty name", "names joined by single slashes"));
+    }
+    Ok(LogUri { bucket: bucket.into(), prefix: directory(prefix) })
 }
 
 impl TryFrom<String> for LogUri {
@@ -131,7 +145,7 @@ impl TryFrom<String> for LogUri {
 }
 
 impl From<LogUri> for EventLogs {
-    /// The same place, for whoever asks S3 about it.
+    /// The same directory, for requests to S3.
     fn from(LogUri { bucket, prefix }: LogUri) -> Self {
         Self { scheme: "s3".into(), bucket, prefix }
     }

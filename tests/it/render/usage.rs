@@ -12,7 +12,7 @@ fn wrong_arguments_get_an_error_with_a_hint() {
         (format!("cluster-config --event-logs {LOGS} --release emr-9.0.0"), "which Spark is in emr-9.0.0"),
         (format!("cluster-config --event-logs {LOGS} --spark-version new"), "no version of Spark"),
         (format!("cluster-config --event-logs {LOGS} --spark-version 3.5 --daemon-memory lots"), "no heap size"),
-        ("cluster-config --event-logs hdfs:///x --spark-version 3.5".into(), "no place for event logs"),
+        ("cluster-config --event-logs hdfs:///x --spark-version 3.5".into(), "is not a directory in S3"),
         (step.replace("--region eu-west-3", ""), "which region"),
         (step.replace("eu-west-3", "paris"), "“paris” is no region"),
         (step.replace("s3://b/emr-shs/step", "s3://b/"), "is no object in S3"),
@@ -28,7 +28,7 @@ fn wrong_arguments_get_an_error_with_a_hint() {
         ),
         (format!("iam-policy --event-logs {LOGS} --kms-key 9f3c"), "is no KMS key"),
         (format!("iam-policy --event-logs {LOGS} --account acme"), "no account id"),
-        (format!("iam-policy --event-logs {LOGS} --log-uri acme"), "is no log URI"),
+        (format!("iam-policy --event-logs {LOGS} --log-uri acme"), "is not a log URI"),
         (format!("{serverless} --event-logs {LOGS} --application App"), "no application of EMR Serverless"),
         (
             format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --release emr-6.8.0"),
