@@ -17,12 +17,12 @@ pub enum TimeoutProfile {
 }
 
 /// A runtime of one thread, on which synchronous code waits for calls to AWS.
-pub fn runtime() -> Result<Runtime> {
+pub(crate) fn runtime() -> Result<Runtime> {
     Builder::new_current_thread().enable_all().build().context("cannot start the runtime for calls to AWS")
 }
 
 /// The SDK's default chains for credentials and, where `region` is `None`, for the region.
-pub fn load(runtime: &Runtime, region: Option<String>, timeouts: TimeoutProfile) -> SdkConfig {
+pub(crate) fn load(runtime: &Runtime, region: Option<String>, timeouts: TimeoutProfile) -> SdkConfig {
     let (attempt, operation, attempts) = match timeouts {
         TimeoutProfile::Usual => (8, 20, 2),
         TimeoutProfile::Short => (4, 6, 1),

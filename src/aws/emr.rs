@@ -50,22 +50,22 @@ impl std::error::Error for EmrError {}
 #[serde(default)]
 pub struct Cluster {
     /// Where EMR archives logs: `s3://bucket/prefix/`. `None` if it archives none.
-    pub log_uri: Option<String>,
+    pub(crate) log_uri: Option<String>,
     /// `emr-7.12.0`, `emr-spark-8.1.0`, …
-    pub release: Option<String>,
+    pub(crate) release: Option<String>,
     /// The primary node's public name. In a private subnet, its private name.
-    pub public_dns: Option<String>,
+    pub(crate) public_dns: Option<String>,
 }
 
 /// EMR's answer to DescribeCluster, with the client for further questions.
-pub struct Described {
+pub(crate) struct Described {
     runtime: Runtime,
     client: aws_sdk_emr::Client,
     cluster: aws_sdk_emr::types::Cluster,
 }
 
 impl Described {
-    pub fn fetch(id: Option<&str>, region: Option<String>, timeouts: TimeoutProfile) -> Result<Self, EmrError> {
+    pub(crate) fn fetch(id: Option<&str>, region: Option<String>, timeouts: TimeoutProfile) -> Result<Self, EmrError> {
         let id = id.ok_or(EmrError::NoClusterId)?;
         let runtime = config::runtime().map_err(|e| EmrError::Other(e.to_string()))?;
         let config = config::load(&runtime, region, timeouts);
@@ -79,7 +79,7 @@ impl Described {
         Ok(Self { runtime, client, cluster })
     }
 
-    pub fn cluster(&self) -> Cluster {
+    pub(crate) fn cluster(&self) -> Cluster {
         Cluster {
             log_uri: self.cluster.log_uri().and_then(normalise_log_uri),
             release: self.cluster.release_label().map(str::to_string),
@@ -88,20 +88,20 @@ impl Described {
     }
 
     /// Whether EMR has finished to set up the cluster.
-    pub fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         let state = self.cluster.status().and_then(|status| status.state());
         matches!(state, Some(ClusterState::Running | ClusterState::Waiting))
     }
 
     /// Whether the cluster's log upload policy switches off the upload of application logs (`docs/emr.md` §5.2).
-    pub fn uploads_no_application_logs(&self) -> bool {
+    pub(crate) fn uploads_no_application_logs(&self) -> bool {
         let logging = self.cluster.monitoring_configuration().and_then(|m| m.s3_logging_configuration());
         let policy = logging.and_then(|l| l.log_type_upload_policy()?.get(&LogType::ApplicationLogs));
         policy == Some(&LogUploadPolicyValue::Disabled)
     }
 
     /// Whether the cluster's security configuration lets jobs run under roles of their own.
-    pub fn has_runtime_roles(&self) -> Result<bool, EmrError> {
+    pub(crate) fn has_runtime_roles(&self) -> Result<bool, EmrError> {
         let Some(name) = self.cluster.security_configuration() else { return Ok(false) };
         let answer = self.runtime.block_on(self.client.describe_security_configuration().name(name).send());
         let answer = answer.map_err(|e| EmrError::new(&e))?;

@@ -5,12 +5,12 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
 
 /// A client for AWS's own S3, or for the store at `endpoint`.
-pub fn client(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
+pub(crate) fn client(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
     Client::from_conf(builder(config, endpoint, region).build())
 }
 
 /// The settings of [`client`], for a client that needs more of them.
-pub fn builder(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Builder {
+pub(crate) fn builder(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Builder {
     let mut builder = Builder::from(config)
         // Other stores than AWS's do not know the newer checksums.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)

@@ -44,19 +44,19 @@ pub enum S3Failure {
 
 /// A failure beside the answer of S3 that it was read from.
 #[derive(Clone, Debug)]
-pub struct S3Error {
-    pub failure: S3Failure,
+pub(crate) struct S3Error {
+    pub(crate) failure: S3Failure,
     /// The status of the HTTP answer. `None` if there was no answer.
     status: Option<u16>,
     code: String,
     message: String,
     /// The bucket's region, if the answer names it.
-    pub region: Option<String>,
+    pub(crate) region: Option<String>,
 }
 
 impl S3Error {
     /// Classifies an error. `action` is the IAM action that the request needs.
-    pub fn new<E>(error: &SdkError<E>, action: &'static str) -> Self
+    pub(crate) fn new<E>(error: &SdkError<E>, action: &'static str) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
@@ -78,12 +78,12 @@ impl S3Error {
     }
 
     /// S3's message, without its code.
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
     /// S3's code and message, or the status if S3 gave neither: `AccessDenied Access Denied`.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match (self.status, format!("{} {}", self.code, self.message).trim()) {
             (Some(status), "") => status.to_string(),
             (_, words) => words.to_string(),
@@ -91,7 +91,7 @@ impl S3Error {
     }
 
     /// S3's status, code and message: `503 SlowDown Please reduce your request rate.`
-    pub fn answer(&self) -> String {
+    pub(crate) fn answer(&self) -> String {
         let status = self.status.map(|status| status.to_string()).unwrap_or_default();
         [status.as_str(), &self.code, &self.message].join(" ").trim().to_string()
     }
@@ -134,7 +134,7 @@ fn storage_class<E: Error + 'static>(error: &SdkError<E>) -> Option<String> {
 }
 
 /// Why a request lacked credentials, in one line. `None` if that is not why it failed.
-pub fn credentials_failure(error: &(dyn Error + 'static)) -> Option<String> {
+pub(crate) fn credentials_failure(error: &(dyn Error + 'static)) -> Option<String> {
     let text = root_causes(error);
     let short = why_no_credentials(&text);
     let is_cause = short.is_some() || chain(error).any(|cause| cause.is::<CredentialsError>());
@@ -142,7 +142,7 @@ pub fn credentials_failure(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 /// An error and all its causes, in one line.
-pub fn root_causes(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn root_causes(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = chain(error).map(ToString::to_string).collect();
     texts.dedup();
     texts.join(": ")

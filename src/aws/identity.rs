@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 /// Where credentials come from if not from the instance profile: the sources that the SDK's default
 /// chain asks before it.
-pub fn configured_credentials() -> Option<&'static str> {
+pub(crate) fn configured_credentials() -> Option<&'static str> {
     let variables =
         ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
     if variables.iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty())) {
@@ -24,7 +24,7 @@ pub fn configured_credentials() -> Option<&'static str> {
 
 /// The role of the node's instance profile, for messages. `None` if the credentials come from
 /// elsewhere or the metadata service does not answer.
-pub fn instance_role(runtime: &Runtime) -> Option<String> {
+pub(crate) fn instance_role(runtime: &Runtime) -> Option<String> {
     if configured_credentials().is_some() || env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v == "true") {
         return None;
     }
@@ -35,7 +35,7 @@ pub fn instance_role(runtime: &Runtime) -> Option<String> {
 
 /// Shortens the SDK's text about a default chain without credentials to one line about its last source,
 /// the metadata service. On a node only that source counts. `None` if the text is about something else.
-pub fn why_no_credentials(text: &str) -> Option<String> {
+pub(crate) fn why_no_credentials(text: &str) -> Option<String> {
     let (_, metadata) = text.split_once("Ec2InstanceMetadata: ")?;
     let said = metadata.lines().next()?.trim();
     let said = said.strip_prefix("the credential provider was not enabled: ").unwrap_or(said);

@@ -1,9 +1,9 @@
 //! AWS as this node sees it: credentials, S3 and EMR.
 
-pub mod config;
-pub mod emr;
+pub(crate) mod config;
+pub(crate) mod emr;
 pub mod endpoint;
-pub mod error;
-pub mod identity;
+pub(crate) mod error;
+pub(crate) mod identity;
 pub mod s3;
-pub mod uri;
+pub(crate) mod uri;

@@ -26,16 +26,16 @@ use tokio::runtime::Runtime;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Encryption {
     /// `AES256` or `aws:kms`.
-    pub algorithm: String,
+    pub(crate) algorithm: String,
     /// The KMS key, if the configuration names one.
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
 }
 
 /// A bucket that exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Bucket {
     /// The bucket's region, if the store tells.
-    pub region: Option<String>,
+    pub(crate) region: Option<String>,
 }
 
 /// The objects and directories directly below a prefix.
@@ -68,8 +68,8 @@ pub struct Object {
 /// A failure of S3, and the error that explains it to the person who chose the URI.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    pub failure: S3Failure,
-    pub fault: Fault,
+    pub(crate) failure: S3Failure,
+    pub(crate) fault: Fault,
 }
 
 impl From<Fault> for Refusal {
@@ -87,10 +87,10 @@ impl From<Refusal> for anyhow::Error {
 /// The results of writing, listing, reading and deleting one object. `None` for a step that was not tried.
 #[derive(Clone, Debug, Default)]
 pub struct Probe {
-    pub put: Option<Result<(), Refusal>>,
-    pub list: Option<Result<(), Refusal>>,
-    pub get: Option<Result<(), Refusal>>,
-    pub delete: Option<Result<(), Refusal>>,
+    pub(crate) put: Option<Result<(), Refusal>>,
+    pub(crate) list: Option<Result<(), Refusal>>,
+    pub(crate) get: Option<Result<(), Refusal>>,
+    pub(crate) delete: Option<Result<(), Refusal>>,
 }
 
 /// Compares this node's clock with the date of each answer of S3.
@@ -135,13 +135,13 @@ pub struct S3 {
     endpoint: Option<String>,
     region: Option<String>,
     /// How `put` encrypts objects. `None` leaves it to the bucket.
-    pub encryption: Option<Encryption>,
+    pub(crate) encryption: Option<Encryption>,
 }
 
 impl S3 {
     /// A connection with this node's credentials. `endpoint` is that of another store than AWS's, or of
     /// a VPC endpoint.
-    pub fn new(runtime: Runtime, config: SdkConfig, endpoint: Option<String>) -> Self {
+    pub(crate) fn new(runtime: Runtime, config: SdkConfig, endpoint: Option<String>) -> Self {
         let region = config.region().map(ToString::to_string);
         let clock = Clock::default();
         let client = clock.client(&config, endpoint.as_deref(), None);
@@ -149,7 +149,7 @@ impl S3 {
     }
 
     /// Finds the bucket and its region. All later requests are signed for that region.
-    pub fn find_bucket(&mut self, uri: &EventLogs) -> Result<Bucket, Refusal> {
+    pub(crate) fn find_bucket(&mut self, uri: &EventLogs) -> Result<Bucket, Refusal> {
         const ACTION: &str = "s3:ListBucket";
         let answer = self.runtime.block_on(self.client.head_bucket().bucket(&uri.bucket).send());
         let answer = answer.map_err(|e| S3Error::new(&e, ACTION));
@@ -178,12 +178,12 @@ impl S3 {
 
     /// How many seconds this node's clock is ahead of S3's, by the last answer. `None` before the first
     /// answer.
-    pub fn clock_ahead(&self) -> Option<i64> {
+    pub(crate) fn clock_ahead(&self) -> Option<i64> {
         *self.clock.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is an object below the prefix. The root of a bucket always exists.
-    pub fn prefix_exists(&self, uri: &EventLogs) -> Result<bool, Refusal> {
+    pub(crate) fn prefix_exists(&self, uri: &EventLogs) -> Result<bool, Refusal> {
         if uri.prefix.is_empty() {
             return Ok(true);
         }
@@ -191,13 +191,13 @@ impl S3 {
     }
 
     /// Writes the empty object that Hadoop's file systems on S3 take for a directory.
-    pub fn create_prefix(&self, uri: &EventLogs) -> Result<(), Refusal> {
+    pub(crate) fn create_prefix(&self, uri: &EventLogs) -> Result<(), Refusal> {
         self.put(uri, &uri.prefix, &[])
     }
 
     /// Lists the objects and directories directly below the prefix, ordered by name: at most `pages`
     /// pages of a thousand names.
-    pub fn list(&self, uri: &EventLogs, pages: usize) -> Result<Listing, Refusal> {
+    pub(crate) fn list(&self, uri: &EventLogs, pages: usize) -> Result<Listing, Refusal> {
         let mut found = Listing { objects: Vec::new(), directories: Vec::new(), complete: true };
         let mut next = None;
         for _ in 0..pages {
@@ -220,7 +220,7 @@ impl S3 {
     }
 
     /// Reads one object, or its first `bytes` bytes.
-    pub fn get(&self, uri: &EventLogs, key: &str, bytes: Option<u64>) -> Result<Vec<u8>, Refusal> {
+    pub(crate) fn get(&self, uri: &EventLogs, key: &str, bytes: Option<u64>) -> Result<Vec<u8>, Refusal> {
         let range = bytes.map(|n| format!("bytes=0-{}", n.saturating_sub(1)));
         let request = self.client.get_object().bucket(&uri.bucket).key(key).set_range(range);
         // Only receive here: explaining an error waits for the metadata service on the same runtime.
@@ -234,7 +234,7 @@ impl S3 {
     }
 
     /// Writes one object, encrypted by [`S3::encryption`].
-    pub fn put(&self, uri: &EventLogs, key: &str, body: &[u8]) -> Result<(), Refusal> {
+    pub(crate) fn put(&self, uri: &EventLogs, key: &str, body: &[u8]) -> Result<(), Refusal> {
         let mut request = self.client.put_object().bucket(&uri.bucket).key(key).body(ByteStream::from(body.to_vec()));
         if let Some(wanted) = &self.encryption {
             request = request
@@ -245,14 +245,14 @@ impl S3 {
         answer.map(drop).map_err(|e| self.refusal(uri, "s3:PutObject", "write to", &e))
     }
 
-    pub fn delete(&self, uri: &EventLogs, key: &str) -> Result<(), Refusal> {
+    pub(crate) fn delete(&self, uri: &EventLogs, key: &str) -> Result<(), Refusal> {
         let answer = self.runtime.block_on(self.client.delete_object().bucket(&uri.bucket).key(key).send());
         answer.map(drop).map_err(|e| self.refusal(uri, "s3:DeleteObject", "delete", &e))
     }
 
     /// Writes, lists, reads and deletes one object below the prefix, as Spark's jobs and the history
     /// server do. The object's name begins with a dot, so that the history server ignores it.
-    pub fn probe(&self, uri: &EventLogs) -> Probe {
+    pub(crate) fn probe(&self, uri: &EventLogs) -> Probe {
         let nonce = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let key = format!("{}.emr-shs-probe-{nonce:x}-{}", uri.prefix, std::process::id());
         let body = b"emr-shs wrote this to test its permissions; you can delete it\n";
@@ -293,7 +293,7 @@ impl S3 {
     }
 
     /// The key of the first object below the prefix, at any depth.
-    pub fn first_object(&self, uri: &EventLogs) -> Result<Option<String>, Refusal> {
+    pub(crate) fn first_object(&self, uri: &EventLogs) -> Result<Option<String>, Refusal> {
         let listing = self.client.list_objects_v2().bucket(&uri.bucket).prefix(&uri.prefix).max_keys(1).send();
         match self.runtime.block_on(listing) {
             Ok(page) => Ok(page.contents().first().and_then(|object| object.key()).map(str::to_string)),
@@ -303,7 +303,7 @@ impl S3 {
 
     /// For how long this node's credentials are valid (`None` if they do not expire), or why there are
     /// none; and the role of the instance profile.
-    pub fn credentials(&self) -> (Result<Option<Duration>, String>, Option<String>) {
+    pub(crate) fn credentials(&self) -> (Result<Option<Duration>, String>, Option<String>) {
         let Some(provider) = self.config.credentials_provider() else {
             return (Err("the SDK has no source of credentials".into()), None);
         };

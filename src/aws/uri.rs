@@ -11,10 +11,10 @@ use std::str::FromStr;
 #[serde(try_from = "String", into = "String")]
 pub struct EventLogs {
     /// `s3` or `s3a`.
-    pub scheme: String,
-    pub bucket: String,
+    pub(crate) scheme: String,
+    pub(crate) bucket: String,
     /// Empty, or ends in exactly one `/`.
-    pub prefix: String,
+    pub(crate) prefix: String,
 }
 
 /// The part of a URI that is wrong, and what would be right.
@@ -102,9 +102,9 @@ fn check_bucket(bucket: &str) -> Result<(), Invalid> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LogUri {
-    pub bucket: String,
+    pub(crate) bucket: String,
     /// Empty, or ends in exactly one `/`.
-    pub prefix: String,
+    pub(crate) prefix: String,
 }
 
 impl FromStr for LogUri {
