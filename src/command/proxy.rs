@@ -10,7 +10,7 @@ use crate::ui::Console;
 use anyhow::Result;
 
 /// Runs the gateway until SIGTERM or SIGINT.
-pub fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
     if let Some(id) = args.cluster_id.as_deref().filter(|id| !is_cluster(id)) {
         return Err(Fault::usage(format!("--cluster-id: “{id}” is not a cluster ID"))
             .detail("wanted j- and capital letters and digits")
