@@ -26,7 +26,7 @@ struct DoctorReport<'a> {
 }
 
 /// Runs all checks. The exit code says whether one has failed.
-pub fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<Exit> {
+pub(super) fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
     let settings = args.resolve(&receipt.settings)?;
@@ -50,7 +50,7 @@ pub fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<Exit> {
 }
 
 /// The report for people: one line for each check, and more lines for one that has failed.
-pub fn text(checks: &[CheckReport], verbose: bool) -> String {
+pub(super) fn text(checks: &[CheckReport], verbose: bool) -> String {
     checks.iter().map(|check| entry(check, verbose)).collect::<Vec<_>>().join("\n")
 }
 
@@ -71,7 +71,7 @@ fn entry(check: &CheckReport, verbose: bool) -> String {
 }
 
 /// A verdict as a word, and its colour.
-pub fn word(verdict: Verdict) -> (&'static str, Style) {
+pub(super) fn word(verdict: Verdict) -> (&'static str, Style) {
     match verdict {
         Verdict::Pass => ("PASS", AnsiColor::Green.on_default()),
         Verdict::Fail => ("FAIL", AnsiColor::Red.on_default()),
@@ -80,7 +80,7 @@ pub fn word(verdict: Verdict) -> (&'static str, Style) {
 }
 
 /// Wraps a text between words, so that a path stays whole.
-pub fn wrapped(head: &str, indent: &str, text: &str) -> String {
+pub(super) fn wrapped(head: &str, indent: &str, text: &str) -> String {
     let options = textwrap::Options::new(WIDTH).initial_indent(head).subsequent_indent(indent);
     textwrap::fill(text, options.break_words(false).word_splitter(textwrap::WordSplitter::NoHyphenation))
 }

@@ -24,7 +24,7 @@ const NAME: usize = 15;
 
 /// How the proof ended.
 #[derive(Debug, Serialize)]
-pub struct VerifyReport {
+pub(super) struct VerifyReport {
     /// `done` or `failed`.
     result: &'static str,
     stages: Vec<StageReport>,
@@ -36,7 +36,7 @@ pub struct VerifyReport {
     fault: Option<Fault>,
 }
 
-pub fn run(root: &Path, args: &VerifyArgs, console: &Console) -> Result<Exit> {
+pub(super) fn run(root: &Path, args: &VerifyArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let report = prove(host, &args.login, args.timeout, console)?;
     if console.is_json() {
@@ -47,7 +47,12 @@ pub fn run(root: &Path, args: &VerifyArgs, console: &Console) -> Result<Exit> {
 
 /// Runs all stages, and prints each when it has ended. `timeout` is how long the history server may take to list
 /// the synthetic application: by default two scans and a minute.
-pub fn prove(host: Host, login: &LoginArgs, timeout: Option<Duration>, console: &Console) -> Result<VerifyReport> {
+pub(super) fn prove(
+    host: Host,
+    login: &LoginArgs,
+    timeout: Option<Duration>,
+    console: &Console,
+) -> Result<VerifyReport> {
     let begun = Instant::now();
     if !host.is_live() {
         return Err(Fault::usage("a directory given with --root has no history server to verify")
@@ -116,7 +121,7 @@ fn explained_by(stage: Stage) -> &'static [CheckId] {
 
 impl VerifyReport {
     /// Prints how the proof ended.
-    pub fn end(self, console: &Console) -> Result<Exit> {
+    pub(super) fn end(self, console: &Console) -> Result<Exit> {
         let Some(fault) = self.fault else {
             console.say(&format!("proved in {:.1} s", self.seconds));
             return Ok(Exit::Done);

@@ -4,7 +4,7 @@ use super::check::CheckId;
 use crate::node::log_diagnosis::Cause;
 
 /// The checks that examine a cause itself. If one of them fails, it says more than the log.
-pub fn explained_by(cause: &Cause) -> &'static [CheckId] {
+pub(super) fn explained_by(cause: &Cause) -> &'static [CheckId] {
     match cause {
         Cause::NoDirectory => &[CheckId::Bucket, CheckId::Prefix],
         Cause::DirectoryIsFile => &[CheckId::Prefix],

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// The checks, in the order in which `doctor` runs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CheckId {
+pub(crate) enum CheckId {
     Primary,
     Provisioning,
     Release,
@@ -46,7 +46,7 @@ pub enum CheckId {
 
 impl CheckId {
     /// The name that people and programs read.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Primary => "primary",
             Self::Provisioning => "provisioning",
@@ -98,7 +98,7 @@ impl Serialize for CheckId {
 }
 
 /// Why a check does not pass.
-pub enum NotPassed {
+pub(crate) enum NotPassed {
     Fail(Fault),
     /// A failure that one of these checks explains. If one of them has failed before, the report tells the
     /// cause and not its effect.
@@ -127,16 +127,16 @@ impl From<Refusal> for NotPassed {
 
 /// How a check ends: with a text that says what it found to be well, or with the reason why it does not
 /// pass.
-pub type CheckResult = Result<String, NotPassed>;
+pub(crate) type CheckResult = Result<String, NotPassed>;
 
 /// Ends a check that cannot tell.
-pub fn skip<T>(why: impl Into<String>) -> Result<T, NotPassed> {
+pub(crate) fn skip<T>(why: impl Into<String>) -> Result<T, NotPassed> {
     Err(NotPassed::Skip(why.into()))
 }
 
 /// One line of a report.
 #[derive(Clone, Debug, Serialize)]
-pub struct CheckReport {
+pub(crate) struct CheckReport {
     #[serde(rename = "name")]
     pub id: CheckId,
     /// What the check examines, and why that matters.

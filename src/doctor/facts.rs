@@ -23,10 +23,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A server that has been running for less than this may still be starting.
-pub const STARTING: Duration = Duration::from_secs(60);
+pub(crate) const STARTING: Duration = Duration::from_secs(60);
 
 /// What the checks know. A check skips itself where it needs a fact that is `None`.
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     pub host: &'a Host,
     pub node: &'a Node,
     pub receipt: &'a Receipt,
@@ -40,7 +40,7 @@ pub struct Facts<'a> {
 }
 
 /// What the checks are for.
-pub enum Mode<'a> {
+pub(crate) enum Mode<'a> {
     /// They stop an installation before it changes anything.
     Preflight {
         /// `--force`
@@ -53,7 +53,7 @@ pub enum Mode<'a> {
 }
 
 /// What `doctor` observes on a running node, beside what an installation reads too.
-pub struct Observations {
+pub(crate) struct Observations {
     /// Why a configuration file could not be read.
     pub unreadable: Option<Fault>,
     /// Whether EMR has yet to install the history server.
@@ -72,7 +72,7 @@ pub struct Observations {
 
 /// What EMR says of the cluster.
 #[derive(Clone, Debug)]
-pub struct EmrObservations {
+pub(crate) struct EmrObservations {
     pub cluster: Cluster,
     /// Whether the cluster uploads no container logs.
     pub uploads_no_application_logs: bool,
@@ -82,14 +82,14 @@ pub struct EmrObservations {
 
 /// The archive of the cluster's container logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContainerLogs {
+pub(crate) enum ContainerLogs {
     None,
     Readable,
 }
 
 /// What the history server answers, and what its log says.
 #[derive(Clone, Debug, Default)]
-pub struct ServerObservations {
+pub(crate) struct ServerObservations {
     /// The server's process a while after the first observation.
     pub pid_later: Option<u32>,
     /// The process that listens on the server's port.
@@ -107,7 +107,7 @@ pub struct ServerObservations {
 
 /// What S3 answered, as far as it was asked.
 #[derive(Clone, Debug, Default)]
-pub struct S3Observations {
+pub(crate) struct S3Observations {
     /// How long the credentials stay valid, if they expire; or why there are none.
     pub credentials: Option<Result<Option<Duration>, String>>,
     /// The role of the instance profile.
@@ -129,7 +129,7 @@ pub struct S3Observations {
 
 impl<'a> Facts<'a> {
     /// The facts of an installation that is about to begin, from the node's files alone.
-    pub fn of_files(
+    pub(crate) fn of_files(
         host: &'a Host,
         node: &'a Node,
         receipt: &'a Receipt,
@@ -140,16 +140,16 @@ impl<'a> Facts<'a> {
         Self { host, node, receipt, settings, event_logs, scheme: None, s3: None, mode }
     }
 
-    pub fn is_preflight(&self) -> bool {
+    pub(crate) fn is_preflight(&self) -> bool {
         matches!(self.mode, Mode::Preflight { .. })
     }
 
-    pub fn force(&self) -> bool {
+    pub(crate) fn force(&self) -> bool {
         matches!(self.mode, Mode::Preflight { force: true, .. })
     }
 
     /// The observations of a live node. In a preflight, a check that needs them skips itself.
-    pub fn observations(&self) -> Result<&'a Observations, NotPassed> {
+    pub(crate) fn observations(&self) -> Result<&'a Observations, NotPassed> {
         match self.mode {
             Mode::Live(observations) => Ok(observations),
             Mode::Preflight { .. } => skip("only doctor observes this"),
@@ -157,7 +157,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The history server, where there are services.
-    pub fn server(&self) -> Result<&'a HistoryServer, NotPassed> {
+    pub(crate) fn server(&self) -> Result<&'a HistoryServer, NotPassed> {
         match &self.node.server {
             Some(server) if server.unit.exists => Ok(server),
             Some(_) => skip(format!("this node has no {HISTORY_SERVER_UNIT}")),
@@ -166,7 +166,7 @@ impl<'a> Facts<'a> {
     }
 
     /// What the history server's log and answers say; nothing in a preflight.
-    pub fn known_errors(&self) -> &'a [KnownError] {
+    pub(crate) fn known_errors(&self) -> &'a [KnownError] {
         match self.mode {
             Mode::Live(observations) => &observations.server.known_errors,
             Mode::Preflight { .. } => &[],
@@ -174,20 +174,20 @@ impl<'a> Facts<'a> {
     }
 
     /// The objects below the prefix, if S3 listed them.
-    pub fn listing(&self) -> Option<&'a Listing> {
+    pub(crate) fn listing(&self) -> Option<&'a Listing> {
         self.s3?.listing.as_ref()?.as_ref().ok()
     }
 
     /// The value of a key for the history server, now or after the installation. A system property
     /// overrides spark-defaults.conf.
-    pub fn effective(&self, key: &str) -> Option<String> {
+    pub(crate) fn effective(&self, key: &str) -> Option<String> {
         let set = || self.settings.set.get(key).filter(|_| self.is_preflight()).cloned();
         let written = || self.node.spark.defaults.get(key).map(str::to_string);
         self.system_property(key).or_else(set).or_else(written)
     }
 
     /// A system property of the server's command line, now or after its next start.
-    pub fn system_property(&self, key: &str) -> Option<String> {
+    pub(crate) fn system_property(&self, key: &str) -> Option<String> {
         let running = self.node.server.as_ref().and_then(|s| s.process.as_ref()).and_then(|p| p.property(key));
         let options = self.node.spark.env.get("SPARK_HISTORY_OPTS").into_iter().flat_map(|o| o.split_whitespace());
         let written = options.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('=')).next_back();
@@ -195,18 +195,18 @@ impl<'a> Facts<'a> {
     }
 
     /// The release label, from the node's files or from EMR.
-    pub fn release(&self) -> Option<String> {
+    pub(crate) fn release(&self) -> Option<String> {
         let described = || self.observations().ok()?.emr.as_ref()?.as_ref().ok()?.cluster.release.clone();
         self.node.identity.release.clone().or_else(described)
     }
 
     /// The log URI, as far as it is known.
-    pub fn log_uri(&self) -> Option<LogUri> {
+    pub(crate) fn log_uri(&self) -> Option<LogUri> {
         log_uri(self.settings, self.observations().ok().and_then(|observations| observations.emr.as_ref()))
     }
 
     /// The command that installs again what the checks found missing.
-    pub fn install_again(&self) -> String {
+    pub(crate) fn install_again(&self) -> String {
         match self.event_logs.filter(|_| self.receipt.settings.event_logs.is_none()) {
             Some(uri) => format!("sudo emr-shs install --event-logs {uri}"),
             None => "sudo emr-shs install".into(),
@@ -216,7 +216,7 @@ impl<'a> Facts<'a> {
 
 /// The URI to which EMR archives this cluster's logs: from the settings, else from EMR's present answer,
 /// else from the answer that the receipt remembers.
-pub fn log_uri(settings: &Settings, emr: Option<&Result<EmrObservations, EmrError>>) -> Option<LogUri> {
+pub(crate) fn log_uri(settings: &Settings, emr: Option<&Result<EmrObservations, EmrError>>) -> Option<LogUri> {
     let described = emr.and_then(|emr| emr.as_ref().ok()).map(|emr| &emr.cluster);
     let cluster = described.or(settings.cluster.as_ref());
     settings.gateway.log_uris.first().cloned().or_else(|| cluster?.log_uri.as_ref()?.parse().ok())

@@ -47,7 +47,7 @@ const LATEST_PROBE: Duration = Duration::from_secs(6);
 const PAGES: usize = 10;
 
 /// The facts about a live node.
-pub struct Gathered {
+pub(crate) struct Gathered {
     host: Host,
     node: Node,
     receipt: Receipt,
@@ -60,7 +60,7 @@ pub struct Gathered {
 
 impl Gathered {
     /// Gathers everything. The command line may override the receipt's settings.
-    pub fn gather(host: Host, receipt: Receipt, settings: Settings) -> Result<Self> {
+    pub(crate) fn gather(host: Host, receipt: Receipt, settings: Settings) -> Result<Self> {
         let begun = Instant::now();
         let (mut node, unreadable) = Node::read_leniently(&host);
         let configured = || node.spark.defaults.get(LOG_DIRECTORY_KEY)?.parse().ok();
@@ -105,7 +105,7 @@ impl Gathered {
     }
 
     /// Runs the wanted checks. On a node that is not a primary node, only the first check applies.
-    pub fn report(&self, wanted: impl Fn(CheckId) -> bool) -> Vec<CheckReport> {
+    pub(crate) fn report(&self, wanted: impl Fn(CheckId) -> bool) -> Vec<CheckReport> {
         let first = report(&self.facts(), |id| id == CheckId::Primary);
         if first.iter().any(|line| line.verdict == Verdict::Fail) {
             return first;
@@ -113,7 +113,7 @@ impl Gathered {
         report(&self.facts(), wanted)
     }
 
-    pub fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         &self.node
     }
 }

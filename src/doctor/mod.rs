@@ -7,10 +7,10 @@
 //! [`CHECKS`].
 
 mod causes;
-pub mod check;
-pub mod checks;
-pub mod facts;
-pub mod gather;
+pub(crate) mod check;
+pub(crate) mod checks;
+pub(crate) mod facts;
+pub(crate) mod gather;
 
 use crate::change::component::Component;
 use crate::error::{Fault, Verdict};
@@ -19,7 +19,7 @@ use checks::{drift, listing, logs, node, s3, server};
 use facts::{Facts, Mode};
 
 /// One known cause of a failure.
-pub struct Check {
+pub(crate) struct Check {
     id: CheckId,
     /// What the check examines, and why that matters.
     why: &'static str,
@@ -46,7 +46,7 @@ const fn check(
 }
 
 #[rustfmt::skip]
-pub const CHECKS: &[Check] = &[
+pub(crate) const CHECKS: &[Check] = &[
     check(CheckId::Primary, ALL, node::primary, "Only the primary node runs the history server."),
     check(CheckId::Provisioning, &[], node::provisioning, "EMR installs Spark after bootstrap actions, so an installation by a bootstrap action waits for that."),
     check(CheckId::Release, NEED_SPARK, node::release, "The EMR release and Spark's version decide what works."),
@@ -120,7 +120,7 @@ impl Check {
 }
 
 /// Stops the installation of some components: the error is that of the first check that fails.
-pub fn preflight(facts: &Facts<'_>, components: &[Component]) -> Result<(), Fault> {
+pub(crate) fn preflight(facts: &Facts<'_>, components: &[Component]) -> Result<(), Fault> {
     for check in CHECKS.iter().filter(|check| check.stops.iter().any(|component| components.contains(component))) {
         if let Err(NotPassed::Fail(fault) | NotPassed::CausedBy(_, fault)) = (check.judge)(facts) {
             return Err(fault);
@@ -130,7 +130,7 @@ pub fn preflight(facts: &Facts<'_>, components: &[Component]) -> Result<(), Faul
 }
 
 /// Runs the wanted checks.
-pub fn report(facts: &Facts<'_>, wanted: impl Fn(CheckId) -> bool) -> Vec<CheckReport> {
+pub(crate) fn report(facts: &Facts<'_>, wanted: impl Fn(CheckId) -> bool) -> Vec<CheckReport> {
     let mut failed = Vec::new();
     let run = |check: &Check| {
         let line = check.run(facts, &failed);

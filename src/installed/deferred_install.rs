@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// An installation that `install` left to a unit.
 #[derive(Clone, Debug, Serialize)]
-pub struct DeferredInstall {
+pub(crate) struct DeferredInstall {
     pub unit: Unit,
     /// Why the installation failed, if it did.
     pub failure: Option<Failure>,
@@ -17,12 +17,12 @@ pub struct DeferredInstall {
 
 impl DeferredInstall {
     /// Whether `install` left an installation to the unit.
-    pub fn is_wanted(receipt: &Receipt) -> bool {
+    pub(crate) fn is_wanted(receipt: &Receipt) -> bool {
         receipt.entry(&Resource::Unit { name: DEFERRED_INSTALL_UNIT.into() }).is_some()
     }
 
     /// `None` if `install` left nothing to the unit.
-    pub fn observe(receipt: &Receipt) -> Result<Option<Self>> {
+    pub(crate) fn observe(receipt: &Receipt) -> Result<Option<Self>> {
         if !Self::is_wanted(receipt) {
             return Ok(None);
         }
@@ -34,7 +34,7 @@ impl DeferredInstall {
     }
 
     /// The unit's own status text, and since when it runs.
-    pub fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         let Unit { says, started, .. } = &self.unit;
         format!("{}, since {started}", if says.is_empty() { "waiting" } else { says })
     }
@@ -42,7 +42,7 @@ impl DeferredInstall {
 
 /// The error with which the unit ended.
 #[derive(Clone, Debug, Serialize)]
-pub struct Failure {
+pub(crate) struct Failure {
     pub message: String,
     pub details: Vec<String>,
     pub hint: String,

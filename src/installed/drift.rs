@@ -8,7 +8,7 @@ use serde::Serialize;
 /// The condition of a resource that emr-shs wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Condition {
+pub(crate) enum Condition {
     /// As emr-shs wrote it.
     Ours,
     /// Gone, or as it was before emr-shs. EMR does this to spark-defaults.conf when it reconfigures a
@@ -20,7 +20,7 @@ pub enum Condition {
 
 /// A resource of the receipt, compared with the node.
 #[derive(Clone, Debug, Serialize)]
-pub struct ResourceStatus {
+pub(crate) struct ResourceStatus {
     pub name: String,
     pub resource: Resource,
     pub condition: Condition,
@@ -34,7 +34,7 @@ pub struct ResourceStatus {
 
 /// Compares every resource of the receipt with the node, except the S3 prefix: what the history server
 /// reads says more than a request to S3, and takes less time.
-pub fn compare(host: &Host, receipt: &Receipt) -> Vec<ResourceStatus> {
+pub(crate) fn compare(host: &Host, receipt: &Receipt) -> Vec<ResourceStatus> {
     let on_node = receipt.entries.iter().filter(|e| !matches!(e.resource, Resource::Prefix { .. }));
     on_node.map(|entry| ResourceStatus::observe(host, entry)).collect()
 }
@@ -54,7 +54,7 @@ impl ResourceStatus {
         Self { name, resource, condition, found, wanted, is_stopped_unit }
     }
 
-    pub fn is_key(&self) -> bool {
+    pub(crate) fn is_key(&self) -> bool {
         matches!(self.resource, Resource::Key { .. })
     }
 }

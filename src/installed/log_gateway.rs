@@ -18,7 +18,7 @@ const NO_CREDENTIALS: &str = "no credentials";
 
 /// The log gateway.
 #[derive(Debug, Serialize)]
-pub struct LogGateway {
+pub(crate) struct LogGateway {
     pub unit: Unit,
     pub port: u16,
     /// `ready`, or why the gateway is not ready; `None` if nothing answers.
@@ -31,7 +31,7 @@ pub struct LogGateway {
 
 impl LogGateway {
     /// Reads the unit of an installed gateway and asks the gateway itself. `None` if the receipt has no gateway.
-    pub fn observe(receipt: &Receipt) -> Result<Option<Self>> {
+    pub(crate) fn observe(receipt: &Receipt) -> Result<Option<Self>> {
         if !receipt.entries.iter().any(|e| matches!(&e.resource, Resource::Unit { name } if name == GATEWAY_UNIT)) {
             return Ok(None);
         }
@@ -56,24 +56,24 @@ impl LogGateway {
         Ok(Some(Self { unit, port: at.port(), says, credentials_left, tunnel }))
     }
 
-    pub fn wants_login(&self) -> bool {
+    pub(crate) fn wants_login(&self) -> bool {
         self.says.as_deref() == Some(WANTS_LOGIN)
     }
 
     /// Whether the gateway cannot open logs because it has no credentials.
-    pub fn lacks_credentials(&self) -> bool {
+    pub(crate) fn lacks_credentials(&self) -> bool {
         self.says.as_deref() == Some(NO_CREDENTIALS)
     }
 
     /// Whether logs open, as far as the gateway tells.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         matches!(self.says.as_deref(), Some("ready" | WANTS_LOGIN))
     }
 }
 
 /// A tunnel to the gateway. The gateway passes on the history server's pages too.
 #[derive(Debug, Serialize)]
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     /// What to type on one's own machine.
     pub command: String,
     /// What to open in the browser then.
@@ -81,7 +81,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    pub fn of(settings: &Settings) -> Self {
+    pub(crate) fn of(settings: &Settings) -> Self {
         let (at, tls) = (settings.gateway.address(), settings.gateway.has_tls());
         let public = settings.cluster.as_ref().and_then(|cluster| cluster.public_dns.clone());
         let own = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_string());
@@ -98,7 +98,7 @@ impl Tunnel {
 }
 
 /// The address at which this node itself reaches a listener on `at`.
-pub fn reachable(at: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(at: SocketAddr) -> SocketAddr {
     match at {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
         SocketAddr::V6(v6) if *v6.ip() == Ipv6Addr::UNSPECIFIED => (Ipv4Addr::LOCALHOST, v6.port()).into(),

@@ -1,5 +1,5 @@
 //! What of ours stands on the node now.
 
-pub mod deferred_install;
-pub mod drift;
-pub mod log_gateway;
+pub(crate) mod deferred_install;
+pub(crate) mod drift;
+pub(crate) mod log_gateway;

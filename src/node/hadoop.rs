@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The file system class of EMRFS (`docs/emr.md §6.1`).
-pub const EMRFS: &str = "com.amazon.ws.emr.hadoop.fs.EmrFileSystem";
+pub(crate) const EMRFS: &str = "com.amazon.ws.emr.hadoop.fs.EmrFileSystem";
 /// The file system class of S3A, which serves `s3a://` without any configuration.
-pub const S3A: &str = "org.apache.hadoop.fs.s3a.S3AFileSystem";
+pub(crate) const S3A: &str = "org.apache.hadoop.fs.s3a.S3AFileSystem";
 
 const EMRFS_SITE: &str = "/usr/share/aws/emr/emrfs/conf/emrfs-site.xml";
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The directories of those files.
-pub const INFO: [&str; 2] = ["/mnt/var/lib/info", "/emr/instance-controller/lib/info"];
+pub(crate) const INFO: [&str; 2] = ["/mnt/var/lib/info", "/emr/instance-controller/lib/info"];
 
 /// The role of a node in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -19,19 +19,19 @@ const LONGEST_TAIL: u64 = END_RECORD + 65_535;
 
 /// The position of an entry's data in a jar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     method: u16,
     packed: u32,
     header_at: u32,
 }
 
 /// The entry name of a class: `org/example/A.class` for `org.example.A`.
-pub fn entry_name(class: &str) -> String {
+pub(crate) fn entry_name(class: &str) -> String {
     format!("{}.class", class.replace('.', "/"))
 }
 
 /// The entries with these names. Fails for a file that cannot be read or is not a zip archive.
-pub fn find(jar: &Path, names: &[&str]) -> io::Result<Vec<Option<Entry>>> {
+pub(crate) fn find(jar: &Path, names: &[&str]) -> io::Result<Vec<Option<Entry>>> {
     let file = File::open(jar)?;
     let (start, size) = directory(&file)?;
     let finders: Vec<Finder<'_>> = names.iter().map(|n| Finder::new(n.as_bytes())).collect();
@@ -68,7 +68,7 @@ fn header_before(view: &[u8], at: usize, len: usize) -> Option<Entry> {
 }
 
 /// The unpacked bytes of an entry.
-pub fn read(jar: &Path, entry: Entry) -> io::Result<Vec<u8>> {
+pub(crate) fn read(jar: &Path, entry: Entry) -> io::Result<Vec<u8>> {
     const LOCAL: usize = 30;
     const LARGEST: u64 = 16 << 20;
     let file = File::open(jar)?;

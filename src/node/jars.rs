@@ -274,7 +274,7 @@ impl Link {
 }
 
 /// Searches every directory that can contain jars, for a few seconds. For error messages only.
-pub fn find_anywhere(host: &Host, class: &str) -> Option<PathBuf> {
+pub(crate) fn find_anywhere(host: &Host, class: &str) -> Option<PathBuf> {
     let (name, begun) = ([jar::entry_name(class)], Instant::now());
     let jars = WIDE_PLACES.iter().flat_map(|place| {
         let mut jars = jars_below(host, Path::new(place));
@@ -286,7 +286,7 @@ pub fn find_anywhere(host: &Host, class: &str) -> Option<PathBuf> {
 }
 
 /// The jars of the node that `discover` shows, used or not.
-pub fn inventory(host: &Host) -> Vec<(PathBuf, String)> {
+pub(crate) fn inventory(host: &Host) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut add = |class: &str, places: &[&str], what: &str| {
         found.extend(search(host, class, &[], places).into_iter().map(|jar| (jar, what.to_string())));
@@ -342,7 +342,7 @@ fn built_for(host: &Host, jar: &Path, class: &str) -> Option<Sdk> {
 }
 
 /// The jars of a directory, without those of its subdirectories.
-pub fn jars_in(host: &Host, dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn jars_in(host: &Host, dir: &Path) -> Vec<PathBuf> {
     let Ok(real) = host.target(dir) else { return Vec::new() };
     let Ok(entries) = fs::read_dir(real) else { return Vec::new() };
     let mut jars: Vec<PathBuf> = entries
@@ -392,7 +392,7 @@ fn unversioned(host: &Host, jar: &Path) -> PathBuf {
 }
 
 /// Whether a jar belongs to an AWS SDK, or needs one, by its name.
-pub fn is_of_aws(jar: &Path) -> bool {
+pub(crate) fn is_of_aws(jar: &Path) -> bool {
     let name = file_name(jar);
     ["aws-java-sdk", "aws-sdk", "hadoop-aws"].iter().any(|part| name.contains(part)) || name.starts_with("bundle-")
 }
@@ -413,6 +413,6 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The name of a class without its package.
-pub fn short(class: &str) -> &str {
+pub(crate) fn short(class: &str) -> &str {
     class.rsplit('.').next().unwrap_or(class)
 }

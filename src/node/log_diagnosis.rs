@@ -152,7 +152,7 @@ const KNOWN: &[(&[&str], Cause)] = &[
 ];
 
 /// Spark logs this for an event log that it cannot read, and continues with the next one (`docs/emr.md §3.2`).
-pub const UNREADABLE_EVENT_LOG: &str = "Exception while merging application listings";
+pub(crate) const UNREADABLE_EVENT_LOG: &str = "Exception while merging application listings";
 
 /// A line of a log whose cause is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,12 +263,12 @@ pub fn unreadable_event_logs(log: &str, age: Duration) -> UnreadableEventLogs {
 }
 
 /// Whether the log says that the server's main thread died, which ends the server.
-pub fn main_thread_died(log: &str) -> bool {
+pub(crate) fn main_thread_died(log: &str) -> bool {
     log.contains("Exception in thread \"main\"")
 }
 
 /// The last three lines that mention an error, without stack traces.
-pub fn last_errors(log: &str) -> Vec<String> {
+pub(crate) fn last_errors(log: &str) -> Vec<String> {
     let is_error = |line: &&str| {
         !line.starts_with(['\t', ' ']) && ["Exception", "Error", "ERROR"].iter().any(|w| line.contains(w))
     };

@@ -1,14 +1,14 @@
 //! What stands on the node. This module reads the node and never changes it.
 
-pub mod hadoop;
-pub mod history_server;
-pub mod identity;
-pub mod jar;
-pub mod jars;
-pub mod log_diagnosis;
-pub mod process;
-pub mod provisioning;
-pub mod spark;
+pub(crate) mod hadoop;
+pub(crate) mod history_server;
+pub(crate) mod identity;
+pub(crate) mod jar;
+pub(crate) mod jars;
+pub(crate) mod log_diagnosis;
+pub(crate) mod process;
+pub(crate) mod provisioning;
+pub(crate) mod spark;
 
 use crate::aws::config::{self, TimeoutProfile};
 use crate::aws::emr::{Cluster, Described, EmrError};
@@ -121,7 +121,7 @@ impl S3Connection {
 }
 
 /// What EMR says of a cluster, or why EMR could not be asked.
-pub fn describe_cluster(id: Option<&str>, region: Option<String>) -> Result<Cluster, EmrError> {
+pub(crate) fn describe_cluster(id: Option<&str>, region: Option<String>) -> Result<Cluster, EmrError> {
     Ok(Described::fetch(id, region, TimeoutProfile::Usual)?.cluster())
 }
 

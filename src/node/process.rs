@@ -147,7 +147,7 @@ impl Process {
 
 /// The process that listens on a port.
 #[derive(Clone, Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// `None` if the process belongs to another user and we are not root.
     pub pid: Option<u32>,
     pub command: Option<String>,
@@ -155,7 +155,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub fn description(&self) -> String {
+    pub(crate) fn description(&self) -> String {
         match (self.pid, &self.command) {
             (Some(pid), Some(command)) => format!("process {pid}: {command}"),
             (Some(pid), None) => format!("process {pid}"),
@@ -165,7 +165,7 @@ impl Listener {
 }
 
 /// The process of this machine that listens on a port; `None` if the port is free.
-pub fn listener(port: u16) -> Option<Listener> {
+pub(crate) fn listener(port: u16) -> Option<Listener> {
     let sockets = listening(procfs::net::tcp(), procfs::net::tcp6());
     let (inode, _) = sockets.into_iter().find(|(_, address)| address.port() == port)?;
     let owner = processes().find(|entry| socket_inodes(entry).contains(&inode));

@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// How far EMR has come with this node, according to `job-flow-state.txt` (`docs/emr.md §4.3`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provisioning {
+pub(crate) enum Provisioning {
     /// The node has reported itself as provisioned.
     Finished,
     Underway,
@@ -23,7 +23,7 @@ pub enum Provisioning {
 }
 
 impl Provisioning {
-    pub fn observe(host: &Host) -> Self {
+    pub(crate) fn observe(host: &Host) -> Self {
         let texts = INFO.iter().filter_map(|dir| host.read(&Path::new(dir).join("job-flow-state.txt")).ok().flatten());
         let states: Vec<Self> = texts.map(|text| Self::parse(&text)).collect();
         [Self::Finished, Self::Underway].into_iter().find(|state| states.contains(state)).unwrap_or(Self::Unknown)
@@ -59,7 +59,7 @@ fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 /// Once the server is there, no bootstrap action runs any more, whatever job-flow-state.txt says.
 /// `--if-primary` is for scripts that run on every node of a cluster, so it counts as proof that this is
 /// a node of EMR even where no file says so.
-pub fn is_pending(host: &Host, if_primary: bool) -> Result<bool> {
+pub(crate) fn is_pending(host: &Host, if_primary: bool) -> Result<bool> {
     let is_emr = if_primary || Identity::observe(host).is_emr();
     let unfinished = is_emr && Provisioning::observe(host) != Provisioning::Finished;
     Ok(unfinished && (!spark::is_installed(host) || !systemd::show(HISTORY_SERVER_UNIT)?.exists))
@@ -67,7 +67,7 @@ pub fn is_pending(host: &Host, if_primary: bool) -> Result<bool> {
 
 /// What the node still lacks before emr-shs can install.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
+pub(crate) enum Missing {
     /// A part of the history server. Nothing can be installed without it.
     Part(&'static str),
     /// job-flow-state.txt does not yet say that provisioning has finished. Everything else is in place.
@@ -77,7 +77,7 @@ pub enum Missing {
 }
 
 impl Missing {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Part(name) => name,
             Self::CheckIn => "job-flow-state.txt to say that provisioning has finished",
@@ -86,13 +86,13 @@ impl Missing {
     }
 
     /// Whether every part is in place, and only the confirmation is missing.
-    pub fn is_confirmation(self) -> bool {
+    pub(crate) fn is_confirmation(self) -> bool {
         !matches!(self, Self::Part(_))
     }
 }
 
 /// The next thing to wait for, in the order in which EMR provides them; `None` when nothing is missing.
-pub fn missing(host: &Host) -> Result<Option<Missing>> {
+pub(crate) fn missing(host: &Host) -> Result<Option<Missing>> {
     if !spark::is_installed(host) {
         return Ok(Some(Missing::Part("Spark")));
     }

@@ -118,7 +118,7 @@ impl Spark {
 }
 
 /// Reads a properties file. The error for a file that Spark cannot read names the line.
-pub fn read_defaults(host: &Host, path: &Path) -> Result<SparkDefaults> {
+pub(crate) fn read_defaults(host: &Host, path: &Path) -> Result<SparkDefaults> {
     let bytes = host.read_bytes(path)?.unwrap_or_default();
     SparkDefaults::parse(&bytes).map_err(|bad| {
         Fault::preflight(format!("{} cannot be read by Spark", path.display()))
@@ -144,7 +144,7 @@ fn version(host: &Host, home: &Path) -> Option<Version> {
 }
 
 /// Reads a size such as `4g` or `4096m` as the JVM reads `-Xmx`.
-pub fn mebibytes(text: &str) -> Option<u64> {
+pub(crate) fn mebibytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let n: u64 = digits.parse().ok()?;
@@ -158,12 +158,12 @@ pub fn mebibytes(text: &str) -> Option<u64> {
     })
 }
 
-pub fn is_installed(host: &Host) -> bool {
+pub(crate) fn is_installed(host: &Host) -> bool {
     host.exists(&Path::new(SPARK_HOME).join("jars"))
 }
 
 /// How often a history server with this setting scans its directory.
-pub fn scan_interval(setting: Option<&str>) -> Duration {
+pub(crate) fn scan_interval(setting: Option<&str>) -> Duration {
     setting.and_then(duration).unwrap_or(Duration::from_secs(10))
 }
 

@@ -6,7 +6,7 @@
 
 mod cleanup;
 mod gateway;
-pub mod synthetic;
+pub(crate) mod synthetic;
 
 use crate::aws::config::TimeoutProfile;
 use crate::aws::s3::S3;
@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A stage of the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Stage {
+pub(crate) enum Stage {
     #[serde(rename = "event log")]
     WriteEventLog,
     #[serde(rename = "container log")]
@@ -51,7 +51,7 @@ pub enum Stage {
 
 impl Stage {
     /// The name that people read; JSON has the same.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::WriteEventLog => "event log",
             Self::WriteContainerLog => "container log",
@@ -67,7 +67,7 @@ impl Stage {
 
 /// How a stage ended.
 #[derive(Debug, Serialize)]
-pub struct StageReport {
+pub(crate) struct StageReport {
     pub stage: Stage,
     #[serde(rename = "result")]
     pub verdict: Verdict,
@@ -76,7 +76,7 @@ pub struct StageReport {
 }
 
 /// What happens during the proof, as it happens.
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// A stage has ended.
     StageEnded(StageReport),
     /// The proof waits for something.
@@ -87,13 +87,13 @@ pub enum Event<'a> {
 type Listener<'a> = &'a mut dyn FnMut(Event<'_>);
 
 /// A proof that failed.
-pub struct Failure {
+pub(crate) struct Failure {
     pub stage: Stage,
     pub fault: Fault,
 }
 
 /// What to prove, and how long that may take.
-pub struct Proof<'a> {
+pub(crate) struct Proof<'a> {
     pub node: &'a Node,
     pub receipt: &'a Receipt,
     /// `name:password`, if the gateway requires a login.
@@ -121,7 +121,7 @@ struct Found {
 
 impl Proof<'_> {
     /// Runs all stages, and deletes what they wrote.
-    pub fn run(&self, uri: &EventLogs, listener: Listener<'_>) -> Result<(), Failure> {
+    pub(crate) fn run(&self, uri: &EventLogs, listener: Listener<'_>) -> Result<(), Failure> {
         let mut written = Written::default();
         let result = self.stages(uri, &mut written, listener);
         let objects = written.count();

@@ -27,28 +27,28 @@ fn has_drifted(f: &Facts<'_>, is_meant: impl Fn(&Resource) -> bool) -> bool {
 }
 
 /// Whether the log gateway lacks a file, an account or a unit.
-pub fn lacks_gateway(f: &Facts<'_>) -> bool {
+pub(crate) fn lacks_gateway(f: &Facts<'_>) -> bool {
     has_drifted(f, |resource| {
         Component::of(resource) == Component::Gateway && !matches!(resource, Resource::Key { .. })
     })
 }
 
 /// Whether the class path of the history server lacks a link.
-pub fn lacks_links(f: &Facts<'_>) -> bool {
+pub(crate) fn lacks_links(f: &Facts<'_>) -> bool {
     has_drifted(f, |resource| Component::of(resource) == Component::Link)
 }
 
 /// Whether spark-defaults.conf lacks a key.
-pub fn lacks_keys(f: &Facts<'_>) -> bool {
+pub(crate) fn lacks_keys(f: &Facts<'_>) -> bool {
     has_drifted(f, |resource| matches!(resource, Resource::Key { .. }))
 }
 
 /// A failure that drift explains if `is_explained`.
-pub fn caused_by_drift(fault: Fault, is_explained: bool) -> NotPassed {
+pub(crate) fn caused_by_drift(fault: Fault, is_explained: bool) -> NotPassed {
     if is_explained { NotPassed::CausedBy(&[CheckId::Drift], fault) } else { fault.into() }
 }
 
-pub fn drift(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn drift(f: &Facts<'_>) -> CheckResult {
     if f.receipt.is_empty() {
         return skip("emr-shs is not installed on this node");
     }

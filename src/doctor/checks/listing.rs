@@ -31,7 +31,7 @@ pub(super) fn times(n: usize) -> String {
     if n == 1 { "once".into() } else { format!("{n} times") }
 }
 
-pub fn reads(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn reads(f: &Facts<'_>) -> CheckResult {
     let server = f.server()?;
     let Some(uri) = f.event_logs else { return skip("the event logs are not in S3") };
     let Some(answer) = &server.answer else { return skip("the history server does not answer") };
@@ -130,7 +130,7 @@ pub fn scanning(requests: usize, interval: f64) -> (f64, f64) {
     (30.0 * 86_400.0 / interval.max(takes) * requests / 1000.0 * PRICE, takes)
 }
 
-pub fn cost(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn cost(f: &Facts<'_>) -> CheckResult {
     let Some(listing) = f.listing() else { return skip("the prefix was not listed") };
     let interval = scan_interval(f).as_secs_f64().max(1.0);
     let requests = requests(listing);

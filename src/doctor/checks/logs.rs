@@ -17,7 +17,7 @@ fn no_answer_of_emr(f: &Facts<'_>) -> &'static str {
     if f.host.is_live() { "EMR did not answer in time" } else { "EMR is not asked about a directory given with --root" }
 }
 
-pub fn log_uri(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn log_uri(f: &Facts<'_>) -> CheckResult {
     if let Some(uri) = f.log_uri() {
         return Ok(uri.to_string());
     }
@@ -31,7 +31,7 @@ pub fn log_uri(f: &Facts<'_>) -> CheckResult {
     }
 }
 
-pub fn archive(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn archive(f: &Facts<'_>) -> CheckResult {
     let observations = f.observations()?;
     if let Some(Ok(emr)) = &observations.emr
         && emr.uploads_no_application_logs
@@ -64,7 +64,7 @@ fn loses_logs(release: &str) -> bool {
     matches!(numbers.as_slice(), ["7", "9" | "10" | "11" | "12", ..])
 }
 
-pub fn pattern(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn pattern(f: &Facts<'_>) -> CheckResult {
     let Some(pattern) = f.effective(LOG_LINK_KEY) else {
         return skip(format!("{LOG_LINK_KEY} is not set, so log links lead to NodeManagers"));
     };
@@ -99,7 +99,7 @@ pub fn pattern(f: &Facts<'_>) -> CheckResult {
         .into())
 }
 
-pub fn gateway(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn gateway(f: &Facts<'_>) -> CheckResult {
     match &f.mode {
         Mode::Preflight { gateway: None, .. } => skip("no log gateway is wanted"),
         Mode::Preflight { gateway: Some(setup), .. } => {
@@ -163,7 +163,7 @@ fn silent_gateway(gateway: &LogGateway) -> Fault {
     fault.hint(format!("sudo systemctl restart {GATEWAY_UNIT}; if it stops again: journalctl -u {GATEWAY_UNIT} -n 20"))
 }
 
-pub fn runtime_roles(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn runtime_roles(f: &Facts<'_>) -> CheckResult {
     let observations = f.observations()?;
     let emr = match &observations.emr {
         None => return skip(no_answer_of_emr(f)),

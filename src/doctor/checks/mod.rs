@@ -1,8 +1,8 @@
 //! The checks, by what they examine. They only judge the facts.
 
-pub mod drift;
-pub mod listing;
-pub mod logs;
-pub mod node;
-pub mod s3;
-pub mod server;
+pub(crate) mod drift;
+pub(crate) mod listing;
+pub(crate) mod logs;
+pub(crate) mod node;
+pub(crate) mod s3;
+pub(crate) mod server;

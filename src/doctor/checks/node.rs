@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 /// The free bytes that every directory other than the local store needs.
 const ROOM: u64 = 100 << 20;
 
-pub fn primary(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn primary(f: &Facts<'_>) -> CheckResult {
     let Identity { role, role_from, cluster_id, .. } = &f.node.identity;
     if *role == Role::Worker {
         return Err(Fault::preflight(
@@ -59,7 +59,7 @@ pub fn primary(f: &Facts<'_>) -> CheckResult {
     }
 }
 
-pub fn provisioning(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn provisioning(f: &Facts<'_>) -> CheckResult {
     let observations = f.observations()?;
     if let Some(deferred) = &observations.deferred_install {
         let Some(failure) = &deferred.failure else {
@@ -77,7 +77,7 @@ pub fn provisioning(f: &Facts<'_>) -> CheckResult {
     }
 }
 
-pub fn release(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn release(f: &Facts<'_>) -> CheckResult {
     if !spark::is_installed(f.host) {
         return Err(no_spark(f).into());
     }
@@ -105,7 +105,7 @@ fn no_spark(f: &Facts<'_>) -> Fault {
         .hint("create the cluster with the application Spark, and run emr-shs as a step")
 }
 
-pub fn systemd(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn systemd(f: &Facts<'_>) -> CheckResult {
     if f.node.server.is_none() {
         return skip("a directory given with --root has no services");
     }
@@ -114,7 +114,7 @@ pub fn systemd(f: &Facts<'_>) -> CheckResult {
 }
 
 /// Refuses a machine without systemd.
-pub fn require_systemd() -> Result<(), Fault> {
+pub(crate) fn require_systemd() -> Result<(), Fault> {
     if units::is_running() {
         return Ok(());
     }
@@ -125,7 +125,7 @@ pub fn require_systemd() -> Result<(), Fault> {
 }
 
 /// Refuses a node whose history server cannot be restarted.
-pub fn require_service(node: &Node) -> Result<(), Fault> {
+pub(crate) fn require_service(node: &Node) -> Result<(), Fault> {
     let Some(server) = &node.server else { return Ok(()) };
     require_systemd()?;
     if !server.unit.exists {
@@ -137,7 +137,7 @@ pub fn require_service(node: &Node) -> Result<(), Fault> {
     Ok(())
 }
 
-pub fn defaults(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn defaults(f: &Facts<'_>) -> CheckResult {
     let path = &f.node.spark.defaults_path;
     if !f.host.exists(path) {
         return Err(Fault::preflight(format!("there is no {}", path.display()))
@@ -229,7 +229,7 @@ fn runs_with_defaults(f: &Facts<'_>, server: &HistoryServer) -> CheckResult {
     }
 }
 
-pub fn class_path(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn class_path(f: &Facts<'_>) -> CheckResult {
     let Some(uri) = f.event_logs else { return skip("the event logs are not in S3") };
     let Some(scheme) = f.scheme else { return skip("no jars are wanted") };
     let scheme = scheme.as_ref().map_err(Clone::clone)?;
@@ -277,7 +277,7 @@ fn two_versions(f: &Facts<'_>, scheme: &Scheme) -> Option<Fault> {
 
 /// Every job uploads Spark's jars directory if neither `spark.yarn.jars` nor `spark.yarn.archive` is set
 /// (`docs/emr.md §2.3`).
-pub fn job_uploads(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn job_uploads(f: &Facts<'_>) -> CheckResult {
     let defaults = &f.node.spark.defaults;
     if let Some(key) = ["spark.yarn.jars", "spark.yarn.archive"].into_iter().find(|key| defaults.get(key).is_some()) {
         return Ok(format!("{key} names the jars of jobs"));
@@ -311,7 +311,7 @@ pub fn job_uploads(f: &Facts<'_>) -> CheckResult {
         .into())
 }
 
-pub fn disk(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn disk(f: &Facts<'_>) -> CheckResult {
     if !f.host.is_live() {
         return skip("a directory given with --root has no disks of its own");
     }
@@ -346,7 +346,7 @@ pub fn disk(f: &Facts<'_>) -> CheckResult {
 }
 
 /// Without a writable directory EMRFS fails with “Cannot create temp dirs” (`docs/emr.md §6.4`).
-pub fn buffer(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn buffer(f: &Facts<'_>) -> CheckResult {
     let Some(uri) = f.event_logs else { return skip("the event logs are not in S3") };
     if f.node.hadoop.file_system(&uri.scheme) != Some(EMRFS) {
         return Ok(format!("not needed: EMRFS does not serve {}://", uri.scheme));
@@ -391,7 +391,7 @@ fn can_write(host: &Host, dir: &Path, account: &str, (uid, gid): (u32, u32)) -> 
     bits & 0o3 == 0o3
 }
 
-pub fn primaries(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn primaries(f: &Facts<'_>) -> CheckResult {
     if f.node.identity.multi_primary {
         return skip("this cluster has three primary nodes: install on each of them; a step runs on one of them only");
     }

@@ -42,7 +42,7 @@ fn answered<'a, T>(s3: &S3Observations, answer: Option<&'a T>) -> Result<&'a T, 
     }
 }
 
-pub fn credentials(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn credentials(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     let owner = s3.role.as_ref().map_or("of this node".into(), |role| format!("of the role {role}"));
     if let (Some(Ok(_)), Some(source)) = (&s3.credentials, configured_credentials()) {
@@ -71,7 +71,7 @@ fn rounded(left: Duration) -> String {
     }
 }
 
-pub fn clock(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn clock(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     let ahead = *answered(s3, s3.clock_ahead.as_ref())?;
     if ahead.abs() < CLOCK_TOLERANCE {
@@ -84,7 +84,7 @@ pub fn clock(f: &Facts<'_>) -> CheckResult {
         .into())
 }
 
-pub fn bucket(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn bucket(f: &Facts<'_>) -> CheckResult {
     let (uri, s3) = answers(f)?;
     let bucket = answered(s3, s3.bucket.as_ref())?.as_ref().map_err(Clone::clone)?;
     let Some(region) = &bucket.region else { return Ok(format!("{} exists", uri.bucket)) };
@@ -116,7 +116,7 @@ fn wrong_region<'a>(f: &Facts<'a>, uri: &EventLogs, region: &str) -> Option<&'a 
         .filter(|asked| *asked != region)
 }
 
-pub fn prefix(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn prefix(f: &Facts<'_>) -> CheckResult {
     let (uri, s3) = answers(f)?;
     let Ok(listing) = answered(s3, s3.listing.as_ref())? else { return skip("not known: see list") };
     if listing.objects.len() + listing.directories.len() > 0 || uri.prefix.is_empty() {
@@ -168,24 +168,24 @@ fn judge(s3: &S3Observations, action: &str, answers: &[&Option<Result<(), Refusa
     answered::<()>(s3, None).map(|()| String::new())
 }
 
-pub fn list(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn list(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     let listed = s3.listing.as_ref().map(|listing| listing.as_ref().map(drop).map_err(Clone::clone));
     judge(s3, "s3:ListBucket", &[&listed, &s3.probe.list])
 }
 
-pub fn get(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn get(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     judge(s3, "s3:GetObject", &[&s3.sample, &s3.probe.get])
 }
 
-pub fn put(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn put(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     skip_if_history_only(f)?;
     judge(s3, "s3:PutObject", &[&s3.probe.put])
 }
 
-pub fn delete(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn delete(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     skip_if_history_only(f)?;
     match &s3.probe.put {
@@ -202,7 +202,7 @@ fn skip_if_history_only(f: &Facts<'_>) -> Result<(), NotPassed> {
     }
 }
 
-pub fn kms(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn kms(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     for action in ["kms:GenerateDataKey", "kms:Decrypt"] {
         if let Some(refusal) = refusal_of(s3, action) {

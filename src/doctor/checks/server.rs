@@ -15,7 +15,7 @@ use std::time::Duration;
 /// At most this many characters of a log line are shown: its end repeats its causes.
 const LINE: usize = 240;
 
-pub fn heap(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn heap(f: &Facts<'_>) -> CheckResult {
     let server = f.server()?;
     let heap = f.node.spark.daemon_heap_mib();
     if let Some(error) = f.known_errors().iter().find(|error| error.diagnosis.cause == Cause::OutOfMemory) {
@@ -50,7 +50,7 @@ fn memory_mib() -> Option<u64> {
     Some(Meminfo::current().ok()?.mem_total >> 20)
 }
 
-pub fn port(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn port(f: &Facts<'_>) -> CheckResult {
     let server = f.server()?;
     let port = server.port;
     let observed = &f.observations()?.server;
@@ -75,7 +75,7 @@ pub fn port(f: &Facts<'_>) -> CheckResult {
         .into())
 }
 
-pub fn cleaner(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn cleaner(f: &Facts<'_>) -> CheckResult {
     const ENABLED: &str = "spark.history.fs.cleaner.enabled";
     let is_true = |value: &str| value.eq_ignore_ascii_case("true");
     let Some(event_logs) = f.event_logs else { return skip("the event logs are not in S3") };
@@ -106,7 +106,7 @@ pub fn cleaner(f: &Facts<'_>) -> CheckResult {
         .into())
 }
 
-pub fn service(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn service(f: &Facts<'_>) -> CheckResult {
     let server = f.server()?;
     let pid = server.process.as_ref().map(|p| p.pid);
     let has_been_replaced = match f.mode {
@@ -227,7 +227,7 @@ fn rounded(time: Duration) -> String {
     }
 }
 
-pub fn log(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn log(f: &Facts<'_>) -> CheckResult {
     let server = f.server()?;
     if server.process.is_none() {
         return skip("the history server does not run: see service");
@@ -260,7 +260,7 @@ pub fn log(f: &Facts<'_>) -> CheckResult {
     Err(NotPassed::CausedBy(explained_by(cause), fault.hint(fix)))
 }
 
-pub fn pages(f: &Facts<'_>) -> CheckResult {
+pub(crate) fn pages(f: &Facts<'_>) -> CheckResult {
     if !f.server()?.wants_login {
         return Ok("the pages require no login".into());
     }

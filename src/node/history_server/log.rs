@@ -58,7 +58,7 @@ fn read_from(path: &Path, from: impl Fn(u64) -> u64) -> String {
 }
 
 /// The log that EMR's unit writes; without one, the newest log of Spark's own start scripts.
-pub fn log_file(spark: &Spark) -> PathBuf {
+pub(crate) fn log_file(spark: &Spark) -> PathBuf {
     let dir = spark.log_dir();
     let of_emr = dir.join("spark-history-server.out");
     if of_emr.exists() {
@@ -73,13 +73,13 @@ pub fn log_file(spark: &Spark) -> PathBuf {
 }
 
 /// The end of the log, and how long ago the server last wrote to it.
-pub fn log_tail(spark: &Spark) -> (String, Duration) {
+pub(crate) fn log_tail(spark: &Spark) -> (String, Duration) {
     let path = log_file(spark);
     let age = fs::metadata(&path).and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
     (read_from(&path, |_| 0), age.unwrap_or_default())
 }
 
 /// The first known error in the present log, for a server that has died.
-pub fn last_known_error(spark: &Spark) -> Option<Diagnosis> {
+pub(crate) fn last_known_error(spark: &Spark) -> Option<Diagnosis> {
     log_diagnosis::diagnose(&log_tail(spark).0)
 }

@@ -5,10 +5,10 @@ mod log;
 mod readiness;
 mod restart;
 
-pub use api::Answer;
-pub use log::{last_known_error, log_file, log_tail};
-pub use readiness::Readiness;
-pub use restart::RestartOutcome;
+pub(crate) use api::Answer;
+pub(crate) use log::{last_known_error, log_file, log_tail};
+pub(crate) use readiness::Readiness;
+pub(crate) use restart::RestartOutcome;
 
 use super::process::Process;
 use super::spark::Spark;
@@ -32,7 +32,7 @@ const STEADY: Duration = Duration::from_secs(120);
 /// How often a starting server is observed.
 const POLL: Duration = Duration::from_millis(100);
 /// The hint for a class that no jar of the node contains.
-pub const NO_JAR: &str = "no jar below /usr/lib, /usr/share/aws or /opt contains that class";
+pub(crate) const NO_JAR: &str = "no jar below /usr/lib, /usr/share/aws or /opt contains that class";
 
 /// The history server as it is now.
 #[derive(Clone, Debug, Serialize)]
@@ -153,6 +153,6 @@ impl HistoryServer {
 
 /// Whether two spellings name one directory. `hdfs://host/x`, `hdfs:///x` and `/x` count as different:
 /// the server's page repeats the configured spelling.
-pub fn same_directory(a: &str, b: &str) -> bool {
+pub(crate) fn same_directory(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }
