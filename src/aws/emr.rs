@@ -87,7 +87,7 @@ impl Described {
         }
     }
 
-    /// Whether EMR has finished to set up the cluster.
+    /// Whether EMR has finished setting up the cluster.
     pub(crate) fn runs(&self) -> bool {
         let state = self.cluster.status().and_then(|status| status.state());
         matches!(state, Some(ClusterState::Running | ClusterState::Waiting))

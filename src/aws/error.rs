@@ -18,7 +18,7 @@ pub enum S3Failure {
         action: &'static str,
         kms: bool,
     },
-    /// KMS cannot use the object's key, whoever asks: the key is disabled, pending deletion, …
+    /// KMS cannot use the object's key for any caller: the key is disabled, pending deletion, …
     KmsKey,
     /// This node's clock differs from S3's by more than 15 minutes, so that S3 refuses its signatures.
     ClockSkew,
