@@ -21,7 +21,7 @@ pub enum Exit {
 /// How a check of `doctor` or a stage of `verify` ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Pass,
     Fail,
     Skip,
@@ -108,7 +108,7 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// What to type where root is needed: this command line with sudo.
-pub fn sudo_hint() -> String {
+pub(crate) fn sudo_hint() -> String {
     let args: Vec<String> = std::env::args().skip(1).collect();
     format!("sudo emr-shs {}", args.join(" "))
 }

@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 const MAX_LINKS: usize = 40;
 
 /// Numeric owner of a file: `(user id, group id)`.
-pub type Owner = (u32, u32);
+pub(crate) type Owner = (u32, u32);
 
 /// The machine being changed.
 pub struct Host {
@@ -157,7 +157,7 @@ fn components(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
 
 /// The name a file has while it is being written. One fixed name, so that what a crash leaves
 /// behind is found and removed.
-pub fn draft(real: &Path) -> PathBuf {
+pub(crate) fn draft(real: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(real.file_name().unwrap_or_default());
     name.push(".emr-shs-new");
@@ -165,7 +165,7 @@ pub fn draft(real: &Path) -> PathBuf {
 }
 
 /// Removes a file or link; that it is not there is fine.
-pub fn remove_if_there(path: &Path) -> Result<()> {
+pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
     // Looked at first: on a read-only file system even removing nothing is refused.
     if fs::symlink_metadata(path).is_err() {
         return Ok(());
@@ -177,6 +177,6 @@ pub fn remove_if_there(path: &Path) -> Result<()> {
 }
 
 /// Makes a directory's entries survive a crash.
-pub fn sync_dir(dir: &Path) -> Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     Ok(fs::File::open(dir)?.sync_all()?)
 }

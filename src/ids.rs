@@ -73,28 +73,28 @@ impl Container {
 }
 
 /// Whether a text consists of ASCII digits, and of how many.
-pub fn is_digits(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
+pub(crate) fn is_digits(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
     length.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// `j-` and capital letters and digits.
-pub fn is_cluster(text: &str) -> bool {
+pub(crate) fn is_cluster(text: &str) -> bool {
     let id = text.strip_prefix("j-").unwrap_or_default();
     (5..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
 }
 
 /// The ids of Serverless applications and jobs, of virtual clusters and their jobs.
-pub fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     (8..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 /// Whether a text is the name of a Spark application on Kubernetes.
-pub fn is_spark_application(text: &str) -> bool {
+pub(crate) fn is_spark_application(text: &str) -> bool {
     text.starts_with("spark-") && is_pod(text)
 }
 
 /// A name that Kubernetes allows for a pod.
-pub fn is_pod(text: &str) -> bool {
+pub(crate) fn is_pod(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     text.len() <= 253
         && text.split('.').all(|label| {
@@ -149,7 +149,7 @@ impl Attempt {
 
 /// Whether the name of an event log says that the log is not compressed. The name of a rolling event log does not
 /// tell: only the names of its parts do.
-pub fn is_uncompressed_event_log(name: &str) -> bool {
+pub(crate) fn is_uncompressed_event_log(name: &str) -> bool {
     let name = name.strip_suffix(".inprogress").unwrap_or(name);
     !name.ends_with('/') && !CODECS.iter().any(|codec| name.ends_with(codec))
 }

@@ -4,6 +4,8 @@
 //! list of changes. `plan` prints the list, `install` applies and journals it, and `uninstall` applies it backwards.
 //! ARCHITECTURE.md draws the levels of the modules.
 
+#![warn(unreachable_pub)]
+
 mod aws;
 mod change;
 pub mod cli;

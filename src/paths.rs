@@ -1,68 +1,68 @@
 //! Every path, unit, account, variable and key that the product or EMR gives a fixed name.
 
 /// The systemd unit that EMR gives the history server (`docs/emr.md §2`).
-pub const HISTORY_SERVER_UNIT: &str = "spark-history-server.service";
+pub(crate) const HISTORY_SERVER_UNIT: &str = "spark-history-server.service";
 /// The account that runs the history server.
-pub const HISTORY_SERVER_ACCOUNT: &str = "spark";
+pub(crate) const HISTORY_SERVER_ACCOUNT: &str = "spark";
 
 /// Where EMR installs Spark.
-pub const SPARK_HOME: &str = "/usr/lib/spark";
+pub(crate) const SPARK_HOME: &str = "/usr/lib/spark";
 /// Spark's configuration directory, as people name it. Behind the name stands a chain of links.
-pub const SPARK_CONF: &str = "/etc/spark/conf";
+pub(crate) const SPARK_CONF: &str = "/etc/spark/conf";
 /// Spark's file of default properties, as people name it.
-pub const SPARK_DEFAULTS: &str = "/etc/spark/conf/spark-defaults.conf";
+pub(crate) const SPARK_DEFAULTS: &str = "/etc/spark/conf/spark-defaults.conf";
 
 /// The directory from which the history server reads event logs.
-pub const LOG_DIRECTORY_KEY: &str = "spark.history.fs.logDirectory";
+pub(crate) const LOG_DIRECTORY_KEY: &str = "spark.history.fs.logDirectory";
 /// The directory to which jobs write event logs.
-pub const EVENT_LOG_DIR_KEY: &str = "spark.eventLog.dir";
+pub(crate) const EVENT_LOG_DIR_KEY: &str = "spark.eventLog.dir";
 /// How often the history server scans its directory.
-pub const SCAN_INTERVAL_KEY: &str = "spark.history.fs.update.interval";
+pub(crate) const SCAN_INTERVAL_KEY: &str = "spark.history.fs.update.interval";
 /// The history server's local store.
-pub const LOCAL_STORE_KEY: &str = "spark.history.store.path";
+pub(crate) const LOCAL_STORE_KEY: &str = "spark.history.store.path";
 /// The pattern of executor-log links. Spark 3.0 introduced the key (`docs/emr.md §5`).
-pub const LOG_LINK_KEY: &str = "spark.history.custom.executor.log.url";
+pub(crate) const LOG_LINK_KEY: &str = "spark.history.custom.executor.log.url";
 
 /// The receipt's directory. It belongs to root alone.
-pub const STATE_DIR: &str = "/var/lib/emr-shs";
+pub(crate) const STATE_DIR: &str = "/var/lib/emr-shs";
 /// The receipt: what emr-shs did to this node.
-pub const RECEIPT: &str = "/var/lib/emr-shs/receipt.json";
+pub(crate) const RECEIPT: &str = "/var/lib/emr-shs/receipt.json";
 /// The lock that a process holds while it changes this node.
-pub const LOCK: &str = "/run/emr-shs.lock";
+pub(crate) const LOCK: &str = "/run/emr-shs.lock";
 
 /// The directory of links to jars. Only the history server has the directory on its class path, because
 /// every job uploads what lies in `/usr/lib/spark/jars`.
-pub const LINK_DIR: &str = "/usr/lib/emr-shs/jars";
+pub(crate) const LINK_DIR: &str = "/usr/lib/emr-shs/jars";
 /// The drop-in of the history server's unit. systemd reads drop-ins in the order of their names, and the last
 /// one wins, so the name sorts behind `override.conf`, which `systemctl edit` writes.
-pub const DROP_IN: &str = "zz-emr-shs.conf";
+pub(crate) const DROP_IN: &str = "zz-emr-shs.conf";
 /// The local store's directory on its disk.
-pub const LOCAL_STORE_DIR: &str = "spark-history";
+pub(crate) const LOCAL_STORE_DIR: &str = "spark-history";
 
 /// The directory of the program that the units run, whatever its version.
-pub const PROGRAM_DIR: &str = "/usr/libexec/emr-shs";
+pub(crate) const PROGRAM_DIR: &str = "/usr/libexec/emr-shs";
 /// The directory of the settings that the units read.
-pub const SETTINGS_DIR: &str = "/etc/emr-shs";
+pub(crate) const SETTINGS_DIR: &str = "/etc/emr-shs";
 /// The directory of unit files.
-pub const UNIT_DIR: &str = "/etc/systemd/system";
+pub(crate) const UNIT_DIR: &str = "/etc/systemd/system";
 
 /// The log gateway's unit.
-pub const GATEWAY_UNIT: &str = "emr-shs-gateway.service";
+pub(crate) const GATEWAY_UNIT: &str = "emr-shs-gateway.service";
 /// The account that runs the log gateway.
-pub const GATEWAY_ACCOUNT: &str = "emr-shs";
+pub(crate) const GATEWAY_ACCOUNT: &str = "emr-shs";
 /// The log gateway's settings, below [`SETTINGS_DIR`].
-pub const GATEWAY_ENVIRONMENT: &str = "gateway.env";
+pub(crate) const GATEWAY_ENVIRONMENT: &str = "gateway.env";
 /// The log gateway's port.
-pub const GATEWAY_PORT: u16 = 9977;
+pub(crate) const GATEWAY_PORT: u16 = 9977;
 
 /// The unit that installs once EMR has provisioned the node.
-pub const DEFERRED_INSTALL_UNIT: &str = "emr-shs-install.service";
+pub(crate) const DEFERRED_INSTALL_UNIT: &str = "emr-shs-install.service";
 /// That unit's variables, below [`SETTINGS_DIR`]. The file can contain a password.
-pub const DEFERRED_INSTALL_ENVIRONMENT: &str = "install.env";
+pub(crate) const DEFERRED_INSTALL_ENVIRONMENT: &str = "install.env";
 /// Tells a run of `install` that the unit started it.
-pub const IN_UNIT_VARIABLE: &str = "EMR_SHS_IN_UNIT";
+pub(crate) const IN_UNIT_VARIABLE: &str = "EMR_SHS_IN_UNIT";
 
 /// The units of emr-shs.
-pub const OWN_UNITS: [&str; 2] = [GATEWAY_UNIT, DEFERRED_INSTALL_UNIT];
+pub(crate) const OWN_UNITS: [&str; 2] = [GATEWAY_UNIT, DEFERRED_INSTALL_UNIT];
 /// The variable in a unit's environment that names the program and the settings with which the unit started.
-pub const STARTED_AS_VARIABLE: &str = "EMR_SHS_STARTED_AS";
+pub(crate) const STARTED_AS_VARIABLE: &str = "EMR_SHS_STARTED_AS";

@@ -139,7 +139,7 @@ pub fn line_with(old: Option<&str>, key: &str, value: &str) -> String {
 }
 
 /// The trimmed value in a line as [`SparkDefaults::line`] gives it.
-pub fn value_of(line: &str) -> Option<String> {
+pub(crate) fn value_of(line: &str) -> Option<String> {
     let segment = Segment::read(line.as_bytes()).ok()?;
     segment.entry.map(|e| spark_trim(&e.value).to_string())
 }

@@ -10,7 +10,7 @@ static IGNORED: AtomicBool = AtomicBool::new(false);
 
 /// From now on a signal asks us to stop instead of killing us. A signal that `nohup` told us to
 /// ignore stays ignored.
-pub fn listen() -> Result<()> {
+pub(crate) fn listen() -> Result<()> {
     let flag = ASKED.get_or_init(Arc::default);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask =
@@ -24,12 +24,12 @@ pub fn listen() -> Result<()> {
 }
 
 /// Whether somebody asked us to stop.
-pub fn asked() -> bool {
+pub(crate) fn asked() -> bool {
     !IGNORED.load(Ordering::Relaxed) && ASKED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 
 /// An error if somebody asked us to stop.
-pub fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     if asked() {
         bail!("interrupted");
     }
@@ -37,6 +37,6 @@ pub fn check() -> Result<()> {
 }
 
 /// From now on nobody is listened to: the way back is gone to its end.
-pub fn ignore() {
+pub(crate) fn ignore() {
     IGNORED.store(true, Ordering::Relaxed);
 }

@@ -63,12 +63,12 @@ impl Unit {
 }
 
 /// Whether this machine runs systemd.
-pub fn is_running() -> bool {
+pub(crate) fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
 /// Reads a unit.
-pub fn show(unit: &str) -> Result<Unit> {
+pub(crate) fn show(unit: &str) -> Result<Unit> {
     let properties = "LoadState,ActiveState,SubState,UnitFileState,MainPID,ActiveEnterTimestamp,InactiveExitTimestamp,\
                       Environment,Result,ExecMainStatus,NRestarts,StatusText";
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
@@ -96,14 +96,14 @@ pub fn show(unit: &str) -> Result<Unit> {
 }
 
 /// Makes systemd read its unit files again.
-pub fn daemon_reload() -> Result<()> {
+pub(crate) fn daemon_reload() -> Result<()> {
     run(&["daemon-reload"], Duration::from_secs(60)).map(drop)
 }
 
 /// Restarts a unit; fails if that is not through by `timeout`. That it succeeds proves little:
 /// the script that starts the history server only looks for a pid after three seconds.
 /// `watch` is called every now and then while it runs.
-pub fn restart(unit: &str, timeout: Duration, watch: &mut dyn FnMut()) -> Result<()> {
+pub(crate) fn restart(unit: &str, timeout: Duration, watch: &mut dyn FnMut()) -> Result<()> {
     // A server that died several times is refused a start until its failures are forgotten.
     let _ = run(&["reset-failed", unit], Duration::from_secs(10));
     let begun = Instant::now();
@@ -116,13 +116,13 @@ pub fn restart(unit: &str, timeout: Duration, watch: &mut dyn FnMut()) -> Result
 }
 
 /// Stops a unit.
-pub fn stop(unit: &str) -> Result<()> {
+pub(crate) fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit], Duration::from_secs(60)).map(drop)
 }
 
 /// Makes a unit of ours start at boot or not, and run (anew) or not. The unit whose process this is
 /// runs on: it is about to end by itself. The error ends with what the unit said last.
-pub fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
+pub(crate) fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(60);
     let now = show(unit)?;
     let is_this = now.main_pid == Some(std::process::id());
@@ -148,7 +148,7 @@ pub fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
 }
 
 /// The last error that a unit of ours wrote to the journal, with what belongs to it.
-pub fn last_words(unit: &str) -> Vec<String> {
+pub(crate) fn last_words(unit: &str) -> Vec<String> {
     let out = Command::new("journalctl").args(["-q", "-u", unit, "-n", "20", "-o", "cat", "--no-pager"]).output();
     let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
     let error = text.rfind("error: ").map_or("", |at| &text[at..]);
@@ -157,12 +157,12 @@ pub fn last_words(unit: &str) -> Vec<String> {
 }
 
 /// A value as an environment file holds it.
-pub fn quote_value(value: &str) -> String {
+pub(crate) fn quote_value(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// An argument as an `Exec…=` line of a unit file holds it.
-pub fn quote_argument(argument: &str) -> String {
+pub(crate) fn quote_argument(argument: &str) -> String {
     let escaped = argument.chars().map(|c| match c {
         '"' | '\\' => format!("\\{c}"),
         '%' | '$' => format!("{c}{c}"),

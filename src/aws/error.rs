@@ -11,7 +11,7 @@ use std::error::Error;
 
 /// Why S3 did not do what a request asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum S3Failure {
+pub(crate) enum S3Failure {
     /// The credentials do not allow `action`. It is the request's own action, or the action of KMS that
     /// S3 needs for the request and calls in the name of the credentials; then `kms` is true.
     Denied {

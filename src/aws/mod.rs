@@ -2,8 +2,8 @@
 
 pub(crate) mod config;
 pub(crate) mod emr;
-pub mod endpoint;
+pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod identity;
-pub mod s3;
+pub(crate) mod s3;
 pub(crate) mod uri;

@@ -33,7 +33,7 @@ pub struct Encryption {
 
 /// A bucket that exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// The bucket's region, if the store tells.
     pub(crate) region: Option<String>,
 }
@@ -86,7 +86,7 @@ impl From<Refusal> for anyhow::Error {
 
 /// The results of writing, listing, reading and deleting one object. `None` for a step that was not tried.
 #[derive(Clone, Debug, Default)]
-pub struct Probe {
+pub(crate) struct Probe {
     pub(crate) put: Option<Result<(), Refusal>>,
     pub(crate) list: Option<Result<(), Refusal>>,
     pub(crate) get: Option<Result<(), Refusal>>,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// A component of an installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Component {
+pub(crate) enum Component {
     /// The S3 prefix.
     Prefix,
     /// The class path of the history server.
@@ -23,11 +23,11 @@ pub enum Component {
 
 impl Component {
     /// The components of `install`.
-    pub const ALL: &[Component] =
+    pub(crate) const ALL: &[Component] =
         &[Component::Prefix, Component::Configure, Component::Link, Component::Gateway, Component::DeferredInstall];
 
     /// The component that owns a resource.
-    pub fn of(resource: &Resource) -> Self {
+    pub(crate) fn of(resource: &Resource) -> Self {
         match resource {
             Resource::Unit { name } if name == DEFERRED_INSTALL_UNIT => Component::DeferredInstall,
             Resource::File { path } if is_of_deferred_install(path) => Component::DeferredInstall,

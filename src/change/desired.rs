@@ -4,7 +4,7 @@ use super::resource::{Resource, State};
 use crate::host::Owner;
 
 /// A resource and the state that an installation wants for it.
-pub struct Desired {
+pub(crate) struct Desired {
     pub resource: Resource,
     pub state: DesiredState,
     /// The reason, in words for a row of the plan.
@@ -12,7 +12,7 @@ pub struct Desired {
 }
 
 /// The state that an installation wants for a resource.
-pub enum DesiredState {
+pub(crate) enum DesiredState {
     /// Exactly this state.
     Is(State),
     /// A directory. A directory that exists already keeps its mode and its owner.

@@ -14,16 +14,16 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_millis(200);
 
 /// The right to change this node. Dropping it gives the right back.
-pub struct Lock(#[expect(dead_code, reason = "held for its Drop")] Flock<std::fs::File>);
+pub(crate) struct Lock(#[expect(dead_code, reason = "held for its Drop")] Flock<std::fs::File>);
 
 impl Lock {
     /// Takes the lock. The error names the holder.
-    pub fn take(host: &Host, command: &str) -> Result<Self> {
+    pub(crate) fn take(host: &Host, command: &str) -> Result<Self> {
         Self::wait(host, command, || Ok(false))
     }
 
     /// Takes the lock, and tries again while another process holds it and `go_on` agrees.
-    pub fn wait(host: &Host, command: &str, mut go_on: impl FnMut() -> Result<bool>) -> Result<Self> {
+    pub(crate) fn wait(host: &Host, command: &str, mut go_on: impl FnMut() -> Result<bool>) -> Result<Self> {
         loop {
             match Self::attempt(host, command)? {
                 Attempt::Taken(lock) => return Ok(lock),

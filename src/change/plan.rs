@@ -17,7 +17,7 @@ use std::path::Path;
 /// What happens to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Action {
+pub(crate) enum Action {
     Create,
     Change,
     Remove,
@@ -26,7 +26,7 @@ pub enum Action {
 
 /// One row of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     pub resource: Resource,
     pub before: State,
     pub after: State,
@@ -37,7 +37,7 @@ pub struct Change {
 }
 
 impl Change {
-    pub fn action(&self) -> Action {
+    pub(crate) fn action(&self) -> Action {
         match (&self.before, &self.after) {
             (before, after) if before == after => Action::Keep,
             (_, State::Absent | State::Unit { enabled: false, runs: None }) => Action::Remove,
@@ -48,17 +48,17 @@ impl Change {
     }
 
     /// Whether anything happens.
-    pub fn is_real(&self) -> bool {
+    pub(crate) fn is_real(&self) -> bool {
         self.action() != Action::Keep
     }
 
     /// Whether the history server notices the change only when it restarts.
-    pub fn needs_restart(&self) -> bool {
+    pub(crate) fn needs_restart(&self) -> bool {
         self.is_real() && is_read_by_server(&self.resource)
     }
 
     /// Whether systemd must read its unit files again. Enabling a unit of emr-shs makes systemd read them anyway.
-    pub fn needs_reload(&self) -> bool {
+    pub(crate) fn needs_reload(&self) -> bool {
         let is_own_unit = |path: &Path| OWN_UNITS.iter().any(|unit| path.ends_with(unit));
         let enabled_later = |path: &Path| is_own_unit(path) && self.after != State::Absent;
         self.is_real()
@@ -69,7 +69,7 @@ impl Change {
 
 /// Whether the history server reads the resource when it starts. The server looks at the prefix too, but a prefix
 /// appears only where the server did not start without it.
-pub fn is_read_by_server(resource: &Resource) -> bool {
+pub(crate) fn is_read_by_server(resource: &Resource) -> bool {
     match Component::of(resource) {
         Component::Prefix | Component::DeferredInstall => false,
         Component::Gateway => matches!(resource, Resource::Key { .. }),
@@ -92,7 +92,7 @@ impl Serialize for Change {
 
 /// The changes that bring a node into the desired state.
 #[derive(Clone, Debug, Serialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// One row for each resource.
     pub changes: Vec<Change>,
     /// Why the history server restarts, if it does.
@@ -105,18 +105,18 @@ pub struct Plan {
 
 impl Plan {
     /// Whether there is nothing to do.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.real().next().is_none() && self.restart.is_none()
     }
 
     /// The changes that are not Keep.
-    pub fn real(&self) -> impl Iterator<Item = &Change> {
+    pub(crate) fn real(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|c| c.is_real())
     }
 }
 
 /// Compares the desired state with the node. Reads everything before anything is written.
-pub fn changes(host: &Host, receipt: &Receipt, desired: &[Desired]) -> Result<Vec<Change>> {
+pub(crate) fn changes(host: &Host, receipt: &Receipt, desired: &[Desired]) -> Result<Vec<Change>> {
     desired.iter().map(|desired| change(host, receipt, desired)).collect()
 }
 
@@ -158,7 +158,7 @@ fn raw_line(state: &State) -> Option<&str> {
 
 /// The changes that give up what an earlier run made and this run does not want, newest first. `concerns` tells
 /// which resources the command is about.
-pub fn releases(
+pub(crate) fn releases(
     host: &Host,
     receipt: &Receipt,
     desired: &[Desired],
@@ -185,7 +185,7 @@ pub fn releases(
 }
 
 /// Refuses to replace links and files that somebody else made.
-pub fn refuse_foreign(receipt: &Receipt, changes: &[Change]) -> Result<(), Fault> {
+pub(crate) fn refuse_foreign(receipt: &Receipt, changes: &[Change]) -> Result<(), Fault> {
     changes.iter().filter(|change| change.is_real()).try_for_each(|change| {
         let (Resource::Link { path } | Resource::File { path }) = &change.resource else { return Ok(()) };
         let is_ours = receipt.entry(&change.resource).is_some_and(|entry| entry.wrote(&change.before));

@@ -20,7 +20,7 @@ const SCHEMA: u32 = 1;
 
 /// What emr-shs did to this node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// The version of this format.
     pub schema: u32,
     /// The version of emr-shs that wrote the receipt last, for people only.
@@ -42,7 +42,7 @@ pub struct Receipt {
 
 /// A resource that emr-shs owns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReceiptEntry {
+pub(crate) struct ReceiptEntry {
     pub resource: Resource,
     /// The state that the first install found. A later install does not overwrite it.
     pub before: State,
@@ -52,7 +52,7 @@ pub struct ReceiptEntry {
 
 impl ReceiptEntry {
     /// Whether emr-shs wrote this state.
-    pub fn wrote(&self, state: &State) -> bool {
+    pub(crate) fn wrote(&self, state: &State) -> bool {
         self.ours.iter().any(|s| s.same(state))
     }
 }
@@ -72,12 +72,12 @@ impl Default for Receipt {
 
 impl Receipt {
     /// Whether nothing on the node belongs to emr-shs.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Reads the node's receipt. A node without a receipt gives an empty one.
-    pub fn load(host: &Host) -> Result<Self> {
+    pub(crate) fn load(host: &Host) -> Result<Self> {
         let denied = |e: &anyhow::Error| {
             e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::PermissionDenied)
         };
@@ -104,7 +104,7 @@ impl Receipt {
     }
 
     /// Writes the receipt so that it survives a crash. Removes it when nothing is left to undo.
-    pub fn save(&mut self, host: &Host) -> Result<()> {
+    pub(crate) fn save(&mut self, host: &Host) -> Result<()> {
         let dir = host.path(Path::new(STATE_DIR))?;
         if self.is_empty() && !self.owes_restart {
             return remove(host, &dir);
@@ -123,12 +123,12 @@ impl Receipt {
         host.write_atomic(Path::new(RECEIPT), text.as_bytes(), 0o600, None)
     }
 
-    pub fn entry(&self, resource: &Resource) -> Option<&ReceiptEntry> {
+    pub(crate) fn entry(&self, resource: &Resource) -> Option<&ReceiptEntry> {
         self.entries.iter().find(|e| e.resource == *resource)
     }
 
     /// Records that emr-shs is about to replace `before` with `after`. The first `before` wins.
-    pub fn record(&mut self, resource: &Resource, before: &State, after: &State) {
+    pub(crate) fn record(&mut self, resource: &Resource, before: &State, after: &State) {
         match self.entries.iter_mut().find(|e| e.resource == *resource) {
             Some(entry) if entry.ours.contains(after) => {}
             Some(entry) => entry.ours.push(after.clone()),
@@ -141,12 +141,12 @@ impl Receipt {
     }
 
     /// Whether emr-shs created a link where nothing was before.
-    pub fn created_link(&self, path: &Path) -> bool {
+    pub(crate) fn created_link(&self, path: &Path) -> bool {
         self.entry(&Resource::Link { path: path.into() }).is_some_and(|entry| matches!(entry.before, State::Absent))
     }
 
     /// Gives up a resource.
-    pub fn forget(&mut self, resource: &Resource) {
+    pub(crate) fn forget(&mut self, resource: &Resource) {
         self.entries.retain(|e| e.resource != *resource);
     }
 }

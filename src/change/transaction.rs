@@ -17,7 +17,7 @@ use crate::systemd;
 use anyhow::{Context, Result};
 
 /// The changes of one run, until the run keeps them or puts them back.
-pub struct Transaction<'a> {
+pub(crate) struct Transaction<'a> {
     host: &'a Host,
     /// The journal: what emr-shs did to the node, this run included.
     receipt: Receipt,
@@ -33,28 +33,28 @@ pub struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     /// Begins with the receipt that is on the node.
-    pub fn begin(host: &'a Host, receipt: Receipt) -> Self {
+    pub(crate) fn begin(host: &'a Host, receipt: Receipt) -> Self {
         let original = receipt.clone();
         Self { host, receipt, original, rows: Vec::new(), done: Vec::new(), last: Vec::new() }
     }
 
-    pub fn receipt(&self) -> &Receipt {
+    pub(crate) fn receipt(&self) -> &Receipt {
         &self.receipt
     }
 
     /// How many changes a rollback has to put back.
-    pub fn undoable(&self) -> usize {
+    pub(crate) fn undoable(&self) -> usize {
         self.done.iter().filter(|c| !matches!(c.resource, Resource::Prefix { .. })).count()
     }
 
     /// Replaces the receipt that a rollback leaves.
-    pub fn began_with(&mut self, receipt: Receipt) {
+    pub(crate) fn began_with(&mut self, receipt: Receipt) {
         self.original = receipt;
     }
 
     /// Records the settings and, before the first change that the history server reads, whether the server was
     /// alive.
-    pub fn remember(&mut self, settings: &Settings, was_alive: bool) {
+    pub(crate) fn remember(&mut self, settings: &Settings, was_alive: bool) {
         if !self.receipt.entries.iter().any(|e| is_read_by_server(&e.resource)) {
             self.receipt.was_alive = was_alive;
         }
@@ -62,7 +62,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Makes the changes. On an error the caller rolls back.
-    pub fn apply(&mut self, changes: &[Change], owes_restart: bool) -> Result<()> {
+    pub(crate) fn apply(&mut self, changes: &[Change], owes_restart: bool) -> Result<()> {
         self.receipt.owes_restart |= owes_restart;
         self.rows.extend_from_slice(changes);
         let real = || changes.iter().filter(|c| c.is_real());
@@ -84,7 +84,7 @@ impl<'a> Transaction<'a> {
 
     /// Keeps the changes. `restarted` says that the history server has restarted since. On an error the caller
     /// rolls back.
-    pub fn keep(&mut self, restarted: bool) -> Result<()> {
+    pub(crate) fn keep(&mut self, restarted: bool) -> Result<()> {
         // A resource that is back in its first state no longer belongs to emr-shs. The entry of a resource that
         // somebody else has changed stays, so that `uninstall` can report it.
         for change in self.rows.iter().filter(|row| !self.last.contains(row)) {
@@ -115,7 +115,7 @@ impl<'a> Transaction<'a> {
 
     /// Puts this run's changes back, newest first. Gives a line for each change that cannot be put back. What the
     /// history server has open is left to [`Transaction::end`].
-    pub fn roll_back(&mut self) -> Vec<String> {
+    pub(crate) fn roll_back(&mut self) -> Vec<String> {
         signals::ignore();
         self.last.clear();
         let mut errors = Vec::new();
@@ -137,7 +137,7 @@ impl<'a> Transaction<'a> {
 
     /// Ends a rollback, after the restart of the history server if there was one. If an error is left, the journal
     /// stays, so that `uninstall` can try again.
-    pub fn end(self, errors: &mut Vec<String>) {
+    pub(crate) fn end(self, errors: &mut Vec<String>) {
         for change in &self.last {
             if let Err(e) = put_back(self.host, change) {
                 errors.push(e);
@@ -151,7 +151,7 @@ impl<'a> Transaction<'a> {
 }
 
 /// Puts one change back. The error is a line for people.
-pub fn put_back(host: &Host, change: &Change) -> Result<(), String> {
+pub(crate) fn put_back(host: &Host, change: &Change) -> Result<(), String> {
     let set = change.resource.sweep(host).and_then(|()| {
         // A failure may have prevented the change. Then undoing it is needless, and may fail for the same reason.
         let is_back =
@@ -162,7 +162,7 @@ pub fn put_back(host: &Host, change: &Change) -> Result<(), String> {
 }
 
 /// Whether a change must wait for the restart of the history server, because the server has the directory open.
-pub fn waits_for_restart(host: &Host, change: &Change) -> bool {
+pub(crate) fn waits_for_restart(host: &Host, change: &Change) -> bool {
     host.is_live() && matches!(change.resource, Resource::Cache { .. }) && change.after == State::Absent
 }
 
@@ -174,6 +174,6 @@ fn goes_last(change: &Change) -> bool {
 }
 
 /// Makes systemd read its unit files again, if a change needs that.
-pub fn reload(changes: &[Change]) -> Result<()> {
+pub(crate) fn reload(changes: &[Change]) -> Result<()> {
     if changes.iter().any(Change::needs_reload) && systemd::is_running() { systemd::daemon_reload() } else { Ok(()) }
 }

@@ -12,7 +12,7 @@ use anyhow::Result;
 
 /// What an undo does with a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UndoOutcome {
+pub(crate) enum UndoOutcome {
     /// It restores the first state.
     Back,
     /// The resource is in its first state already.
@@ -26,7 +26,7 @@ pub enum UndoOutcome {
 }
 
 /// One row of an undo.
-pub struct UndoRow {
+pub(crate) struct UndoRow {
     /// The change; it changes nothing unless the outcome is [`UndoOutcome::Back`].
     pub change: Change,
     pub outcome: UndoOutcome,
@@ -34,7 +34,7 @@ pub struct UndoRow {
 
 /// What an undo will do with every resource in the receipt, newest first. A spark-defaults.conf that cannot be read
 /// is an error: nobody could tell whose keys the file contains.
-pub fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
+pub(crate) fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     let mut rows = receipt.entries.iter().rev().map(|e| row(host, e)).collect::<Result<Vec<_>>>()?;
     if stays_on_s3(&rows).is_some() {
         let is_link = |row: &UndoRow| Component::of(&row.change.resource) == Component::Link;
@@ -48,7 +48,7 @@ pub fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
 }
 
 /// The same for the resources that the history server reads when it starts. The log gateway works without them.
-pub fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
+pub(crate) fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     let mut rows = plan(host, receipt)?;
     rows.retain(|row| {
         let resource = &row.change.resource;
@@ -61,7 +61,7 @@ pub fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
 }
 
 /// The directory on S3 that the server will still read, because somebody has changed the key since the install.
-pub fn stays_on_s3(rows: &[UndoRow]) -> Option<String> {
+pub(crate) fn stays_on_s3(rows: &[UndoRow]) -> Option<String> {
     let is_changed_key =
         |row: &&UndoRow| row.outcome == UndoOutcome::Changed && row.change.resource.name() == LOG_DIRECTORY_KEY;
     rows.iter().find(is_changed_key)?.change.after.value().filter(|value| value.starts_with("s3"))
@@ -94,7 +94,7 @@ fn row(host: &Host, entry: &ReceiptEntry) -> Result<UndoRow> {
 
 /// When an undo carries out a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum UndoPhase {
+pub(crate) enum UndoPhase {
     /// Before the history server restarts: nearly every row.
     BeforeRestart,
     /// After the restart: directories that the running server has open, and units whose files must be back first.
@@ -103,7 +103,7 @@ pub enum UndoPhase {
 
 /// Carries out the rows of one phase. Gives a line for each row that could not be carried out; such a resource
 /// stays in the receipt.
-pub fn carry_out(
+pub(crate) fn carry_out(
     host: &Host,
     receipt: &mut Receipt,
     rows: &[UndoRow],

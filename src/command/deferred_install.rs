@@ -31,7 +31,7 @@ const FINISHED_POLL: Duration = Duration::from_secs(5);
 
 /// Leaves this command line to a unit. A bootstrap action holds up the cluster, so this takes no longer than writing
 /// a few files.
-pub fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Result<Exit> {
     let receipt = Receipt::load(host)?;
     let settings = args.resolve(&receipt.settings)?;
     settings.event_logs("install")?;
@@ -68,7 +68,7 @@ pub fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Result<Exi
 }
 
 /// How the unit's waiting ended.
-pub enum Waited {
+pub(crate) enum Waited {
     /// The node is ready, and this process has the lock.
     Ready(Lock),
     /// There is nothing to install any more; the text says why.
@@ -76,7 +76,7 @@ pub enum Waited {
 }
 
 /// Waits until the node is ready, at most for `timeout`.
-pub fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<Waited> {
+pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<Waited> {
     let begun = Instant::now();
     let mut told = None;
     while let Some(part) = what_is_missing(host) {

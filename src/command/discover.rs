@@ -47,7 +47,7 @@ struct Jar {
 }
 
 /// Needs no root.
-pub fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
     // No jar counts as ours: the class path appears as it is, with the links of emr-shs.

@@ -39,33 +39,33 @@ struct Run<'a> {
 }
 
 /// Every component at once.
-pub fn install(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn install(root: &Path, args: &InstallArgs, console: &Console) -> Result<Exit> {
     let run = Run { whole: Some(args), ..Run::of("install", Component::ALL, &args.install, console) };
     run.carry_out(root)
 }
 
 /// The class path alone.
-pub fn link(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn link(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
     Run::of("link", &[Component::Link], args, console).carry_out(root)
 }
 
 /// The S3 prefix alone.
-pub fn prefix(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn prefix(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
     Run::of("prefix", &[Component::Prefix], args, console).carry_out(root)
 }
 
 /// The keys of spark-defaults.conf alone.
-pub fn configure(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn configure(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
     Run::of("configure", &[Component::Configure], args, console).carry_out(root)
 }
 
 /// The log gateway alone.
-pub fn gateway(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn gateway(root: &Path, args: &ComponentArgs, console: &Console) -> Result<Exit> {
     Run::of("proxy install", &[Component::Gateway], args, console).carry_out(root)
 }
 
 /// What `install` would do.
-pub fn plan(root: &Path, args: &PlanArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn plan(root: &Path, args: &PlanArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     if skips_this_node(&host, &args.install) {
         return Ok(console.not_primary("plan"));

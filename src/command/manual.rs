@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::CommandFactory;
 use std::io::Write;
 
-pub fn completions(args: &CompletionsArgs) -> Result<Exit> {
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "emr-shs", &mut script);
     std::io::stdout().write_all(&script).context("writing to stdout")?;
@@ -15,7 +15,7 @@ pub fn completions(args: &CompletionsArgs) -> Result<Exit> {
 }
 
 /// Writes one page for each command.
-pub fn pages(args: &ManArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn pages(args: &ManArgs, console: &Console) -> Result<Exit> {
     fs_err::create_dir_all(&args.dir)?;
     clap_mangen::generate_to(Cli::command(), &args.dir)
         .with_context(|| format!("writing man pages into {}", args.dir.display()))?;

@@ -27,7 +27,7 @@ use clap::Parser;
 use fs_err as fs;
 use std::path::Path;
 
-pub fn run(root: &Path, what: &Render, console: &Console) -> Result<Exit> {
+pub(crate) fn run(root: &Path, what: &Render, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let identity = Identity::observe(&host);
     let (command, rendered) = match what {

@@ -17,7 +17,7 @@ use std::path::Path;
 
 /// If the server ran before us and does not start with settings that it has never run with, `restart` removes
 /// those settings.
-pub fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     must_be_root(&host)?;
     let _lock = Lock::take(&host, "restart")?;

@@ -39,7 +39,7 @@ struct Status {
 }
 
 /// The exit code says only whether the status could be found out.
-pub fn run(root: &Path, console: &Console) -> Result<Exit> {
+pub(crate) fn run(root: &Path, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
     // Either the history server or the gateway may hang, and the user wants to know at once.

@@ -13,7 +13,7 @@ use crate::ui::Console;
 use anyhow::Result;
 use std::path::Path;
 
-pub fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let mut lock = None;
     if !args.dry_run {

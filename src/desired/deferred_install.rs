@@ -18,13 +18,13 @@ const LOGIN: &str = "EMR_SHS_LOGIN";
 const SET: &str = "EMR_SHS_SET";
 
 /// The command line of an `install` that runs later: the arguments and the variables of this process.
-pub struct DeferredCommandLine {
+pub(crate) struct DeferredCommandLine {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
 }
 
 impl DeferredCommandLine {
-    pub fn of_this_process() -> Result<Self, Fault> {
+    pub(crate) fn of_this_process() -> Result<Self, Fault> {
         let text = |text: OsString| {
             text.into_string().map_err(|text| {
                 Fault::usage(format!("{} is not UTF-8", text.display())).hint("a unit file can hold UTF-8 only")
@@ -80,7 +80,7 @@ impl DeferredCommandLine {
     }
 
     /// The resources of the unit.
-    pub fn desired(&self, host: &Host) -> Result<Vec<Desired>> {
+    pub(crate) fn desired(&self, host: &Host) -> Result<Vec<Desired>> {
         let owner = file_owner(host);
         let file = |path: PathBuf, content: String, mode: u32, why: &str| {
             exactly(Resource::File { path }, State::File { content, mode, owner }, why)

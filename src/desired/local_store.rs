@@ -13,12 +13,17 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use std::path::{Path, PathBuf};
 
 /// The free bytes that a local store needs.
-pub const ROOM: u64 = 1 << 30;
+pub(crate) const ROOM: u64 = 1 << 30;
 
 /// Chooses the directory of the local store: the one that emr-shs made before, else a new one on the largest
 /// of EMR's local disks that has room. The error says why there is no local store: for example, somebody chose
 /// another directory. The history server then keeps its list in memory, as Spark does by default.
-pub fn choose(host: &Host, node: &Node, receipt: &Receipt, settings: &Settings) -> Result<(PathBuf, Owner), String> {
+pub(crate) fn choose(
+    host: &Host,
+    node: &Node,
+    receipt: &Receipt,
+    settings: &Settings,
+) -> Result<(PathBuf, Owner), String> {
     let spark = &node.spark;
     if !spark.version.as_ref().is_some_and(|v| v.at_least(2, 3)) {
         return Err("this Spark has none (2.3 and newer do)".into());

@@ -28,7 +28,7 @@ const UNIT_TEXT: &str = include_str!("../../assets/emr-shs-gateway.service");
 const DEFAULT_HISTORY_SERVER: &str = "http://127.0.0.1:18080";
 
 /// The log gateway as the installation will set it up.
-pub struct Setup {
+pub(crate) struct Setup {
     settings: GatewaySettings,
     cluster_id: Option<String>,
     region: Option<String>,
@@ -41,7 +41,7 @@ pub struct Setup {
 
 /// Decides how to set the gateway up. The error says in a sentence why there will be no gateway. `described` is
 /// EMR's description of the cluster; `None` if EMR was not asked.
-pub fn setup(
+pub(crate) fn setup(
     host: &Host,
     node: &Node,
     settings: &Settings,
@@ -98,7 +98,7 @@ fn private_name(host: &Host, node: &Node) -> String {
 /// The pattern of log links, with or without the gateway's address. The pattern names only attributes that
 /// executors have: executors on YARN have no APP_ID. Executors of EMR Serverless should have one, because AWS's
 /// own image links by it; nobody has proved that (`docs/emr.md`, “Open questions”).
-pub fn log_links(public_url: Option<&str>, serverless: Option<&str>) -> String {
+pub(crate) fn log_links(public_url: Option<&str>, serverless: Option<&str>) -> String {
     let base = public_url.unwrap_or("/").trim_end_matches('/');
     match serverless {
         Some(id) => format!("{base}/logs/applications/{id}/jobs/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}"),
@@ -112,7 +112,7 @@ impl Setup {
     }
 
     /// Refuses TLS files and a password file that the gateway's account could not read or use.
-    pub fn check_files(&self, host: &Host) -> Result<()> {
+    pub(crate) fn check_files(&self, host: &Host) -> Result<()> {
         let GatewaySettings { tls_cert, tls_key, htpasswd, .. } = &self.settings;
         for path in [tls_cert, tls_key, htpasswd].into_iter().flatten() {
             check_readable(host, path)?;
@@ -133,7 +133,7 @@ impl Setup {
     }
 
     /// Refuses a port on which another process listens.
-    pub fn port_is_free(&self) -> Result<()> {
+    pub(crate) fn port_is_free(&self) -> Result<()> {
         let Some(other) = process::listener(self.port()) else { return Ok(()) };
         let main = crate::systemd::show(GATEWAY_UNIT).context("reading the gateway's unit")?.main_pid;
         if other.pid.is_some() && other.pid == main {

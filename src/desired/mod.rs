@@ -1,10 +1,10 @@
 //! The state that an installation wants for each resource, component by component.
 
-pub mod class_path;
-pub mod deferred_install;
-pub mod keys;
-pub mod local_store;
-pub mod log_gateway;
+pub(crate) mod class_path;
+pub(crate) mod deferred_install;
+pub(crate) mod keys;
+pub(crate) mod local_store;
+pub(crate) mod log_gateway;
 
 use crate::aws::s3::Bucket;
 use crate::aws::uri::EventLogs;
@@ -20,7 +20,7 @@ use anyhow::Result;
 use std::path::Path;
 
 /// Everything that the desired state depends on.
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     pub host: &'a Host,
     pub node: &'a Node,
     pub receipt: &'a Receipt,
@@ -40,7 +40,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The desired resources of some components, in the order in which `install` makes them. The resource
     /// that is likeliest to fail and cheapest to undo comes first: the S3 prefix.
-    pub fn desired(&self, components: &[Component]) -> Result<Vec<Desired>> {
+    pub(crate) fn desired(&self, components: &[Component]) -> Result<Vec<Desired>> {
         let mut desired = Vec::new();
         if components.contains(&Component::Prefix) {
             desired.extend(self.prefix());

@@ -2,16 +2,16 @@
 //!
 //! Nothing in this folder prints. Who wants to show what happens passes a [`Show`].
 
-pub mod notes;
-pub mod prepare;
-pub mod restart;
-pub mod run;
-pub mod undo;
+pub(crate) mod notes;
+pub(crate) mod prepare;
+pub(crate) mod restart;
+pub(crate) mod run;
+pub(crate) mod undo;
 
 use crate::change::plan::Change;
 
 /// What happens while a node is being changed.
-pub enum Progress<'a> {
+pub(crate) enum Progress<'a> {
     /// These changes were made.
     Changed(&'a [Change]),
     /// This resource is back in its earlier state.
@@ -31,4 +31,4 @@ pub enum Progress<'a> {
 }
 
 /// Shows what happens.
-pub type Show<'a> = &'a dyn Fn(Progress<'_>);
+pub(crate) type Show<'a> = &'a dyn Fn(Progress<'_>);

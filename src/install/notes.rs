@@ -13,7 +13,7 @@ use crate::settings::{LinkInto, Settings};
 use std::collections::BTreeSet;
 
 /// What the changes mean for people (`docs/emr.md §5.6`, `§8.2`, `§10`).
-pub fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Change]) -> Vec<String> {
+pub(crate) fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Change]) -> Vec<String> {
     let mut notes = Vec::new();
     let new = settings.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
     let replaced = |key: &str| {
@@ -92,14 +92,14 @@ fn list_changes(node: &Node, old: &str, new: &str) -> Vec<String> {
 }
 
 /// Says that the history server is down, and why, if its log tells.
-pub fn server_is_down(node: &Node) -> Option<String> {
+pub(crate) fn server_is_down(node: &Node) -> Option<String> {
     node.server.as_ref().filter(|s| s.process.is_none())?;
     let cause = history_server::last_known_error(&node.spark).map(|d| format!(": {}", d.cause)).unwrap_or_default();
     Some(format!("The history server does not run now{cause}."))
 }
 
 /// What in the node's configuration cannot work, whether or not this run changes it.
-pub fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<String> {
+pub(crate) fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<String> {
     let mut found = Vec::new();
     let defaults = &node.spark.defaults;
     for (key, value) in defaults.iter() {

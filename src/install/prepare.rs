@@ -28,7 +28,7 @@ use std::time::Duration;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a command asks for.
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The command's name, for hints.
     pub command: &'a str,
     pub components: &'a [Component],
@@ -41,7 +41,7 @@ pub struct Request<'a> {
 }
 
 /// An installation, or a component of one, that can begin.
-pub struct Installation {
+pub(crate) struct Installation {
     pub host: Host,
     pub node: Node,
     pub receipt: Receipt,
@@ -69,7 +69,7 @@ struct Findings {
 
 impl Installation {
     /// Reads the node, S3 and EMR, and checks everything that can be checked before a change.
-    pub fn prepare(request: Request<'_>) -> Result<Self> {
+    pub(crate) fn prepare(request: Request<'_>) -> Result<Self> {
         let Request { command, components, mut host, receipt, mut settings, force } = request;
         let only_gateway = components == [Component::Gateway];
         check_jars(&host, &settings)?;
@@ -149,7 +149,7 @@ impl Installation {
     }
 
     /// Refuses a bucket in which this node may not do what jobs and the history server need to do.
-    pub fn check_probe(&self, probe: Probe) -> Result<(), Fault> {
+    pub(crate) fn check_probe(&self, probe: Probe) -> Result<(), Fault> {
         doctor::preflight(&self.facts(&S3Observations { probe, ..self.s3.clone() }), &self.components)
     }
 
@@ -188,7 +188,7 @@ impl Installation {
     }
 
     /// The changes that these settings need: the S3 prefix, then what goes, then what comes.
-    pub fn changes(&self, receipt: &Receipt, settings: &Settings) -> Result<Vec<Change>> {
+    pub(crate) fn changes(&self, receipt: &Receipt, settings: &Settings) -> Result<Vec<Change>> {
         let desired = self.context(receipt, settings).desired(&self.components)?;
         let mut changes = plan::changes(&self.host, receipt, &desired)?;
         let released = plan::releases(&self.host, receipt, &desired, |resource| {
@@ -205,7 +205,7 @@ impl Installation {
 
     /// The keys that this installation sets in spark-defaults.conf. Keys that somebody else chose are not
     /// among them.
-    pub fn keys(&self) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn keys(&self) -> Result<BTreeMap<String, String>> {
         let desired = self.context(&self.receipt, &self.settings).desired(&self.components)?;
         let changes = plan::changes(&self.host, &self.receipt, &desired)?;
         let key = |change: Change| match change.resource {
@@ -216,17 +216,17 @@ impl Installation {
     }
 
     /// Whether this is `install` itself, which restarts the history server, and not a component alone.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.components.len() == Component::ALL.len()
     }
 
     /// Whether this command writes to the prefix, or makes jobs write there.
-    pub fn concerns_s3(&self) -> bool {
+    pub(crate) fn concerns_s3(&self) -> bool {
         self.components != [Component::Link] && self.components != [Component::Gateway]
     }
 
     /// When the restarted history server is ready.
-    pub fn readiness(&self) -> Readiness {
+    pub(crate) fn readiness(&self) -> Readiness {
         let linked = self.plan.changes.iter().any(|c| {
             matches!(&c.resource, Resource::Link { path } if path.starts_with(LINK_DIR)) && c.after != State::Absent
         });
@@ -255,7 +255,7 @@ impl Installation {
     }
 
     /// Remembers settings that change nothing on the node. Without a receipt there is nothing to remember.
-    pub fn remember_settings(&mut self) -> Result<(), Fault> {
+    pub(crate) fn remember_settings(&mut self) -> Result<(), Fault> {
         if self.receipt.is_empty() || self.receipt.settings == self.settings {
             return Ok(());
         }

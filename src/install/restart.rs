@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::time::Duration;
 
 /// Restarts the history server and waits until it is ready.
-pub fn restart(
+pub(crate) fn restart(
     spark: &Spark,
     server: &mut HistoryServer,
     readiness: &Readiness,

@@ -23,7 +23,7 @@ const RECOVERY: Duration = Duration::from_secs(120);
 
 /// Carries the plan out. Gives how long the history server took to become ready, if it was restarted. On an error
 /// the node is as it was before, or the error lists what is not.
-pub fn carry_out(job: &mut Installation, timeout: Duration, show: Show<'_>) -> Result<Option<Duration>> {
+pub(crate) fn carry_out(job: &mut Installation, timeout: Duration, show: Show<'_>) -> Result<Option<Duration>> {
     let was_alive = job.node.server.as_ref().is_some_and(|s| s.answer.is_some());
     let mut run = InstallRun {
         job,

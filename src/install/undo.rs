@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Undoes the rows, restarts the server where the receipt owes a restart, and removes the directories that the
 /// old server had open. An interrupt does not stop it. Gives how long the restart took, and the directory that the
 /// server reads since then, if it was waited for.
-pub fn carry_out(
+pub(crate) fn carry_out(
     host: &Host,
     receipt: &mut Receipt,
     rows: &[UndoRow],

@@ -5,7 +5,7 @@
 
 mod rows;
 
-pub use rows::{row, wrapped};
+pub(crate) use rows::{row, wrapped};
 
 use crate::change::plan::{Change, Plan};
 use crate::cli::{Color, Global};
@@ -25,7 +25,7 @@ use std::io::{IsTerminal, Write};
 const SCHEMA: u32 = 1;
 
 /// Where output goes, and how much of it.
-pub struct Console {
+pub(crate) struct Console {
     json: bool,
     quiet: bool,
     verbose: bool,
@@ -44,7 +44,7 @@ struct Document<'a, T: Serialize> {
 
 impl Console {
     /// Sets colour for the whole process.
-    pub fn new(options: &Global) -> Self {
+    pub(crate) fn new(options: &Global) -> Self {
         match options.color {
             Color::Auto => anstream::ColorChoice::Auto,
             Color::Always => anstream::ColorChoice::Always,
@@ -54,38 +54,38 @@ impl Console {
         Self { json: options.json, quiet: options.quiet, verbose: options.verbose, spinner: RefCell::new(None) }
     }
 
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    pub fn is_verbose(&self) -> bool {
+    pub(crate) fn is_verbose(&self) -> bool {
         self.verbose
     }
 
-    pub fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
     /// A line on stderr, unless `--quiet`.
-    pub fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         if !self.quiet && !text.is_empty() {
             talk(text);
         }
     }
 
     /// A line on stderr that `--quiet` does not suppress.
-    pub fn warn(&self, text: &str) {
+    pub(crate) fn warn(&self, text: &str) {
         let style = AnsiColor::Yellow.on_default();
         talk(&format!("{style}warning{style:#}: {text}"));
     }
 
     /// A row about something that is well.
-    pub fn ok(&self, name: &str, text: &str) {
+    pub(crate) fn ok(&self, name: &str, text: &str) {
         self.say(&row("ok", AnsiColor::Green.on_default(), name, text));
     }
 
     /// The answer on a node that is not the primary, with `--if-primary`.
-    pub fn not_primary(&self, command: &str) -> Exit {
+    pub(crate) fn not_primary(&self, command: &str) -> Exit {
         if self.json {
             self.data(command, serde_json::json!({ "result": "not-primary" }));
         }
@@ -94,7 +94,7 @@ impl Console {
     }
 
     /// Shows what happens while a node is being changed.
-    pub fn show(&self, progress: Progress<'_>) {
+    pub(crate) fn show(&self, progress: Progress<'_>) {
         match progress {
             Progress::Changed(changes) => self.changed(changes),
             Progress::PutBack(change) if self.verbose || !is_implied(change) => self.say(&change_row(change)),
@@ -119,7 +119,7 @@ impl Console {
     }
 
     /// The rows of changes that were made.
-    pub fn changed(&self, changes: &[Change]) {
+    pub(crate) fn changed(&self, changes: &[Change]) {
         for change in changes.iter().filter(|c| self.verbose || c.yields || c.is_real() && !is_implied(c)) {
             self.say(&change_row(change));
         }
@@ -136,7 +136,7 @@ impl Console {
     }
 
     /// A spinner, where somebody looks at a terminal.
-    pub fn spinner(&self) -> Option<ProgressBar> {
+    pub(crate) fn spinner(&self) -> Option<ProgressBar> {
         if !std::io::stderr().is_terminal() || self.quiet {
             return None;
         }
@@ -146,12 +146,12 @@ impl Console {
     }
 
     /// Paragraphs on stderr.
-    pub fn notes(&self, notes: &[String]) {
+    pub(crate) fn notes(&self, notes: &[String]) {
         self.say(paragraphs(notes).trim_end());
     }
 
     /// A plan, on stdout.
-    pub fn plan(&self, command: &str, plan: &Plan) {
+    pub(crate) fn plan(&self, command: &str, plan: &Plan) {
         if self.json {
             return self.data(command, plan);
         }
@@ -176,7 +176,7 @@ impl Console {
     }
 
     /// The plan of `uninstall`, on stdout: the rows alone.
-    pub fn undo_plan(&self, command: &str, plan: &Plan) {
+    pub(crate) fn undo_plan(&self, command: &str, plan: &Plan) {
         if self.json {
             return self.data(command, plan);
         }
@@ -191,7 +191,7 @@ impl Console {
     }
 
     /// One JSON object on stdout.
-    pub fn data(&self, command: &str, data: impl Serialize) {
+    pub(crate) fn data(&self, command: &str, data: impl Serialize) {
         let document = Document { schema: SCHEMA, command, data };
         match serde_json::to_string_pretty(&document) {
             Ok(text) => self::data(&text),
@@ -200,7 +200,7 @@ impl Console {
     }
 
     /// An error: what happened, the facts, and what to type next. With `--json` stdout gets the same as an object.
-    pub fn fault(&self, fault: &Fault) {
+    pub(crate) fn fault(&self, fault: &Fault) {
         if self.json {
             let error = serde_json::json!({
                 "message": fault.message, "details": fault.lines(), "hint": fault.hint, "exit": fault.exit as u8,
@@ -211,7 +211,7 @@ impl Console {
     }
 
     /// An error for people alone.
-    pub fn fault_in_words(&self, fault: &Fault) {
+    pub(crate) fn fault_in_words(&self, fault: &Fault) {
         let red = AnsiColor::Red.on_default();
         let green = AnsiColor::Green.on_default();
         talk(&format!("{red}error{red:#}: {}", fault.message));
@@ -230,7 +230,7 @@ fn talk(text: &str) {
 }
 
 /// Writes a line to stdout. A reader that closes the pipe has read enough.
-pub fn data(text: &str) {
+pub(crate) fn data(text: &str) {
     let _ = writeln!(stdout(), "{text}");
 }
 

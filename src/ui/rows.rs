@@ -10,18 +10,18 @@ const WIDTH: usize = 80;
 const NAME: usize = 46;
 
 /// `verb    name    text`
-pub fn row(verb: &str, style: Style, name: &str, text: &str) -> String {
+pub(crate) fn row(verb: &str, style: Style, name: &str, text: &str) -> String {
     format!("{style}{verb:<7}{style:#} {name:<NAME$} {text}").trim_end().to_string()
 }
 
 /// Whether another row already tells this change: a directory comes and goes with its content, a program with the
 /// link to it.
-pub fn is_implied(change: &Change) -> bool {
+pub(crate) fn is_implied(change: &Change) -> bool {
     matches!(change.resource, Resource::Dir { .. } | Resource::Program { .. })
 }
 
 /// The row of a change.
-pub fn change_row(change: &Change) -> String {
+pub(crate) fn change_row(change: &Change) -> String {
     let (verb, style) = match change.action() {
         Action::Create => ("create", AnsiColor::Green.on_default()),
         Action::Change => ("change", AnsiColor::Yellow.on_default()),
@@ -44,7 +44,7 @@ pub fn change_row(change: &Change) -> String {
 }
 
 /// Notes, wrapped. A line that begins with a blank is a command and stays whole.
-pub fn paragraphs(notes: &[String]) -> String {
+pub(crate) fn paragraphs(notes: &[String]) -> String {
     let mut text = String::new();
     for line in notes.iter().flat_map(|n| n.lines()) {
         if line.starts_with(' ') {
@@ -57,12 +57,12 @@ pub fn paragraphs(notes: &[String]) -> String {
 }
 
 /// Text wrapped at blanks only, so that a path stays whole. `head` begins the first line, `indent` the others.
-pub fn wrapped(head: &str, indent: &str, text: &str) -> String {
+pub(crate) fn wrapped(head: &str, indent: &str, text: &str) -> String {
     let options = textwrap::Options::new(WIDTH).initial_indent(head).subsequent_indent(indent);
     textwrap::fill(text, options.break_words(false).word_splitter(textwrap::WordSplitter::NoHyphenation))
 }
 
 /// `1 change`, `2 changes`
-pub fn counted(n: usize, what: &str) -> String {
+pub(crate) fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }

@@ -8,8 +8,8 @@ mod files;
 mod program;
 mod state;
 
-pub use program::{Program, short_digest};
-pub use state::State;
+pub(crate) use program::{Program, short_digest};
+pub(crate) use state::State;
 
 use crate::aws::uri::EventLogs;
 use crate::host::{Host, draft, remove_if_there};
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Resource {
+pub(crate) enum Resource {
     /// Some object under an S3 prefix, so that Spark finds a directory there. emr-shs makes it and never deletes it:
     /// S3A may have replaced the object, and other clusters may use the prefix.
     Prefix { uri: EventLogs },
@@ -48,7 +48,7 @@ pub enum Resource {
 
 impl Resource {
     /// The name by which people know the resource.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Resource::Prefix { uri } => uri.to_string(),
             Resource::Dir { path } | Resource::Cache { path } => format!("{}/", path.display()),
@@ -65,7 +65,7 @@ impl Resource {
     }
 
     /// The path of the resource; `None` for what is not in the file system.
-    pub fn file(&self) -> Option<&Path> {
+    pub(crate) fn file(&self) -> Option<&Path> {
         match self {
             Resource::Prefix { .. } | Resource::Account { .. } | Resource::Unit { .. } => None,
             Resource::Dir { path }
@@ -78,7 +78,7 @@ impl Resource {
     }
 
     /// Reads the state. Changes nothing.
-    pub fn observe(&self, host: &Host) -> Result<State> {
+    pub(crate) fn observe(&self, host: &Host) -> Result<State> {
         match self {
             Resource::Prefix { uri } => Ok(match &host.s3 {
                 Some(s3) if s3.prefix_exists(uri)? => State::Exists,
@@ -99,7 +99,7 @@ impl Resource {
     }
 
     /// Brings the resource into a state.
-    pub fn set(&self, host: &Host, state: &State) -> Result<()> {
+    pub(crate) fn set(&self, host: &Host, state: &State) -> Result<()> {
         match (self, state) {
             (Resource::Prefix { uri }, State::Exists) => {
                 Ok(host.s3.as_ref().context("there is no connection to S3")?.create_prefix(uri)?)
@@ -128,7 +128,7 @@ impl Resource {
     }
 
     /// Removes what a crash in the middle of [`Resource::set`] can leave beside the resource.
-    pub fn sweep(&self, host: &Host) -> Result<()> {
+    pub(crate) fn sweep(&self, host: &Host) -> Result<()> {
         match self {
             Resource::Link { path } | Resource::File { path } | Resource::Program { path } => {
                 remove_if_there(&draft(&host.path(path)?))

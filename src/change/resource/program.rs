@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 const SELF: &str = "/proc/self/exe";
 
 /// A copy of this program.
-pub struct Program {
+pub(crate) struct Program {
     dir: PathBuf,
     name: String,
 }
 
 impl Program {
     /// This program's copy in `dir`: `emr-shs-<version>-<beginning of the SHA-256>`.
-    pub fn this(dir: impl Into<PathBuf>) -> Result<Self> {
+    pub(crate) fn this(dir: impl Into<PathBuf>) -> Result<Self> {
         let mut file = fs::File::open(SELF)?;
         let mut hash = Sha256::new();
         let mut chunk = vec![0; 1 << 16];
@@ -34,7 +34,7 @@ impl Program {
     }
 
     /// This program, for a path that names it. A path that names another build is an error.
-    pub fn this_at(path: &Path) -> Result<Self> {
+    pub(crate) fn this_at(path: &Path) -> Result<Self> {
         let this = Self::this(path.parent().context("a program lies in a directory")?)?;
         if this.path() != path {
             bail!("{} is another build of emr-shs than this one, so this one cannot restore it", path.display());
@@ -43,16 +43,16 @@ impl Program {
     }
 
     /// The file name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.join(&self.name)
     }
 
     /// Writes the copy in one step that survives a crash.
-    pub fn install(&self, host: &Host) -> Result<()> {
+    pub(crate) fn install(&self, host: &Host) -> Result<()> {
         let real = host.path(&self.path())?;
         let new = draft(&real);
         remove_if_there(&new)?;
@@ -74,7 +74,7 @@ impl Program {
 }
 
 /// The beginning of a SHA-256 over some parts.
-pub fn short_digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn short_digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = Sha256::new();
     parts.into_iter().for_each(|part| hash.update(part));
     beginning(hash)

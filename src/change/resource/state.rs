@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// The state of a resource. The receipt keeps states, so a variant must stay readable for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
-pub enum State {
+pub(crate) enum State {
     Absent,
     /// The resource exists, and nothing else about it matters: a prefix, an account, a program.
     Exists,
@@ -47,7 +47,7 @@ pub enum State {
 
 impl State {
     /// The value that a [`State::Line`] sets.
-    pub fn value(&self) -> Option<String> {
+    pub(crate) fn value(&self) -> Option<String> {
         match self {
             State::Line { raw } => properties::value_of(raw),
             _ => None,
@@ -56,7 +56,7 @@ impl State {
 
     /// Whether two states mean the same. Of a key only the value counts, so a line that somebody realigned is still
     /// what emr-shs wrote.
-    pub fn same(&self, other: &State) -> bool {
+    pub(crate) fn same(&self, other: &State) -> bool {
         self == other || matches!((self.value(), other.value()), (Some(a), Some(b)) if a == b)
     }
 }
