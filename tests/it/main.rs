@@ -10,13 +10,14 @@
 mod helpers;
 
 mod architecture;
+mod documents;
 mod engine;
 mod gateway_routes;
 mod help;
-mod layout;
 mod log_diagnosis;
 mod presign;
 mod release;
 mod render;
+mod scale;
 mod spark_defaults;
 mod synthetic_application;

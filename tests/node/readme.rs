@@ -19,7 +19,7 @@ impl Snippets {
     /// Reads them, with the lab's names, and with a short scan interval so that `verify` does not wait a minute.
     fn of_readme() -> Self {
         let readme = include_str!("../../README.md");
-        let (_, section) = readme.split_once("\n## Three ways to run it\n").unwrap();
+        let (_, section) = readme.split_once("\n## Three ways to install\n").unwrap();
         let (section, _) = section.split_once("\n## ").unwrap();
         let mut snippets = vec![String::new()];
         for line in section.lines() {

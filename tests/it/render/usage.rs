@@ -1,4 +1,4 @@
-//! Wrong arguments, `--json`, `--quiet`, and the commands that the README shows.
+//! Wrong arguments, `--json`, `--quiet`, and the commands of `docs/render.md` and `docs/serverless.md`.
 
 use super::*;
 
@@ -57,13 +57,10 @@ fn json_prints_one_object_and_quiet_prints_no_notes() {
     assert_eq!(elsewhere(&format!("iam-policy -q --event-logs {LOGS}")).expect(0).err(), "");
 }
 
-/// The indented blocks of a section of README.
-fn blocks(section: &str) -> Vec<String> {
-    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
-    let text = readme.split_once(&format!("\n{section}\n")).unwrap_or_else(|| panic!("README has no {section}")).1;
-    let text = text.split("\n## ").next().unwrap();
+/// The indented blocks of a page.
+fn blocks(page: &str) -> Vec<String> {
     let mut blocks = vec![String::new()];
-    for line in text.lines() {
+    for line in page.lines() {
         match line.strip_prefix("    ") {
             Some(line) => blocks.last_mut().unwrap().push_str(&format!("{line}\n")),
             None if blocks.last().unwrap().is_empty() => {}
@@ -75,17 +72,16 @@ fn blocks(section: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_readmes_render_commands_work_as_written() {
-    for (section, targets) in [
-        ("## Templates", &["AddJobFlowSteps", "RunJobFlow"][..]),
-        ("## EMR Serverless", &["SetRepositoryPolicy", "/jobruns"]),
+fn the_documents_render_commands_work_as_written() {
+    for (page, targets) in [
+        (include_str!("../../../docs/render.md"), &["AddJobFlowSteps", "RunJobFlow"][..]),
+        (include_str!("../../../docs/serverless.md"), &["SetRepositoryPolicy", "/jobruns"]),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let root = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("SHA256SUMS"), format!("{SUM}  emr-shs-x86_64\n{OTHER_SUM}  emr-shs-aarch64\n"))
             .unwrap();
-        let blocks = blocks(section);
-        assert!(!blocks.is_empty(), "{section}");
+        let blocks = blocks(page);
         let program = root.path().join("emr-shs");
         let line =
             format!("#!/bin/sh\nexec {} --root {} \"$@\"\n", env!("CARGO_BIN_EXE_emr-shs"), root.path().display());

@@ -1,8 +1,8 @@
-//! The figures of `docs/layout.md` are those that `doctor` computes.
+//! The figures of `docs/scale.md` are those that `doctor` computes.
 
 use emr_shs::testing::scanning;
 
-const PAGE: &str = include_str!("../../docs/layout.md");
+const PAGE: &str = include_str!("../../docs/scale.md");
 
 #[test]
 fn the_page_gives_the_scan_costs_that_doctor_computes() {

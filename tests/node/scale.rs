@@ -1,8 +1,8 @@
-//! The commands and lifecycle rules of `docs/layout.md` work on a node.
+//! The commands and lifecycle rules of `docs/scale.md` work on a node.
 
 use crate::helpers::node::{Node, Profile};
 
-const PAGE: &str = include_str!("../../docs/layout.md");
+const PAGE: &str = include_str!("../../docs/scale.md");
 
 fn commands() -> Vec<&'static str> {
     PAGE.lines()
