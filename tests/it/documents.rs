@@ -67,9 +67,9 @@ fn command(line: &str) -> Option<Vec<String>> {
 
 #[test]
 fn every_command_in_the_documents_parses() {
+    let inline = Regex::new("`((?:sudo )?emr-shs [^`]+)`").unwrap();
     let mut commands = 0;
     for Document { path, text } in documents() {
-        let inline = Regex::new("`((?:sudo )?emr-shs [^`]+)`").unwrap();
         let quoted = inline.captures_iter(&text).map(|found| found[1].replace('\n', " "));
         for line in shell_lines(&text).into_iter().chain(quoted) {
             let Some(words) = command(&line) else { continue };
