@@ -1,6 +1,6 @@
 //! Every path, unit, account, variable and key that the product or EMR gives a fixed name.
 
-/// The systemd unit that EMR gives the history server (`docs/emr.md §2`).
+/// The systemd unit that EMR gives the history server (`docs/emr.md §3.1`).
 pub(crate) const HISTORY_SERVER_UNIT: &str = "spark-history-server.service";
 /// The account that runs the history server.
 pub(crate) const HISTORY_SERVER_ACCOUNT: &str = "spark";
@@ -20,7 +20,7 @@ pub(crate) const EVENT_LOG_DIR_KEY: &str = "spark.eventLog.dir";
 pub(crate) const SCAN_INTERVAL_KEY: &str = "spark.history.fs.update.interval";
 /// The history server's local store.
 pub(crate) const LOCAL_STORE_KEY: &str = "spark.history.store.path";
-/// The pattern of executor-log links. Spark 3.0 introduced the key (`docs/emr.md §5`).
+/// The pattern of executor-log links. Spark 3.0 introduced the key (`docs/emr.md §5.5`).
 pub(crate) const LOG_LINK_KEY: &str = "spark.history.custom.executor.log.url";
 
 /// The receipt's directory. It belongs to root alone.

@@ -102,7 +102,7 @@ impl Context<'_> {
 
     /// How often the history server scans S3, and with how many threads it reads event logs.
     fn scan_keys(&self) -> Vec<KeyRow> {
-        // A scan takes two LIST requests for each rolling event log (`docs/emr.md`, “Spark's history server”).
+        // A scan takes two LIST requests for each rolling event log (`docs/emr.md §7.2`).
         let interval = if self.node.spark.rolls_event_logs() { "300s" } else { "60s" };
         // Below another root the cores of this machine say nothing about the node's.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -1,6 +1,6 @@
 //! The history server's local store: a directory on a local disk in which the server keeps what it has parsed.
 //!
-//! With a store, a restarted server reads only event logs that are new (`docs/emr.md`, “Measured on lab nodes”).
+//! With a store, a restarted server reads only event logs that are new (`docs/emr.md §7.3`).
 
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::receipt::Receipt;

@@ -97,7 +97,7 @@ fn private_name(host: &Host, node: &Node) -> String {
 
 /// The pattern of log links, with or without the gateway's address. The pattern names only attributes that
 /// executors have: executors on YARN have no APP_ID. Executors of EMR Serverless should have one, because AWS's
-/// own image links by it; nobody has proved that (`docs/emr.md`, “Open questions”).
+/// own image links by it; nobody has proved that (`docs/emr.md §5.3`, `§11`).
 pub(crate) fn log_links(public_url: Option<&str>, serverless: Option<&str>) -> String {
     let base = public_url.unwrap_or("/").trim_end_matches('/');
     match serverless {

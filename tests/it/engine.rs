@@ -164,8 +164,8 @@ fn uninstall_restores_the_state_before_the_first_install() {
 
 #[test]
 fn an_install_that_crashed_anywhere_can_be_undone_and_finished() {
-    // The receipt is written before each change, so a crash leaves a receipt with one entry too many. Try every
-    // beginning of an installation, with its last change not made.
+    // A run writes its changes to the receipt before it makes them. Try the receipt of every beginning of an
+    // installation, with none of the changes made; the tests on a node kill a run between two changes.
     let whole = RootDir::new();
     install(&whole, &[]).expect(0);
     let receipt: serde_json::Value = serde_json::from_str(&whole.read("var/lib/emr-shs/receipt.json")).unwrap();
