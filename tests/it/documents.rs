@@ -28,9 +28,10 @@ fn documents() -> Vec<Document> {
     paths.into_iter().map(document).collect()
 }
 
-/// The indented and fenced lines, those that end in a backslash joined.
+/// The indented and fenced lines, those that end in a backslash joined. Of a transcript, only the commands.
 fn shell_lines(text: &str) -> Vec<String> {
     let mut is_fenced = false;
+    let mut is_transcript = false;
     let mut lines: Vec<String> = Vec::new();
     let mut is_continued = false;
     for line in text.lines() {
@@ -38,7 +39,8 @@ fn shell_lines(text: &str) -> Vec<String> {
             is_fenced = !is_fenced;
             continue;
         }
-        if !is_fenced && !line.starts_with("    ") {
+        is_transcript = line.starts_with("<!-- transcript") || is_transcript && !line.starts_with("<!-- end");
+        if !is_fenced && !line.starts_with("    ") || is_transcript && !line.starts_with("    # ") {
             continue;
         }
         let (part, continues) = line.trim().strip_suffix('\\').map_or((line.trim(), false), |part| (part, true));
