@@ -1,7 +1,7 @@
-//! The machine being changed: a root directory, and the S3 store it keeps its logs in.
+//! The machine that a command reads or changes: a root directory, and the connection to the S3 store of its logs.
 //!
-//! Every path the product names is the node's own (`/etc/spark/conf`); [`Host::path`] finds it
-//! below the root, following the node's symbolic links without ever leaving that root.
+//! Every path in the product is a path of the node, such as `/etc/spark/conf`. [`Host::path`] finds the path below
+//! the root. It follows the node's symbolic links and never leaves the root.
 
 use crate::aws::s3::S3;
 use anyhow::{Context, Result, bail};
@@ -12,47 +12,46 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-/// Links followed before a path is called a loop; what Linux itself allows.
+/// How many links a path may pass through. Linux allows as many.
 const MAX_LINKS: usize = 40;
 
 /// Numeric owner of a file: `(user id, group id)`.
 pub(crate) type Owner = (u32, u32);
 
-/// The machine being changed.
+/// The machine that a command reads or changes.
 pub struct Host {
     root: PathBuf,
-    /// The store that holds the event logs; `None` where only files below a root are changed.
+    /// The store that contains the event logs; `None` below another root, where a command changes files only.
     pub s3: Option<S3>,
 }
 
 impl Host {
-    /// The node itself (`/`), or a directory that stands for one (`--root`).
+    /// The node itself (`/`), or a directory that stands for a node (`--root`).
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_path_buf(), s3: None }
     }
 
-    /// No machine at all: nothing is there, and nothing can be put there.
+    /// A machine without any file, on which nothing can be written.
     pub fn nowhere() -> Self {
         Self::new(Path::new("/dev/null"))
     }
 
-    /// Whether this is the running machine, so that services, processes and S3 count.
+    /// Whether this is the running machine, which has services, processes and a way to S3.
     pub fn is_live(&self) -> bool {
         self.root == Path::new("/")
     }
 
-    /// Where a path of the node really lies: links in its directories resolved, its last
-    /// component left as it is.
+    /// The real place of a path, with the links in its directories resolved. The last component may be a link.
     pub fn path(&self, path: &Path) -> Result<PathBuf> {
         self.walk(path, false)
     }
 
-    /// Like [`Host::path`], with the last component resolved too: the file that is meant.
+    /// The real place of a path, with every link resolved.
     pub fn target(&self, path: &Path) -> Result<PathBuf> {
         self.walk(path, true)
     }
 
-    /// The node's own name for a path below the root.
+    /// The node's name for a real path below the root.
     pub fn inside(&self, real: &Path) -> PathBuf {
         Path::new("/").join(real.strip_prefix(&self.root).unwrap_or(real))
     }
@@ -89,14 +88,14 @@ impl Host {
         parts.iter().fold(self.root.clone(), |p, part| p.join(part))
     }
 
-    /// The text of a file, or `None` if there is none.
+    /// The text of a file; `None` if the file does not exist.
     pub fn read(&self, path: &Path) -> Result<Option<String>> {
         self.read_bytes(path)?
             .map(|b| String::from_utf8(b).with_context(|| format!("{} is not UTF-8", path.display())))
             .transpose()
     }
 
-    /// The bytes of a file, or `None` if there is none.
+    /// The bytes of a file; `None` if the file does not exist.
     pub fn read_bytes(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(self.target(path)?) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -105,12 +104,11 @@ impl Host {
         }
     }
 
-    /// Whether a path leads to something.
     pub fn exists(&self, path: &Path) -> bool {
         self.target(path).is_ok_and(|p| p.exists())
     }
 
-    /// User and group id of an account, from the node's own `/etc/passwd`.
+    /// The user id and the group id of an account, by the node's `/etc/passwd`.
     pub fn account(&self, name: &str) -> Option<Owner> {
         let passwd = self.read(Path::new("/etc/passwd")).ok()??;
         passwd.lines().find_map(|line| {
@@ -119,8 +117,8 @@ impl Host {
         })
     }
 
-    /// Replaces a file's content in one step that survives a crash: a reader, or the next boot,
-    /// sees the old bytes or the new, never half of them. Links are followed.
+    /// Replaces a file's content in one step that survives a crash: a reader, and the next boot, finds either the
+    /// old bytes or the new ones. Follows links.
     pub fn write_atomic(&self, path: &Path, content: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
         let real = self.target(path)?;
         let dir = real.parent().context("a file has a directory")?;
@@ -155,8 +153,8 @@ fn components(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
     })
 }
 
-/// The name a file has while it is being written. One fixed name, so that what a crash leaves
-/// behind is found and removed.
+/// The name of a file while it is being written. The name is fixed, so that a later run finds and removes what a
+/// crash left.
 pub(crate) fn draft(real: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(real.file_name().unwrap_or_default());
@@ -164,9 +162,9 @@ pub(crate) fn draft(real: &Path) -> PathBuf {
     real.with_file_name(name)
 }
 
-/// Removes a file or link; that it is not there is fine.
+/// Removes a file or a link, if it exists.
 pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
-    // Looked at first: on a read-only file system even removing nothing is refused.
+    // A read-only file system refuses to remove even a file that does not exist.
     if fs::symlink_metadata(path).is_err() {
         return Ok(());
     }
@@ -176,7 +174,7 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a directory's entries survive a crash.
+/// Makes the entries of a directory survive a crash.
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     Ok(fs::File::open(dir)?.sync_all()?)
 }

@@ -1,22 +1,22 @@
 //! `spark-defaults.conf`, read as `java.util.Properties` reads it and changed without loss.
 //!
-//! Spark loads the file with `Properties.load` over UTF-8 and trims each value. Here the file is a
-//! list of segments that cover all its bytes; a change replaces the bytes of one segment, so comments,
-//! order, duplicates and line ends stay as they are. Pure: no file is touched here.
+//! Spark loads the file with `Properties.load` over UTF-8 and trims each value. This module keeps the file as a list
+//! of segments that cover all its bytes. A change replaces the bytes of one segment, so comments, order, duplicates
+//! and line ends stay. The module reads and writes no files.
 
 use std::borrow::Cow;
 
-/// A parsed file.
+/// The parsed file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SparkDefaults {
     segments: Vec<Segment>,
 }
 
-/// A run of bytes: one logical line (with its continuation lines), or a comment or blank line.
+/// One logical line with its continuation lines, or a comment, or a blank line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Segment {
     raw: Vec<u8>,
-    /// Length of `raw` without the line terminator that ends it.
+    /// The length of `raw` without its line terminator.
     body: usize,
     entry: Option<Entry>,
 }
@@ -25,13 +25,13 @@ struct Segment {
 struct Entry {
     key: String,
     value: String,
-    /// Where the value begins in `raw`.
+    /// The index in `raw` at which the value begins.
     value_at: usize,
-    /// Whether anything stands between key and value; a bare key has no place for a value.
+    /// Whether something stands between key and value. Behind a bare key no value can be written.
     separated: bool,
 }
 
-/// A file that `java.util.Properties` refuses to load; Spark cannot start with it.
+/// `java.util.Properties` refuses to load the file, so Spark cannot start.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// Line number, from 1.
@@ -60,12 +60,12 @@ impl SparkDefaults {
         self.segments.iter().flat_map(|p| p.raw.iter().copied()).collect()
     }
 
-    /// The value that counts: of the last line with this key, trimmed as Spark trims it.
+    /// The value that Spark uses: the value of the last line with this key, trimmed.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.entries().rfind(|e| e.key == key).map(|e| spark_trim(&e.value))
     }
 
-    /// All keys and values in the file's order, duplicates included, values untrimmed.
+    /// The keys and untrimmed values of all lines, duplicates included, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries().map(|e| (e.key.as_str(), e.value.as_str()))
     }
@@ -74,14 +74,14 @@ impl SparkDefaults {
         self.segments.iter().filter_map(|p| p.entry.as_ref())
     }
 
-    /// The bytes of the line that counts for this key, without its line end. `None` if no line
-    /// has the key; bytes that are not UTF-8 are an error, they could not be put back from text.
+    /// The line that Spark uses for this key, without its line end; `None` if no line contains the key. Bytes that
+    /// are not UTF-8 are an error, because text could not restore them.
     pub fn line(&self, key: &str) -> Result<Option<String>, std::str::Utf8Error> {
         self.find(key).map(|i| std::str::from_utf8(self.segments[i].body()).map(str::to_string)).transpose()
     }
 
-    /// Puts a line (without its line end) in place of the one that counts for this key, or at the
-    /// end of the file. `None` takes that line away, and with it what [`Self::set_line`] added.
+    /// Replaces the line that Spark uses for this key, or appends the line to the file. `None` removes the line, and
+    /// what an earlier call added for it. `line` has no line end.
     pub fn set_line(&mut self, key: &str, line: Option<&str>) {
         match (self.find(key), line) {
             (Some(i), Some(line)) => {
@@ -90,7 +90,7 @@ impl SparkDefaults {
             }
             (Some(i), None) => {
                 let gone = self.segments.remove(i);
-                // A last line without a line end borrowed the one of the line before it.
+                // `append` gave the line before a line end, if the file had none at its end.
                 if gone.body == gone.raw.len() && i == self.segments.len() && i > 0 {
                     let last = &mut self.segments[i - 1];
                     last.raw.truncate(last.body);
@@ -106,7 +106,7 @@ impl SparkDefaults {
             Some(first) if first.raw.ends_with(b"\r\n") => b"\r\n",
             _ => b"\n",
         };
-        // After a last line that ends in a continuation mark ours would become its value.
+        // Behind a last line that ends in a continuation mark, the new line would become part of the old one's value.
         let swallows = self.segments.last().is_some_and(Segment::is_open);
         let at = self.segments.len() - usize::from(swallows);
         match at.checked_sub(1).map(|i| &mut self.segments[i]) {
@@ -123,8 +123,7 @@ impl SparkDefaults {
     }
 }
 
-/// The line to write for a key: the old one with only its value changed, or a new one, aligned as
-/// EMR aligns this file.
+/// The line to write for a key: the old line with another value, or a new line, aligned as EMR aligns this file.
 pub fn line_with(old: Option<&str>, key: &str, value: &str) -> String {
     let value = escape(value, false);
     if let Some(old) = old
@@ -138,13 +137,13 @@ pub fn line_with(old: Option<&str>, key: &str, value: &str) -> String {
     format!("{:<32} {value}", escape(key, true))
 }
 
-/// The trimmed value in a line as [`SparkDefaults::line`] gives it.
+/// The trimmed value of a line that [`SparkDefaults::line`] gave.
 pub(crate) fn value_of(line: &str) -> Option<String> {
     let segment = Segment::read(line.as_bytes()).ok()?;
     segment.entry.map(|e| spark_trim(&e.value).to_string())
 }
 
-/// What Spark trims of a value: everything up to and including U+0020, line ends excepted.
+/// Trims a value as Spark does: every character up to U+0020, except line ends.
 fn spark_trim(s: &str) -> &str {
     s.trim_matches(|c| c <= ' ' && c != '\r' && c != '\n')
 }
@@ -153,7 +152,7 @@ impl Segment {
     fn of(line: &str, end: &[u8]) -> Self {
         let mut raw = line.as_bytes().to_vec();
         raw.extend_from_slice(end);
-        // A line of ours never has a malformed escape, and one that was there before was read.
+        // The line is either escaped by this module or was read before, so it contains no malformed escape.
         Segment::read(&raw).unwrap_or(Segment { body: line.len(), raw, entry: None })
     }
 
@@ -161,13 +160,13 @@ impl Segment {
         &self.raw[..self.body]
     }
 
-    /// Whether the segment ends in a continuation mark with nothing after it.
+    /// Whether the segment ends in a continuation mark and no line follows.
     fn is_open(&self) -> bool {
         let marks = self.body().iter().rev().take_while(|b| **b == b'\\').count();
         self.entry.is_some() && marks % 2 == 1
     }
 
-    /// Reads the first segment of `bytes`; the error is the text of a malformed `\u` escape.
+    /// Reads the first segment of `bytes`. The error is the text of a malformed `\u` escape.
     fn read(bytes: &[u8]) -> Result<Self, String> {
         let start = bytes.iter().position(|b| !is_blank(*b)).unwrap_or(bytes.len());
         let plain = |end: usize, body: usize| Segment { raw: bytes[..end].to_vec(), body, entry: None };
@@ -181,31 +180,43 @@ impl Segment {
             Some(_) => {}
         }
 
-        // The logical line: for each of its bytes, where it stands in `bytes`.
-        let mut logical: Vec<usize> = Vec::new();
-        let mut at = start;
-        let body = loop {
-            let end = at + line_len(&bytes[at..]);
-            let marks = bytes[at..end].iter().rev().take_while(|b| **b == b'\\').count();
-            let next = end + newline(&bytes[end..]);
-            if marks % 2 == 0 {
-                logical.extend(at..end);
-                break end;
-            }
-            logical.extend(at..end - 1);
-            let last = next >= bytes.len();
-            if logical.is_empty() && (!last || next - end == 2) {
-                // A lone mark: what follows is a new logical line, as it is for Java.
-                return Ok(plain(next, end));
-            }
-            if last {
-                // Nothing follows: Java drops the mark.
-                break end;
-            }
-            at = next + bytes[next..].iter().take_while(|b| is_blank(**b)).count();
+        let Some((logical, body)) = logical_line(bytes, start) else {
+            let body = start + line_len(&bytes[start..]);
+            return Ok(plain(body + newline(&bytes[body..]), body));
         };
         let raw = bytes[..body + newline(&bytes[body..])].to_vec();
+        Ok(Segment { raw, body, entry: Some(Entry::read(bytes, &logical, body)?) })
+    }
+}
+/// The logical line at `start`: for each of its bytes the index in `bytes`, and the end of the line. `None` for a lone
+/// continuation mark, behind which Java begins a new logical line.
+fn logical_line(bytes: &[u8], start: usize) -> Option<(Vec<usize>, usize)> {
+    let mut logical: Vec<usize> = Vec::new();
+    let mut at = start;
+    loop {
+        let end = at + line_len(&bytes[at..]);
+        let marks = bytes[at..end].iter().rev().take_while(|b| **b == b'\\').count();
+        let next = end + newline(&bytes[end..]);
+        if marks % 2 == 0 {
+            logical.extend(at..end);
+            return Some((logical, end));
+        }
+        logical.extend(at..end - 1);
+        let is_last = next >= bytes.len();
+        if logical.is_empty() && (!is_last || next - end == 2) {
+            return None;
+        }
+        if is_last {
+            // No line follows, so Java drops the mark.
+            return Some((logical, end));
+        }
+        at = next + bytes[next..].iter().take_while(|b| is_blank(**b)).count();
+    }
+}
 
+impl Entry {
+    /// Splits a logical line into key and value. `body` is the end of the line in `bytes`.
+    fn read(bytes: &[u8], logical: &[usize], body: usize) -> Result<Self, String> {
         let byte = |i: usize| bytes[logical[i]];
         let mut i = 0;
         while i < logical.len() && !is_blank(byte(i)) && !matches!(byte(i), b'=' | b':') {
@@ -225,11 +236,9 @@ impl Segment {
         let text = |range: std::ops::Range<usize>| -> Result<String, String> {
             unescape(&range.map(byte).collect::<Vec<u8>>())
         };
-        // An empty value begins behind what separates it, before any continuation mark.
+        // An empty value begins behind the separator, before any continuation mark.
         let value_at = logical.get(value).copied().or(logical.last().map(|last| last + 1)).unwrap_or(body);
-        let entry =
-            Entry { key: text(0..key_end)?, value: text(value..logical.len())?, value_at, separated: value > key_end };
-        Ok(Segment { raw, body, entry: Some(entry) })
+        Ok(Entry { key: text(0..key_end)?, value: text(value..logical.len())?, value_at, separated: value > key_end })
     }
 }
 
@@ -237,12 +246,12 @@ fn is_blank(b: u8) -> bool {
     matches!(b, b' ' | b'\t' | 0x0c)
 }
 
-/// Bytes up to the end of the natural line.
+/// The number of bytes up to the end of the natural line.
 fn line_len(bytes: &[u8]) -> usize {
     bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len())
 }
 
-/// Length of the line terminator that `bytes` begins with: 0, 1, or 2 for CRLF.
+/// The length of the line terminator at the beginning of `bytes`: 0, 1, or 2 for CRLF.
 fn newline(bytes: &[u8]) -> usize {
     match bytes {
         [b'\r', b'\n', ..] => 2,

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM, noticed between two changes, so that the node is put back before we go.
+//! Ctrl-C, SIGTERM and SIGHUP. A command notices them between two changes, and puts the node back before it ends.
 
 use anyhow::{Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -8,11 +8,11 @@ use std::sync::{Arc, OnceLock};
 static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 static IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// From now on a signal asks us to stop instead of killing us. A signal that `nohup` told us to
-/// ignore stays ignored.
+/// From now on a signal sets a flag and does not kill the process. A signal that the caller made this process ignore,
+/// as `nohup` does, stays ignored.
 pub(crate) fn listen() -> Result<()> {
     let flag = ASKED.get_or_init(Arc::default);
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let mask =
         status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("SigIgn:")?.trim(), 16).ok()).unwrap_or(0);
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -23,12 +23,12 @@ pub(crate) fn listen() -> Result<()> {
     Ok(())
 }
 
-/// Whether somebody asked us to stop.
+/// Whether a signal has asked this process to stop.
 pub(crate) fn asked() -> bool {
     !IGNORED.load(Ordering::Relaxed) && ASKED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 
-/// An error if somebody asked us to stop.
+/// An error if a signal has asked this process to stop.
 pub(crate) fn check() -> Result<()> {
     if asked() {
         bail!("interrupted");
@@ -36,7 +36,7 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// From now on nobody is listened to: the way back is gone to its end.
+/// Ignores signals from here on: a rollback must finish.
 pub(crate) fn ignore() {
     IGNORED.store(true, Ordering::Relaxed);
 }

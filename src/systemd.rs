@@ -1,4 +1,4 @@
-//! systemd, through `systemctl`: what a unit is, and restarting it without waiting for ever.
+//! systemd, through `systemctl`: reads units, and restarts them within a time limit.
 
 use crate::error::Fault;
 use anyhow::{Context, Result, bail};
@@ -13,61 +13,57 @@ use std::time::{Duration, Instant};
 /// A unit as systemd knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unit {
-    /// Whether there is such a unit.
     pub exists: bool,
     /// `active`, `inactive`, `failed`, …
     pub active: String,
-    /// The main process, if systemd knows one.
+    /// The main process; `None` if systemd knows none.
     pub main_pid: Option<u32>,
-    /// Whether it starts at boot.
+    /// Whether the unit starts at boot.
     pub enabled: bool,
-    /// How its last run ended: `success`, `exit-code`, `signal`, `oom-kill`, …
+    /// How the last run ended: `success`, `exit-code`, `signal`, `oom-kill`, …
     pub result: String,
-    /// The exit code or the signal it ended with.
+    /// The exit code or the signal of the last run.
     pub status: Option<i32>,
-    /// When it became active, in systemd's words.
+    /// When the unit became active, as systemd prints it.
     pub since: String,
-    /// Whether its start script is at work.
+    /// Whether the unit's start script is running.
     #[serde(skip)]
     pub is_starting: bool,
-    /// Whether it was ever started since boot.
+    /// Whether systemd has started the unit since boot.
     #[serde(skip)]
     pub was_started: bool,
-    /// What it says it is doing, if it says so.
+    /// The status text that the unit sent to systemd; empty if it sent none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub says: String,
-    /// When it was last started, in systemd's words.
+    /// When systemd last started the unit, as systemd prints it.
     #[serde(skip)]
     pub started: String,
-    /// How often systemd has started it again by itself.
+    /// How often systemd has restarted the unit by itself.
     #[serde(skip)]
     pub restarts: u32,
-    /// The `Environment=` of the unit and all its drop-ins. Not for others to read: it may hold
-    /// what is nobody's business.
+    /// The `Environment=` of the unit and of its drop-ins. JSON leaves it out, because it may contain secrets.
     #[serde(skip)]
     pub environment: BTreeMap<String, String>,
 }
 
 impl Unit {
-    /// Whether it was stopped, and did not end by itself: what a Java process that is told to end
-    /// makes of it is a failure.
+    /// Whether somebody stopped the unit. A Java process that receives SIGTERM exits with 143, which systemd takes
+    /// for a failure.
     pub fn was_stopped(&self) -> bool {
-        const TOLD_TO_END: [i32; 2] = [15, 128 + 15];
-        self.active == "inactive" || self.active == "failed" && self.status.is_some_and(|s| TOLD_TO_END.contains(&s))
+        const SIGTERM: [i32; 2] = [15, 128 + 15];
+        self.active == "inactive" || self.active == "failed" && self.status.is_some_and(|s| SIGTERM.contains(&s))
     }
 
-    /// Whether it failed because its process was killed.
+    /// Whether the unit failed because somebody, or the kernel, killed its process.
     pub fn was_killed(&self) -> bool {
         self.active == "failed" && matches!((self.result.as_str(), self.status), ("oom-kill", _) | ("signal", Some(9)))
     }
 }
 
-/// Whether this machine runs systemd.
 pub(crate) fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-/// Reads a unit.
 pub(crate) fn show(unit: &str) -> Result<Unit> {
     let properties = "LoadState,ActiveState,SubState,UnitFileState,MainPID,ActiveEnterTimestamp,InactiveExitTimestamp,\
                       Environment,Result,ExecMainStatus,NRestarts,StatusText";
@@ -95,51 +91,49 @@ pub(crate) fn show(unit: &str) -> Result<Unit> {
     })
 }
 
-/// Makes systemd read its unit files again.
 pub(crate) fn daemon_reload() -> Result<()> {
     run(&["daemon-reload"], Duration::from_secs(60)).map(drop)
 }
 
-/// Restarts a unit; fails if that is not through by `timeout`. That it succeeds proves little:
-/// the script that starts the history server only looks for a pid after three seconds.
-/// `watch` is called every now and then while it runs.
+/// Restarts a unit. Fails if systemctl has not ended after `timeout`. Success proves little: the start script of the
+/// history server looks once, after three seconds, whether the process exists. Calls `watch` again and again while
+/// systemctl runs.
 pub(crate) fn restart(unit: &str, timeout: Duration, watch: &mut dyn FnMut()) -> Result<()> {
-    // A server that died several times is refused a start until its failures are forgotten.
+    // systemd refuses to start a unit that has failed several times, until the failures are reset.
     let _ = run(&["reset-failed", unit], Duration::from_secs(10));
     let begun = Instant::now();
     run_watched(&["restart", unit], timeout, watch).map(drop).inspect_err(|_| {
         if begun.elapsed() >= timeout {
-            // The unit's own start or stop script hangs; without this the next restart waits for it.
+            // The unit's start or stop script hangs. The next restart would wait for it.
             let _ = run(&["kill", "--signal=SIGKILL", "--kill-who=control", unit], Duration::from_secs(10));
         }
     })
 }
 
-/// Stops a unit.
 pub(crate) fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit], Duration::from_secs(60)).map(drop)
 }
 
-/// Makes a unit of ours start at boot or not, and run (anew) or not. The unit whose process this is
-/// runs on: it is about to end by itself. The error ends with what the unit said last.
+/// Enables or disables a unit of emr-shs, and (re)starts or stops it. If this process is the unit's main process, the
+/// unit keeps running, because the process is about to end. The error ends with the unit's last error.
 pub(crate) fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
     let now = show(unit)?;
     let is_this = now.main_pid == Some(std::process::id());
-    // One whose file is gone may still run.
+    // A unit whose file is gone can still run.
     if !running && !is_this && (now.exists || now.main_pid.is_some()) {
-        run(&["stop", unit], PATIENCE)?;
-        // How it ended earlier is nobody's business any more.
+        run(&["stop", unit], TIMEOUT)?;
+        // Otherwise systemd keeps showing the unit as failed.
         let _ = run(&["reset-failed", unit], Duration::from_secs(10));
     }
     if !now.exists && !enabled && !running {
         return Ok(());
     }
-    // Either makes systemd read its unit files again.
-    run(&[if enabled { "enable" } else { "disable" }, unit], PATIENCE)?;
+    // Both make systemd read its unit files again.
+    run(&[if enabled { "enable" } else { "disable" }, unit], TIMEOUT)?;
     if running && !is_this {
         let _ = run(&["reset-failed", unit], Duration::from_secs(10));
-        run(&["restart", unit], PATIENCE).map_err(|e| {
+        run(&["restart", unit], TIMEOUT).map_err(|e| {
             let fault = Fault::failed(format!("{unit} does not start")).detail(format!("{e:#}"));
             last_words(unit).into_iter().fold(fault, Fault::detail).hint(format!("journalctl -u {unit} shows more"))
         })?;
@@ -147,7 +141,7 @@ pub(crate) fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
     Ok(())
 }
 
-/// The last error that a unit of ours wrote to the journal, with what belongs to it.
+/// The last error that a unit of emr-shs wrote to the journal, with its facts and its hint.
 pub(crate) fn last_words(unit: &str) -> Vec<String> {
     let out = Command::new("journalctl").args(["-q", "-u", unit, "-n", "20", "-o", "cat", "--no-pager"]).output();
     let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
@@ -156,12 +150,13 @@ pub(crate) fn last_words(unit: &str) -> Vec<String> {
     of_ours.map(|line| line.trim().to_string()).collect()
 }
 
-/// A value as an environment file holds it.
+/// Quotes a value for an environment file.
 pub(crate) fn quote_value(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// An argument as an `Exec…=` line of a unit file holds it.
+/// Quotes an argument for an `Exec…=` line of a unit file. systemd has rules of its own, so no library for shell
+/// quoting fits.
 pub(crate) fn quote_argument(argument: &str) -> String {
     let escaped = argument.chars().map(|c| match c {
         '"' | '\\' => format!("\\{c}"),
@@ -179,7 +174,7 @@ fn run(args: &[&str], timeout: Duration) -> Result<String> {
 fn run_watched(args: &[&str], timeout: Duration, watch: &mut dyn FnMut()) -> Result<String> {
     let mut child = Command::new("systemctl")
         .args(args)
-        // A Ctrl-C on the terminal is ours to answer.
+        // A Ctrl-C on the terminal must reach emr-shs and not systemctl.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -195,8 +190,8 @@ fn run_watched(args: &[&str], timeout: Duration, watch: &mut dyn FnMut()) -> Res
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        // Not cut short by Ctrl-C: a start script that is left alone goes on, and what it starts
-        // then is in the way of the next one.
+        // Ctrl-C does not cut this short: the start script would go on alone, and the server that it starts would
+        // block the next one.
         if Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
@@ -219,7 +214,8 @@ fn run_watched(args: &[&str], timeout: Duration, watch: &mut dyn FnMut()) -> Res
     Ok(out)
 }
 
-/// Splits what `systemctl show` prints for `Environment`: words, quoted where they hold spaces.
+/// Splits the `Environment` that `systemctl show` prints: words, quoted if they contain spaces. systemd's quoting is
+/// not that of a shell, so no library for shell words fits.
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
