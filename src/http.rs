@@ -1,4 +1,4 @@
-//! The clients for HTTP that everything but the gateway uses.
+//! The HTTP clients for the history server, the log gateway and presigned URLs.
 
 use std::sync::Arc;
 use std::time::Duration;

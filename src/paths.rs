@@ -1,4 +1,4 @@
-//! Every path, unit, account, variable and key that the product or EMR gives a fixed name.
+//! Paths, units, accounts, variables and keys with a fixed name that more than one module uses.
 
 /// The systemd unit that EMR gives the history server (`docs/emr.md §3.1`).
 pub(crate) const HISTORY_SERVER_UNIT: &str = "spark-history-server.service";
@@ -64,5 +64,6 @@ pub(crate) const IN_UNIT_VARIABLE: &str = "EMR_SHS_IN_UNIT";
 
 /// The units of emr-shs.
 pub(crate) const OWN_UNITS: [&str; 2] = [GATEWAY_UNIT, DEFERRED_INSTALL_UNIT];
-/// The variable in a unit's environment that names the program and the settings with which the unit started.
+/// The variable in a unit's environment that contains a digest of the program and the settings with which the unit
+/// started.
 pub(crate) const STARTED_AS_VARIABLE: &str = "EMR_SHS_STARTED_AS";

@@ -16,7 +16,7 @@ pub enum LinkInto {
     /// A directory that only the history server has on its class path
     #[default]
     Daemon,
-    /// /usr/lib/spark/jars, as AWS publishes it; every job then uploads the linked jars
+    /// /usr/lib/spark/jars, as in AWS's instructions; every job then uploads the linked jars
     SparkJars,
 }
 
@@ -56,7 +56,7 @@ impl Settings {
     pub fn event_logs(&self, command: &str) -> Result<&EventLogs, Fault> {
         self.event_logs.as_ref().ok_or_else(|| {
             Fault::usage("the first run needs --event-logs")
-                .detail("emr-shs is not installed here yet, so it does not know where your event logs go")
+                .detail("the receipt names no event logs: emr-shs is not installed here, or only its log gateway is")
                 .hint(format!("emr-shs {command} --event-logs s3://my-bucket/spark-events/"))
         })
     }

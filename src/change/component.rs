@@ -1,4 +1,4 @@
-//! The components of an installation. Each has a command of its own, and `install` runs all of them.
+//! The components of an installation. Each but the deferred installation has a command of its own.
 
 use super::resource::Resource;
 use crate::paths::{

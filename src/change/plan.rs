@@ -67,8 +67,8 @@ impl Change {
     }
 }
 
-/// Whether the history server reads the resource when it starts. The server looks at the prefix too, but a prefix
-/// appears only where the server did not start without it.
+/// Whether the history server reads the resource when it starts. A new prefix needs no
+/// restart: without the prefix the server was not running.
 pub(crate) fn is_read_by_server(resource: &Resource) -> bool {
     match Component::of(resource) {
         Component::Prefix | Component::DeferredInstall => false,

@@ -113,7 +113,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Puts this run's changes back, newest first. Gives a line for each change that cannot be put back. What the
+    /// Puts this run's changes back, newest first. Returns a line for each change that cannot be put back. What the
     /// history server has open is left to [`Transaction::end`].
     pub(crate) fn roll_back(&mut self) -> Vec<String> {
         signals::ignore();

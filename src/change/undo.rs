@@ -1,5 +1,5 @@
 //! Restores the first `before` of every resource whose current state emr-shs wrote. `uninstall` does that, and
-//! `restart` does it when the history server does not start with new settings.
+//! `install` and `restart` do it when the history server does not start with settings that it has never run with.
 
 use super::component::Component;
 use super::plan::Change;
@@ -101,7 +101,7 @@ pub(crate) enum UndoPhase {
     AfterRestart,
 }
 
-/// Carries out the rows of one phase. Gives a line for each row that could not be carried out; such a resource
+/// Carries out the rows of one phase. Returns a line for each row that could not be carried out; such a resource
 /// stays in the receipt.
 pub(crate) fn carry_out(
     host: &Host,

@@ -53,7 +53,7 @@ pub struct Global {
     /// Print more detail
     #[arg(short, long, global = true, env = "EMR_SHS_VERBOSE")]
     pub verbose: bool,
-    /// Print only data and errors
+    /// Print only data, warnings and errors
     #[arg(short, long, global = true, conflicts_with = "verbose", env = "EMR_SHS_QUIET")]
     pub quiet: bool,
     /// When to use colors
@@ -92,7 +92,7 @@ pub enum Command {
     Link(ComponentArgs),
     /// Only create the S3 prefix
     Prefix(ComponentArgs),
-    /// Only edit spark-defaults.conf
+    /// Only edit spark-defaults.conf and create the local store
     Configure(ComponentArgs),
     /// Install or run the log gateway, which opens executor logs from S3 in the browser
     #[command(subcommand)]
@@ -200,7 +200,7 @@ pub struct GatewayArgs {
     /// Require a login from this file of NAME:HASH lines, as `htpasswd -B` writes them
     #[arg(long, value_name = "FILE", env = "EMR_SHS_HTPASSWD", help_heading = LOG_GATEWAY)]
     pub(crate) htpasswd: Option<PathBuf>,
-    /// Serve clients on other machines even without TLS and a login
+    /// Serve clients on other machines even if TLS or the login is missing
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_INSECURE", help_heading = LOG_GATEWAY)]
     pub(crate) insecure: Option<bool>,
 }

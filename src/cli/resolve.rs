@@ -1,6 +1,7 @@
 //! Settings from arguments: the command line over its environment over what the receipt remembers.
 //!
-//! An argument that the user leaves out keeps the remembered value. An empty value takes it back.
+//! An argument that the user leaves out keeps the remembered value. An empty value of a text option takes the remembered
+//! value back, except for `--event-logs`.
 
 use super::options::given;
 use super::{ComponentArgs, DoctorArgs, GatewayArgs};

@@ -49,7 +49,10 @@ pub(crate) fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Res
     if let Err(error) = made {
         let mut errors = transaction.roll_back();
         transaction.end(&mut errors);
-        let fault = Fault::of(error).detail("put back: every change of this run");
+        let mut fault = Fault::of(error);
+        if errors.is_empty() {
+            fault = fault.detail("put back: every change of this run");
+        }
         return Err(errors.into_iter().fold(fault, Fault::detail).into());
     }
     if console.is_json() {
@@ -67,7 +70,7 @@ pub(crate) fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Res
     Ok(Exit::Done)
 }
 
-/// How the unit's waiting ended.
+/// Whether this run may begin to change the node.
 pub(crate) enum Waited {
     /// The node is ready, and this process has the lock.
     Ready(Lock),
@@ -89,7 +92,7 @@ pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<
             break;
         }
         if !sleep(if part.is_confirmation() { FINISHED_POLL } else { PART_POLL }) {
-            return Ok(Waited::NotNeeded("told to stop"));
+            return Ok(Waited::NotNeeded("stopped by a signal before the installation began"));
         }
     }
     say("installing", console);
@@ -97,7 +100,7 @@ pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<
     match Lock::wait(host, "install", || Ok(begun.elapsed() < timeout && !signals::asked())) {
         Ok(lock) if DeferredInstall::is_wanted(&Receipt::load(host)?) => Ok(Waited::Ready(lock)),
         Ok(_) => Ok(Waited::NotNeeded("somebody else has installed meanwhile")),
-        Err(_) if signals::asked() => Ok(Waited::NotNeeded("told to stop")),
+        Err(_) if signals::asked() => Ok(Waited::NotNeeded("stopped by a signal before the installation began")),
         Err(held) => Err(held),
     }
 }
@@ -105,7 +108,7 @@ pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<
 /// What the node still lacks. systemd may be too busy to answer while EMR provisions the node; then the answer is
 /// what is missing.
 fn what_is_missing(host: &Host) -> Option<Missing> {
-    missing(host).unwrap_or(Some(Missing::Part("an answer of systemd")))
+    missing(host).unwrap_or(Some(Missing::Part("an answer from systemd")))
 }
 
 /// After the timeout: without a part of Spark nothing can be installed. If only EMR's word is missing, install.
@@ -116,10 +119,10 @@ fn give_up_waiting_for(part: Missing, timeout: Duration, console: &Console) -> R
     }
     Err(Fault::failed(format!("EMR has not provisioned this node within {}", minutes(timeout)))
         .detail(format!("{} is still missing, so nothing is installed", part.name()))
-        .hint("is Spark among the cluster's applications? Once it is installed: sudo emr-shs install"))
+        .hint("make sure that the cluster's applications include Spark; once it is installed: sudo emr-shs install"))
 }
 
-/// Sleeps. Gives false when somebody tells the process to stop.
+/// Sleeps. Returns false when somebody tells the process to stop.
 fn sleep(time: Duration) -> bool {
     let end = Instant::now() + time;
     while Instant::now() < end {

@@ -46,7 +46,7 @@ struct Jar {
     has: String,
 }
 
-/// Needs no root.
+/// Needs root only once emr-shs is installed, because only root may read the receipt.
 pub(crate) fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;

@@ -188,7 +188,9 @@ fn warn_unless_logs_open(host: &Host, console: &Console) -> Result<()> {
         }
         if Instant::now() > deadline {
             let says = gateway.says.unwrap_or("nothing".into());
-            console.warn(&format!("the log gateway runs, but logs do not open yet; it answers: {says}"));
+            console.warn(&format!(
+                "the log gateway answers: {says}; logs do not open yet. To see why: sudo emr-shs doctor"
+            ));
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -261,7 +263,7 @@ impl Outcome {
         console.notes(&self.notes);
         console.say(&format!("done in {:.1} s. Undo everything: emr-shs uninstall", self.seconds));
         if self.owes_restart {
-            console.say("The history server uses these settings after: emr-shs restart");
+            console.say("To apply these settings: sudo emr-shs restart");
         }
         if let Some(tunnel) = &self.tunnel {
             return console.say(&format!("Open {} after:\n  {}", tunnel.url, tunnel.command));

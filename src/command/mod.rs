@@ -1,4 +1,4 @@
-//! One module a command. Each reads top to bottom like what the command does.
+//! The commands. Each function reads top to bottom in the order in which the command works.
 
 mod deferred_install;
 mod discover;

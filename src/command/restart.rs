@@ -15,7 +15,7 @@ use crate::ui::Console;
 use anyhow::Result;
 use std::path::Path;
 
-/// If the server ran before us and does not start with settings that it has never run with, `restart` removes
+/// If a server that ran does not start with settings that an earlier run wrote but never activated, `restart` undoes
 /// those settings.
 pub(crate) fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<Exit> {
     let host = host(root)?;
@@ -38,12 +38,12 @@ pub(crate) fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<
             if !(was_alive && receipt.owes_restart) {
                 return Err(fault.into());
             }
-            console.warn("the history server does not start with the settings that emr-shs changed; putting them back");
+            console.warn("the history server does not start with the settings of emr-shs; restoring the earlier ones");
             let rows = undo_plan::plan_of_server(&host, &receipt)?;
             return match undo::carry_out(&host, &mut receipt, &rows, args.timeout, &show) {
                 Ok(restarted) => {
                     server_reads(restarted, console);
-                    Err(fault.detail("put back: every change of emr-shs; the history server runs again").into())
+                    Err(fault.detail("put back: the settings that the history server reads").into())
                 }
                 Err(e) => Err(fault.detail(format!("not every change could be put back: {e:#}")).into()),
             };

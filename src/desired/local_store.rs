@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const ROOM: u64 = 1 << 30;
 
 /// Chooses the directory of the local store: the one that emr-shs made before, else a new one on the largest
-/// of EMR's local disks that has room. The error says why there is no local store: for example, somebody chose
-/// another directory. The history server then keeps its list in memory, as Spark does by default.
+/// of EMR's local disks that has room. The error says why emr-shs manages no local store: for example,
+/// somebody chose another directory. A history server without any store keeps its list in memory.
 pub(crate) fn choose(
     host: &Host,
     node: &Node,
@@ -26,7 +26,7 @@ pub(crate) fn choose(
 ) -> Result<(PathBuf, Owner), String> {
     let spark = &node.spark;
     if !spark.version.as_ref().is_some_and(|v| v.at_least(2, 3)) {
-        return Err("this Spark has none (2.3 and newer do)".into());
+        return Err("Spark before 2.3 has none".into());
     }
     let chosen = settings.set.get(LOCAL_STORE_KEY).map(String::as_str).or_else(|| spark.defaults.get(LOCAL_STORE_KEY));
     let ours =

@@ -39,7 +39,7 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     /// The desired resources of some components, in the order in which `install` makes them. The resource
-    /// that is likeliest to fail and cheapest to undo comes first: the S3 prefix.
+    /// that is likeliest to fail comes first: the S3 prefix. It needs no undo.
     pub(crate) fn desired(&self, components: &[Component]) -> Result<Vec<Desired>> {
         let mut desired = Vec::new();
         if components.contains(&Component::Prefix) {

@@ -1,6 +1,6 @@
 //! An installation: prepare it, carry it out, or put everything back.
 //!
-//! Nothing in this folder prints. Who wants to show what happens passes a [`Show`].
+//! Nothing in this folder prints. A caller that wants to show what happens passes a [`Show`].
 
 pub(crate) mod notes;
 pub(crate) mod prepare;

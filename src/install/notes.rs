@@ -95,7 +95,7 @@ fn list_changes(node: &Node, old: &str, new: &str) -> Vec<String> {
 pub(crate) fn server_is_down(node: &Node) -> Option<String> {
     node.server.as_ref().filter(|s| s.process.is_none())?;
     let cause = history_server::last_known_error(&node.spark).map(|d| format!(": {}", d.cause)).unwrap_or_default();
-    Some(format!("The history server does not run now{cause}."))
+    Some(format!("The history server is not running{cause}."))
 }
 
 /// What in the node's configuration cannot work, whether or not this run changes it.

@@ -225,7 +225,7 @@ impl Installation {
         self.components != [Component::Link] && self.components != [Component::Gateway]
     }
 
-    /// When the restarted history server is ready.
+    /// What the restarted history server must show to count as ready.
     pub(crate) fn readiness(&self) -> Readiness {
         let linked = self.plan.changes.iter().any(|c| {
             matches!(&c.resource, Resource::Link { path } if path.starts_with(LINK_DIR)) && c.after != State::Absent
@@ -274,7 +274,7 @@ fn check_jars(host: &Host, settings: &Settings) -> Result<(), Fault> {
     })
 }
 
-/// Drops settings that the command's components cannot apply.
+/// Keeps the remembered gateway settings, unless this command sets up the gateway.
 fn keep_to_components(
     components: &[Component],
     host: &Host,

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// A server that was alive gets at least this time to come back with its old settings.
 const RECOVERY: Duration = Duration::from_secs(120);
 
-/// Carries the plan out. Gives how long the history server took to become ready, if it was restarted. On an error
+/// Carries the plan out. Returns how long the history server took to become ready, if it was restarted. On an error
 /// the node is as it was before, or the error lists what is not.
 pub(crate) fn carry_out(job: &mut Installation, timeout: Duration, show: Show<'_>) -> Result<Option<Duration>> {
     let was_alive = job.node.server.as_ref().is_some_and(|s| s.answer.is_some());
@@ -61,7 +61,7 @@ struct InstallRun<'a> {
 }
 
 impl InstallRun<'_> {
-    /// Gives the changes that were made, and how long the restart took.
+    /// Returns the changes that were made, and how long the restart took.
     fn change_and_restart(&mut self, transaction: &mut Transaction<'_>) -> Result<(Vec<Change>, Option<Duration>)> {
         let Self { job, show, .. } = *self;
         let plan = &job.plan;
@@ -115,7 +115,7 @@ impl InstallRun<'_> {
     /// Undoes this run and brings the server back to its earlier state. The fault then tells what happened to both.
     fn put_back(&self, mut transaction: Transaction<'_>, mut fault: Fault) -> Fault {
         fault.exit = Exit::Failed;
-        fault.hint = fault.hint.or_else(|| Some("correct that, then run it again".into()));
+        fault.hint = fault.hint.or_else(|| Some("correct the cause, then run the command again".into()));
         fault.unchanged = false;
         let undone = transaction.undoable();
         let mut errors = transaction.roll_back();
@@ -180,8 +180,8 @@ impl InstallRun<'_> {
         }
     }
 
-    /// Ends the history servers that this run's restarts have started, and those that are about to start. The unit
-    /// is stopped, so it starts no further ones.
+    /// Ends the history servers that this run's restarts have started, and those that are about to start. A stopped
+    /// unit starts no further ones.
     fn end_strays(&self) -> Result<(), String> {
         let deadline = Instant::now() + RECOVERY;
         loop {

@@ -14,7 +14,7 @@ use anyhow::Result;
 use std::time::Duration;
 
 /// Undoes the rows, restarts the server where the receipt owes a restart, and removes the directories that the
-/// old server had open. An interrupt does not stop it. Gives how long the restart took, and the directory that the
+/// old server had open. The caller decides whether a signal may stop this: see [`signals::ignore`](crate::signals::ignore). Returns how long the restart took, and the directory that the
 /// server reads since then, if it was waited for.
 pub(crate) fn carry_out(
     host: &Host,
@@ -33,7 +33,7 @@ pub(crate) fn carry_out(
     if receipt.owes_restart {
         restarted = restart_as_before(host, receipt, timeout, show).map_err(|e| {
             let fault = errors.iter().cloned().fold(Fault::of(e), Fault::detail);
-            fault.detail("`emr-shs uninstall` tries again what is missing")
+            fault.detail("to undo the rest: sudo emr-shs uninstall")
         })?;
         receipt.owes_restart = false;
     }
@@ -43,7 +43,11 @@ pub(crate) fn carry_out(
         return Ok(restarted);
     }
     let fault = Fault::failed(format!("{} of {} could not be put back", errors.len(), rows.len()));
-    Err(errors.into_iter().fold(fault, Fault::detail).hint("correct that, then again: emr-shs uninstall").into())
+    Err(errors
+        .into_iter()
+        .fold(fault, Fault::detail)
+        .hint("correct the cause, then type: sudo emr-shs uninstall")
+        .into())
 }
 
 /// Restarts the server with its earlier settings. A server that was down before the first install is started, but

@@ -1,4 +1,4 @@
-//! What of ours stands on the node now.
+//! What emr-shs has installed on this node, as it is now.
 
 pub(crate) mod deferred_install;
 pub(crate) mod drift;

@@ -1,7 +1,7 @@
 //! What people and programs read: rows, errors, and JSON of the same structs.
 //!
-//! stdout carries data: a plan, a status, one JSON object. stderr carries everything else. Colour marks the first
-//! word of a row and nothing else, and only on a terminal.
+//! stdout carries data: a plan, a status, one JSON object. stderr carries everything else. Colour marks only the
+//! first word of a line.
 
 mod rows;
 

@@ -69,7 +69,7 @@ fn install_repairs_a_server_that_a_manual_setup_broke(profile: Profile) {
     for said in [
         "customAWSCredentialsProvider is no key",
         "uses {{APP_ID}}, which executors on YARN do not have",
-        "The history server does not run now",
+        "The history server is not running",
         "restart spark-history-server",
     ] {
         assert!(plan.contains(said), "wanted “{said}” in {plan}");

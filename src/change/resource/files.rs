@@ -46,7 +46,7 @@ pub(super) fn observe_file(host: &Host, path: &Path) -> Result<State> {
     Ok(State::File { content, mode: meta.mode() & 0o7777, owner: (meta.uid(), meta.gid()) })
 }
 
-/// A program of which a crash left only the beginning never has this path, because [`draft`] has another name.
+/// A crash leaves only a [`draft`], which has another name, so a program at this path is complete.
 pub(super) fn observe_program(host: &Host, path: &Path) -> Result<State> {
     let exists = metadata(&host.path(path)?)?.is_some_and(|m| m.is_file() && m.len() > 0);
     Ok(if exists { State::Exists } else { State::Absent })

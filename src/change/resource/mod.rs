@@ -143,7 +143,7 @@ impl Resource {
     }
 }
 
-/// With what a running unit started.
+/// The digest with which a running unit started.
 fn started_as(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let value =

@@ -37,7 +37,7 @@ impl Program {
     pub(crate) fn this_at(path: &Path) -> Result<Self> {
         let this = Self::this(path.parent().context("a program lies in a directory")?)?;
         if this.path() != path {
-            bail!("{} is another build of emr-shs than this one, so this one cannot restore it", path.display());
+            bail!("{} is a different build of emr-shs, and only that build can restore it", path.display());
         }
         Ok(this)
     }
