@@ -40,7 +40,7 @@ fn install_succeeds_only_when_the_server_reads_the_new_directory(profile: Profil
     complains(
         &node.emr_shs(&["install", "--event-logs", LOGS]),
         1,
-        &["18080 is taken", "was never stopped, and still runs"],
+        &["another process uses 18080", "was never stopped, and still runs"],
     );
     assert_eq!(node.history_server_pid(), pid, "and what was started beside it is gone");
     assert_eq!(node.reads(), HDFS);
@@ -56,7 +56,7 @@ fn install_succeeds_only_when_the_server_reads_the_new_directory(profile: Profil
     complains(
         &node.emr_shs(&["install", "--event-logs", LOGS]),
         1,
-        &["took port 18081, because 18080 is taken", "was down before, and is down again"],
+        &["took port 18081, because another process uses 18080", "was down before, and is down again"],
     );
     assert_same_tree(&before, &node.tree());
     other.kill().unwrap();
