@@ -117,16 +117,21 @@ const SPARKS: &[(&str, &str, &[&str], &str)] = &[
     (
         "2.4.7",
         "",
-        &["Spark 2.4.7 has no spark.history.custom.executor.log.url (3.0 has it): its pages keep linking to \
-           NodeManagers. The gateway's own pages list the logs."],
-        "once its log is closed. Jobs",
+        &["Spark 2.4.7 does not know spark.history.custom.executor.log.url, which Spark 3.0 introduced: the history \
+           server keeps linking to NodeManagers. The log gateway's own pages list the logs."],
+        "once its event log is closed. Jobs",
     ),
-    ("3.1.2", "spark.history.custom.executor.log.url", &[], "a long one earlier with spark.eventLog.rolling.enabled"),
+    (
+        "3.1.2",
+        "spark.history.custom.executor.log.url",
+        &[],
+        "(for a long application earlier, with spark.eventLog.rolling.enabled)",
+    ),
     (
         "3.5.8",
         "spark.history.custom.executor.log.url spark.history.store.hybridStore.diskBackend spark.history.store.serializer",
         &[],
-        "a long one earlier with spark.eventLog.rolling.enabled",
+        "(for a long application earlier, with spark.eventLog.rolling.enabled)",
     ),
     (
         "4.1.1",

@@ -124,7 +124,7 @@ fn a_server_that_dies_of_new_settings_gets_the_old_ones_back(profile: Profile) {
     node.emr_shs(&["link", "--event-logs", LOGS, "--jar", "/opt/mine/half.jar"]).expect(0);
     node.emr_shs(&["configure", "--event-logs", LOGS]).expect(0);
     node.sh("/opt/lab/s3 put /dev/null s3://acme-spark/events/");
-    complains(&node.emr_shs(&["restart"]), 1, &[lacks, "put back: everything that emr-shs changed"]);
+    complains(&node.emr_shs(&["restart"]), 1, &[lacks, "put back: the settings that the history server reads"]);
     assert_eq!(node.reads(), HDFS);
     assert_same_tree(&before, &node.tree());
     node.emr_shs(&["link", "--event-logs", LOGS, "--jar", "/opt/mine/half.jar"]).expect(0);

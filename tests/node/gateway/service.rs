@@ -12,8 +12,7 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     wait("the port to be taken", || (node.run(&["curl", "-s", "localhost:9977"]).code() == 0).then_some(()));
     let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(3);
     assert!(
-        ran.err().contains("another process listens on port 9977")
-            && ran.err().contains("python3 -m http.server 9977"),
+        ran.err().contains("another process listens on port 9977") && ran.err().contains("python3 -m http.server 9977"),
         "{}",
         ran.err()
     );
@@ -52,7 +51,7 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     for (path, mode, says) in [
         ("/nowhere", "644", "No such file"),
         ("/srv/private", "600", "found mode 600"),
-        ("/root/users", "644", "sees nothing below /root"),
+        ("/root/users", "644", "systemd hides /root"),
     ] {
         if path != "/nowhere" {
             node.copy(users.to_str().unwrap(), path);
