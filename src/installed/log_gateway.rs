@@ -84,7 +84,7 @@ impl Tunnel {
     pub(crate) fn of(settings: &Settings) -> Self {
         let (at, tls) = (settings.gateway.address(), settings.gateway.has_tls());
         let public = settings.cluster.as_ref().and_then(|cluster| cluster.public_dns.clone());
-        let own = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_string());
+        let own = || fs_err::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_string());
         let node = public.or_else(|| own().ok()).unwrap_or("PRIMARY-NODE".into());
         let (port, scheme) = (at.port(), if tls { "https" } else { "http" });
         // A gateway that listens on one address does not listen on the node's loopback.

@@ -30,9 +30,15 @@ pub(crate) fn entry_name(class: &str) -> String {
     format!("{}.class", class.replace('.', "/"))
 }
 
+/// Opens a jar. Every caller names the jar in its own message.
+#[expect(clippy::disallowed_methods, reason = "the callers name the file")]
+fn open(jar: &Path) -> io::Result<File> {
+    File::open(jar)
+}
+
 /// The entries with these names. Fails for a file that cannot be read or is not a zip archive.
 pub(crate) fn find(jar: &Path, names: &[&str]) -> io::Result<Vec<Option<Entry>>> {
-    let file = File::open(jar)?;
+    let file = open(jar)?;
     let (start, size) = directory(&file)?;
     let finders: Vec<Finder<'_>> = names.iter().map(|n| Finder::new(n.as_bytes())).collect();
     let overlap = HEADER + names.iter().map(|n| n.len()).max().unwrap_or(0);
@@ -71,7 +77,7 @@ fn header_before(view: &[u8], at: usize, len: usize) -> Option<Entry> {
 pub(crate) fn read(jar: &Path, entry: Entry) -> io::Result<Vec<u8>> {
     const LOCAL: usize = 30;
     const LARGEST: u64 = 16 << 20;
-    let file = File::open(jar)?;
+    let file = open(jar)?;
     let at = u64::from(entry.header_at);
     let mut local = [0; LOCAL];
     file.read_exact_at(&mut local, at)?;

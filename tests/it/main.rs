@@ -5,6 +5,10 @@
 //! Tests of a release's binaries are ignored unless asked for: they need a release.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by unwrapping it")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test panics with the place in the source, which says more than a path"
+)]
 
 #[path = "../helpers/mod.rs"]
 mod helpers;
