@@ -3,9 +3,9 @@
 
     fingerprint.py NODE_DIR PID      PID is the node's systemd
 
-Facts are files with their modes, owners, extended attributes (the S3 server keeps policies there) and contents; files in
-/tmp and /run; processes with their start times; mounts; the laptop's network. Logs, and what systemd writes while it runs,
-are left out.
+Facts are files with their modes, owners, extended attributes (the S3 server keeps policies there) and contents; the
+temporary files below the paths in RUN; processes with their start times; mounts; the laptop's network. The script leaves
+out logs, and files that systemd writes while it runs.
 """
 import hashlib
 import os
@@ -16,7 +16,7 @@ import sys
 
 node, pid = pathlib.Path(sys.argv[1]), sys.argv[2]
 ASIDE = re.compile(r"^(mnt/var/log|var/log|var/lib/systemd|var/cache|tmp|run|etc/\.pwd\.lock|(etc/(passwd|shadow|group|gshadow)-))(/|$)")
-# Where a process of the node's own leaves files in /run: sockets and the state of units.
+# The temporary files that count. The script leaves out everything else below /run: the node's services write there.
 RUN = ["run/systemd/system", "run/systemd/transient", "run/emr-shs.lock", "tmp", "var/tmp", "dev/shm"]
 
 

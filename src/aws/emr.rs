@@ -37,7 +37,7 @@ impl fmt::Display for EmrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoClusterId => "this node's files name no cluster id",
-            Self::NoRegion => "no region: pass --region",
+            Self::NoRegion => "the AWS region is not known: add --region REGION",
             Self::NoCredentials(text) | Self::AccessDenied(text) | Self::Other(text) => text,
         })
     }
@@ -45,7 +45,7 @@ impl fmt::Display for EmrError {
 
 impl std::error::Error for EmrError {}
 
-/// The facts about a cluster that do not change while it lives. A receipt keeps them.
+/// The facts about a cluster that emr-shs learns from EMR.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cluster {
@@ -57,14 +57,14 @@ pub struct Cluster {
     pub(crate) public_dns: Option<String>,
 }
 
-/// EMR's answer to DescribeCluster, with the client for further questions.
-pub(crate) struct Described {
+/// EMR's answer to DescribeCluster, and the client that sends further requests.
+pub(crate) struct ClusterDescription {
     runtime: Runtime,
     client: aws_sdk_emr::Client,
     cluster: aws_sdk_emr::types::Cluster,
 }
 
-impl Described {
+impl ClusterDescription {
     pub(crate) fn fetch(id: Option<&str>, region: Option<String>, timeouts: TimeoutProfile) -> Result<Self, EmrError> {
         let id = id.ok_or(EmrError::NoClusterId)?;
         let runtime = config::runtime().map_err(|e| EmrError::Other(e.to_string()))?;

@@ -9,7 +9,7 @@ pub(crate) fn client(config: &SdkConfig, endpoint: Option<&str>, region: Option<
     Client::from_conf(builder(config, endpoint, region).build())
 }
 
-/// The settings of [`client`], for a client that needs more of them.
+/// The configuration of [`client`]. A caller can add further settings to it.
 pub(crate) fn builder(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Builder {
     let mut builder = Builder::from(config)
         // Other stores than AWS's do not know the newer checksums.

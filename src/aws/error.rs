@@ -1,5 +1,6 @@
-//! What an error of the S3 client means. This is the only place that reads the status, code and
-//! message of S3's answers: teach a new answer here, and give it words where it is shown.
+//! The meaning of an error of the S3 client. Only this module classifies errors of the S3 client by S3's
+//! status, code and message. To support a new answer of S3: add its meaning here, and its words to the
+//! module that shows it.
 
 use super::identity::why_no_credentials;
 use aws_credential_types::provider::error::CredentialsError;

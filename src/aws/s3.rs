@@ -1,7 +1,8 @@
-//! The bucket of event logs or archived logs, as the installer and doctor ask for it, and a probe of
-//! what this node may do there.
+//! A blocking client for the bucket of event logs or archived logs, and a probe of this node's permissions
+//! in that bucket.
 //!
-//! The installer is synchronous: each call waits on the runtime that [`S3`] owns.
+//! emr-shs calls S3 from synchronous code, so each call blocks until the runtime that [`S3`] owns has the
+//! answer.
 
 use super::endpoint;
 use super::error::{S3Error, S3Failure, credentials_failure, root_causes};
@@ -139,8 +140,8 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// A connection with this node's credentials. `endpoint` is that of another store than AWS's, or of
-    /// a VPC endpoint.
+    /// A client with this node's credentials. `endpoint` is the URL of a VPC endpoint, or of a store other than
+    /// AWS's S3.
     pub(crate) fn new(runtime: Runtime, config: SdkConfig, endpoint: Option<String>) -> Self {
         let region = config.region().map(ToString::to_string);
         let clock = Clock::default();

@@ -41,7 +41,7 @@ impl FromStr for EventLogs {
 
 fn parse_event_logs(text: &str) -> Result<EventLogs, Invalid> {
     if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-        return Err(invalid(format!("the character {odd:?}"), "a URI without white space and control characters"));
+        return Err(invalid(format!("the character {odd:?}"), "a URI without spaces or control characters"));
     }
     let (scheme, rest) = text.split_once("://").ok_or_else(|| invalid("no scheme", "s3://BUCKET/PREFIX/"))?;
     let scheme = match scheme {
@@ -121,10 +121,7 @@ impl FromStr for LogUri {
 
 fn parse_log_uri(text: &str) -> Result<LogUri, Invalid> {
     if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control() || *c == ',') {
-        return Err(invalid(
-            format!("the character {odd:?}"),
-            "a URI without white space, control characters and commas",
-        ));
+        return Err(invalid(format!("the character {odd:?}"), "a URI without spaces, control characters or commas"));
     }
     let rest = ["s3://", "s3n://", "s3a://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     let rest = rest.ok_or_else(|| invalid("another scheme, or none", "s3://BUCKET/PREFIX/"))?;

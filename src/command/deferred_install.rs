@@ -85,7 +85,7 @@ pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<
     while let Some(part) = what_is_missing(host) {
         if told != Some(part) {
             told = Some(part);
-            say(&format!("waiting for {}", part.name()), console);
+            say(&format!("waiting for {}", part.awaited()), console);
         }
         if begun.elapsed() > timeout {
             give_up_waiting_for(part, timeout, console)?;
@@ -114,11 +114,11 @@ fn what_is_missing(host: &Host) -> Option<Missing> {
 /// After the timeout: without a part of Spark nothing can be installed. If only EMR's word is missing, install.
 fn give_up_waiting_for(part: Missing, timeout: Duration, console: &Console) -> Result<(), Fault> {
     if part.is_confirmation() {
-        console.warn(&format!("waited {} for {}; installing without it", minutes(timeout), part.name()));
+        console.warn(&format!("waited {} for {}; installing without it", minutes(timeout), part.awaited()));
         return Ok(());
     }
     Err(Fault::failed(format!("EMR has not provisioned this node within {}", minutes(timeout)))
-        .detail(format!("{} is still missing, so nothing is installed", part.name()))
+        .detail(format!("{} is still missing, so nothing is installed", part.awaited()))
         .hint("make sure that the cluster's applications include Spark; once it is installed: sudo emr-shs install"))
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<E
     } else {
         Err("not asked below another root".into())
     };
-    let schemes = node.hadoop.schemes().iter().filter_map(|(s, _)| node.scheme(&host, s, &[]).ok()).collect();
+    let schemes = node.hadoop.s3_schemes().iter().filter_map(|(s, _)| node.scheme(&host, s, &[]).ok()).collect();
     let defaults = host.target(&node.spark.defaults_path).map_or(node.spark.defaults_path.clone(), |p| host.inside(&p));
     let spark = spark::is_installed(&host).then(|| SparkFacts {
         version: node.spark.version.as_ref().map(ToString::to_string),

@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::node::Node;
 use crate::signals;
 use crate::ui::{Console, data};
-use crate::verify::{Event, Failure, Proof, Stage, StageReport};
+use crate::verify::{Failure, Proof, ProofEvent, Stage, StageReport};
 use anyhow::Result;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -73,11 +73,11 @@ pub(super) fn prove(
     let mut stages: Vec<StageReport> = Vec::new();
     let bar = console.spinner().unwrap_or_else(ProgressBar::hidden);
     let result = proof.run(event_logs, &mut |event| match event {
-        Event::Waiting(text) => {
+        ProofEvent::Waiting(text) => {
             bar.set_message(text.to_string());
             bar.tick();
         }
-        Event::StageEnded(stage) => {
+        ProofEvent::StageEnded(stage) => {
             if !console.is_json() {
                 bar.suspend(|| data(&row(&stage)));
             }

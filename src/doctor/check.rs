@@ -100,8 +100,8 @@ impl Serialize for CheckId {
 /// Why a check does not pass.
 pub(crate) enum NotPassed {
     Fail(Fault),
-    /// A failure that one of these checks explains. If one of them has failed before, the report tells the
-    /// cause and not its effect.
+    /// A failure that may be the effect of another one. If one of the listed checks has failed before, the
+    /// report names that check as the cause.
     CausedBy(&'static [CheckId], Fault),
     /// The check does not apply, or nothing on the node tells. The text says why.
     Skip(String),
@@ -129,7 +129,7 @@ impl From<Refusal> for NotPassed {
 /// pass.
 pub(crate) type CheckResult = Result<String, NotPassed>;
 
-/// Ends a check that cannot tell.
+/// Ends a check that does not apply, or that lacks a fact.
 pub(crate) fn skip<T>(why: impl Into<String>) -> Result<T, NotPassed> {
     Err(NotPassed::Skip(why.into()))
 }

@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::node::history_server::HistoryServer;
 use crate::node::jars::Scheme;
 use crate::node::log_diagnosis::{KnownError, UnreadableEventLogs};
-use crate::node::process::Listener;
+use crate::node::process::PortOwner;
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::settings::Settings;
 use std::collections::BTreeMap;
@@ -93,7 +93,7 @@ pub(crate) struct ServerObservations {
     /// The server's process a while after the first observation.
     pub pid_later: Option<u32>,
     /// The process that listens on the server's port.
-    pub listener: Option<Listener>,
+    pub listener: Option<PortOwner>,
     /// The port on which the server answers instead of its own.
     pub moved_to: Option<u16>,
     pub listed: Option<Vec<Attempt>>,
@@ -165,7 +165,8 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// What the history server's log and answers say; nothing in a preflight.
+    /// The known errors in the history server's log, in the order in which they first appear. A preflight
+    /// reads no log, so it knows none.
     pub(crate) fn known_errors(&self) -> &'a [KnownError] {
         match self.mode {
             Mode::Live(observations) => &observations.server.known_errors,

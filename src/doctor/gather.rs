@@ -1,5 +1,6 @@
-//! Gathers what `doctor` judges: all at once, and each answer within a time limit. Something may hang,
-//! and that may be the very reason for which a person runs `doctor`.
+//! Gathers the facts that `doctor` judges. S3 and EMR answer in the background; doctor collects everything
+//! else in sequence. Each answer has a time limit: a service may hang, and that may be the very reason for
+//! which a person runs `doctor`.
 
 use super::check::{CheckId, CheckReport};
 use super::facts::{
@@ -7,7 +8,7 @@ use super::facts::{
 };
 use super::report;
 use crate::aws::config::TimeoutProfile;
-use crate::aws::emr::{Described, EmrError};
+use crate::aws::emr::{ClusterDescription, EmrError};
 use crate::aws::s3::{Listing, Refusal, S3};
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::receipt::Receipt;
@@ -31,8 +32,9 @@ use std::time::{Duration, Instant};
 
 /// After this time, answers that are still missing count as "no answer in time".
 const DEADLINE: Duration = Duration::from_secs(14);
-/// The history server opens only event logs of at most this many bytes for each MiB of its heap: doctor
-/// must not be the reason why the server runs out of memory. A compressed event log counts tenfold.
+/// doctor asks the history server to open only event logs smaller than this many bytes for each MiB of the
+/// server's heap: doctor must not be the reason why the server runs out of memory. A compressed event log
+/// counts tenfold.
 const MODERATE_SIZE: i64 = 20 << 10;
 const COMPRESSION: i64 = 10;
 /// How long a starting server may take to answer.
@@ -135,8 +137,8 @@ fn observe_server(host: &Host, node: &mut Node) -> Result<()> {
 impl ServerObservations {
     fn gather(node: &Node, s3: Option<&S3Observations>, listed: Option<Vec<Attempt>>, begun: Instant) -> Self {
         let mut observed = Self::of_log(node);
-        // systemd restarts the server again and again, and each start begins the log anew. The error
-        // that ends the server comes last.
+        // systemd restarts the server again and again, and each start begins the log anew. Until the
+        // new log contains a known error, doctor reads it again.
         let is_crash_looping = node.server.as_ref().is_some_and(|server| server.is_crash_looping());
         while is_crash_looping && observed.known_errors.is_empty() && begun.elapsed() < DEADLINE {
             std::thread::sleep(Duration::from_millis(200));
@@ -207,7 +209,7 @@ fn within_deadline<T>(result: &Receiver<T>, begun: Instant) -> Option<T> {
 fn ask_emr(node: &Node, settings: &Settings) -> Receiver<Result<EmrObservations, EmrError>> {
     let (id, region) = (node.identity.cluster_id.clone(), node.region(settings.region.as_deref()));
     in_background(move || {
-        let described = Described::fetch(id.as_deref(), region, TimeoutProfile::Short)?;
+        let described = ClusterDescription::fetch(id.as_deref(), region, TimeoutProfile::Short)?;
         Ok(EmrObservations {
             cluster: described.cluster(),
             uploads_no_application_logs: described.uploads_no_application_logs(),

@@ -1,7 +1,7 @@
 //! Every known cause of a failure, each as a check: one constant list, causes before their effects.
 //!
-//! `doctor` gathers facts first, all at once and each within a time limit (`gather`), and then judges
-//! them. `install` and its components run the checks that could stop them, on the facts they have.
+//! `doctor` first gathers facts, each within a time limit, S3's and EMR's in the background (`gather`), and
+//! then judges them. `install` and its components run the checks that could stop them, on the facts they have.
 //!
 //! To add a check: name it in [`check::CheckId`], write its function in `checks`, and add it to
 //! [`CHECKS`].
@@ -30,11 +30,11 @@ pub(crate) struct Check {
 
 const ALL: &[Component] = Component::ALL;
 /// The components that need Spark.
-const NEED_SPARK: &[Component] = &[Component::Prefix, Component::Configure, Component::Link, Component::Gateway];
+const NEEDS_SPARK: &[Component] = &[Component::Prefix, Component::Configure, Component::Link, Component::Gateway];
 /// The components that change what the history server reads or how it starts.
-const OF_SERVER: &[Component] = &[Component::Prefix, Component::Configure, Component::Link];
+const CHANGES_SERVER: &[Component] = &[Component::Prefix, Component::Configure, Component::Link];
 /// The components that write event logs, or make jobs write them.
-const WRITE: &[Component] = &[Component::Prefix, Component::Configure];
+const WRITES_EVENT_LOGS: &[Component] = &[Component::Prefix, Component::Configure];
 
 const fn check(
     id: CheckId,
@@ -49,10 +49,10 @@ const fn check(
 pub(crate) const CHECKS: &[Check] = &[
     check(CheckId::Primary, ALL, node::primary, "Only the primary node runs the history server."),
     check(CheckId::Provisioning, &[], node::provisioning, "EMR installs Spark after bootstrap actions, so an installation by a bootstrap action waits for that."),
-    check(CheckId::Release, NEED_SPARK, node::release, "The EMR release and Spark's version decide what works."),
-    check(CheckId::Systemd, NEED_SPARK, node::systemd, "emr-shs restarts the history server through its systemd unit."),
+    check(CheckId::Release, NEEDS_SPARK, node::release, "The EMR release and Spark's version decide what works."),
+    check(CheckId::Systemd, NEEDS_SPARK, node::systemd, "emr-shs restarts the history server through its systemd unit."),
     check(CheckId::Drift, &[], drift::drift, "Everything that emr-shs installed is still there; EMR rewrites spark-defaults.conf when it reconfigures a cluster."),
-    check(CheckId::Defaults, OF_SERVER, node::defaults, "Spark can read spark-defaults.conf, and the running server uses its settings."),
+    check(CheckId::Defaults, CHANGES_SERVER, node::defaults, "Spark can read spark-defaults.conf, and the running server uses its settings."),
     check(CheckId::ClassPath, &[Component::Link], node::class_path, "The server's class path contains the file system class of the event logs, and one version of that class's AWS SDK."),
     check(CheckId::JobUploads, &[], node::job_uploads, "Every job uploads all jars in Spark's jars directory."),
     check(CheckId::Disk, &[], node::disk, "The local store and the server's log need disk space."),
@@ -63,15 +63,15 @@ pub(crate) const CHECKS: &[Check] = &[
     check(CheckId::Clock, &[], s3::clock, "S3 refuses signatures if the node's clock is wrong by 15 minutes."),
     check(CheckId::Bucket, &[Component::Prefix, Component::Configure, Component::Link], s3::bucket, "The bucket exists, and the server asks for it in the bucket's region."),
     check(CheckId::Prefix, &[], s3::prefix, "An event log directory on S3 exists only if an object has its prefix. Without the directory, servers and jobs fail."),
-    check(CheckId::List, WRITE, s3::list, "The history server lists the event logs: s3:ListBucket."),
-    check(CheckId::Kms, WRITE, s3::kms, "Reading encrypted objects needs kms:Decrypt, writing them needs kms:GenerateDataKey."),
-    check(CheckId::Get, WRITE, s3::get, "The history server reads event logs: s3:GetObject."),
-    check(CheckId::Put, WRITE, s3::put, "Jobs write event logs, and fail if they cannot: s3:PutObject."),
-    check(CheckId::Delete, WRITE, s3::delete, "Spark renames finished event logs, which on S3 means to copy and to delete: s3:DeleteObject."),
+    check(CheckId::List, WRITES_EVENT_LOGS, s3::list, "The history server lists the event logs: s3:ListBucket."),
+    check(CheckId::Kms, WRITES_EVENT_LOGS, s3::kms, "Reading encrypted objects needs kms:Decrypt, writing them needs kms:GenerateDataKey."),
+    check(CheckId::Get, WRITES_EVENT_LOGS, s3::get, "The history server reads event logs: s3:GetObject."),
+    check(CheckId::Put, WRITES_EVENT_LOGS, s3::put, "Jobs write event logs, and fail if they cannot: s3:PutObject."),
+    check(CheckId::Delete, WRITES_EVENT_LOGS, s3::delete, "Spark renames finished event logs, which on S3 means to copy and to delete: s3:DeleteObject."),
     check(CheckId::Cleaner, &[Component::Configure], server::cleaner, "Spark's cleaner deletes the event logs of all clusters under the prefix."),
     check(CheckId::Service, &[], server::service, "The unit is active, its process runs, and the server answers on its port."),
     check(CheckId::ServerLog, &[], server::log, "The server's log shows known errors."),
-    check(CheckId::Pages, OF_SERVER, server::pages, "If the server's pages require a login, emr-shs cannot see what the server reads after a restart."),
+    check(CheckId::Pages, CHANGES_SERVER, server::pages, "If the server's pages require a login, emr-shs cannot see what the server reads after a restart."),
     check(CheckId::Reads, &[], listing::reads, "A server that answers may still read nothing, so this compares its list with the event logs in S3."),
     check(CheckId::Cost, &[], listing::cost, "Each scan of the event log directory sends S3 requests, which cost money and time."),
     check(CheckId::LogUri, &[], logs::log_uri, "The log gateway serves executor logs from the archive to which EMR uploads them."),

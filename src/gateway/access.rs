@@ -112,8 +112,9 @@ impl Users {
         let mut hashes = BTreeMap::new();
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#')) {
             let place = || format!("{}:{}", path.display(), i + 1);
-            let (name, hash) =
-                line.trim_end().split_once(':').with_context(|| format!("{}: wanted NAME:HASH", place()))?;
+            let (name, hash) = line.trim_end().split_once(':').with_context(|| {
+                format!("{}: the line is not NAME:HASH; create one with: htpasswd -nB NAME", place())
+            })?;
             let supported = ["$2a$", "$2b$", "$2y$", "$argon2"].iter().any(|kind| hash.starts_with(kind));
             if !supported {
                 bail!(

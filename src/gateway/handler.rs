@@ -144,7 +144,10 @@ impl Gateway {
             }
             // Checking a password occupies a core, and memory, for a tenth of a second.
             let Ok(_permit) = self.password_checks.try_acquire() else {
-                let busy = Message::new(StatusCode::SERVICE_UNAVAILABLE, "Too many users log in at the same time");
+                let busy = Message::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "The gateway is checking too many passwords at the same time",
+                );
                 return Some(busy.text("Try again in a second.").response());
             };
             let verified = tokio::task::spawn_blocking(move || users.verify(&authorization)).await;
@@ -236,7 +239,7 @@ impl Gateway {
         }
     }
 
-    /// Delivers a log that S3 contains: by redirect or by stream.
+    /// Delivers a log by redirect or by stream. S3 may not have confirmed yet that the log exists.
     async fn deliver(
         &self,
         location: &Location,

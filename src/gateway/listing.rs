@@ -40,7 +40,8 @@ async fn applications(
     clusters.retain(|name| is_cluster(name));
     let own_cluster = archive.own_cluster.as_deref();
     let Some(cluster) = cluster.or(own_cluster).or(clusters.first().map(String::as_str)) else {
-        return Ok(Message::new(StatusCode::NOT_FOUND, "There are no logs of clusters under the log URI").response());
+        return Ok(Message::new(StatusCode::NOT_FOUND, "There are no logs of clusters under the gateway's log URIs")
+            .response());
     };
     let mut ids = Vec::new();
     for (i, bucket) in archive.buckets.iter().enumerate() {

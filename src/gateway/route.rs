@@ -90,7 +90,8 @@ fn under_log_uri(path: &str, prefixes: &[&str]) -> Option<(LogRequest, Option<us
         let (head, rest) = names.split_at_checked(depth)?;
         let has_prefix = head.iter().map(String::as_str).eq(prefix.split('/').filter(|name| !name.is_empty()));
         match long_form(rest).filter(|_| has_prefix)? {
-            // Without a prefix, `/j-…/` would hide a page of the history server.
+            // If a log URI has no prefix, the path `/j-…/` would hide a page of the history server, so it stays
+            // the history server's.
             LogRequest::Applications(_) => None,
             request => Some((request, Some(i))),
         }

@@ -23,8 +23,8 @@ use std::task::{Context, Poll};
 /// the result has 4 MB at most.
 const MAX_COMPRESSED: usize = 4096;
 
-/// The response with a log: as text, or with `attachment` as S3 stores it. The error is S3's; the
-/// archive knows its meaning.
+/// The response that contains a log: as text, or, with `attachment`, the bytes that S3 stores. The error is
+/// S3's own; the caller asks the archive for its meaning.
 pub(super) async fn log(
     bucket: &BucketClient,
     name: &str,

@@ -32,7 +32,8 @@ impl Tls {
 
     /// Also returns the certificate's SHA-256 fingerprint, which users compare with their browser's.
     pub(super) fn self_signed(names: Vec<String>) -> Result<(Self, String)> {
-        let generated = rcgen::generate_simple_self_signed(names).context("creating a certificate")?;
+        let generated =
+            rcgen::generate_simple_self_signed(names).context("the gateway cannot create a self-signed certificate")?;
         let der = generated.cert.der().clone();
         let fingerprint: Vec<String> = Sha256::digest(&der).iter().map(|b| format!("{b:02X}")).collect();
         let key = PrivateKeyDer::try_from(generated.signing_key.serialize_der()).map_err(|e| anyhow!(e))?;

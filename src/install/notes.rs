@@ -94,7 +94,7 @@ fn list_changes(node: &Node, old: &str, new: &str) -> Vec<String> {
 /// Says that the history server is down, and why, if its log tells.
 pub(crate) fn server_is_down(node: &Node) -> Option<String> {
     node.server.as_ref().filter(|s| s.process.is_none())?;
-    let cause = history_server::last_known_error(&node.spark).map(|d| format!(": {}", d.cause)).unwrap_or_default();
+    let cause = history_server::first_known_error(&node.spark).map(|d| format!(": {}", d.cause)).unwrap_or_default();
     Some(format!("The history server is not running{cause}."))
 }
 
@@ -131,7 +131,7 @@ pub(crate) fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<Strin
     // Once emr-shs has made links, the class path is complete.
     if !receipt.entries.iter().any(|e| matches!(e.resource, Resource::Link { .. })) {
         let used = |scheme: &str| dirs.iter().flatten().any(|d| d.split_once("://").is_some_and(|(s, _)| s == scheme));
-        for (scheme, class) in node.hadoop.schemes().into_iter().filter(|(scheme, _)| used(scheme)) {
+        for (scheme, class) in node.hadoop.s3_schemes().into_iter().filter(|(scheme, _)| used(scheme)) {
             if node.scheme(host, scheme, &[]).is_ok_and(|s| !s.is_complete()) {
                 found.push(format!(
                     "Event logs are on {scheme}://, which {class} serves. The history server's own class path lacks that \

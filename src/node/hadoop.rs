@@ -54,7 +54,7 @@ impl Hadoop {
     }
 
     /// The schemes of S3 that a class serves.
-    pub fn schemes(&self) -> Vec<(&'static str, &str)> {
+    pub fn s3_schemes(&self) -> Vec<(&'static str, &str)> {
         ["s3", "s3n", "s3a"].into_iter().filter_map(|s| Some((s, self.file_system(s)?))).collect()
     }
 

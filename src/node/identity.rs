@@ -1,13 +1,13 @@
 //! The identity of the node: its role, its cluster, its release.
 //!
-//! EMR writes several files on a node that contain it (`docs/emr.md §4.1`). Newer releases may write fewer,
+//! EMR writes this identity into several files on a node (`docs/emr.md §4.1`). Newer releases may write fewer,
 //! so each fact has more than one source, and no file is required.
 
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The directories of those files.
+/// The directories into which EMR writes files about the node.
 pub(crate) const INFO: [&str; 2] = ["/mnt/var/lib/info", "/emr/instance-controller/lib/info"];
 
 /// The role of a node in its cluster.

@@ -74,7 +74,7 @@ impl Sdk {
     }
 }
 
-/// The class path of the history server, without the jars of emr-shs.
+/// The class path of the history server, without the jars that `is_ours` named.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClassPath {
     /// Jars and class directories. Wildcards are resolved.

@@ -1,8 +1,8 @@
-//! Known errors in the history server's log: by which text each is recognised, its cause, and its fix
+//! Known errors in the history server's log: the text that identifies each error, its cause, and its fix
 //! (`docs/emr.md §6.4`).
 //!
-//! To teach a new log line: add it to `KNOWN`. If its cause is new, add that to [`Cause`] with its
-//! text and its fix, and name the doctor checks that explain it in `doctor/causes.rs`.
+//! To support a new log line: add its text to `KNOWN`. If its cause is new, add the cause to [`Cause`] with
+//! its text and its fix, and name the doctor checks that explain the cause in `doctor/causes.rs`.
 
 use std::fmt;
 use std::time::Duration;
@@ -211,9 +211,10 @@ pub fn known_errors(log: &str, age: Duration) -> Vec<KnownError> {
     found.into_iter().map(|(diagnosis, count, last)| KnownError { diagnosis, count, ago: ago(last) }).collect()
 }
 
-/// The bundle of the AWS SDK v2 contains an SLF4J that does not know Spark's Log4j. If it precedes
-/// Spark's own, this line is the last of the log. A log that goes on after the line is not silenced: the
-/// line then comes from the bundle's own, shaded copy of SLF4J.
+/// The bundle of the AWS SDK v2 contains an SLF4J that does not know Spark's Log4j. If the bundle precedes
+/// Spark's SLF4J on the class path, the SLF4J of the bundle writes this line, and the server logs nothing
+/// more. If the log contains lines with timestamps, the server is not silenced: the shaded copy of SLF4J in
+/// the bundle wrote the line.
 fn silenced(log: &str) -> Option<Diagnosis> {
     let line = log.lines().find(|line| line.contains("Defaulting to no-operation (NOP) logger implementation"))?;
     Some(Diagnosis { line: line.into(), cause: Cause::Silenced })

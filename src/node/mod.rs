@@ -1,4 +1,5 @@
-//! What stands on the node. This module reads the node and never changes it.
+//! The node: its identity, its configuration, and its history server. This module writes no file; it can
+//! restart the history server and end its processes.
 
 pub(crate) mod hadoop;
 pub(crate) mod history_server;
@@ -11,7 +12,7 @@ pub(crate) mod provisioning;
 pub(crate) mod spark;
 
 use crate::aws::config::{self, TimeoutProfile};
-use crate::aws::emr::{Cluster, Described, EmrError};
+use crate::aws::emr::{Cluster, ClusterDescription, EmrError};
 use crate::aws::s3::{Encryption, S3};
 
 use crate::error::Fault;
@@ -31,7 +32,7 @@ pub struct Node {
     pub hadoop: Hadoop,
     /// `None` for a directory that stands for a node (`--root`): it has no services.
     pub server: Option<HistoryServer>,
-    /// The history server's class path, without the jars that emr-shs put on it.
+    /// The history server's class path, without the jars that `is_ours` named.
     pub class_path: ClassPath,
 }
 
@@ -44,7 +45,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Reads the node's files, which takes no time.
+    /// Reads the node's files. This asks no service.
     pub fn read(host: &Host) -> Result<Self> {
         match Self::read_leniently(host) {
             (node, None) => Ok(node),
@@ -122,7 +123,7 @@ impl S3Connection {
 
 /// What EMR says of a cluster, or why EMR could not be asked.
 pub(crate) fn describe_cluster(id: Option<&str>, region: Option<String>) -> Result<Cluster, EmrError> {
-    Ok(Described::fetch(id, region, TimeoutProfile::Usual)?.cluster())
+    Ok(ClusterDescription::fetch(id, region, TimeoutProfile::Usual)?.cluster())
 }
 
 /// The history server's class path: from the command line of the running process, else composed as

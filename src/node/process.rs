@@ -147,14 +147,14 @@ impl Process {
 
 /// The process that listens on a port.
 #[derive(Clone, Debug)]
-pub(crate) struct Listener {
+pub(crate) struct PortOwner {
     /// `None` if the process belongs to another user and we are not root.
     pub pid: Option<u32>,
     pub command: Option<String>,
     pub is_history_server: bool,
 }
 
-impl Listener {
+impl PortOwner {
     pub(crate) fn description(&self) -> String {
         match (self.pid, &self.command) {
             (Some(pid), Some(command)) => format!("process {pid}: {command}"),
@@ -165,12 +165,12 @@ impl Listener {
 }
 
 /// The process of this machine that listens on a port; `None` if the port is free.
-pub(crate) fn listener(port: u16) -> Option<Listener> {
+pub(crate) fn listener(port: u16) -> Option<PortOwner> {
     let sockets = listening(procfs::net::tcp(), procfs::net::tcp6());
     let (inode, _) = sockets.into_iter().find(|(_, address)| address.port() == port)?;
     let owner = processes().find(|entry| socket_inodes(entry).contains(&inode));
     let args = owner.as_ref().and_then(|owner| arguments(u32::try_from(owner.pid()).ok()?));
-    Some(Listener {
+    Some(PortOwner {
         pid: owner.as_ref().and_then(|owner| u32::try_from(owner.pid()).ok()),
         command: args.map(|args| args.join(" ").trim_end().chars().take(200).collect()),
         is_history_server: owner.and_then(|owner| Process::parse(&owner)).is_some_and(|p| p.is_server()),

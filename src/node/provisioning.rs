@@ -5,7 +5,7 @@ use super::identity::{INFO, Identity};
 use super::process::Process;
 use super::spark;
 use crate::aws::config::TimeoutProfile;
-use crate::aws::emr::{Described, EmrError};
+use crate::aws::emr::{ClusterDescription, EmrError};
 use crate::host::Host;
 use crate::paths::{HISTORY_SERVER_UNIT, SPARK_DEFAULTS};
 use crate::systemd;
@@ -77,7 +77,7 @@ pub(crate) enum Missing {
 }
 
 impl Missing {
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn awaited(self) -> &'static str {
         match self {
             Self::Part(name) => name,
             Self::CheckIn => "job-flow-state.txt to say that provisioning has finished",
@@ -110,8 +110,9 @@ pub(crate) fn missing(host: &Host) -> Result<Option<Missing>> {
     let identity = Identity::observe(host);
     Ok(match Provisioning::observe(host) {
         Provisioning::Finished => None,
-        // A running cluster proves that this node is provisioned: the file's format is known for few
-        // releases only. It proves nothing about one of three primary nodes that EMR has just replaced.
+        // The format of job-flow-state.txt is known for few releases only, so a running cluster also proves
+        // that EMR has provisioned this node. On a cluster with three primary nodes it proves nothing: EMR
+        // replaces a primary node while the cluster runs.
         Provisioning::Underway if !identity.multi_primary && cluster_state(&identity) == ClusterState::Runs => None,
         Provisioning::Underway => Some(Missing::CheckIn),
         Provisioning::Unknown => (cluster_state(&identity) == ClusterState::NotYet).then_some(Missing::RunningCluster),
@@ -123,17 +124,17 @@ enum ClusterState {
     Runs,
     /// The cluster does not run yet, or EMR did not answer this time.
     NotYet,
-    /// EMR will never tell this node. The server's first start then has to be proof enough.
-    Untold,
+    /// This node cannot ask EMR. The history server's first start then must be proof enough.
+    Unknowable,
 }
 
 fn cluster_state(identity: &Identity) -> ClusterState {
     if identity.cluster_id.is_none() || identity.region.is_none() {
-        return ClusterState::Untold;
+        return ClusterState::Unknowable;
     }
-    match Described::fetch(identity.cluster_id.as_deref(), identity.region.clone(), TimeoutProfile::Usual) {
+    match ClusterDescription::fetch(identity.cluster_id.as_deref(), identity.region.clone(), TimeoutProfile::Usual) {
         Ok(cluster) if cluster.runs() => ClusterState::Runs,
-        Err(EmrError::AccessDenied(_)) => ClusterState::Untold,
+        Err(EmrError::AccessDenied(_)) => ClusterState::Unknowable,
         _ => ClusterState::NotYet,
     }
 }

@@ -49,7 +49,7 @@ pub struct Spark {
     /// `/etc/spark/conf/spark-defaults.conf`: the first of a chain of links.
     pub defaults_path: PathBuf,
     pub defaults: SparkDefaults,
-    /// The variables that spark-env.sh exports, as far as this can be told without running it.
+    /// The variables that spark-env.sh assigns, as far as emr-shs can tell without running the script.
     pub env: BTreeMap<String, String>,
 }
 
@@ -62,7 +62,7 @@ impl Spark {
         Ok(Self {
             version: version(host, &home),
             defaults: read_defaults(host, &defaults_path)?,
-            env: exports(&env),
+            env: assignments(&env),
             home,
             defaults_path,
         })
@@ -184,7 +184,7 @@ pub fn duration(text: &str) -> Option<Duration> {
 
 /// The assignments in a shell script. This resolves quotes, `$NAME`, `${NAME}` and `${NAME:-default}`, and
 /// copies everything else literally.
-fn exports(script: &str) -> BTreeMap<String, String> {
+fn assignments(script: &str) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     for line in script.lines() {
         let line = line.trim();

@@ -76,15 +76,14 @@ pub(crate) struct StageReport {
 }
 
 /// What happens during the proof, as it happens.
-pub(crate) enum Event<'a> {
+pub(crate) enum ProofEvent<'a> {
     /// A stage has ended.
     StageEnded(StageReport),
     /// The proof waits for something.
     Waiting(&'a str),
 }
 
-/// Receives the events.
-type Listener<'a> = &'a mut dyn FnMut(Event<'_>);
+type OnEvent<'a> = &'a mut dyn FnMut(ProofEvent<'_>);
 
 /// A proof that failed.
 pub(crate) struct Failure {
@@ -121,7 +120,7 @@ struct Found {
 
 impl Proof<'_> {
     /// Runs all stages, and deletes what they wrote.
-    pub(crate) fn run(&self, uri: &EventLogs, listener: Listener<'_>) -> Result<(), Failure> {
+    pub(crate) fn run(&self, uri: &EventLogs, listener: OnEvent<'_>) -> Result<(), Failure> {
         let mut written = Written::default();
         let result = self.stages(uri, &mut written, listener);
         let objects = written.count();
@@ -137,7 +136,7 @@ impl Proof<'_> {
         result.and(removed)
     }
 
-    fn stages(&self, uri: &EventLogs, written: &mut Written, listener: Listener<'_>) -> Result<(), Failure> {
+    fn stages(&self, uri: &EventLogs, written: &mut Written, listener: OnEvent<'_>) -> Result<(), Failure> {
         let synthetic = SyntheticApplication::new(self.node, &self.receipt.settings);
         let mut found = Found::default();
         interruptible(listener, Stage::WriteEventLog, |_| {
@@ -195,7 +194,7 @@ impl Proof<'_> {
         &self,
         synthetic: &SyntheticApplication,
         link: &str,
-        listener: Listener<'_>,
+        listener: OnEvent<'_>,
     ) -> Result<(), Failure> {
         let mut path = String::new();
         interruptible(listener, Stage::Link, |_| {
@@ -244,7 +243,7 @@ impl Proof<'_> {
     fn wait_until_listed(
         &self,
         synthetic: &SyntheticApplication,
-        listener: Listener<'_>,
+        listener: OnEvent<'_>,
     ) -> Result<HistoryServer, Fault> {
         let begun = Instant::now();
         let wanted = synthetic.id();
@@ -274,7 +273,7 @@ impl Proof<'_> {
                 return Err(Fault::failed(message).detail(format!("the server scans every {interval}")));
             }
             signals::check().map_err(Fault::of)?;
-            listener(Event::Waiting(&format!("waiting for the history server, which scans every {interval}")));
+            listener(ProofEvent::Waiting(&format!("waiting for the history server, which scans every {interval}")));
             std::thread::sleep(POLL);
         }
     }
@@ -304,9 +303,9 @@ fn stderr_link(server: &HistoryServer, synthetic: &SyntheticApplication) -> Opti
 
 /// Runs a stage, unless the user has interrupted the proof.
 fn interruptible(
-    listener: Listener<'_>,
+    listener: OnEvent<'_>,
     stage: Stage,
-    work: impl FnOnce(Listener<'_>) -> Result<End, Fault>,
+    work: impl FnOnce(OnEvent<'_>) -> Result<End, Fault>,
 ) -> Result<(), Failure> {
     run_stage(listener, stage, |listener| {
         signals::check().map_err(Fault::of)?;
@@ -315,9 +314,9 @@ fn interruptible(
 }
 
 fn run_stage(
-    listener: Listener<'_>,
+    listener: OnEvent<'_>,
     stage: Stage,
-    work: impl FnOnce(Listener<'_>) -> Result<End, Fault>,
+    work: impl FnOnce(OnEvent<'_>) -> Result<End, Fault>,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let result = work(listener);
@@ -326,6 +325,6 @@ fn run_stage(
         Ok(End::Skip(why)) => (Verdict::Skip, why.clone()),
         Err(fault) => (Verdict::Fail, fault.message.clone()),
     };
-    listener(Event::StageEnded(StageReport { stage, verdict, seconds: begun.elapsed().as_secs_f64(), found }));
+    listener(ProofEvent::StageEnded(StageReport { stage, verdict, seconds: begun.elapsed().as_secs_f64(), found }));
     result.map(drop).map_err(|fault| Failure { stage, fault })
 }

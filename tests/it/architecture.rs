@@ -217,7 +217,7 @@ fn architecture_md_draws_these_levels() {
 }
 
 #[test]
-fn the_reader_of_imports_sees_what_it_must() {
+fn the_import_parser_finds_every_form() {
     let seen = |text: &str| paths(text).into_iter().map(|path| path.join("::")).collect::<Vec<_>>();
     assert_eq!(
         seen("use crate::a::{self, b::{C, D as E}, f};"),

@@ -230,7 +230,7 @@ fn the_configured_store_directory_is_created_when_missing() {
 }
 
 #[test]
-fn history_only_set_and_jar_do_what_they_say() {
+fn the_options_history_only_set_and_jar_take_effect() {
     let root = RootDir::new();
     install(&root, &["--history-only", "--set", "spark.history.retainedApplications=7"]).expect(0);
     assert_eq!(value(&root, "spark.eventLog.dir").unwrap(), "hdfs:///var/log/spark/apps");

@@ -5,7 +5,7 @@ use emr_shs::testing::scanning;
 const PAGE: &str = include_str!("../../docs/scale.md");
 
 #[test]
-fn the_page_gives_the_scan_costs_that_doctor_computes() {
+fn scale_md_gives_the_scan_costs_that_doctor_computes() {
     let rows = PAGE.lines().filter(|line| line.ends_with(" |") && line.contains(" s | "));
     let mut count = 0;
     for row in rows {

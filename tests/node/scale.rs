@@ -13,7 +13,7 @@ fn commands() -> Vec<&'static str> {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn the_pages_commands_do_what_it_says() {
+fn the_commands_in_scale_md_work() {
     let node = Node::fresh(Profile::Emr712);
     let commands = commands();
     // cron passes a line to the shell without its time and user, and with \% as %.

@@ -1,4 +1,4 @@
-//! The checks, by what they examine. They only judge the facts.
+//! The checks, one file for each subject. They judge the facts, and read a local file where a fact is cheap.
 
 pub(crate) mod drift;
 pub(crate) mod listing;

@@ -12,8 +12,8 @@ use crate::node::hadoop::S3A;
 use crate::paths::LOG_DIRECTORY_KEY;
 use std::time::Duration;
 
-/// S3 refuses signatures when the clock is wrong by 15 minutes. At a third of that, nothing keeps the
-/// clock right.
+/// S3 refuses signatures when the clock is wrong by 15 minutes. doctor reports a clock that is wrong by a
+/// third of that, in seconds: no time service can be correcting such a clock.
 const CLOCK_TOLERANCE: i64 = 300;
 /// Shows whether the metadata service answers.
 const ASK_METADATA_SERVICE: &str =

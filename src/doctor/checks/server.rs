@@ -40,7 +40,9 @@ pub(crate) fn heap(f: &Facts<'_>) -> CheckResult {
             .into());
     }
     Ok(match f.listing().and_then(|listing| listing.objects.iter().map(|o| o.size).max()) {
-        Some(size) if size > 1 << 20 => format!("{heap} MiB; the largest event log has {} MiB", size >> 20),
+        Some(size) if size > 1 << 20 => {
+            format!("{heap} MiB; the largest file among the event logs contains {} MiB", size >> 20)
+        }
         _ => format!("{heap} MiB"),
     })
 }
@@ -182,7 +184,8 @@ fn running_server(f: &Facts<'_>, server: &HistoryServer, process: &Process) -> C
     }
 }
 
-/// Adds the cause of a death to a fault: the last known error in the server's log.
+/// Adds the cause of the server's death to a fault. `known_errors` keeps the order in which errors first
+/// appear in the server's log, so its last element is the newest kind of error.
 fn explain_death(f: &Facts<'_>, fault: Fault) -> NotPassed {
     let Some(KnownError { diagnosis, .. }) = f.known_errors().last() else {
         return quote_last_errors(f, fault).into();
@@ -237,6 +240,7 @@ pub(crate) fn log(f: &Facts<'_>) -> CheckResult {
     let recent = scan_interval(f) * 2 + Duration::from_secs(30);
     let (new, old): (Vec<&KnownError>, Vec<&KnownError>) = f.known_errors().iter().partition(|e| e.ago <= recent);
     let Some(first) = new.first() else {
+        // `known_errors` keeps the order of first appearance, so this is the newest kind of error.
         return Ok(match old.last() {
             Some(last) => format!("no known error now; {} ago: {}", rounded(last.ago), last.diagnosis.cause),
             None => "no known error".into(),

@@ -122,14 +122,14 @@ impl LogBucket {
             // An empty object.
             S3Failure::InvalidRange => Ok(true),
             S3Failure::NotFound => Ok(false),
-            S3Failure::Denied { .. } if self.lists_no(key).await => Ok(false),
+            S3Failure::Denied { .. } if self.listing_lacks(key).await => Ok(false),
             _ => Err(self.refusal(key, &error).await),
         }
     }
 
     /// Whether S3 lists no object with this key. To a role without `s3:ListBucket`, S3 answers 403 for an
     /// object that does not exist (`docs/emr.md` §8.2).
-    async fn lists_no(&self, key: &str) -> bool {
+    async fn listing_lacks(&self, key: &str) -> bool {
         let listed = self.list(key).await;
         listed.is_ok_and(|objects| !objects.iter().any(|object| object.name.is_empty()))
     }

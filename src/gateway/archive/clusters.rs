@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 
 /// How many cluster timestamps each cache holds.
 const MAX_TIMESTAMPS: usize = 1 << 14;
-/// How long the result stands that no cluster has a timestamp, and a listing of the clusters.
+/// How long the gateway trusts a search that found no cluster for a timestamp, and a listing of the clusters.
 const NOT_FOUND_FRESH: Duration = Duration::from_secs(30);
-/// How long the result stands that a cluster has no application.
+/// How long the gateway trusts that a cluster has no application.
 const EMPTY_FRESH: Duration = Duration::from_secs(300);
 /// How many searches run at a time. Each sends many requests to S3.
 const MAX_SEARCHES: usize = 16;
@@ -148,8 +148,8 @@ impl Clusters {
         }
         index.list(&self.buckets[bucket]).await?;
         let failure = match self.read_first_applications(bucket, &mut index, timestamp).await? {
-            Progress::Found(cluster) => return Ok(Some(cluster)),
-            Progress::Done { failure } => failure,
+            SearchStep::Found(cluster) => return Ok(Some(cluster)),
+            SearchStep::Done { failure } => failure,
         };
         match self.search_earlier_clusters(bucket, &index, timestamp).await? {
             Some(cluster) => Ok(Some(cluster)),
@@ -163,7 +163,7 @@ impl Clusters {
         bucket: usize,
         index: &mut Index,
         timestamp: u64,
-    ) -> Result<Progress, LogError> {
+    ) -> Result<SearchStep, LogError> {
         let mut unknown = index.unknown(self.own.as_ref()).into_iter();
         let mut requests = JoinSet::new();
         let send = |requests: &mut JoinSet<_>, cluster: String| {
@@ -188,12 +188,12 @@ impl Clusters {
                 Ok(first) => {
                     index.insert(cluster.clone(), first);
                     if first == Some(timestamp) {
-                        return Ok(Progress::Found(cluster));
+                        return Ok(SearchStep::Found(cluster));
                     }
                 }
             }
         }
-        Ok(Progress::Done { failure })
+        Ok(SearchStep::Done { failure })
     }
 
     /// Searches clusters for an application that is not their first one. A cluster whose ResourceManager
@@ -217,7 +217,7 @@ impl Clusters {
     }
 }
 
-enum Progress {
+enum SearchStep {
     Found(String),
     /// No known cluster has the timestamp. The cluster of the failed request may have it.
     Done {
@@ -247,8 +247,8 @@ impl Index {
         Ok(())
     }
 
-    /// The clusters to ask about. `own` comes first: people ask most for the newest clusters, and nothing
-    /// else tells which clusters are new.
+    /// The clusters whose first application the gateway must look up in S3. `own` comes first: people mostly
+    /// ask for logs of the newest clusters, and `own` is the only cluster that the gateway knows to be new.
     fn unknown(&self, own: Option<&String>) -> Vec<String> {
         let unknown = self.clusters.iter().filter(|(_, first)| first.is_worth_asking());
         let mut unknown: Vec<String> = unknown.map(|(cluster, _)| cluster.clone()).collect();
@@ -278,8 +278,8 @@ impl Index {
     }
 }
 
-/// The timestamp of a cluster's first application: of all its applications, or of those with the timestamp
-/// `of`.
+/// The cluster timestamp in the id of a cluster's first application. With `of`, only applications with that
+/// timestamp count.
 async fn first_timestamp(bucket: &LogBucket, cluster: &str, of: Option<u64>) -> Result<Option<u64>, LogError> {
     let number = of.map(|timestamp| format!("{timestamp}_")).unwrap_or_default();
     let prefix = format!("{}{cluster}/containers/application_{number}", bucket.uri.prefix);

@@ -104,7 +104,8 @@ impl Archive {
         }
     }
 
-    /// Finds a log that the gateway can read.
+    /// Finds a log that the gateway can read. If S3 does not tell within `CONFIRMATION_TIMEOUT` whether the
+    /// log exists at its only possible location, returns that location unconfirmed.
     pub(crate) async fn find(
         &self,
         directory: &LogDirectory,
@@ -179,7 +180,8 @@ impl Archive {
         Err(LogError::Missing { location, others: others.ok() })
     }
 
-    /// The cluster of an application. If no log URI has it, this node's own cluster: its logs may come.
+    /// Finds the cluster on which an application ran. If no log URI contains logs of the application, returns
+    /// this node's own cluster, because EMR may not have uploaded the logs yet.
     pub(crate) async fn cluster(&self, application: &Application) -> Result<ClusterLocation, LogError> {
         let own = || ClusterLocation { bucket: 0, id: self.own_cluster.clone().unwrap_or_else(|| "j-UNKNOWN".into()) };
         Ok(self.clusters.find(application).await?.unwrap_or_else(own))

@@ -197,14 +197,14 @@ impl<B> LinkRewriter<B> {
             out.extend_from_slice(RELATIVE_PREFIX);
             let _ = self.held.split_to(prefix_length);
         }
-        let begun = if self.ended { 0 } else { begun_needle(&self.held, self.prefix.needle()) };
+        let begun = if self.ended { 0 } else { partial_prefix_length(&self.held, self.prefix.needle()) };
         out.extend_from_slice(&self.held.split_to(self.held.len() - begun));
         out.freeze()
     }
 }
 
 /// How many bytes at the end of the text can be the beginning of the needle.
-fn begun_needle(text: &[u8], needle: &[u8]) -> usize {
+fn partial_prefix_length(text: &[u8], needle: &[u8]) -> usize {
     (1..needle.len().min(text.len() + 1)).rev().find(|&n| text.ends_with(&needle[..n])).unwrap_or(0)
 }
 

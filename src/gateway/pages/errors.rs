@@ -98,7 +98,9 @@ fn denied(subject: &str, permission: &str, s3_url: &str, answer: &str) -> Messag
         "The gateway's role needs {permission} here. Unless you configured other credentials, this role is the cluster's instance profile."
     ));
     let message = if permission.contains("ListBucket") {
-        message.text("Without s3:ListBucket, S3 denies access also to an object that does not exist (yet).")
+        message.text(
+            "If the role lacks s3:ListBucket, S3 denies access to a missing object, too: the log may not be in S3 yet.",
+        )
     } else {
         message
     };
@@ -119,7 +121,7 @@ fn archived(subject: &str, class: &str, bucket: &str, key: &str) -> Message {
 
 fn searching(subject: &str) -> Message {
     let mut message = Message::new(StatusCode::SERVICE_UNAVAILABLE, format!("Searching for {subject}"))
-        .text("It may belong to another cluster, and the gateway is still searching the clusters under the log URI. This page reloads by itself. The gateway remembers the clusters that it has searched.");
+        .text("It may belong to another cluster, and the gateway is still searching the clusters under the gateway's log URIs. This page reloads by itself. The gateway remembers the clusters that it has searched.");
     message.layout.reload_after = Some(5);
     message
 }

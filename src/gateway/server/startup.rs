@@ -46,7 +46,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
     let log_uris: Vec<LogUri> = settings.log_uris.clone();
     if log_uris.is_empty() {
         return Err(Fault::usage("--log-uri is missing")
-            .detail("the gateway serves logs under the log URIs of clusters, so it needs one at least")
+            .detail("the gateway serves the logs that EMR archives below a log URI, so it needs at least one log URI")
             .hint("emr-shs proxy serve --log-uri s3://my-bucket/elasticmapreduce/")
             .into());
     }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A starting server may accept a connection and not serve it. It is asked again after this time.
+/// A starting server may accept a connection and not answer. After this time the request fails, and emr-shs
+/// sends another one.
 const TIMEOUT: Duration = Duration::from_secs(2);
 const API_TIMEOUT: Duration = Duration::from_secs(4);
 /// The list of thousands of applications is megabytes long.

@@ -80,6 +80,6 @@ pub(crate) fn log_tail(spark: &Spark) -> (String, Duration) {
 }
 
 /// The first known error in the present log, for a server that has died.
-pub(crate) fn last_known_error(spark: &Spark) -> Option<Diagnosis> {
+pub(crate) fn first_known_error(spark: &Spark) -> Option<Diagnosis> {
     log_diagnosis::diagnose(&log_tail(spark).0)
 }

@@ -6,7 +6,7 @@ mod readiness;
 mod restart;
 
 pub(crate) use api::Answer;
-pub(crate) use log::{last_known_error, log_file, log_tail};
+pub(crate) use log::{first_known_error, log_file, log_tail};
 pub(crate) use readiness::Readiness;
 pub(crate) use restart::RestartOutcome;
 
@@ -85,8 +85,8 @@ impl HistoryServer {
 
     /// Waits until a starting server answers, but no longer than `timeout`.
     ///
-    /// To restart a server in the middle of its start script would leave two servers: the script's
-    /// process comes up afterwards, with the old settings.
+    /// If emr-shs restarted a server while its start script runs, two servers would remain: the script would
+    /// start its own server afterwards, with the old settings.
     pub fn settle(&mut self, spark: &Spark, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         let is_silent = |server: &Self| server.process.is_some() && server.answer.is_none() && !server.wants_login;
@@ -101,8 +101,8 @@ impl HistoryServer {
         Ok(())
     }
 
-    /// The address at which this very process listens on a port. Only root sees the sockets of another
-    /// user's process, so others try the loopback address.
+    /// The address at which the history server's process listens on a port. Only root sees the sockets of
+    /// another user's process, so any other user gets the loopback address.
     fn address(&self, port: u16) -> Option<SocketAddr> {
         let process = self.process.as_ref()?;
         if process.listens.is_empty() && !nix::unistd::geteuid().is_root() {

@@ -145,9 +145,9 @@ impl HistoryServer {
             self.unit = systemd::show(HISTORY_SERVER_UNIT)?;
             self.refresh(spark);
             match restart.judge(self) {
-                Progress::Ready => return Ok(RestartOutcome::Ready(restart.begun.elapsed())),
-                Progress::Failed(failure) => return Ok(RestartOutcome::NotReady(restart.not_ready(failure))),
-                Progress::Starting => {}
+                RestartState::Ready => return Ok(RestartOutcome::Ready(restart.begun.elapsed())),
+                RestartState::Failed(failure) => return Ok(RestartOutcome::NotReady(restart.not_ready(failure))),
+                RestartState::Starting => {}
             }
             tick();
             std::thread::sleep(POLL);
@@ -168,7 +168,7 @@ struct Restart<'a> {
     answers_since: Option<Instant>,
 }
 
-enum Progress {
+enum RestartState {
     Starting,
     Ready,
     Failed(RestartFailure),
@@ -216,18 +216,18 @@ impl Restart<'_> {
         }
     }
 
-    fn judge(&mut self, server: &HistoryServer) -> Progress {
+    fn judge(&mut self, server: &HistoryServer) -> RestartState {
         if let Some(process) = &server.process {
             self.notice(process);
         }
         if self.class_path_dropped {
-            return Progress::Failed(RestartFailure::ClassPathDropped);
+            return RestartState::Failed(RestartFailure::ClassPathDropped);
         }
         let obstacle = match server.obstacle(self.readiness, self.old.as_ref()) {
             None => {
                 let since = self.answers_since.get_or_insert_with(Instant::now);
                 if server.process.as_ref().is_some_and(|p| p.scans) || since.elapsed() > SETTLE {
-                    return Progress::Ready;
+                    return RestartState::Ready;
                 }
                 "it answers, but does not scan its directory yet".into()
             }
@@ -237,19 +237,19 @@ impl Restart<'_> {
         let new = server.process.as_ref().filter(|process| self.is_new(process));
         let is_dead = server.unit.active == "failed" || self.has_started && new.is_none();
         if is_dead || log_diagnosis::main_thread_died(&self.log.since()) {
-            return Progress::Failed(RestartFailure::Stopped { seconds });
+            return RestartState::Failed(RestartFailure::Stopped { seconds });
         }
         if let Some(port) = server.moved_to() {
-            return Progress::Failed(RestartFailure::TookOtherPort { port, instead_of: server.port });
+            return RestartState::Failed(RestartFailure::TookOtherPort { port, instead_of: server.port });
         }
         // The new server names a directory, and it is not the wanted one: that does not change any more.
         let names_directory = server.answer.as_ref().is_some_and(|a| a.reads.is_some());
         let reads_another =
             self.answers_since.is_none() && names_directory && new.is_some() && server.unit.active == "active";
         if reads_another || self.begun.elapsed() > self.timeout {
-            return Progress::Failed(RestartFailure::NotReadyInTime { seconds, obstacle });
+            return RestartState::Failed(RestartFailure::NotReadyInTime { seconds, obstacle });
         }
-        Progress::Starting
+        RestartState::Starting
     }
 
     fn not_ready(&self, failure: RestartFailure) -> NotReady {

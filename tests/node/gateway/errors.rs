@@ -64,7 +64,7 @@ fn the_page_explains_what_s3_refuses() {
         "{}",
         answer.body
     );
-    assert!(!answer.body.contains("denies access also to an object that does not exist"), "{}", answer.body);
+    assert!(!answer.body.contains("denies access to a missing object"), "{}", answer.body);
     // With s3:ListBucket, S3 says that an object is missing.
     assert_eq!(get(&node, &format!("{LOG}.9"), &[]).status, 404);
     // Without s3:ListBucket, S3 answers 403 for a missing object.
