@@ -75,7 +75,8 @@ fn a_bootstrap_action_leaves_the_install_to_a_unit() {
     provision(&node, &["record"]);
     wait_until_installed(&node);
 
-    assert!(status(&node).contains(title), "every character: {}", status(&node));
+    let listed = node.emr_shs(&["status", "-v"]).expect(0).out();
+    assert!(listed.contains(title), "every character: {listed}");
     node.emr_shs(&["verify"]).expect(0);
     assert_eq!(doctor(&node, "provisioning")["found"], "finished");
     assert!(node.emr_shs(&["install"]).expect(0).err().contains("nothing to do"));
