@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 /// Waits until the condition gives a value; fails after two minutes.
 #[track_caller]
 pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let begun = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited two minutes for {what}");
-        std::thread::sleep(Duration::from_millis(200));
+        let waited = begun.elapsed();
+        assert!(waited < Duration::from_secs(120), "waited two minutes for {what}");
+        // A check starts processes, whose time the node lacks: the longer it has waited, the less often it checks.
+        std::thread::sleep((waited / 10).clamp(Duration::from_millis(100), Duration::from_millis(500)));
     }
 }
