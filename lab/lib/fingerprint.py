@@ -53,7 +53,7 @@ lines = [fact(name, path) for name, path in below(node / "upper", ASIDE)]
 inside = pathlib.Path(f"/proc/{pid}/root")
 for name in RUN:
     lines.append(fact(name, inside / name))
-    lines += [fact(f"{name}/{below_it}", path) for below_it, path in below(inside / name) if "systemd-private" not in below_it]
+    lines += [fact(f"{name}/{below_it}", path) for below_it, path in below(inside / name) if not re.match(r"systemd-private|hsperfdata_", below_it)]
 space = os.stat(f"/proc/{pid}/ns/pid").st_ino
 for process in os.listdir("/proc"):
     try:
@@ -61,7 +61,7 @@ for process in os.listdir("/proc"):
             words = pathlib.Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             start = pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[19]
             lines.append(f"process {start} {words}")
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:  # The process has ended, or belongs to the kernel.
         pass
 for line in pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
     fields = line.split(" - ")
