@@ -2,6 +2,7 @@
 //!
 //! The start of a node takes seconds of processor time, so a test that only reads should not end one. To prove that nothing
 //! was changed, `lab/node fingerprint` lists files, processes with their start times, and mounts before and after the test.
+//! With EMR_SHS_TEST_EXPLAIN=1 a test that has changed its node shows what it has changed.
 
 use super::node::{Node, Profile, script};
 use std::process::{ChildStdin, Command, Stdio};
