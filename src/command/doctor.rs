@@ -6,13 +6,12 @@ use crate::cli::DoctorArgs;
 use crate::doctor::check::CheckReport;
 use crate::doctor::gather::Gathered;
 use crate::error::{Exit, Verdict};
-use crate::ui::{Console, data};
+use crate::ui::{Console, data, wrapped};
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use serde::Serialize;
 use std::path::Path;
 
-const WIDTH: usize = 80;
 /// The column of the findings: after the verdict and the longest name.
 const INDENT: &str = "                     ";
 
@@ -77,10 +76,4 @@ pub(super) fn word(verdict: Verdict) -> (&'static str, Style) {
         Verdict::Fail => ("FAIL", AnsiColor::Red.on_default()),
         Verdict::Skip => ("SKIP", AnsiColor::Yellow.on_default()),
     }
-}
-
-/// Wraps a text between words, so that a path stays whole.
-pub(super) fn wrapped(head: &str, indent: &str, text: &str) -> String {
-    let options = textwrap::Options::new(WIDTH).initial_indent(head).subsequent_indent(indent);
-    textwrap::fill(text, options.break_words(false).word_splitter(textwrap::WordSplitter::NoHyphenation))
 }

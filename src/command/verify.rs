@@ -11,7 +11,7 @@ use crate::error::{Exit, Fault, Verdict};
 use crate::host::Host;
 use crate::node::Node;
 use crate::signals;
-use crate::ui::{Console, data};
+use crate::ui::{Console, data, wrapped};
 use crate::verify::{Failure, Proof, ProofEvent, Stage, StageReport};
 use anyhow::Result;
 use indicatif::ProgressBar;
@@ -142,6 +142,6 @@ impl VerifyReport {
 fn row(stage: &StageReport) -> String {
     let (word, style) = doctor::word(stage.verdict);
     let head = format!("{word}  {:<NAME$} {:>6.1} s  ", stage.stage.name(), stage.seconds);
-    let text = doctor::wrapped(&head, &" ".repeat(head.len()), &stage.found);
+    let text = wrapped(&head, &" ".repeat(head.len()), &stage.found);
     format!("{style}{word}{style:#}{}", &text[word.len()..])
 }
