@@ -62,7 +62,9 @@ pub(crate) fn drift(f: &Facts<'_>) -> CheckResult {
     }
     if f.receipt.owes_restart {
         return Err(Fault::preflight("the history server has not been restarted since emr-shs changed its settings")
-            .detail("a run of emr-shs was interrupted")
+            .detail(
+                "a command of emr-shs changed the settings without a restart, or was interrupted before the restart",
+            )
             .hint("sudo emr-shs restart")
             .into());
     }
