@@ -13,7 +13,7 @@ pub enum Exit {
     /// The command line is wrong.
     Usage = 2,
     /// A check failed. `install` checks before it changes anything.
-    Preflight = 3,
+    CheckFailed = 3,
     /// `plan --check` found changes to make.
     Pending = 4,
 }
@@ -45,7 +45,7 @@ pub struct Fault {
 impl Fault {
     /// A check that failed before the command changed anything.
     pub fn preflight(message: impl Into<String>) -> Self {
-        Self::new(Exit::Preflight, message)
+        Self::new(Exit::CheckFailed, message)
     }
 
     /// A command line that cannot be carried out.

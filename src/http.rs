@@ -6,14 +6,14 @@ use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// A client for this machine's own server, whose certificate is not ours to judge.
-pub(crate) fn agent(timeout: Duration) -> Agent {
+pub(crate) fn local_client(timeout: Duration) -> Agent {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = TlsConfig::builder().disable_verification(true).unversioned_rustls_crypto_provider(provider).build();
     client(timeout, tls)
 }
 
 /// A client for what lies elsewhere, whose certificate must be good.
-pub(crate) fn client_of_the_world(timeout: Duration) -> Agent {
+pub(crate) fn remote_client(timeout: Duration) -> Agent {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let known = rustls_native_certs::load_native_certs().certs;
     let known: Vec<_> = known.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();

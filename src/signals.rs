@@ -5,13 +5,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+static STOP_REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 static IGNORED: AtomicBool = AtomicBool::new(false);
 
 /// From now on a signal sets a flag and does not kill the process. A signal that the caller made this process ignore,
 /// as `nohup` does, stays ignored.
 pub(crate) fn listen() -> Result<()> {
-    let flag = ASKED.get_or_init(Arc::default);
+    let flag = STOP_REQUESTED.get_or_init(Arc::default);
     let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let mask =
         status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("SigIgn:")?.trim(), 16).ok()).unwrap_or(0);
@@ -24,13 +24,13 @@ pub(crate) fn listen() -> Result<()> {
 }
 
 /// Whether a signal has asked this process to stop.
-pub(crate) fn asked() -> bool {
-    !IGNORED.load(Ordering::Relaxed) && ASKED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+pub(crate) fn stop_requested() -> bool {
+    !IGNORED.load(Ordering::Relaxed) && STOP_REQUESTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 
 /// An error if a signal has asked this process to stop.
 pub(crate) fn check() -> Result<()> {
-    if asked() {
+    if stop_requested() {
         bail!("interrupted");
     }
     Ok(())

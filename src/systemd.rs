@@ -34,7 +34,8 @@ pub struct Unit {
     pub was_started: bool,
     /// The status text that the unit sent to systemd; empty if it sent none.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub says: String,
+    #[serde(rename = "says")]
+    pub status_text: String,
     /// When systemd last started the unit, as systemd prints it.
     #[serde(skip)]
     pub started: String,
@@ -80,7 +81,7 @@ pub(crate) fn show(unit: &str) -> Result<Unit> {
         is_starting: field("SubState").starts_with("start"),
         was_started: !field("InactiveExitTimestamp").is_empty(),
         started: field("InactiveExitTimestamp").into(),
-        says: field("StatusText").into(),
+        status_text: field("StatusText").into(),
         restarts: field("NRestarts").parse().unwrap_or_default(),
         since: field("ActiveEnterTimestamp").into(),
         environment: words(field("Environment"))

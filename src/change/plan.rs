@@ -48,20 +48,20 @@ impl Change {
     }
 
     /// Whether anything happens.
-    pub(crate) fn is_real(&self) -> bool {
+    pub(crate) fn has_effect(&self) -> bool {
         self.action() != Action::Keep
     }
 
     /// Whether the history server notices the change only when it restarts.
     pub(crate) fn needs_restart(&self) -> bool {
-        self.is_real() && is_read_by_server(&self.resource)
+        self.has_effect() && is_read_by_server(&self.resource)
     }
 
     /// Whether systemd must read its unit files again. Enabling a unit of emr-shs makes systemd read them anyway.
     pub(crate) fn needs_reload(&self) -> bool {
         let is_own_unit = |path: &Path| OWN_UNITS.iter().any(|unit| path.ends_with(unit));
         let enabled_later = |path: &Path| is_own_unit(path) && self.after != State::Absent;
-        self.is_real()
+        self.has_effect()
             && matches!(&self.resource, Resource::File { path }
                 if path.starts_with("/etc/systemd") && !enabled_later(path))
     }
@@ -98,7 +98,8 @@ pub(crate) struct Plan {
     /// Why the history server restarts, if it does.
     pub restart: Option<String>,
     /// What is wrong on the node.
-    pub found: Vec<String>,
+    #[serde(rename = "found")]
+    pub problems: Vec<String>,
     /// What the changes mean for people.
     pub notes: Vec<String>,
 }
@@ -106,12 +107,12 @@ pub(crate) struct Plan {
 impl Plan {
     /// Whether there is nothing to do.
     pub(crate) fn is_done(&self) -> bool {
-        self.real().next().is_none() && self.restart.is_none()
+        self.effective().next().is_none() && self.restart.is_none()
     }
 
     /// The changes that are not Keep.
-    pub(crate) fn real(&self) -> impl Iterator<Item = &Change> {
-        self.changes.iter().filter(|c| c.is_real())
+    pub(crate) fn effective(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|c| c.has_effect())
     }
 }
 
@@ -186,7 +187,7 @@ pub(crate) fn releases(
 
 /// Refuses to replace links and files that somebody else made.
 pub(crate) fn refuse_foreign(receipt: &Receipt, changes: &[Change]) -> Result<(), Fault> {
-    changes.iter().filter(|change| change.is_real()).try_for_each(|change| {
+    changes.iter().filter(|change| change.has_effect()).try_for_each(|change| {
         let (Resource::Link { path } | Resource::File { path }) = &change.resource else { return Ok(()) };
         let is_ours = receipt.entry(&change.resource).is_some_and(|entry| entry.wrote(&change.before));
         if is_ours || change.before == State::Absent {

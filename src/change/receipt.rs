@@ -53,7 +53,7 @@ pub(crate) struct ReceiptEntry {
 impl ReceiptEntry {
     /// Whether emr-shs wrote this state.
     pub(crate) fn wrote(&self, state: &State) -> bool {
-        self.ours.iter().any(|s| s.same(state))
+        self.ours.iter().any(|s| s.is_equivalent_to(state))
     }
 }
 

@@ -28,14 +28,14 @@ pub(crate) struct Transaction<'a> {
     /// What this run has changed, oldest first.
     done: Vec<Change>,
     /// What this run changes last.
-    last: Vec<Change>,
+    postponed: Vec<Change>,
 }
 
 impl<'a> Transaction<'a> {
     /// Begins with the receipt that is on the node.
     pub(crate) fn begin(host: &'a Host, receipt: Receipt) -> Self {
         let original = receipt.clone();
-        Self { host, receipt, original, rows: Vec::new(), done: Vec::new(), last: Vec::new() }
+        Self { host, receipt, original, rows: Vec::new(), done: Vec::new(), postponed: Vec::new() }
     }
 
     pub(crate) fn receipt(&self) -> &Receipt {
@@ -48,7 +48,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Replaces the receipt that a rollback leaves.
-    pub(crate) fn began_with(&mut self, receipt: Receipt) {
+    pub(crate) fn set_original(&mut self, receipt: Receipt) {
         self.original = receipt;
     }
 
@@ -65,7 +65,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn apply(&mut self, changes: &[Change], owes_restart: bool) -> Result<()> {
         self.receipt.owes_restart |= owes_restart;
         self.rows.extend_from_slice(changes);
-        let real = || changes.iter().filter(|c| c.is_real());
+        let real = || changes.iter().filter(|c| c.has_effect());
         for change in real() {
             self.receipt.record(&change.resource, &change.before, &change.after);
         }
@@ -73,7 +73,7 @@ impl<'a> Transaction<'a> {
         for change in real() {
             signals::check()?;
             if waits_for_restart(self.host, change) || goes_last(change) {
-                self.last.push(change.clone());
+                self.postponed.push(change.clone());
                 continue;
             }
             self.done.push(change.clone());
@@ -87,7 +87,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn keep(&mut self, restarted: bool) -> Result<()> {
         // A resource that is back in its first state no longer belongs to emr-shs. The entry of a resource that
         // somebody else has changed stays, so that `uninstall` can report it.
-        for change in self.rows.iter().filter(|row| !self.last.contains(row)) {
+        for change in self.rows.iter().filter(|row| !self.postponed.contains(row)) {
             if self.receipt.entry(&change.resource).is_some_and(|e| e.before == change.after) {
                 self.receipt.forget(&change.resource);
             }
@@ -95,17 +95,17 @@ impl<'a> Transaction<'a> {
         self.receipt.owes_restart &= !restarted;
         self.receipt.save(self.host).context("writing the receipt")?;
         // The installation works by now: a failure here keeps the entry and undoes nothing.
-        for change in &self.last {
+        for change in &self.postponed {
             if change.resource.set(self.host, &change.after).is_ok() {
                 self.receipt.forget(&change.resource);
             }
         }
-        if !self.last.is_empty() {
-            let _ = reload(&self.last);
+        if !self.postponed.is_empty() {
+            let _ = reload(&self.postponed);
             let _ = self.receipt.save(self.host);
         }
         // These directories contained what went last.
-        for change in self.rows.iter().filter(|c| matches!(c.resource, Resource::Dir { .. }) && c.is_real()) {
+        for change in self.rows.iter().filter(|c| matches!(c.resource, Resource::Dir { .. }) && c.has_effect()) {
             if change.after == State::Absent {
                 let _ = change.resource.set(self.host, &change.after);
             }
@@ -114,17 +114,17 @@ impl<'a> Transaction<'a> {
     }
 
     /// Puts this run's changes back, newest first. Returns a line for each change that cannot be put back. What the
-    /// history server has open is left to [`Transaction::end`].
+    /// history server has open is left to [`Transaction::finish_rollback`].
     pub(crate) fn roll_back(&mut self) -> Vec<String> {
         signals::ignore();
-        self.last.clear();
+        self.postponed.clear();
         let mut errors = Vec::new();
         for change in self.done.iter().rev() {
             let back = Change { before: change.after.clone(), after: change.before.clone(), ..change.clone() };
             // A unit that ran before starts again when its files are back.
             let runs_again = matches!(back.after, State::Unit { runs: Some(_), .. });
             if waits_for_restart(self.host, &back) || runs_again {
-                self.last.push(back);
+                self.postponed.push(back);
             } else if let Err(e) = put_back(self.host, &back) {
                 errors.push(e);
             }
@@ -137,8 +137,8 @@ impl<'a> Transaction<'a> {
 
     /// Ends a rollback, after the restart of the history server if there was one. If an error is left, the journal
     /// stays, so that `uninstall` can try again.
-    pub(crate) fn end(self, errors: &mut Vec<String>) {
-        for change in &self.last {
+    pub(crate) fn finish_rollback(self, errors: &mut Vec<String>) {
+        for change in &self.postponed {
             if let Err(e) = put_back(self.host, change) {
                 errors.push(e);
             }

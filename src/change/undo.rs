@@ -83,7 +83,7 @@ fn row(host: &Host, entry: &ReceiptEntry) -> Result<UndoRow> {
     };
     // Somebody removed the link. What --force put aside for the link comes back all the same.
     let was_put_aside = now == State::Absent && matches!(entry.before, State::Occupied { .. });
-    if now.same(&entry.before) {
+    if now.is_equivalent_to(&entry.before) {
         row(now.clone(), now, UndoOutcome::AsBefore, "is as it was")
     } else if entry.wrote(&now) || was_put_aside || matches!(entry.resource, Resource::Unit { .. }) {
         row(now, entry.before.clone(), UndoOutcome::Back, "as it was before")

@@ -48,7 +48,7 @@ pub(crate) fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Res
     let made = transaction.apply(&changes, false).and_then(|()| transaction.keep(false));
     if let Err(error) = made {
         let mut errors = transaction.roll_back();
-        transaction.end(&mut errors);
+        transaction.finish_rollback(&mut errors);
         let mut fault = Fault::of(error);
         if errors.is_empty() {
             fault = fault.detail("put back: every change of this run");
@@ -56,7 +56,7 @@ pub(crate) fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Res
         return Err(errors.into_iter().fold(fault, Fault::detail).into());
     }
     if console.is_json() {
-        let changes: Vec<&Change> = changes.iter().filter(|c| c.is_real()).collect();
+        let changes: Vec<&Change> = changes.iter().filter(|c| c.has_effect()).collect();
         console.data(
             "install",
             serde_json::json!({ "result": "waiting", "unit": DEFERRED_INSTALL_UNIT, "changes": changes }),
@@ -71,7 +71,7 @@ pub(crate) fn defer(host: &Host, args: &ComponentArgs, console: &Console) -> Res
 }
 
 /// Whether this run may begin to change the node.
-pub(crate) enum Waited {
+pub(crate) enum WaitOutcome {
     /// The node is ready, and this process has the lock.
     Ready(Lock),
     /// There is nothing to install any more; the text says why.
@@ -79,7 +79,7 @@ pub(crate) enum Waited {
 }
 
 /// Waits until the node is ready, at most for `timeout`.
-pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<Waited> {
+pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<WaitOutcome> {
     let begun = Instant::now();
     let mut told = None;
     while let Some(part) = what_is_missing(host) {
@@ -92,15 +92,15 @@ pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<
             break;
         }
         if !sleep(if part.is_confirmation() { FINISHED_POLL } else { PART_POLL }) {
-            return Ok(Waited::NotNeeded("stopped by a signal before the installation began"));
+            return Ok(WaitOutcome::NotNeeded("stopped by a signal before the installation began"));
         }
     }
     say("installing", console);
     // A step, or a person, may be installing at this moment.
-    match Lock::wait(host, "install", || Ok(begun.elapsed() < timeout && !signals::asked())) {
-        Ok(lock) if DeferredInstall::is_wanted(&Receipt::load(host)?) => Ok(Waited::Ready(lock)),
-        Ok(_) => Ok(Waited::NotNeeded("somebody else has installed meanwhile")),
-        Err(_) if signals::asked() => Ok(Waited::NotNeeded("stopped by a signal before the installation began")),
+    match Lock::wait(host, "install", || Ok(begun.elapsed() < timeout && !signals::stop_requested())) {
+        Ok(lock) if DeferredInstall::is_wanted(&Receipt::load(host)?) => Ok(WaitOutcome::Ready(lock)),
+        Ok(_) => Ok(WaitOutcome::NotNeeded("somebody else has installed meanwhile")),
+        Err(_) if signals::stop_requested() => Ok(WaitOutcome::NotNeeded("stopped by a signal before the installation began")),
         Err(held) => Err(held),
     }
 }
@@ -126,7 +126,7 @@ fn give_up_waiting_for(part: Missing, timeout: Duration, console: &Console) -> R
 fn sleep(time: Duration) -> bool {
     let end = Instant::now() + time;
     while Instant::now() < end {
-        if signals::asked() {
+        if signals::stop_requested() {
             return false;
         }
         std::thread::sleep(Duration::from_millis(100));

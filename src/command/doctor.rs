@@ -45,7 +45,7 @@ pub(super) fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<E
         data(&text(&checks, console.is_verbose()));
         data(&format!("\n{} FAIL, {} SKIP, {} PASS", report.failed, report.skipped, report.passed));
     }
-    Ok(if report.failed > 0 { Exit::Preflight } else { Exit::Done })
+    Ok(if report.failed > 0 { Exit::CheckFailed } else { Exit::Done })
 }
 
 /// The report for people: one line for each check, and more lines for one that has failed.

@@ -1,7 +1,7 @@
 //! `install`, its components `prefix`, `configure`, `link` and `proxy install`, and `plan`, which stops before the
 //! first change.
 
-use super::deferred_install::{self, Waited};
+use super::deferred_install::{self, WaitOutcome};
 use super::{host, must_be_root, node_name, verify};
 use crate::change::component::Component;
 use crate::change::lock::Lock;
@@ -105,8 +105,8 @@ impl<'a> Run<'a> {
         }
         must_be_root(&host)?;
         let lock = match self.lock(&host)? {
-            Waited::Ready(lock) => lock,
-            Waited::NotNeeded(why) => {
+            WaitOutcome::Ready(lock) => lock,
+            WaitOutcome::NotNeeded(why) => {
                 self.console.say(why);
                 return Ok(Exit::Done);
             }
@@ -119,15 +119,15 @@ impl<'a> Run<'a> {
 
     /// Takes the node's lock. The deferred unit's run first waits until the node is ready. Any other run waits for
     /// the deferred unit: the unit starts to install at the moment when EMR starts to run steps.
-    fn lock(&self, host: &Host) -> Result<Waited> {
+    fn lock(&self, host: &Host) -> Result<WaitOutcome> {
         if let Some(args) = self.whole.filter(|args| args.in_unit) {
             return deferred_install::wait(host, args.provisioning_timeout, self.console);
         }
         let lock = Lock::wait(host, self.command, || {
-            let in_time = self.begun.elapsed() < self.args.restart.timeout && !signals::asked();
+            let in_time = self.begun.elapsed() < self.args.restart.timeout && !signals::stop_requested();
             Ok(in_time && DeferredInstall::is_wanted(&Receipt::load(host)?))
         })?;
-        Ok(Waited::Ready(lock))
+        Ok(WaitOutcome::Ready(lock))
     }
 
     /// Whether this run must be left to a unit, because EMR has not installed Spark yet.
@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
         let Self { console, command, .. } = *self;
         let mut job = Installation::prepare(request(command, self.components, host, self.args)?)?;
         console.say(&format!("emr-shs {} {command} on {}", env!("CARGO_PKG_VERSION"), node_name(&job.node)));
-        console.notes(&job.plan.found);
+        console.notes(&job.plan.problems);
         let mut ready = None;
         if job.plan.is_done() {
             job.remember_settings()?;
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
 /// Proves before the first change that jobs will be able to write their event logs: if they cannot, every job
 /// fails. A node that only reads an existing prefix needs to list it, which it has done by now.
 fn prove_rights(job: &Installation, console: &Console) -> Result<()> {
-    let makes_prefix = job.plan.real().any(|c| matches!(c.resource, Resource::Prefix { .. }));
+    let makes_prefix = job.plan.effective().any(|c| matches!(c.resource, Resource::Prefix { .. }));
     let Some(s3) = job.host.s3.as_ref().filter(|_| job.concerns_s3()) else { return Ok(()) };
     if job.settings.history_only && !makes_prefix {
         return Ok(());
@@ -214,7 +214,8 @@ struct Outcome {
     url: Option<String>,
     owes_restart: bool,
     /// What was wrong on the node before.
-    found: Vec<String>,
+    #[serde(rename = "found")]
+    problems: Vec<String>,
     /// What the changes mean for people.
     notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -230,7 +231,7 @@ enum InstallResult {
 
 impl Outcome {
     fn of(job: &Installation, ready: Option<Duration>, took: Duration) -> Self {
-        let changes: Vec<Change> = job.plan.real().cloned().collect();
+        let changes: Vec<Change> = job.plan.effective().cloned().collect();
         Self {
             result: if job.plan.is_done() { InstallResult::NothingToDo } else { InstallResult::Done },
             owes_restart: ready.is_none()
@@ -241,7 +242,7 @@ impl Outcome {
             event_logs: job.event_logs.as_ref().map(ToString::to_string),
             tunnel: job.gateway.as_ref().and_then(|g| g.as_ref().ok()).map(|_| Tunnel::of(&job.settings)),
             url: job.node.server.as_ref().map(|server| server.url(&job.node.spark, &job.settings.set)),
-            found: job.plan.found.clone(),
+            problems: job.plan.problems.clone(),
             notes: job.plan.notes.clone(),
             verify: None,
         }

@@ -34,7 +34,7 @@ pub(crate) fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Resul
     let plan = Plan {
         changes,
         restart: restart.then(|| "it reads its settings only when it starts".into()),
-        found: Vec::new(),
+        problems: Vec::new(),
         notes: notes(&rows),
     };
     if args.dry_run {

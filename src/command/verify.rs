@@ -91,7 +91,7 @@ pub(super) fn prove(
     };
     // The proof itself has written objects.
     fault.unchanged = false;
-    let checks = if signals::asked() { Vec::new() } else { failed_checks(host, receipt, stage) };
+    let checks = if signals::stop_requested() { Vec::new() } else { failed_checks(host, receipt, stage) };
     Ok(VerifyReport { result: "failed", stages, seconds, checks, fault: Some(fault) })
 }
 
@@ -127,7 +127,7 @@ impl VerifyReport {
             return Ok(Exit::Done);
         };
         console.fault_in_words(&fault);
-        if self.checks.is_empty() && !signals::asked() {
+        if self.checks.is_empty() && !signals::stop_requested() {
             console.say("none of the checks that could explain this fails; to run all checks: sudo emr-shs doctor");
         }
         // A check can repeat the error itself.
@@ -135,7 +135,7 @@ impl VerifyReport {
         if !console.is_json() && !more.is_empty() {
             data(&doctor::text(&more, false));
         }
-        Ok(if signals::asked() { Exit::Failed } else { Exit::Preflight })
+        Ok(if signals::stop_requested() { Exit::Failed } else { Exit::CheckFailed })
     }
 }
 

@@ -28,7 +28,7 @@ const UNIT_TEXT: &str = include_str!("../../assets/emr-shs-gateway.service");
 const DEFAULT_HISTORY_SERVER: &str = "http://127.0.0.1:18080";
 
 /// The log gateway as the installation will set it up.
-pub(crate) struct Setup {
+pub(crate) struct GatewaySetup {
     settings: GatewaySettings,
     cluster_id: Option<String>,
     region: Option<String>,
@@ -47,7 +47,7 @@ pub(crate) fn setup(
     settings: &Settings,
     described: Result<Option<&Cluster>, &EmrError>,
     program: Program,
-) -> Result<Setup, String> {
+) -> Result<GatewaySetup, String> {
     let mut gateway = settings.gateway.clone();
     if gateway.log_uris.is_empty() {
         gateway.log_uris.push(log_uri_of(described)?);
@@ -64,7 +64,7 @@ pub(crate) fn setup(
         }
     }
     let server = node.server.as_ref();
-    Ok(Setup {
+    Ok(GatewaySetup {
         settings: gateway,
         cluster_id: node.identity.cluster_id.clone(),
         region: node.region(settings.region.as_deref()),
@@ -106,7 +106,7 @@ pub(crate) fn log_links(public_url: Option<&str>, serverless: Option<&str>) -> S
     }
 }
 
-impl Setup {
+impl GatewaySetup {
     fn port(&self) -> u16 {
         self.settings.address().port()
     }
@@ -152,7 +152,7 @@ impl Setup {
 
     /// The contents of `/etc/emr-shs/gateway.env`, from which `proxy serve` takes its options.
     fn environment(&self) -> String {
-        let Setup { settings, .. } = self;
+        let GatewaySetup { settings, .. } = self;
         let uris: Vec<String> = settings.log_uris.iter().map(ToString::to_string).collect();
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let yes = |on: bool| on.then(|| "true".to_string());
@@ -214,7 +214,7 @@ fn check_readable(host: &Host, path: &Path) -> Result<(), Fault> {
 
 impl Context<'_> {
     /// Every resource of the gateway but the key.
-    pub(super) fn gateway_service(&self, setup: &Setup) -> Vec<Desired> {
+    pub(super) fn gateway_service(&self, setup: &GatewaySetup) -> Vec<Desired> {
         let owner = file_owner(self.host);
         let file = |path: PathBuf, content: String, why: &str| {
             exactly(Resource::File { path }, State::File { content, mode: 0o644, owner }, why)
@@ -253,7 +253,7 @@ impl Context<'_> {
     }
 
     /// The pattern of log links. `None` where this Spark does not know the key, and where `--set` names a value.
-    pub(super) fn log_link_key(&self, setup: &Setup) -> Result<Option<Desired>> {
+    pub(super) fn log_link_key(&self, setup: &GatewaySetup) -> Result<Option<Desired>> {
         let knows_key = self.node.spark.version.as_ref().is_some_and(|v| v.at_least(3, 0));
         if !knows_key || self.settings.set.contains_key(LOG_LINK_KEY) {
             return Ok(None);

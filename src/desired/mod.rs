@@ -32,7 +32,7 @@ pub(crate) struct Context<'a> {
     /// The classes that the event logs' scheme needs; `None` where the command makes no links.
     pub scheme: Option<&'a Scheme>,
     /// `None` where the installation has no log gateway.
-    pub gateway: Option<&'a log_gateway::Setup>,
+    pub gateway: Option<&'a log_gateway::GatewaySetup>,
     /// Replace what somebody else made.
     pub force: bool,
 }

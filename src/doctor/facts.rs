@@ -5,7 +5,7 @@ use crate::aws::emr::{Cluster, EmrError};
 use crate::aws::s3::{Bucket, Listing, Probe, Refusal};
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::receipt::Receipt;
-use crate::desired::log_gateway::Setup;
+use crate::desired::log_gateway::GatewaySetup;
 use crate::error::Fault;
 use crate::host::Host;
 use crate::ids::Attempt;
@@ -46,7 +46,7 @@ pub(crate) enum Mode<'a> {
         /// `--force`
         force: bool,
         /// The log gateway that will be installed.
-        gateway: Option<&'a Setup>,
+        gateway: Option<&'a GatewaySetup>,
     },
     /// They examine a node as it is.
     Live(&'a Observations),

@@ -17,7 +17,7 @@ pub(crate) fn consequences(host: &Host, node: &Node, settings: &Settings, change
     let mut notes = Vec::new();
     let new = settings.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
     let replaced = |key: &str| {
-        let change = changes.iter().find(|c| c.is_real() && c.resource.name() == key)?;
+        let change = changes.iter().find(|c| c.has_effect() && c.resource.name() == key)?;
         change.before.value().filter(|old| !same_directory(old, &new))
     };
     if replaced(EVENT_LOG_DIR_KEY).is_some() {

@@ -9,7 +9,7 @@ use crate::change::component::Component;
 use crate::change::plan::{self, Change, Plan};
 use crate::change::receipt::Receipt;
 use crate::change::resource::{Program, Resource, State};
-use crate::desired::log_gateway::{self, Setup};
+use crate::desired::log_gateway::{self, GatewaySetup};
 use crate::desired::{Context, local_store};
 use crate::doctor;
 use crate::doctor::facts::{Facts, Mode, S3Observations};
@@ -51,7 +51,7 @@ pub(crate) struct Installation {
     /// What will change.
     pub plan: Plan,
     /// The log gateway, or why there is none; `None` where the command does not ask for one.
-    pub gateway: Option<Result<Setup, String>>,
+    pub gateway: Option<Result<GatewaySetup, String>>,
     s3: S3Observations,
     scheme: Option<Result<Scheme, Fault>>,
     components: Vec<Component>,
@@ -102,7 +102,7 @@ impl Installation {
             receipt,
             settings,
             event_logs,
-            plan: Plan { changes: Vec::new(), restart: None, found: Vec::new(), notes: Vec::new() },
+            plan: Plan { changes: Vec::new(), restart: None, problems: Vec::new(), notes: Vec::new() },
             gateway,
             s3: S3Observations { bucket: found.bucket, complete: true, ..S3Observations::default() },
             scheme: found.scheme,
@@ -126,12 +126,12 @@ impl Installation {
             plan::refuse_foreign(&self.receipt, &self.plan.changes)?;
         }
         self.plan.restart = self.restart_reason();
-        self.plan.found = notes::mistakes(&self.host, &self.node, &self.receipt);
+        self.plan.problems = notes::mistakes(&self.host, &self.node, &self.receipt);
         if self.is_whole() {
-            self.plan.found.extend(notes::server_is_down(&self.node));
+            self.plan.problems.extend(notes::server_is_down(&self.node));
         }
-        self.plan.found.extend(self.why_no_store());
-        self.plan.found.extend(self.why_logs_do_not_open());
+        self.plan.problems.extend(self.why_no_store());
+        self.plan.problems.extend(self.why_logs_do_not_open());
         self.plan.notes = notes::consequences(&self.host, &self.node, &self.settings, &self.plan.changes);
         Ok(())
     }

@@ -100,8 +100,8 @@ impl InstallRun<'_> {
         transaction.remember(&settings, false);
         transaction.apply(&moved, true)?;
         (self.show)(Progress::Changed(&moved));
-        changes.retain(|c| !moved.iter().any(|m| m.resource == c.resource && m.is_real()));
-        changes.extend(moved.into_iter().filter(|c| c.is_real() && c.before == State::Absent));
+        changes.retain(|c| !moved.iter().any(|m| m.resource == c.resource && m.has_effect()));
+        changes.extend(moved.into_iter().filter(|c| c.has_effect() && c.before == State::Absent));
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl InstallRun<'_> {
                 Err(text) => errors.push(text),
             }
         }
-        transaction.end(&mut errors);
+        transaction.finish_rollback(&mut errors);
         if !errors.is_empty() {
             return errors
                 .into_iter()
@@ -205,7 +205,7 @@ impl InstallRun<'_> {
         let undone = undo::plan_of_server(&job.host, &receipt).and_then(|rows| {
             undo_earlier::carry_out(&job.host, &mut receipt, &rows, self.timeout.max(RECOVERY), self.show)
         });
-        transaction.began_with(receipt);
+        transaction.set_original(receipt);
         match undone {
             Ok(_) => {
                 Ok("the changes of an earlier, interrupted run are put back too; the history server answers again"

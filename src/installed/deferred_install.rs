@@ -35,8 +35,8 @@ impl DeferredInstall {
 
     /// The unit's own status text, and since when it runs.
     pub(crate) fn status(&self) -> String {
-        let Unit { says, started, .. } = &self.unit;
-        format!("{}, since {started}", if says.is_empty() { "waiting" } else { says })
+        let Unit { status_text, started, .. } = &self.unit;
+        format!("{}, since {started}", if status_text.is_empty() { "waiting" } else { status_text })
     }
 }
 

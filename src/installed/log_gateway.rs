@@ -2,7 +2,7 @@
 
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
-use crate::http::agent;
+use crate::http::local_client;
 use crate::paths::GATEWAY_UNIT;
 use crate::settings::Settings;
 use crate::systemd::{self, Unit};
@@ -39,7 +39,7 @@ impl LogGateway {
         let at = settings.address();
         let scheme = if settings.has_tls() { "https" } else { "http" };
         let base = format!("{scheme}://{}/-/", reachable(at));
-        let get = |path: &str| agent(Duration::from_secs(2)).get(format!("{base}{path}")).call().ok();
+        let get = |path: &str| local_client(Duration::from_secs(2)).get(format!("{base}{path}")).call().ok();
         let says = get("readyz").and_then(|mut answer| {
             // Without a login the gateway tells nothing more than 401.
             let login = answer.status() == 401;

@@ -120,7 +120,7 @@ impl Console {
 
     /// The rows of changes that were made.
     pub(crate) fn changed(&self, changes: &[Change]) {
-        for change in changes.iter().filter(|c| self.verbose || c.yields || c.is_real() && !is_implied(c)) {
+        for change in changes.iter().filter(|c| self.verbose || c.yields || c.has_effect() && !is_implied(c)) {
             self.say(&change_row(change));
         }
     }
@@ -156,7 +156,7 @@ impl Console {
             return self.data(command, plan);
         }
         let mut text: String = self.plan_rows(plan).iter().map(|row| format!("{row}\n")).collect();
-        let count = plan.real().filter(|c| !is_implied(c)).count();
+        let count = plan.effective().filter(|c| !is_implied(c)).count();
         let restarts = usize::from(plan.restart.is_some());
         _ = writeln!(
             text,
@@ -167,7 +167,7 @@ impl Console {
                 format!("{}, {}.", counted(count, "change"), counted(restarts, "restart"))
             }
         );
-        text.push_str(&paragraphs(&plan.found));
+        text.push_str(&paragraphs(&plan.problems));
         text.push_str(&paragraphs(&plan.notes));
         if count > 0 {
             _ = writeln!(text, "Undo everything later: emr-shs uninstall");

@@ -2,7 +2,7 @@
 
 use super::TIMEOUT;
 use crate::error::Fault;
-use crate::http::{agent, client_of_the_world};
+use crate::http::{local_client, remote_client};
 use crate::installed::log_gateway::reachable;
 use crate::settings::GatewaySettings;
 use base64::Engine;
@@ -37,7 +37,7 @@ pub(super) fn ask(gateway: &GatewaySettings, path: &str, login: Option<&str>) ->
     let scheme = if gateway.has_tls() { "https" } else { "http" };
     let url = format!("{scheme}://{}{path}", reachable(gateway.address()));
     let failed = |message: String| Fault::failed(message).detail(format!("asked {url}"));
-    let mut request = agent(TIMEOUT).get(&url).header("accept-encoding", "identity");
+    let mut request = local_client(TIMEOUT).get(&url).header("accept-encoding", "identity");
     if let Some(login) = login {
         request = request.header("authorization", format!("Basic {}", STANDARD.encode(login)));
     }
@@ -72,7 +72,7 @@ fn fetch(location: &str) -> Result<Vec<u8>, Fault> {
     // The query contains the signature, which must not be printed.
     let shown = location.split('?').next().unwrap_or_default();
     let failed = |message: String| Fault::failed(message).detail(format!("asked {shown}"));
-    let mut answer = client_of_the_world(TIMEOUT)
+    let mut answer = remote_client(TIMEOUT)
         .get(location)
         .header("accept-encoding", "identity")
         .call()

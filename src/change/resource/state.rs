@@ -56,7 +56,7 @@ impl State {
 
     /// Whether two states mean the same. Of a key only the value counts, so a line that somebody realigned is still
     /// what emr-shs wrote.
-    pub(crate) fn same(&self, other: &State) -> bool {
+    pub(crate) fn is_equivalent_to(&self, other: &State) -> bool {
         self == other || matches!((self.value(), other.value()), (Some(a), Some(b)) if a == b)
     }
 }

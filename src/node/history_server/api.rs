@@ -1,7 +1,7 @@
 //! Requests to the history server: its pages and its REST API.
 
 use super::HistoryServer;
-use crate::http::agent;
+use crate::http::local_client;
 use crate::ids::Attempt;
 use serde::Serialize;
 use serde_json::Value;
@@ -50,7 +50,7 @@ impl HistoryServer {
     /// An answer of the REST API; `None` if it does not come in time or is not JSON.
     pub fn api(&self, path: &str, timeout: Duration) -> Option<Value> {
         let url = format!("{}/api/v1/{path}", base_url(self.address(self.port)?, self.https));
-        let mut answer = agent(timeout).get(&url).call().ok().filter(|answer| answer.status() == 200)?;
+        let mut answer = local_client(timeout).get(&url).call().ok().filter(|answer| answer.status() == 200)?;
         let text = answer.body_mut().with_config().limit(LARGEST_ANSWER).read_to_string().ok()?;
         serde_json::from_str(&text).ok()
     }
@@ -69,7 +69,7 @@ pub(super) fn base_url(at: SocketAddr, https: bool) -> String {
 
 pub(super) fn ask(at: SocketAddr, https: bool) -> Reply {
     let base = base_url(at, https);
-    let agent = agent(TIMEOUT);
+    let agent = local_client(TIMEOUT);
     let get = |path: &str| {
         let mut answer = agent.get(format!("{base}{path}")).call().ok()?;
         Some((answer.status().as_u16(), answer.body_mut().read_to_string().ok()?))
