@@ -4,6 +4,7 @@
 //! the root. It follows the node's symbolic links and never leaves the root.
 
 use crate::aws::s3::S3;
+use crate::paths::HOST_NAME_FILE;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -29,6 +30,11 @@ impl Host {
     /// The node itself (`/`), or a directory that stands for a node (`--root`).
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_path_buf(), s3: None }
+    }
+
+    /// The machine on which this process runs.
+    pub fn this() -> Self {
+        Self::new(Path::new("/"))
     }
 
     /// A machine without any file, on which nothing can be written.
@@ -102,6 +108,12 @@ impl Host {
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// The machine's own name; `None` if nothing tells it.
+    pub fn name(&self) -> Option<String> {
+        let text = self.read(Path::new(HOST_NAME_FILE)).ok()??;
+        Some(text.trim().to_string()).filter(|name| !name.is_empty())
     }
 
     pub fn exists(&self, path: &Path) -> bool {

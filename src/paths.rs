@@ -5,6 +5,9 @@ pub(crate) const HISTORY_SERVER_UNIT: &str = "spark-history-server.service";
 /// The account that runs the history server.
 pub(crate) const HISTORY_SERVER_ACCOUNT: &str = "spark";
 
+/// The kernel's file with this machine's name.
+pub(crate) const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
+
 /// Where EMR installs Spark.
 pub(crate) const SPARK_HOME: &str = "/usr/lib/spark";
 /// Spark's configuration directory, as people name it. Behind the name stands a chain of links.

@@ -6,7 +6,7 @@ use crate::error::Fault;
 use crate::paths::GATEWAY_PORT;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Where the links for the history server's class path go.
@@ -101,6 +101,19 @@ impl GatewaySettings {
     /// The address to listen on: by default all addresses, of IPv4 and of IPv6 where the kernel has both.
     pub fn address(&self) -> SocketAddr {
         self.listen.unwrap_or((Ipv6Addr::UNSPECIFIED, GATEWAY_PORT).into())
+    }
+
+    /// What a user types on another machine to reach the gateway on `node` as `localhost`.
+    pub fn tunnel_command(&self, node: Option<&str>) -> String {
+        let (at, node) = (self.address(), node.unwrap_or("PRIMARY-NODE"));
+        let port = at.port();
+        // A gateway that listens on one address does not listen on the node's loopback.
+        let to = match at.ip() {
+            ip if ip.is_unspecified() => "localhost".into(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        format!("ssh -L {port}:{to}:{port} hadoop@{node}")
     }
 
     pub fn has_tls(&self) -> bool {

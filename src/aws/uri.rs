@@ -40,6 +40,23 @@ impl FromStr for EventLogs {
 }
 
 fn parse_event_logs(text: &str) -> Result<EventLogs, Invalid> {
+    let directory = parse_directory(text)?;
+    let prefix = &directory.prefix;
+    if let Some(odd) = prefix.chars().find(|c| "#?%\\{}^~[]`|<>\"".contains(*c)) {
+        let found = format!("the character {odd} in the prefix");
+        return Err(invalid(found, "a prefix without characters that Hadoop reads as syntax of a URI"));
+    }
+    if prefix.contains(',') {
+        return Err(invalid(
+            "a comma",
+            "one directory; Spark reads a list of directories from version 4.2 on, which no EMR release contains yet",
+        ));
+    }
+    Ok(directory)
+}
+
+/// What both kinds of directories have in common.
+fn parse_directory(text: &str) -> Result<EventLogs, Invalid> {
     if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
         return Err(invalid(format!("the character {odd:?}"), "a URI without spaces or control characters"));
     }
@@ -52,16 +69,6 @@ fn parse_event_logs(text: &str) -> Result<EventLogs, Invalid> {
     };
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     check_bucket(bucket)?;
-    if let Some(odd) = prefix.chars().find(|c| "#?%\\{}^~[]`|<>\"".contains(*c)) {
-        let found = format!("the character {odd} in the prefix");
-        return Err(invalid(found, "a prefix without characters that Hadoop reads as syntax of a URI"));
-    }
-    if prefix.contains(',') {
-        return Err(invalid(
-            "a comma",
-            "one directory; Spark reads a list of directories from version 4.2 on, which no EMR release contains yet",
-        ));
-    }
     let prefix = prefix.trim_end_matches('/');
     if prefix.starts_with('/') || prefix.contains("//") {
         return Err(invalid("an empty name between slashes", "names joined by single slashes"));
@@ -69,11 +76,8 @@ fn parse_event_logs(text: &str) -> Result<EventLogs, Invalid> {
     if prefix.split('/').any(|name| name == "." || name == "..") {
         return Err(invalid("“.” or “..”", "a prefix without them, because S3 has no relative paths"));
     }
-    Ok(EventLogs { scheme: scheme.into(), bucket: bucket.into(), prefix: directory(prefix) })
-}
-
-fn directory(prefix: &str) -> String {
-    if prefix.is_empty() { String::new() } else { format!("{prefix}/") }
+    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+    Ok(EventLogs { scheme: scheme.into(), bucket: bucket.into(), prefix })
 }
 
 fn check_bucket(bucket: &str) -> Result<(), Invalid> {
@@ -120,18 +124,12 @@ impl FromStr for LogUri {
 }
 
 fn parse_log_uri(text: &str) -> Result<LogUri, Invalid> {
-    if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control() || *c == ',') {
-        return Err(invalid(format!("the character {odd:?}"), "a URI without spaces, control characters or commas"));
+    // The gateway's settings separate log URIs by commas.
+    if text.contains(',') {
+        return Err(invalid("a comma", "one log URI; for another one, repeat --log-uri"));
     }
-    let rest = ["s3://", "s3n://", "s3a://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-    let rest = rest.ok_or_else(|| invalid("another scheme, or none", "s3://BUCKET/PREFIX/"))?;
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    check_bucket(bucket)?;
-    let prefix = prefix.trim_end_matches('/');
-    if prefix.split('/').any(|name| name == "." || name == ".." || name.is_empty() && !prefix.is_empty()) {
-        return Err(invalid("“.”, “..” or an empty name", "names joined by single slashes"));
-    }
-    Ok(LogUri { bucket: bucket.into(), prefix: directory(prefix) })
+    let EventLogs { bucket, prefix, .. } = parse_directory(text)?;
+    Ok(LogUri { bucket, prefix })
 }
 
 impl TryFrom<String> for LogUri {

@@ -100,7 +100,9 @@ pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<
     match Lock::wait(host, "install", || Ok(begun.elapsed() < timeout && !signals::stop_requested())) {
         Ok(lock) if DeferredInstall::is_wanted(&Receipt::load(host)?) => Ok(WaitOutcome::Ready(lock)),
         Ok(_) => Ok(WaitOutcome::NotNeeded("somebody else has installed meanwhile")),
-        Err(_) if signals::stop_requested() => Ok(WaitOutcome::NotNeeded("stopped by a signal before the installation began")),
+        Err(_) if signals::stop_requested() => {
+            Ok(WaitOutcome::NotNeeded("stopped by a signal before the installation began"))
+        }
         Err(held) => Err(held),
     }
 }

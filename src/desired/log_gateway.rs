@@ -90,9 +90,8 @@ fn log_uri_of(described: Result<Option<&Cluster>, &EmrError>) -> Result<LogUri, 
 /// The node's private name. YARN's own pages link to the history server by that name.
 fn private_name(host: &Host, node: &Node) -> String {
     let linked = node.spark.defaults.get("spark.yarn.historyServer.address").and_then(|a| a.split(':').next());
-    let named = host.read(Path::new("/proc/sys/kernel/hostname")).ok().flatten();
-    let name = linked.map(str::to_string).or(named).unwrap_or_default();
-    if name.trim().is_empty() { "localhost".into() } else { name.trim().into() }
+    let linked = linked.map(str::trim).filter(|name| !name.is_empty()).map(str::to_string);
+    linked.or_else(|| host.name()).unwrap_or("localhost".into())
 }
 
 /// The pattern of log links, with or without the gateway's address. The pattern names only attributes that

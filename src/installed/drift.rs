@@ -45,7 +45,9 @@ impl ResourceStatus {
         let is_stopped_unit = matches!(found, Ok(State::Unit { enabled: true, runs: None }));
         let (condition, found) = match &found {
             Ok(state) if entry.wrote(state) => (Condition::Ours, state.to_string()),
-            Ok(state) if state.is_equivalent_to(&entry.before) || *state == State::Absent => (Condition::Lost, state.to_string()),
+            Ok(state) if state.is_equivalent_to(&entry.before) || *state == State::Absent => {
+                (Condition::Lost, state.to_string())
+            }
             Ok(state) => (Condition::Changed, state.to_string()),
             Err(e) => (Condition::Changed, e.to_string()),
         };

@@ -2,6 +2,7 @@
 
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
+use crate::host::Host;
 use crate::http::local_client;
 use crate::paths::GATEWAY_UNIT;
 use crate::settings::Settings;
@@ -84,15 +85,11 @@ impl Tunnel {
     pub(crate) fn of(settings: &Settings) -> Self {
         let (at, tls) = (settings.gateway.address(), settings.gateway.has_tls());
         let public = settings.cluster.as_ref().and_then(|cluster| cluster.public_dns.clone());
-        let own = || fs_err::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_string());
-        let node = public.or_else(|| own().ok()).unwrap_or("PRIMARY-NODE".into());
-        let (port, scheme) = (at.port(), if tls { "https" } else { "http" });
-        // A gateway that listens on one address does not listen on the node's loopback.
-        let to = if at.ip().is_unspecified() { "localhost".into() } else { SocketAddr::new(at.ip(), 0).to_string() };
-        let to = to.trim_end_matches(":0");
+        let node = public.or_else(|| Host::this().name());
+        let scheme = if tls { "https" } else { "http" };
         Self {
-            command: format!("ssh -L {port}:{to}:{port} hadoop@{node}"),
-            url: format!("{scheme}://localhost:{port}"),
+            command: settings.gateway.tunnel_command(node.as_deref()),
+            url: format!("{scheme}://localhost:{}", at.port()),
         }
     }
 }

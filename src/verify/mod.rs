@@ -16,7 +16,7 @@ use crate::change::resource::Resource;
 use crate::error::{Fault, Verdict};
 use crate::node::Node;
 use crate::node::history_server::HistoryServer;
-use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY, SCAN_INTERVAL_KEY};
+use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
 use crate::signals;
 use cleanup::Written;
 use serde::Serialize;
@@ -249,7 +249,7 @@ impl Proof<'_> {
         let wanted = synthetic.id();
         // The server can list thousands of applications, so ask for recent ones only.
         let query = format!("applications?minEndDate={}", synthetic.before_its_end());
-        let interval = self.node.spark.defaults.get(SCAN_INTERVAL_KEY).unwrap_or("10s");
+        let interval = self.node.spark.scan_interval().as_secs_f64();
         let mut server = HistoryServer::observe(&self.node.spark).map_err(Fault::of)?;
         loop {
             let list = server.api(&query, TIMEOUT);
@@ -270,10 +270,10 @@ impl Proof<'_> {
             }
             if waited > self.timeout {
                 let message = format!("the history server does not list {wanted} after {} s", waited.as_secs());
-                return Err(Fault::failed(message).detail(format!("the server scans every {interval}")));
+                return Err(Fault::failed(message).detail(format!("the server scans every {interval} s")));
             }
             signals::check().map_err(Fault::of)?;
-            listener(ProofEvent::Waiting(&format!("waiting for the history server, which scans every {interval}")));
+            listener(ProofEvent::Waiting(&format!("waiting for the history server, which scans every {interval} s")));
             std::thread::sleep(POLL);
         }
     }

@@ -10,12 +10,12 @@ use crate::gateway::history_server::proxy::HistoryServerProxy;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::presign::LatestSigner;
 use crate::gateway::tls::Tls;
+use crate::host::Host;
 use crate::settings::{GatewaySettings, Mode};
 use anyhow::{Context, Result};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use fs_err as fs;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -69,7 +69,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
         serves_any_peer: settings.insecure || (has_tls && users.is_some()),
         users,
         password_checks: Semaphore::new(MAX_PASSWORD_CHECKS),
-        tunnel_command: tunnel_command(settings),
+        tunnel_command: settings.tunnel_command(settings.host_names.last().map(String::as_str)),
         metrics: Metrics::default(),
         signers,
     })
@@ -106,7 +106,7 @@ pub(super) fn tls(settings: &GatewaySettings) -> Result<Option<Arc<Tls>>> {
 
 fn host_names(settings: &GatewaySettings) -> Vec<String> {
     let mut names = settings.host_names.clone();
-    names.extend(fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_string()));
+    names.extend(Host::this().name());
     names.extend(settings.public_url.as_deref().and_then(url_host));
     names.push("localhost".into());
     names
@@ -116,12 +116,6 @@ fn host_names(settings: &GatewaySettings) -> Vec<String> {
 fn url_host(url: &str) -> Option<String> {
     let uri: hyper::Uri = url.parse().ok()?;
     Some(uri.host()?.trim_matches(['[', ']']).to_string())
-}
-
-fn tunnel_command(settings: &GatewaySettings) -> String {
-    let port = settings.address().port();
-    let node = settings.host_names.last().map_or("PRIMARY-NODE", String::as_str);
-    format!("ssh -L {port}:localhost:{port} hadoop@{node}")
 }
 
 /// Describes the gateway for its first line in the journal.
