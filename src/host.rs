@@ -94,11 +94,10 @@ impl Host {
         parts.iter().fold(self.root.clone(), |p, part| p.join(part))
     }
 
-    /// The text of a file; `None` if the file does not exist.
+    /// The text of a file; `None` if the file does not exist. People write comments in Latin-1, too, so bytes that
+    /// are not UTF-8 become U+FFFD. Whoever writes the file again starts from [`Host::read_bytes`].
     pub fn read(&self, path: &Path) -> Result<Option<String>> {
-        self.read_bytes(path)?
-            .map(|b| String::from_utf8(b).with_context(|| format!("{} is not UTF-8", path.display())))
-            .transpose()
+        Ok(self.read_bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// The bytes of a file; `None` if the file does not exist.

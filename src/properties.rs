@@ -74,14 +74,14 @@ impl SparkDefaults {
         self.segments.iter().filter_map(|p| p.entry.as_ref())
     }
 
-    /// The line that Spark uses for this key, without its line end; `None` if no line contains the key. Bytes that
-    /// are not UTF-8 are an error, because text could not restore them.
-    pub fn line(&self, key: &str) -> Result<Option<String>, std::str::Utf8Error> {
-        self.find(key).map(|i| std::str::from_utf8(self.segments[i].body()).map(str::to_string)).transpose()
+    /// The line that Spark uses for this key, without its line end, as [`text_of`] writes it; `None` if no line
+    /// contains the key.
+    pub fn line(&self, key: &str) -> Option<String> {
+        self.find(key).map(|i| text_of(self.segments[i].body()))
     }
 
     /// Replaces the line that Spark uses for this key, or appends the line to the file. `None` removes the line, and
-    /// what an earlier call added for it. `line` has no line end.
+    /// what an earlier call added for it. `line` has no line end, and is written as [`text_of`] writes it.
     pub fn set_line(&mut self, key: &str, line: Option<&str>) {
         match (self.find(key), line) {
             (Some(i), Some(line)) => {
@@ -126,21 +126,59 @@ impl SparkDefaults {
 /// The line to write for a key: the old line with another value, or a new line, aligned as EMR aligns this file.
 pub fn line_with(old: Option<&str>, key: &str, value: &str) -> String {
     let value = escape(value, false);
-    if let Some(old) = old
-        && let Ok(segment) = Segment::read(old.as_bytes())
+    if let Some(old) = old.map(bytes_of)
+        && let Ok(segment) = Segment::read(&old)
         && let Some(entry) = &segment.entry
         && let Some(head) = old.get(..entry.value_at)
         && entry.separated
     {
-        return format!("{head}{value}");
+        return format!("{}{value}", text_of(head));
     }
     format!("{:<32} {value}", escape(key, true))
 }
 
 /// The trimmed value of a line that [`SparkDefaults::line`] gave.
 pub(crate) fn value_of(line: &str) -> Option<String> {
-    let segment = Segment::read(line.as_bytes()).ok()?;
+    let segment = Segment::read(&bytes_of(line)).ok()?;
     segment.entry.map(|e| spark_trim(&e.value).to_string())
+}
+
+/// The private characters that stand for the bytes 0x80 to 0xFF where those are not UTF-8.
+const FOREIGN: std::ops::RangeInclusive<char> = '\u{10f780}'..='\u{10f7ff}';
+/// The distance between a byte and its character in [`FOREIGN`].
+const FOREIGN_OFFSET: u32 = 0x10_f700;
+
+/// Writes the bytes of a line as text that [`bytes_of`] turns back into the same bytes. The receipt keeps lines as
+/// text, and `uninstall` must restore a comment or a value in Latin-1 as it was.
+fn text_of(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match FOREIGN.contains(&c) {
+                // The character itself occurs in the line.
+                true => text.extend(c.encode_utf8(&mut [0; 4]).bytes().filter_map(foreign)),
+                false => text.push(c),
+            }
+        }
+        text.extend(chunk.invalid().iter().copied().filter_map(foreign));
+    }
+    text
+}
+
+fn foreign(byte: u8) -> Option<char> {
+    char::from_u32(FOREIGN_OFFSET + u32::from(byte))
+}
+
+/// The bytes that [`text_of`] wrote as text.
+fn bytes_of(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        match u8::try_from(u32::from(c).wrapping_sub(FOREIGN_OFFSET)) {
+            Ok(byte) if FOREIGN.contains(&c) => bytes.push(byte),
+            _ => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    bytes
 }
 
 /// Trims a value as Spark does: every character up to U+0020, except line ends.
@@ -150,7 +188,7 @@ fn spark_trim(s: &str) -> &str {
 
 impl Segment {
     fn of(line: &str, end: &[u8]) -> Self {
-        let mut raw = line.as_bytes().to_vec();
+        let mut raw = bytes_of(line);
         raw.extend_from_slice(end);
         // The line is either escaped by this module or was read before, so it contains no malformed escape.
         Segment::read(&raw).unwrap_or(Segment { body: line.len(), raw, entry: None })

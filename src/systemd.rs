@@ -201,10 +201,14 @@ fn run_watched(args: &[&str], timeout: Duration, watch: &mut dyn FnMut()) -> Res
         watch();
         std::thread::sleep(Duration::from_millis(5));
     };
-    let mut out = String::new();
-    let mut err = String::new();
-    child.stdout.take().context("piped")?.read_to_string(&mut out)?;
-    child.stderr.take().context("piped")?.read_to_string(&mut err)?;
+    // A unit's environment can contain bytes that are not UTF-8.
+    let text = |pipe: &mut dyn Read| -> Result<String> {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let out = text(&mut child.stdout.take().context("piped")?)?;
+    let err = text(&mut child.stderr.take().context("piped")?)?;
     if !status.success() {
         bail!(
             "systemctl {} failed: {}",

@@ -16,7 +16,8 @@ pub(crate) fn configured_credentials() -> Option<&'static str> {
         return Some("the environment's credentials");
     }
     let home = env::var_os("HOME").map(PathBuf::from)?;
-    let read = |name: &str| fs::read_to_string(home.join(".aws").join(name)).unwrap_or_default();
+    let read = |name: &str| fs::read(home.join(".aws").join(name)).unwrap_or_default();
+    let read = |name: &str| String::from_utf8_lossy(&read(name)).into_owned();
     let files = read("credentials") + &read("config");
     let keys = ["aws_access_key_id", "credential_process", "role_arn"];
     keys.iter().any(|key| files.contains(key)).then_some("the credentials in ~/.aws")

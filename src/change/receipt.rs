@@ -81,15 +81,15 @@ impl Receipt {
         let denied = |e: &anyhow::Error| {
             e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::PermissionDenied)
         };
-        let text = match host.read(Path::new(RECEIPT)) {
+        let bytes = match host.read_bytes(Path::new(RECEIPT)) {
             Ok(None) => return Ok(Self::default()),
-            Ok(Some(text)) => text,
+            Ok(Some(bytes)) => bytes,
             Err(e) if denied(&e) => {
                 return Err(Fault::preflight(format!("only root may read {RECEIPT}")).hint(sudo_hint()).into());
             }
             Err(e) => return Err(e),
         };
-        let receipt: Self = serde_json::from_str(&text).map_err(|e| {
+        let receipt: Self = serde_json::from_slice(&bytes).map_err(|e| {
             Fault::preflight(format!("the receipt {RECEIPT} is damaged"))
                 .detail(e.to_string())
                 .hint(format!("the receipt says how to undo the installation: repair it, or move it away and install again: mv {RECEIPT} {RECEIPT}.broken"))

@@ -108,7 +108,8 @@ pub(crate) struct Users {
 impl Users {
     /// Reads `name:hash` lines.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)?;
+        let bytes = fs::read(path)?;
+        let text = String::from_utf8_lossy(&bytes);
         let mut hashes = BTreeMap::new();
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#')) {
             let place = || format!("{}:{}", path.display(), i + 1);

@@ -110,8 +110,9 @@ fn generated(count: usize) -> Vec<Vec<u8>> {
         .map(|_| {
             let pieces = 1 + random(25);
             let mut file: Vec<u8> = (0..pieces).flat_map(|_| PIECES[random(PIECES.len())].bytes()).collect();
-            if random(20) == 0 {
-                file.push(0xff);
+            if random(5) == 0 {
+                // Latin-1 for é, and what is never UTF-8.
+                file.insert(random(file.len() + 1), [0xe9, 0xff][random(2)]);
             }
             file
         })
@@ -152,7 +153,7 @@ fn a_changed_key_leaves_all_other_bytes_alone() {
     for file in [fixtures(), generated(8_000)].concat() {
         let Ok(parsed) = SparkDefaults::parse(&file) else { continue };
         assert_eq!(parsed.to_bytes(), file);
-        let Ok(before) = parsed.line(key) else { continue };
+        let before = parsed.line(key);
 
         let value = " s3://bucket/with = odd \\ things: #!/";
         let mut changed = parsed.clone();
@@ -171,6 +172,24 @@ fn a_changed_key_leaves_all_other_bytes_alone() {
     assert!(written.len() > 3_000, "{}", written.len());
     for (file, (java, wanted)) in written.iter().zip(java(&written).into_iter().zip(expected)) {
         assert_eq!(java, wanted, "{:?}", String::from_utf8_lossy(file));
+    }
+}
+
+#[test]
+fn a_line_that_is_not_utf_8_is_kept_as_text_and_comes_back_with_the_same_bytes() {
+    // The last line contains the characters that stand for foreign bytes in the receipt.
+    for old in [
+        &b"spark.eventLog.dir hdfs:///h\xe9"[..],
+        b"spark.eventLog.dir hdfs:///\xf0\x9f\xe9\xff",
+        "spark.eventLog.dir \u{10f780}\u{10f7ff}".as_bytes(),
+    ] {
+        let file = [b"# caf\xe9\n", old, b"\nspark.x \xfc\n"].concat();
+        let mut parsed = SparkDefaults::parse(&file).unwrap();
+        let before = parsed.line("spark.eventLog.dir");
+        parsed.set_line("spark.eventLog.dir", Some(&line_with(before.as_deref(), "spark.eventLog.dir", "s3://b/p/")));
+        assert_eq!(parsed.to_bytes(), b"# caf\xe9\nspark.eventLog.dir s3://b/p/\nspark.x \xfc\n");
+        parsed.set_line("spark.eventLog.dir", before.as_deref());
+        assert_eq!(parsed.to_bytes(), file);
     }
 }
 

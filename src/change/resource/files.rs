@@ -54,8 +54,7 @@ pub(super) fn observe_program(host: &Host, path: &Path) -> Result<State> {
 
 pub(super) fn observe_key(host: &Host, path: &Path, key: &str) -> Result<State> {
     let file = read_defaults(host, path)?;
-    let line = file.line(key).with_context(|| format!("{}: {key} is not UTF-8", path.display()))?;
-    Ok(line.map_or(State::Absent, |raw| State::Line { raw }))
+    Ok(file.line(key).map_or(State::Absent, |raw| State::Line { raw }))
 }
 
 pub(super) fn make_dir(host: &Host, path: &Path, mode: u32, owner: Owner) -> Result<()> {
