@@ -136,7 +136,10 @@ pub(crate) fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
         let _ = run(&["reset-failed", unit], Duration::from_secs(10));
         run(&["restart", unit], TIMEOUT).map_err(|e| {
             let fault = Fault::failed(format!("{unit} does not start")).detail(format!("{e:#}"));
-            last_words(unit).into_iter().fold(fault, Fault::detail).hint(format!("journalctl -u {unit} shows more"))
+            last_words(unit)
+                .into_iter()
+                .fold(fault, Fault::detail)
+                .hint(format!("to see more: sudo journalctl -u {unit}"))
         })?;
     }
     Ok(())

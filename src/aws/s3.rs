@@ -248,7 +248,7 @@ impl S3 {
 
     pub(crate) fn delete(&self, uri: &EventLogs, key: &str) -> Result<(), Refusal> {
         let answer = self.runtime.block_on(self.client.delete_object().bucket(&uri.bucket).key(key).send());
-        answer.map(drop).map_err(|e| self.refusal(uri, "s3:DeleteObject", "delete", &e))
+        answer.map(drop).map_err(|e| self.refusal(uri, "s3:DeleteObject", "delete objects in", &e))
     }
 
     /// Writes, lists, reads and deletes one object below the prefix, as Spark's jobs and the history
@@ -329,7 +329,7 @@ impl S3 {
             S3Failure::ClockSkew => {
                 Fault::preflight("this node's clock is wrong, so S3 refuses the signatures that this node makes")
                     .detail(error.message())
-                    .hint("timedatectl status; systemctl restart chronyd")
+                    .hint("timedatectl status; sudo systemctl restart chronyd")
             }
             S3Failure::Archived { class } => {
                 Fault::preflight(format!("an object below {uri} is archived and must be restored before it can be read"))
@@ -342,7 +342,7 @@ impl S3 {
             | S3Failure::NotFound
             | S3Failure::InvalidRange
             | S3Failure::WrongRegion
-            | S3Failure::Other => Fault::preflight(format!("S3 refused to {verb} {uri} ({action})"))
+            | S3Failure::Other => Fault::preflight(format!("S3 did not let this node {verb} {uri} ({action})"))
                 .detail(format!("S3 answered {}", error.answer()))
                 .detail(format!("the request was for region {}, endpoint {}", self.region_name(), self.endpoint_name()))
                 .hint("check the bucket's name, and --region and --endpoint-url if you gave them"),
@@ -355,7 +355,7 @@ impl S3 {
             Some(role) => format!("the role {role}"),
             None => "this node's credentials".into(),
         };
-        Fault::preflight(format!("{who} may not {verb} {uri} ({action})"))
+        Fault::preflight(format!("{who} is not allowed to {verb} {uri} ({action})"))
             .detail(format!("S3 answered {}", error.words()))
             .hint(match kms {
                 true => format!("allow {action} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the policy for the role: emr-shs render iam-policy --kms-key ARN"),

@@ -189,14 +189,23 @@ pub(crate) fn releases(
 pub(crate) fn refuse_foreign(receipt: &Receipt, changes: &[Change]) -> Result<(), Fault> {
     changes.iter().filter(|change| change.has_effect()).try_for_each(|change| {
         let (Resource::Link { path } | Resource::File { path }) = &change.resource else { return Ok(()) };
-        let is_ours = receipt.entry(&change.resource).is_some_and(|entry| entry.wrote(&change.before));
-        if is_ours || change.before == State::Absent {
+        let entry = receipt.entry(&change.resource);
+        if change.before == State::Absent || entry.is_some_and(|entry| entry.wrote(&change.before)) {
             return Ok(());
         }
         let path = path.display();
-        Err(Fault::preflight(format!("emr-shs did not make {path}, and does not replace it"))
+        let (message, force) = match entry {
+            None => {
+                (format!("emr-shs did not make {path}, and does not replace it"), "and uninstall will bring it back")
+            }
+            Some(_) => (
+                format!("{path} has changed since emr-shs wrote it, and emr-shs does not replace it"),
+                "which replaces it",
+            ),
+        };
+        Err(Fault::preflight(message)
             .detail(format!("found {}, wanted {}", change.before, change.after))
             .unchanged()
-            .hint(format!("move it away: mv {path} {path}.old; or add --force, and uninstall will bring it back")))
+            .hint(format!("move it away: sudo mv {path} {path}.old; or add --force, {force}")))
     })
 }

@@ -92,7 +92,7 @@ impl Receipt {
         let receipt: Self = serde_json::from_slice(&bytes).map_err(|e| {
             Fault::preflight(format!("the receipt {RECEIPT} is damaged"))
                 .detail(e.to_string())
-                .hint(format!("the receipt says how to undo the installation: repair it, or move it away and install again: mv {RECEIPT} {RECEIPT}.broken"))
+                .hint(format!("the receipt says how to undo the installation: repair it, or move it away and install again: sudo mv {RECEIPT} {RECEIPT}.broken"))
         })?;
         if receipt.schema > SCHEMA {
             return Err(Fault::preflight(format!("a newer emr-shs wrote the receipt {RECEIPT}"))

@@ -6,7 +6,8 @@ pub mod resolve;
 
 use crate::paths::IN_UNIT_VARIABLE;
 use crate::settings::{LinkInto, Mode};
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use options::{
     EventLogsArgs, LOG_GATEWAY, LogUriArgs, LoginArgs, PublicUrlArgs, RegionArgs, RestartArgs, S3Args, SparkArgs,
 };
@@ -19,8 +20,8 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(name = "emr-shs", version, max_term_width = 80, subcommand_required = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Typical use, as root on the primary node:\n  emr-shs plan --event-logs s3://my-bucket/spark-events/\n  \
-emr-shs install --event-logs s3://my-bucket/spark-events/\n  emr-shs uninstall\n\nExit codes: 0 done or nothing to do, 1 failed and rolled back, \
+    after_help = "Typical use, on the primary node:\n  sudo emr-shs plan --event-logs s3://my-bucket/spark-events/\n  \
+sudo emr-shs install --event-logs s3://my-bucket/spark-events/\n  sudo emr-shs uninstall\n\nExit codes: 0 done or nothing to do, 1 failed and rolled back, \
 2 usage error, 3 a check failed, 4 plan --check: changes pending"
 )]
 pub struct Cli {
@@ -124,7 +125,7 @@ pub struct ComponentArgs {
     /// Put this jar on the class path, whatever install finds there; repeatable
     #[arg(long, value_name = "PATH", env = "EMR_SHS_JAR", value_delimiter = ':')]
     pub(crate) jar: Vec<PathBuf>,
-    /// Where to link jars
+    /// Directory for the links to jars
     #[arg(long, value_name = "WHERE", env = "EMR_SHS_LINK_INTO")]
     pub(crate) link_into: Option<LinkInto>,
     #[command(flatten)]
@@ -189,16 +190,16 @@ pub struct GatewayArgs {
     #[arg(long, value_name = "MODE", env = "EMR_SHS_MODE", help_heading = LOG_GATEWAY)]
     pub(crate) mode: Option<Mode>,
     /// Serve TLS with this certificate chain (PEM)
-    #[arg(long, value_name = "FILE", env = "EMR_SHS_TLS_CERT", help_heading = LOG_GATEWAY)]
+    #[arg(long, value_name = "FILE", value_parser = file_or_none(), value_hint = ValueHint::AnyPath, env = "EMR_SHS_TLS_CERT", help_heading = LOG_GATEWAY)]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Private key of the certificate (PEM)
-    #[arg(long, value_name = "FILE", env = "EMR_SHS_TLS_KEY", help_heading = LOG_GATEWAY)]
+    #[arg(long, value_name = "FILE", value_parser = file_or_none(), value_hint = ValueHint::AnyPath, env = "EMR_SHS_TLS_KEY", help_heading = LOG_GATEWAY)]
     pub(crate) tls_key: Option<PathBuf>,
     /// Serve TLS with a self-signed certificate, generated at each start
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_TLS_SELF_SIGNED", help_heading = LOG_GATEWAY)]
     pub(crate) tls_self_signed: Option<bool>,
     /// Require a login from this file of NAME:HASH lines, as `htpasswd -B` writes them
-    #[arg(long, value_name = "FILE", env = "EMR_SHS_HTPASSWD", help_heading = LOG_GATEWAY)]
+    #[arg(long, value_name = "FILE", value_parser = file_or_none(), value_hint = ValueHint::AnyPath, env = "EMR_SHS_HTPASSWD", help_heading = LOG_GATEWAY)]
     pub(crate) htpasswd: Option<PathBuf>,
     /// Serve clients on other machines even if TLS or the login is missing
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_INSECURE", help_heading = LOG_GATEWAY)]
@@ -290,6 +291,11 @@ pub struct ManArgs {
     /// Directory for the pages; created if it does not exist
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+}
+
+/// Reads a path that may be empty: an empty one takes the remembered file back.
+fn file_or_none() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

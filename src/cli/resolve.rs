@@ -99,6 +99,12 @@ impl GatewayArgs {
     /// A certificate that this run names replaces the remembered one, of whichever kind.
     fn choose_certificate(&self, settings: &mut GatewaySettings) -> Result<(), Fault> {
         let names_file = self.tls_cert.as_ref().is_some_and(|file| !file.as_os_str().is_empty());
+        // A key without a certificate has no use, so an empty value for one of them takes both back.
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), None) if cert.as_os_str().is_empty() => settings.tls_key = None,
+            (None, Some(key)) if key.as_os_str().is_empty() => settings.tls_cert = None,
+            _ => {}
+        }
         let asks_for_self_signed = self.tls_self_signed == Some(true);
         if names_file && asks_for_self_signed {
             return Err(
@@ -140,7 +146,7 @@ fn newer_list<T: Clone>(
 fn serverless_application(layout: &str) -> Result<String, Fault> {
     match layout.strip_prefix("serverless:") {
         Some(id) if is_id(id) => Ok(id.into()),
-        _ => Err(Fault::usage(format!("--layout {layout}: there is no such layout"))
+        _ => Err(Fault::usage(format!("--layout {layout} is not a layout that emr-shs knows"))
             .detail("wanted emr, or serverless: and the id of an EMR Serverless application")
             .hint("--layout serverless:00f1r2fo0l4l4l09")),
     }
@@ -155,7 +161,7 @@ fn public_url(url: &str) -> Result<String, Fault> {
         Some(host) if !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]_".contains(c)) => {
             Ok(url.trim_end_matches('/').into())
         }
-        _ => Err(Fault::usage(format!("--public-url {url}: log links cannot begin with that"))
+        _ => Err(Fault::usage(format!("--public-url {url} is not a URL with which log links can begin"))
             .detail("wanted http:// or https://, a host, and perhaps a port; or / for relative links")
             .hint("--public-url https://logs.example.com")),
     }
@@ -167,7 +173,7 @@ fn endpoint(url: &str) -> Result<String, Fault> {
         Some(host) if !host.is_empty() && !host.contains(['/', ' ', '?', '#', '@']) => {
             Ok(url.trim_end_matches('/').into())
         }
-        _ => Err(Fault::usage(format!("--endpoint-url {url}: that is no S3 endpoint"))
+        _ => Err(Fault::usage(format!("--endpoint-url {url} is not the URL of an S3 endpoint"))
             .detail("wanted http:// or https:// and a host, and nothing after the host")
             .hint("--endpoint-url https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com")),
     }
@@ -182,7 +188,7 @@ fn host_name(name: &str) -> Result<String, Fault> {
     if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) {
         return Ok(name.into());
     }
-    Err(Fault::usage(format!("--host-name {name}: that is no host name"))
+    Err(Fault::usage(format!("--host-name {name} is not a host name"))
         .detail("wanted a name without scheme and port")
         .hint("--host-name logs.example.com"))
 }

@@ -55,7 +55,7 @@ pub(crate) fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<E
     let described = if host.is_live() {
         node.describe_cluster(args.region.as_deref()).map_err(|e| e.to_string())
     } else {
-        Err("not asked below another root".into())
+        Err("not asked, because --root names a directory and not this machine".into())
     };
     let schemes = node.hadoop.s3_schemes().iter().filter_map(|(s, _)| node.scheme(&host, s, &[]).ok()).collect();
     let defaults = host.target(&node.spark.defaults_path).map_or(node.spark.defaults_path.clone(), |p| host.inside(&p));

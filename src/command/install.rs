@@ -262,7 +262,7 @@ impl Outcome {
             console.ok("history server", &text);
         }
         console.notes(&self.notes);
-        console.say(&format!("done in {:.1} s. Undo everything: emr-shs uninstall", self.seconds));
+        console.say(&format!("done in {:.1} s. Undo everything: sudo emr-shs uninstall", self.seconds));
         if self.owes_restart {
             console.say("To apply these settings: sudo emr-shs restart");
         }

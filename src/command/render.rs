@@ -124,8 +124,8 @@ fn iam_policy(host: &Host, identity: &Identity, args: &IamPolicyArgs) -> Result<
         None => receipt.as_ref().map_err(Clone::clone)?.settings.event_logs.clone(),
     };
     if event_logs.is_none() && args.log_uris.log_uri.is_empty() {
-        return Err(Fault::usage("a policy for which event logs?")
-            .detail("emr-shs is not installed on this machine, so it does not know where your event logs go")
+        return Err(Fault::usage("--event-logs and --log-uri are missing")
+            .detail("the policy names the prefixes that it opens; emr-shs is not installed on this machine, so it does not know yours")
             .hint("emr-shs render iam-policy --event-logs s3://my-bucket/spark-events/ --log-uri s3://my-bucket/elasticmapreduce/")
             .into());
     }

@@ -25,7 +25,7 @@ pub(crate) fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<
     let node = Node::observe(&host, &|path| receipt.created_link(path))?;
     require_service(&node)?;
     let Some(mut server) = node.server.clone() else {
-        return Err(Fault::usage("below another root there is no service to restart").into());
+        return Err(Fault::usage("a directory given with --root has no service to restart").into());
     };
     let was_alive = server.process.is_some();
     let directory = node.spark.defaults.get(LOG_DIRECTORY_KEY).map(str::to_string);

@@ -106,7 +106,7 @@ impl Status {
         match &self.event_logs {
             Some(uri) if self.installed => data(&row("ok", GREEN, "installed", &format!("event logs in {uri}"))),
             _ if self.gateway.is_some() => data(&row("ok", GREEN, "installed", "the log gateway alone")),
-            _ => data(&row("none", YELLOW, "not installed", "emr-shs plan --event-logs s3://…")),
+            _ => data(&row("none", YELLOW, "not installed", "sudo emr-shs plan --event-logs s3://…")),
         }
     }
 
@@ -145,7 +145,7 @@ impl Status {
         }
         if drifted > 0 {
             dataln!(
-                "\n{drifted} of {} are not as installed. To see what an install would change: emr-shs plan",
+                "\n{drifted} of {} are not as installed. To see what an install would change: sudo emr-shs plan",
                 self.rows.len()
             );
         }
@@ -160,10 +160,10 @@ impl Status {
             failure.details.iter().for_each(|line| dataln!("  {line}"));
             dataln!("hint: {}", failure.hint);
             dataln!("It is tried again at the next boot. To try it now: sudo emr-shs install");
-            dataln!("Its whole output: journalctl -u {DEFERRED_INSTALL_UNIT}");
+            dataln!("Its whole output: sudo journalctl -u {DEFERRED_INSTALL_UNIT}");
         }
         if self.owes_restart {
-            dataln!("\nThe history server has not restarted since a change. To restart it: emr-shs restart");
+            dataln!("\nThe history server has not restarted since a change. To restart it: sudo emr-shs restart");
         }
     }
 }

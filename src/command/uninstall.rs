@@ -67,7 +67,7 @@ fn notes(rows: &[UndoRow]) -> Vec<String> {
     if let Some(directory) = undo_plan::stays_on_s3(rows) {
         notes.push(format!(
             "Somebody has changed spark.history.fs.logDirectory to {directory} since the install, so uninstall leaves \
-             the key alone. The links it needs are left too. Once the key names another file system, `emr-shs uninstall` \
+             the key alone. The links it needs are left too. Once the key names another file system, `sudo emr-shs uninstall` \
              removes the links."
         ));
     }

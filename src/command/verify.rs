@@ -120,10 +120,17 @@ fn explained_by(stage: Stage) -> &'static [CheckId] {
 }
 
 impl VerifyReport {
+    /// Which stages the proof skipped or did not reach, as the end of a sentence.
+    fn unproved(&self) -> String {
+        let passed = |stage: &Stage| self.stages.iter().any(|s| s.stage == *stage && s.verdict == Verdict::Pass);
+        let names: Vec<&str> = Stage::ALL.into_iter().filter(|stage| !passed(stage)).map(Stage::name).collect();
+        if names.is_empty() { String::new() } else { format!(", without these stages: {}", names.join(", ")) }
+    }
+
     /// Prints how the proof ended.
     pub(super) fn end(self, console: &Console) -> Result<Exit> {
         let Some(fault) = self.fault else {
-            console.say(&format!("proved in {:.1} s", self.seconds));
+            console.say(&format!("proved in {:.1} s{}", self.seconds, self.unproved()));
             return Ok(Exit::Done);
         };
         console.fault_in_words(&fault);

@@ -203,7 +203,7 @@ fn check_readable(host: &Host, path: &Path) -> Result<(), Fault> {
     Err(refuse(
         found,
         match group {
-            Some(_) => format!("chgrp {GATEWAY_ACCOUNT} {0} && chmod g+r {0}", path.display()),
+            Some(_) => format!("sudo chgrp {GATEWAY_ACCOUNT} {0} && sudo chmod g+r {0}", path.display()),
             None => format!(
                 "set the gateway up without the file first; that makes the group {GATEWAY_ACCOUNT}, which can then read the file"
             ),

@@ -44,8 +44,8 @@ pub(crate) fn consequences(host: &Host, node: &Node, settings: &Settings, change
     }
     if !host.is_live() {
         notes.push(
-            "Below another root emr-shs changes files only. Run `emr-shs install` on the node for the S3 prefix and the \
-             restart."
+            "With --root, emr-shs changes files only. For the S3 prefix and the restart, run on the node: sudo emr-shs \
+             install"
                 .into(),
         );
     }
@@ -60,7 +60,7 @@ fn jobs_log_elsewhere(node: &Node) -> String {
         (false, false) => "",
     };
     format!(
-        "Applications that start after the change log to S3; running applications finish where they began. The history \
+        "Applications that start from now on write their event logs to S3; running applications finish where they began. The history \
          server lists an application on S3 once its event log is closed{earlier}. Jobs under runtime roles need their \
          own permission to write there."
     )
@@ -105,7 +105,7 @@ pub(crate) fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<Strin
     for (key, value) in defaults.iter() {
         if key.ends_with("fs.s3a.customAWSCredentialsProvider") {
             found.push(format!(
-                "{key} is no key: S3A reads fs.s3a.aws.credentials.provider, EMRFS fs.s3.customAWSCredentialsProvider. \
+                "{key} is not a key of Hadoop: S3A reads fs.s3a.aws.credentials.provider, EMRFS fs.s3.customAWSCredentialsProvider. \
                  The line has no effect, and the instance profile is used all the same. You can remove the line."
             ));
         }

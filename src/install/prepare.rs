@@ -113,7 +113,7 @@ impl Installation {
         if let (Some(Err(why)), true) = (&this.gateway, only_gateway) {
             return Err(Fault::preflight(format!("no log gateway: {why}"))
                 .unchanged()
-                .hint("emr-shs proxy install --log-uri s3://my-bucket/elasticmapreduce/")
+                .hint("sudo emr-shs proxy install --log-uri s3://my-bucket/elasticmapreduce/")
                 .into());
         }
         this.make_plan()?;
@@ -176,7 +176,7 @@ impl Installation {
     fn why_logs_do_not_open(&self) -> Option<String> {
         match self.gateway.as_ref()? {
             Err(why) => Some(format!(
-                "No log gateway: {why}. Log links keep leading to NodeManagers. To add a gateway later: emr-shs proxy install --log-uri s3://…"
+                "No log gateway: {why}. Log links keep leading to NodeManagers. To add a gateway later: sudo emr-shs proxy install --log-uri s3://…"
             )),
             Ok(_) => {
                 let version = self.node.spark.version.as_ref()?;
@@ -287,8 +287,10 @@ fn keep_to_components(
     }
     if components == [Component::Gateway] {
         if !host.is_live() {
-            return Err(Fault::usage("the log gateway is a service, and below another root there are no services")
-                .hint("run this on the node itself: sudo emr-shs proxy install"));
+            return Err(Fault::usage(
+                "the log gateway is a service, and a directory given with --root has no services",
+            )
+            .hint("run this on the node itself: sudo emr-shs proxy install"));
         }
         // The user asks for the gateway by name.
         settings.no_proxy = false;

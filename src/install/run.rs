@@ -138,7 +138,7 @@ impl InstallRun<'_> {
             return errors
                 .into_iter()
                 .fold(fault, Fault::detail)
-                .hint("emr-shs status shows the state of the node; emr-shs uninstall tries again");
+                .hint("to see the state of the node: sudo emr-shs status; to try again: sudo emr-shs uninstall");
         }
         let put_back = match undone {
             0 => "nothing on this node was changed".into(),

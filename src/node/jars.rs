@@ -262,7 +262,7 @@ impl Scheme {
             .unchanged();
         match need.sdk {
             Some(_) => fault.hint("if another jar contains the class, name that jar: --jar /path/to/it.jar"),
-            None => fault.hint("if another jar contains the class, name that jar: --jar /path/to/it.jar; or use a scheme that this node serves (emr-shs discover)"),
+            None => fault.hint("if another jar contains the class, name that jar: --jar /path/to/it.jar; or use a scheme that this node serves; to list them: sudo emr-shs discover"),
         }
     }
 }

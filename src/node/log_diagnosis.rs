@@ -42,34 +42,48 @@ impl Cause {
     pub fn fix(&self) -> &'static str {
         match self {
             Self::MissingClass(_) => {
-                "sudo emr-shs install links the jars that the event logs need; emr-shs discover lists the jars of this node"
+                "sudo emr-shs install links the jars that the event logs need; to list the jars of this node: sudo emr-shs discover"
             }
-            Self::NoDirectory => "create it: sudo emr-shs prefix --event-logs URI",
-            Self::DirectoryIsFile => "name another directory: sudo emr-shs install --event-logs URI",
-            Self::NoFileSystem => "check HADOOP_CONF_DIR in /etc/spark/conf/spark-env.sh, and emr-shs discover",
-            Self::TwoVersions => "emr-shs discover lists the AWS SDK jars; keep one version of each",
-            Self::NoBucket => "check the bucket's name in spark.history.fs.logDirectory",
-            Self::KeyDenied => "allow kms:Decrypt and kms:GenerateDataKey on that key to the instance profile",
-            Self::WrongClock => "timedatectl status; systemctl restart chronyd",
+            Self::NoDirectory => "create it: sudo emr-shs prefix --event-logs s3://BUCKET/PREFIX/",
+            Self::DirectoryIsFile => "name another directory: sudo emr-shs install --event-logs s3://BUCKET/PREFIX/",
+            Self::NoFileSystem => {
+                "check that HADOOP_CONF_DIR in /etc/spark/conf/spark-env.sh names a directory with a core-site.xml; to list what this node serves: sudo emr-shs discover"
+            }
+            Self::TwoVersions => "keep one version of each AWS SDK; to list their jars: sudo emr-shs discover",
+            Self::NoBucket => {
+                "check the bucket's name in spark.history.fs.logDirectory; to name another one: sudo emr-shs install --event-logs s3://BUCKET/PREFIX/"
+            }
+            Self::KeyDenied => {
+                "allow kms:Decrypt and kms:GenerateDataKey on that key to the instance profile; to print the policy: sudo emr-shs render iam-policy --kms-key ARN"
+            }
+            Self::WrongClock => "timedatectl status; sudo systemctl restart chronyd",
             Self::ExpiredCredentials => "restart the history server; on EMR 7.0 to 7.8 use s3:// (EMRFS)",
-            Self::WrongRegion => "sudo emr-shs install sets the bucket's region",
-            Self::AccessDenied => "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile",
+            Self::WrongRegion => "set the bucket's region: sudo emr-shs install",
+            Self::AccessDenied => {
+                "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile; to print the policy: sudo emr-shs render iam-policy"
+            }
             Self::NoCredentials => "give the cluster an instance profile, and check that the metadata service answers",
             Self::NoAnswer => {
                 "S3 is reached through a NAT gateway or an S3 VPC endpoint; test it on this node: aws s3 ls"
             }
             Self::BufferNotWritable => {
-                "make the directory in fs.s3.buffer.dir (core-site.xml) writable: mkdir -p /mnt/s3; chown spark:spark /mnt/s3"
+                "make the directory in fs.s3.buffer.dir (core-site.xml) writable: sudo mkdir -p /mnt/s3; sudo chown spark:spark /mnt/s3"
             }
-            Self::OutOfMemory => "set SPARK_DAEMON_MEMORY=4g or more in the spark-env/export classification",
+            Self::OutOfMemory => {
+                "set SPARK_DAEMON_MEMORY=4g or more in /etc/spark/conf/spark-env.sh; for new clusters, set it in the spark-env/export classification"
+            }
             Self::InvalidHeap => "correct SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh",
             Self::HeapTooLarge => "lower SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh",
-            Self::HdfsDenied => "hdfs dfs -chmod 1777 on that directory",
-            Self::WrongFileSystem => "let spark.eventLog.dir and spark.history.fs.logDirectory name one directory",
-            Self::InvalidDefaults => "emr-shs plan names the line",
-            Self::PortTaken => "ss -ltnp shows which process that is",
+            Self::HdfsDenied => {
+                "let every user write there, with the directory that the log names: hdfs dfs -chmod 1777 DIRECTORY"
+            }
+            Self::WrongFileSystem => {
+                "let spark.eventLog.dir and spark.history.fs.logDirectory name one directory: sudo emr-shs install --event-logs s3://BUCKET/PREFIX/"
+            }
+            Self::InvalidDefaults => "correct that line; to see its number: sudo emr-shs plan",
+            Self::PortTaken => "find that process: sudo ss -ltnp",
             Self::DiskFull => "find the full file system: df -h; the local store is at spark.history.store.path",
-            Self::Silenced => "sudo emr-shs install puts Spark's own jars first",
+            Self::Silenced => "put Spark's own jars first: sudo emr-shs install",
         }
     }
 }

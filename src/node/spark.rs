@@ -122,7 +122,7 @@ pub(crate) fn read_defaults(host: &Host, path: &Path) -> Result<SparkDefaults> {
     let bytes = host.read_bytes(path)?.unwrap_or_default();
     SparkDefaults::parse(&bytes).map_err(|bad| {
         Fault::preflight(format!("{} cannot be read by Spark", path.display()))
-            .detail(format!("line {}: {} is no \\uXXXX escape", bad.line, bad.found))
+            .detail(format!("line {}: {} is not a \\uXXXX escape", bad.line, bad.found))
             .hint(format!("correct line {}; a backslash is written \\\\", bad.line))
             .into()
     })

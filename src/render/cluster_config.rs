@@ -126,8 +126,8 @@ fn document(keys: Keys, daemon_memory: Option<&str>) -> Result<Rendered> {
     if let Some(size) = daemon_memory {
         let is_size = size.chars().all(|c| c.is_ascii_alphanumeric()) && mebibytes(size).is_some_and(|n| n > 0);
         if !is_size {
-            return Err(Fault::usage(format!("“{size}” is no heap size"))
-                .detail("wanted a number and a unit")
+            return Err(Fault::usage(format!("“{size}” is not a heap size"))
+                .detail("wanted a number and a unit: m or g")
                 .hint("--daemon-memory 4g")
                 .into());
         }

@@ -244,20 +244,20 @@ impl IamPolicyRequest<'_> {
 /// The name of S3 in the region of a KMS key, as the condition `kms:ViaService` spells it.
 fn s3_of_key(arn: &str) -> Result<String, Fault> {
     let bad = |wanted: &str| {
-        Fault::usage(format!("“{arn}” is no KMS key"))
+        Fault::usage(format!("“{arn}” is not the ARN of a KMS key"))
             .detail(wanted)
             .hint("--kms-key arn:aws:kms:eu-west-3:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab")
     };
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let ["arn", "aws" | "aws-cn" | "aws-us-gov", "kms", region, account, key] = parts.as_slice() else {
-        return Err(bad("wanted the ARN of the key"));
+        return Err(bad("wanted arn:PARTITION:kms:REGION:ACCOUNT:key/ID"));
     };
     if key.starts_with("alias/") {
         return Err(bad("wanted the ARN of the key itself: a policy does not follow an alias"));
     }
     let id = key.strip_prefix("key/").unwrap_or_default();
     if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-        return Err(bad("wanted the ARN of the key"));
+        return Err(bad("wanted arn:PARTITION:kms:REGION:ACCOUNT:key/ID"));
     }
     check_account(account).and_then(|_| check_region(region)).map_err(|fault| bad(&fault.message))?;
     Ok(format!("s3.{region}.{}", dns_suffix(region)))

@@ -81,16 +81,16 @@ fn check_region(name: &str) -> Result<&str, Fault> {
     {
         return Ok(name);
     }
-    Err(Fault::usage(format!("“{name}” is no region"))
-        .detail("wanted the name of an AWS region")
-        .hint("--region eu-west-3"))
+    Err(Fault::usage(format!("“{name}” is not the name of an AWS region"))
+        .detail("wanted a name of its form: words and a number, joined by hyphens")
+        .hint("add the region, such as --region eu-west-3"))
 }
 
 fn check_account(id: &str) -> Result<&str, Fault> {
     if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(id);
     }
-    Err(Fault::usage(format!("“{id}” is no account id"))
+    Err(Fault::usage(format!("“{id}” is not the id of an AWS account"))
         .detail("wanted twelve digits")
         .hint("--account 123456789012; `aws sts get-caller-identity` prints yours"))
 }

@@ -60,21 +60,24 @@ pub(super) fn s3_file_system(label: Option<&str>, spark: &Version) -> &'static s
 /// The Spark version that the user names, or else the one that the release contains.
 pub(super) fn spark_version(named: Option<&str>, label: Option<&str>) -> Result<Version, Fault> {
     let parse = |text: &str| {
-        Version::parse(text)
-            .ok_or_else(|| Fault::usage(format!("“{text}” is no version of Spark")).hint("--spark-version 3.5"))
+        Version::parse(text).ok_or_else(|| {
+            Fault::usage(format!("“{text}” is not a version of Spark"))
+                .detail("wanted numbers, such as 3.5 or 3.5.6-amzn-0")
+                .hint("--spark-version 3.5")
+        })
     };
     if let Some(text) = named {
         return parse(text);
     }
     let label = label.ok_or_else(|| {
-        Fault::usage("which release does the cluster run?")
-            .detail("this machine is no EMR node, and the keys depend on the Spark version")
-            .hint("--release emr-7.12.0, or --spark-version 3.5")
+        Fault::usage("--release is missing")
+            .detail("this machine is not an EMR node, and which keys the cluster needs depends on its version of Spark")
+            .hint("add the release, such as --release emr-7.12.0, or the version, such as --spark-version 3.5")
     })?;
     match Release::parse(label).and_then(Release::spark_version) {
         Some(version) => parse(version),
-        None => Err(Fault::usage(format!("which Spark is in {label}?"))
-            .detail("emr-shs does not know this release")
-            .hint("--spark-version 3.5, with the version that the release notes of EMR name")),
+        None => Err(Fault::usage(format!("emr-shs does not know which version of Spark {label} contains"))
+            .detail("wanted a label such as emr-7.12.0, or the version of Spark itself")
+            .hint("add the version that the release notes of EMR name, such as --spark-version 3.5")),
     }
 }

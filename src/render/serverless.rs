@@ -142,19 +142,22 @@ struct S3MonitoringConfiguration {
 impl<'a> ServerlessSetup<'a> {
     pub(crate) fn check(request: ServerlessRequest<'a>) -> Result<Self, Fault> {
         if !is_id(request.application) {
-            return Err(Fault::usage(format!("“{}” is no application of EMR Serverless", request.application))
-                .detail("wanted its id: lower-case letters and digits")
-                .hint("--application 00f1r2fo0l4l4l09; `aws emr-serverless list-applications` prints yours"));
+            return Err(Fault::usage(format!(
+                "“{}” is not the id of an EMR Serverless application",
+                request.application
+            ))
+            .detail("wanted lower-case letters and digits")
+            .hint("--application 00f1r2fo0l4l4l09; `aws emr-serverless list-applications` prints yours"));
         }
         let Some(region) = request.region else {
-            return Err(Fault::usage("which region is the application in?")
-                .detail("this machine is no EMR node, so it is in no region itself")
-                .hint("--region eu-west-3"));
+            return Err(Fault::usage("--region is missing")
+                .detail("this machine's files name no region; wanted the region of the application")
+                .hint("add the region, such as --region eu-west-3"));
         };
         let region = check_region(region)?;
         let account = check_account(request.account)?;
         if !is_repository(request.repository) {
-            return Err(Fault::usage(format!("“{}” is no repository", request.repository))
+            return Err(Fault::usage(format!("“{}” is not the name of an ECR repository", request.repository))
                 .detail("wanted lower-case letters and digits, joined by - _ . or /")
                 .hint("--repository emr-serverless-spark"));
         }
@@ -163,8 +166,8 @@ impl<'a> ServerlessSetup<'a> {
         let job_role = match request.job_role {
             Some(arn) if is_role(arn) => arn.to_string(),
             Some(arn) => {
-                return Err(Fault::usage(format!("“{arn}” is no role"))
-                    .detail("wanted the ARN of the role")
+                return Err(Fault::usage(format!("“{arn}” is not the ARN of a role"))
+                    .detail("wanted arn:PARTITION:iam::ACCOUNT:role/NAME")
                     .hint(format!("--job-role {roles}NAME")));
             }
             None => format!("{roles}EMRServerlessJobRole"),
@@ -278,7 +281,7 @@ fn is_repository(name: &str) -> bool {
 /// EMR Serverless runs custom images since 6.9.
 fn check_release(label: &str) -> Result<(), Fault> {
     let bad = |detail: &str| {
-        Fault::usage(format!("“{label}” is no release with custom images"))
+        Fault::usage(format!("“{label}” is not an EMR release with custom images"))
             .detail(detail)
             .hint("--release emr-7.12.0, with the release of the application")
     };

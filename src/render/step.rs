@@ -81,9 +81,9 @@ impl Checksums {
     fn checked(sums: [Option<&str>; 2]) -> Result<Self, Fault> {
         for (sum, cpu) in sums.iter().zip(CPUS) {
             if let Some(sum) = sum.filter(|sum| sum.len() != 64 || !sum.bytes().all(|b| b.is_ascii_hexdigit())) {
-                return Err(Fault::usage(format!("“{sum}” is no SHA-256 of emr-shs-{cpu}"))
+                return Err(Fault::usage(format!("“{sum}” is not the SHA-256 of emr-shs-{cpu}"))
                     .detail("wanted 64 hexadecimal digits")
-                    .hint(format!("sha256sum emr-shs-{cpu}")));
+                    .hint(format!("to print it: sha256sum emr-shs-{cpu}")));
             }
         }
         Ok(Self(sums.map(|sum| sum.map(str::to_ascii_lowercase))))
@@ -139,9 +139,9 @@ struct TerraformStep<'a> {
 
 pub(crate) fn step(request: &StepRequest<'_>) -> Result<Rendered> {
     let Some(region) = request.region else {
-        return Err(Fault::usage("which region is the cluster in?")
-            .detail("EMR fetches script-runner from a bucket in that region")
-            .hint("--region eu-west-3")
+        return Err(Fault::usage("--region is missing")
+            .detail("a step fetches script-runner from a bucket in the cluster's region, and this machine's files name no region")
+            .hint("add the region, such as --region eu-west-3")
             .into());
     };
     // The bucket must be the one in the cluster's own region (`docs/emr.md §4.4`).
@@ -281,7 +281,7 @@ fn check_object(uri: &str, script_name: &str) -> Result<String, Fault> {
     if uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).is_some_and(is_object) {
         return Ok(uri.into());
     }
-    Err(Fault::usage(format!("“{uri}” is no object in S3"))
+    Err(Fault::usage(format!("“{uri}” is not the URI of an object in S3"))
         .detail("wanted s3://BUCKET/KEY")
         .hint(format!("--script s3://my-bucket/emr-shs/{script_name}")))
 }
@@ -292,7 +292,7 @@ pub(crate) fn check_prefix(uri: &str) -> Result<String, Fault> {
         Some(place) if !place.is_empty() && !place.starts_with('/') && !place.contains(char::is_control) => {
             Ok(format!("s3://{place}/"))
         }
-        _ => Err(Fault::usage(format!("“{uri}” is no prefix in S3"))
+        _ => Err(Fault::usage(format!("“{uri}” is not the URI of a prefix in S3"))
             .detail("wanted s3://BUCKET/PREFIX/")
             .hint("--binaries s3://my-bucket/emr-shs/")),
     }

@@ -170,7 +170,7 @@ impl Console {
         text.push_str(&paragraphs(&plan.problems));
         text.push_str(&paragraphs(&plan.notes));
         if count > 0 {
-            _ = writeln!(text, "Undo everything later: emr-shs uninstall");
+            _ = writeln!(text, "Undo everything later: sudo emr-shs uninstall");
         }
         data(text.trim_end());
     }

@@ -49,7 +49,8 @@ pub(super) fn ask(gateway: &GatewaySettings, path: &str, login: Option<&str>) ->
     match (status, &location) {
         (302, Some(_)) | (200, None) => Ok(Answer { location, format, body }),
         (401, _) => {
-            Err(failed("the log gateway requires a login".into()).hint("EMR_SHS_LOGIN=name:password emr-shs verify"))
+            Err(failed("the log gateway requires a login".into())
+                .hint("sudo EMR_SHS_LOGIN=NAME:PASSWORD emr-shs verify"))
         }
         _ => {
             let page = String::from_utf8_lossy(&body).into_owned();

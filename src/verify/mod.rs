@@ -50,6 +50,18 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
+    /// In their order.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::WriteEventLog,
+        Self::WriteContainerLog,
+        Self::Listed,
+        Self::Executors,
+        Self::Link,
+        Self::Gateway,
+        Self::Log,
+        Self::Removed,
+    ];
+
     /// The name that people read; JSON has the same.
     pub(crate) fn name(self) -> &'static str {
         match self {

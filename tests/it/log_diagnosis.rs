@@ -123,7 +123,7 @@ fn each_known_log_line_gets_its_cause_and_fix() {
         (
             r"java.lang.IllegalArgumentException: Malformed \uxxxx encoding.",
             "an escape that Spark cannot read".into(),
-            "emr-shs plan names the line",
+            "correct that line; to see its number: sudo emr-shs plan",
         ),
     ] {
         let found = diagnose(line).unwrap_or_else(|| panic!("nothing is known of: {line}"));

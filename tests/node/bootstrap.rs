@@ -36,7 +36,7 @@ fn a_bootstrap_action_reports_at_once_or_later_in_status() {
     let told = emr.runs_true(ScriptKind::BootstrapAction, "3", &install);
     told.expect(0, &["Not installed yet: EMR is still provisioning this node"]);
     node.sh("/opt/lab/provision configuration unit start record");
-    wait_for("may not write to s3://acme-spark/events/");
+    wait_for("is not allowed to write to s3://acme-spark/events/");
     assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "nothing was changed");
 
     node.sh("/opt/lab/s3-fault off");

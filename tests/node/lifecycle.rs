@@ -67,7 +67,7 @@ fn install_repairs_a_server_that_a_manual_setup_broke(profile: Profile) {
     assert!(!node.answers());
     let plan = node.emr_shs(&["plan", "--event-logs", LOGS]).expect(0).out().replace('\n', " ");
     for said in [
-        "customAWSCredentialsProvider is no key",
+        "customAWSCredentialsProvider is not a key of Hadoop",
         "uses {{APP_ID}}, which executors on YARN do not have",
         "The history server is not running",
         "restart spark-history-server",

@@ -146,9 +146,14 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
         text
     };
     refuse(&node, &denied("PUT", "^/acme-spark/"));
-    fails_at(&node, "event log", "60", &["may not write to s3://acme-spark/events/ (s3:PutObject)"]);
+    fails_at(&node, "event log", "60", &["is not allowed to write to s3://acme-spark/events/ (s3:PutObject)"]);
     refuse(&node, &denied("PUT", "^/acme-logs/"));
-    fails_at(&node, "container log", "60", &["may not write to s3://acme-logs/elasticmapreduce/ (s3:PutObject)"]);
+    fails_at(
+        &node,
+        "container log",
+        "60",
+        &["is not allowed to write to s3://acme-logs/elasticmapreduce/ (s3:PutObject)"],
+    );
     nothing_is_left(&node);
 
     // The server lists the application, and cannot read its log again.

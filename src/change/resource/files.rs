@@ -164,7 +164,10 @@ fn kind(meta: &std::fs::Metadata) -> &'static str {
 }
 
 fn in_the_way(path: &Path, found: &str, wanted: &str) -> Fault {
-    Fault::preflight(format!("emr-shs did not make {}, and does not replace it", path.display()))
-        .detail(format!("found {found}, wanted {wanted}"))
-        .hint(format!("move it away: mv {0} {0}.old", path.display()))
+    Fault::preflight(format!(
+        "{} is not what emr-shs would write there, and emr-shs does not replace it",
+        path.display()
+    ))
+    .detail(format!("found {found}, wanted {wanted}"))
+    .hint(format!("move it away: sudo mv {0} {0}.old", path.display()))
 }

@@ -87,12 +87,12 @@ fn describe(drifted: &[&ResourceStatus], all: &[ResourceStatus]) -> Fault {
         let fault = drifted.iter().take(DESCRIBED).fold(fault, |fault, resource| {
             fault.detail(format!("{}: found {}, wanted {}", resource.name, resource.found, resource.wanted))
         });
-        if drifted.len() > DESCRIBED { fault.detail("emr-shs status lists the others") } else { fault }
+        if drifted.len() > DESCRIBED { fault.detail("to list the others: sudo emr-shs status") } else { fault }
     };
     let someone_changed_it = drifted.iter().any(|resource| resource.condition == Condition::Changed);
     fault.hint(match someone_changed_it {
         true => {
-            "see what an installation would change: sudo emr-shs plan; to replace what somebody else set, add --force"
+            "see what an installation would change: sudo emr-shs plan; to replace what somebody else set: sudo emr-shs install --force"
         }
         false => "sudo emr-shs install restores them; to see how: sudo emr-shs plan",
     })

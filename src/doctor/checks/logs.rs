@@ -122,7 +122,7 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
     };
     if !gateway.is_ready() {
         let fault = Fault::preflight(format!("the log gateway answers, but it cannot open logs: {says}"))
-            .hint(format!("journalctl -u {GATEWAY_UNIT} -n 20"));
+            .hint(format!("sudo journalctl -u {GATEWAY_UNIT} -n 20"));
         return Err(match gateway.lacks_credentials() {
             true => NotPassed::CausedBy(&[CheckId::Credentials], fault),
             false => fault.into(),
@@ -134,7 +134,9 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
             gateway.unit.active
         ))
         .detail("a process that does not belong to the unit keeps the unit from starting")
-        .hint(format!("find the process: ss -ltnp | grep :{port}; end it, then: sudo systemctl restart {GATEWAY_UNIT}"))
+        .hint(format!(
+            "find the process: sudo ss -ltnp | grep :{port}; end it, then: sudo systemctl restart {GATEWAY_UNIT}"
+        ))
         .into());
     }
     if gateway.wants_login() {
@@ -146,7 +148,7 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
         Some(left) if left < RENEWED_BEFORE => {
             let fault = Fault::preflight(format!("the log gateway's credentials expire in {} s", left.as_secs()))
                 .detail("the gateway renews credentials before they expire, and failed to")
-                .hint(format!("journalctl -u {GATEWAY_UNIT} -n 20; and check that the metadata service answers"));
+                .hint(format!("sudo journalctl -u {GATEWAY_UNIT} -n 20; and check that the metadata service answers"));
             Err(NotPassed::CausedBy(&[CheckId::Credentials], fault))
         }
         Some(left) => Ok(format!("ready on port {port}, credentials for {} min", left.as_secs() / 60)),
@@ -160,7 +162,9 @@ fn silent_gateway(gateway: &LogGateway) -> Fault {
             .detail(format!("its unit {GATEWAY_UNIT} is active")),
         active => Fault::preflight(format!("the log gateway does not run; its unit is {active}")),
     };
-    fault.hint(format!("sudo systemctl restart {GATEWAY_UNIT}; if it stops again: journalctl -u {GATEWAY_UNIT} -n 20"))
+    fault.hint(format!(
+        "sudo systemctl restart {GATEWAY_UNIT}; if it stops again: sudo journalctl -u {GATEWAY_UNIT} -n 20"
+    ))
 }
 
 pub(crate) fn runtime_roles(f: &Facts<'_>) -> CheckResult {

@@ -98,7 +98,7 @@ fn no_spark(f: &Facts<'_>) -> Fault {
     if Provisioning::observe(f.host) != Provisioning::Finished {
         return fault
             .detail("EMR is still provisioning this node; it installs Spark after bootstrap actions")
-            .hint("emr-shs install waits for that in the background");
+            .hint("sudo emr-shs install waits for that in the background");
     }
     fault
         .detail("this is an EMR node, so Spark is not among the cluster's applications, or not installed yet")
@@ -332,7 +332,7 @@ pub(crate) fn disk(f: &Facts<'_>) -> CheckResult {
             let found = if no_inodes { "no inode".into() } else { format!("{} MB", free >> 20) };
             return Err(Fault::preflight(format!("{} has {found} left", path.display()))
                 .detail(format!("wanted {} MB", wanted >> 20))
-                .hint(format!("find what fills the disk: df -h {0}; du -xh {0} | sort -h | tail", path.display()))
+                .hint(format!("find what fills the disk: df -h {0}; sudo du -xh {0} | sort -h | tail", path.display()))
                 .into());
         }
         if least.is_none_or(|(least, _)| free < least) {

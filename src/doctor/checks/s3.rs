@@ -80,7 +80,7 @@ pub(crate) fn clock(f: &Facts<'_>) -> CheckResult {
     let direction = if ahead > 0 { "ahead of" } else { "behind" };
     Err(Fault::preflight(format!("this node's clock is {} s {direction} S3's", ahead.abs()))
         .detail("from 15 minutes on, S3 refuses all signatures, also those of log links")
-        .hint("timedatectl status; systemctl restart chronyd")
+        .hint("timedatectl status; sudo systemctl restart chronyd")
         .into())
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn heap(f: &Facts<'_>) -> CheckResult {
                 "the server's heap is {heap} MiB, this machine's memory is {} MiB",
                 memory.unwrap_or_default()
             ))
-            .hint("journalctl -k | grep -i 'out of memory'")
+            .hint("sudo journalctl -k | grep -i 'out of memory'")
             .into());
     }
     if let Some(memory) = memory.filter(|memory| *memory < heap) {

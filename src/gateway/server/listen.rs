@@ -92,7 +92,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     }
     let listener = bound.map_err(|e| {
         Fault::preflight(format!("the gateway cannot listen on {address}")).detail(e.to_string()).hint(format!(
-            "find the process that uses the port: ss -ltnp 'sport = :{}'; or choose another port: --listen '[::]:9978'",
+            "find the process that uses the port: sudo ss -ltnp 'sport = :{}'; or choose another port: --listen '[::]:9978'",
             address.port()
         ))
     })?;

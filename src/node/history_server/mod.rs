@@ -32,7 +32,7 @@ const STEADY: Duration = Duration::from_secs(120);
 /// How often a starting server is observed.
 const POLL: Duration = Duration::from_millis(100);
 /// The hint for a class that no jar of the node contains.
-pub(crate) const NO_JAR: &str = "no jar below /usr/lib, /usr/share/aws or /opt contains that class";
+pub(crate) const NO_JAR: &str = "no jar below /usr/lib, /usr/share/aws or /opt contains that class; copy one that does to this node, and name it: sudo emr-shs install --jar /PATH/TO/IT.jar";
 
 /// The history server as it is now.
 #[derive(Clone, Debug, Serialize)]

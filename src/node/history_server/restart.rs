@@ -107,7 +107,7 @@ impl NotReady {
         let Cause::MissingClass(class) = &found.cause else { return fault.hint(found.cause.fix()) };
         match jars::find_anywhere(host, class) {
             Some(jar) => fault.hint(format!(
-                "the class is in {0}; try\n  emr-shs install{1} --jar {0}",
+                "the class is in {0}; try\n  sudo emr-shs install{1} --jar {0}",
                 jar.display(),
                 event_logs.map(|uri| format!(" --event-logs {uri}")).unwrap_or_default()
             )),

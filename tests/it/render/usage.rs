@@ -9,34 +9,49 @@ fn wrong_arguments_get_an_error_with_a_hint() {
     for (line, says) in [
         ("cluster-config".to_string(), "cluster-config needs --event-logs"),
         (format!("cluster-config --event-logs {LOGS}"), "--release emr-7.12.0"),
-        (format!("cluster-config --event-logs {LOGS} --release emr-9.0.0"), "which Spark is in emr-9.0.0"),
-        (format!("cluster-config --event-logs {LOGS} --spark-version new"), "no version of Spark"),
-        (format!("cluster-config --event-logs {LOGS} --spark-version 3.5 --daemon-memory lots"), "no heap size"),
+        (
+            format!("cluster-config --event-logs {LOGS} --release emr-9.0.0"),
+            "does not know which version of Spark emr-9.0.0 contains",
+        ),
+        (format!("cluster-config --event-logs {LOGS} --spark-version new"), "is not a version of Spark"),
+        (format!("cluster-config --event-logs {LOGS} --spark-version 3.5 --daemon-memory lots"), "is not a heap size"),
         ("cluster-config --event-logs hdfs:///x --spark-version 3.5".into(), "is not a directory in S3"),
-        (step.replace("--region eu-west-3", ""), "which region"),
-        (step.replace("eu-west-3", "paris"), "“paris” is no region"),
-        (step.replace("s3://b/emr-shs/step", "s3://b/"), "is no object in S3"),
-        (step.replace(SUM, "abc"), "no SHA-256 of emr-shs-x86_64"),
+        (step.replace("--region eu-west-3", ""), "--region is missing"),
+        (step.replace("eu-west-3", "paris"), "“paris” is not the name of an AWS region"),
+        (step.replace("s3://b/emr-shs/step", "s3://b/"), "is not the URI of an object in S3"),
+        (step.replace(SUM, "abc"), "is not the SHA-256 of emr-shs-x86_64"),
         ("step --region eu-west-3 --script s3://b/step".into(), "checksums of the binaries are missing"),
         ("step --region eu-west-3 --script s3://b/step --sha256sums /nowhere".into(), "/nowhere"),
         (format!("{step} -- --event-log {LOGS}"), "unexpected argument '--event-log'"),
         (format!("{step} -- --event-logs {LOGS},x"), "a comma"),
-        ("iam-policy".into(), "a policy for which event logs"),
+        ("iam-policy".into(), "--event-logs and --log-uri are missing"),
         (
             format!("iam-policy --event-logs {LOGS} --kms-key arn:aws:kms:eu-west-3:111122223333:alias/x"),
             "does not follow an alias",
         ),
-        (format!("iam-policy --event-logs {LOGS} --kms-key 9f3c"), "is no KMS key"),
-        (format!("iam-policy --event-logs {LOGS} --account acme"), "no account id"),
+        (format!("iam-policy --event-logs {LOGS} --kms-key 9f3c"), "is not the ARN of a KMS key"),
+        (format!("iam-policy --event-logs {LOGS} --account acme"), "is not the id of an AWS account"),
         (format!("iam-policy --event-logs {LOGS} --log-uri acme"), "is not a log URI"),
-        (format!("{serverless} --event-logs {LOGS} --application App"), "no application of EMR Serverless"),
+        (
+            format!("{serverless} --event-logs {LOGS} --application App"),
+            "is not the id of an EMR Serverless application",
+        ),
         (
             format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --release emr-6.8.0"),
             "from emr-6.9.0 on",
         ),
-        (format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --release x\"y"), "no release"),
-        (format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --repository A/b"), "no repository"),
-        (format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --job-role me"), "no role"),
+        (
+            format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --release x\"y"),
+            "is not an EMR release",
+        ),
+        (
+            format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --repository A/b"),
+            "is not the name of an ECR repository",
+        ),
+        (
+            format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --job-role me"),
+            "is not the ARN of a role",
+        ),
     ] {
         let ran = elsewhere(&line).expect(2);
         let text = ran.err().replace('\n', " ");
