@@ -1,5 +1,6 @@
 //! Errors that a person can act on: what happened, where, what was found, what was wanted, and what to type.
 
+use crate::shown::{Hint, shell_word};
 use serde::Serialize;
 use std::fmt;
 
@@ -39,7 +40,7 @@ pub struct Fault {
     /// Whether the error says that the node is unchanged. Only commands that change a node claim that.
     pub unchanged: bool,
     /// What to type next, if anything helps.
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
 }
 
 impl Fault {
@@ -76,9 +77,9 @@ impl Fault {
         self
     }
 
-    /// Says what to type next.
+    /// Says what to type next. Words that are not part of this program come in through [`hint!`](crate::shown::hint).
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -108,7 +109,7 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// What to type where root is needed: this command line with sudo.
-pub(crate) fn sudo_hint() -> String {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    format!("sudo emr-shs {}", args.join(" "))
+pub(crate) fn sudo_hint() -> Hint {
+    let words = std::env::args_os().skip(1).map(|word| shell_word(word.as_encoded_bytes()));
+    Hint::printed_before(&format!("sudo emr-shs {}", words.collect::<Vec<_>>().join(" ")))
 }

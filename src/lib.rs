@@ -24,6 +24,7 @@ mod paths;
 mod properties;
 mod render;
 mod settings;
+mod shown;
 mod signals;
 mod systemd;
 mod ui;

@@ -4,6 +4,7 @@ use crate::aws::emr::Cluster;
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use crate::paths::GATEWAY_PORT;
+use crate::shown::{hint, shell_word};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -57,7 +58,7 @@ impl Settings {
         self.event_logs.as_ref().ok_or_else(|| {
             Fault::usage("the first run needs --event-logs")
                 .detail("the receipt names no event logs: emr-shs is not installed here, or only its log gateway is")
-                .hint(format!("emr-shs {command} --event-logs s3://my-bucket/spark-events/"))
+                .hint(hint!("emr-shs {} --event-logs s3://my-bucket/spark-events/", command))
         })
     }
 }
@@ -113,7 +114,7 @@ impl GatewaySettings {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("[{ip}]"),
         };
-        format!("ssh -L {port}:{to}:{port} hadoop@{node}")
+        format!("ssh -L {port}:{to}:{port} hadoop@{}", shell_word(node.as_bytes()))
     }
 
     pub fn has_tls(&self) -> bool {

@@ -1,6 +1,7 @@
 //! systemd, through `systemctl`: reads units, and restarts them within a time limit.
 
 use crate::error::Fault;
+use crate::shown::hint;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -139,7 +140,7 @@ pub(crate) fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
             last_words(unit)
                 .into_iter()
                 .fold(fault, Fault::detail)
-                .hint(format!("to see more: sudo journalctl -u {unit}"))
+                .hint(hint!("to see more: sudo journalctl -u {}", unit))
         })?;
     }
     Ok(())

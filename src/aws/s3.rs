@@ -9,6 +9,7 @@ use super::error::{S3Error, S3Failure, credentials_failure, root_causes};
 use super::identity::instance_role;
 use super::uri::EventLogs;
 use crate::error::Fault;
+use crate::shown::hint;
 use anyhow::Result;
 use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials;
@@ -358,8 +359,8 @@ impl S3 {
         Fault::preflight(format!("{who} is not allowed to {verb} {uri} ({action})"))
             .detail(format!("S3 answered {}", error.words()))
             .hint(match kms {
-                true => format!("allow {action} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the policy for the role: emr-shs render iam-policy --kms-key ARN"),
-                false => format!("allow {action} on this prefix to the cluster's instance profile; a policy with all permissions that emr-shs needs: emr-shs render iam-policy"),
+                true => hint!("allow {} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the policy for the role: emr-shs render iam-policy --kms-key ARN", action),
+                false => hint!("allow {} on this prefix to the cluster's instance profile; a policy with all permissions that emr-shs needs: emr-shs render iam-policy", action),
             })
     }
 
@@ -384,5 +385,5 @@ impl S3 {
 
 fn no_such_bucket(uri: &EventLogs) -> Fault {
     Fault::preflight(format!("there is no bucket {}", uri.bucket))
-        .hint(format!("check the name, or create the bucket: aws s3 mb s3://{}", uri.bucket))
+        .hint(hint!("check the name, or create the bucket: aws s3 mb s3://{}", uri.bucket))
 }

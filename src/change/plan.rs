@@ -9,6 +9,7 @@ use crate::error::Fault;
 use crate::host::Host;
 use crate::paths::OWN_UNITS;
 use crate::properties;
+use crate::shown::{Hint, hint};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
@@ -193,19 +194,19 @@ pub(crate) fn refuse_foreign(receipt: &Receipt, changes: &[Change]) -> Result<()
         if change.before == State::Absent || entry.is_some_and(|entry| entry.wrote(&change.before)) {
             return Ok(());
         }
-        let path = path.display();
+        let shown = path.display();
         let (message, force) = match entry {
             None => {
-                (format!("emr-shs did not make {path}, and does not replace it"), "and uninstall will bring it back")
+                (format!("emr-shs did not make {shown}, and does not replace it"), "and uninstall will bring it back")
             }
             Some(_) => (
-                format!("{path} has changed since emr-shs wrote it, and emr-shs does not replace it"),
+                format!("{shown} has changed since emr-shs wrote it, and emr-shs does not replace it"),
                 "which replaces it",
             ),
         };
         Err(Fault::preflight(message)
             .detail(format!("found {}, wanted {}", change.before, change.after))
             .unchanged()
-            .hint(format!("move it away: sudo mv {path} {path}.old; or add --force, {force}")))
+            .hint(hint!("move it away: sudo mv {} {}.old; or add --force, {}", path, path, Hint::from(force))))
     })
 }

@@ -8,6 +8,7 @@ use crate::error::{Fault, sudo_hint};
 use crate::host::{Host, remove_if_there, sync_dir};
 use crate::paths::{RECEIPT, STATE_DIR};
 use crate::settings::Settings;
+use crate::shown::hint;
 use anyhow::{Context, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
@@ -92,7 +93,7 @@ impl Receipt {
         let receipt: Self = serde_json::from_slice(&bytes).map_err(|e| {
             Fault::preflight(format!("the receipt {RECEIPT} is damaged"))
                 .detail(e.to_string())
-                .hint(format!("the receipt says how to undo the installation: repair it, or move it away and install again: sudo mv {RECEIPT} {RECEIPT}.broken"))
+                .hint(hint!("the receipt says how to undo the installation: repair it, or move it away and install again: sudo mv {} {}.broken", RECEIPT, RECEIPT))
         })?;
         if receipt.schema > SCHEMA {
             return Err(Fault::preflight(format!("a newer emr-shs wrote the receipt {RECEIPT}"))

@@ -10,6 +10,7 @@ use crate::doctor::gather::Gathered;
 use crate::error::{Exit, Fault, Verdict};
 use crate::host::Host;
 use crate::node::Node;
+use crate::shown::visible_line;
 use crate::signals;
 use crate::ui::{Console, data, wrapped};
 use crate::verify::{Failure, Proof, ProofEvent, Stage, StageReport};
@@ -74,7 +75,7 @@ pub(super) fn prove(
     let bar = console.spinner().unwrap_or_else(ProgressBar::hidden);
     let result = proof.run(event_logs, &mut |event| match event {
         ProofEvent::Waiting(text) => {
-            bar.set_message(text.to_string());
+            bar.set_message(visible_line(text).into_owned());
             bar.tick();
         }
         ProofEvent::StageEnded(stage) => {

@@ -16,6 +16,7 @@ use crate::paths::{
     STARTED_AS_VARIABLE, UNIT_DIR,
 };
 use crate::settings::{GatewaySettings, Settings};
+use crate::shown::{Hint, hint};
 use crate::systemd::quote_value;
 use anyhow::{Context as _, Result};
 use std::fmt::Write;
@@ -184,14 +185,14 @@ impl GatewaySetup {
 
 /// Refuses a file that the gateway's account cannot read.
 fn check_readable(host: &Host, path: &Path) -> Result<(), Fault> {
-    let refuse = |found: String, hint: String| {
+    let refuse = |found: String, hint: Hint| {
         Fault::preflight(format!("the log gateway cannot read {}", path.display())).detail(found).unchanged().hint(hint)
     };
     let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
     if let Some(dir) = hidden.iter().find(|dir| path.starts_with(dir)) {
         return Err(refuse(
             format!("systemd hides {dir} from the gateway's unit"),
-            format!("move the file to {SETTINGS_DIR}"),
+            hint!("move the file to {}", SETTINGS_DIR),
         ));
     }
     let meta = fs_err::metadata(path).map_err(|e| refuse(e.to_string(), "check the path".into()))?;
@@ -203,9 +204,10 @@ fn check_readable(host: &Host, path: &Path) -> Result<(), Fault> {
     Err(refuse(
         found,
         match group {
-            Some(_) => format!("sudo chgrp {GATEWAY_ACCOUNT} {0} && sudo chmod g+r {0}", path.display()),
-            None => format!(
-                "set the gateway up without the file first; that makes the group {GATEWAY_ACCOUNT}, which can then read the file"
+            Some(_) => hint!("sudo chgrp {} {} && sudo chmod g+r {}", GATEWAY_ACCOUNT, path, path),
+            None => hint!(
+                "set the gateway up without the file first; that makes the group {}, which can then read the file",
+                GATEWAY_ACCOUNT
             ),
         },
     ))

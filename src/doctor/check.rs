@@ -3,6 +3,7 @@
 use crate::aws::error::S3Failure;
 use crate::aws::s3::Refusal;
 use crate::error::{Fault, Verdict};
+use crate::shown::Hint;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -147,5 +148,5 @@ pub(crate) struct CheckReport {
     /// The facts behind a failure.
     pub details: Vec<String>,
     /// What to type against a failure.
-    pub fix: Option<String>,
+    pub fix: Option<Hint>,
 }

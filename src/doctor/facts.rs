@@ -19,6 +19,7 @@ use crate::node::log_diagnosis::{KnownError, UnreadableEventLogs};
 use crate::node::process::PortOwner;
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::settings::Settings;
+use crate::shown::{Hint, hint};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -207,9 +208,9 @@ impl<'a> Facts<'a> {
     }
 
     /// The command that installs again what the checks found missing.
-    pub(crate) fn install_again(&self) -> String {
+    pub(crate) fn install_again(&self) -> Hint {
         match self.event_logs.filter(|_| self.receipt.settings.event_logs.is_none()) {
-            Some(uri) => format!("sudo emr-shs install --event-logs {uri}"),
+            Some(uri) => hint!("sudo emr-shs install --event-logs {}", uri.to_string()),
             None => "sudo emr-shs install".into(),
         }
     }

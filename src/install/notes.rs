@@ -10,6 +10,7 @@ use crate::node::hadoop::EMRFS;
 use crate::node::history_server::{self, HistoryServer, same_directory};
 use crate::paths::{EVENT_LOG_DIR_KEY, LOG_DIRECTORY_KEY, LOG_LINK_KEY};
 use crate::settings::{LinkInto, Settings};
+use crate::shown::hint;
 use std::collections::BTreeSet;
 
 /// What the changes mean for people (`docs/emr.md §5.6`, `§8.2`, `§10`).
@@ -79,7 +80,8 @@ fn list_changes(node: &Node, old: &str, new: &str) -> Vec<String> {
     match count {
         Some(0) => {}
         _ if in_hdfs => notes.push(format!(
-            "The history in HDFS{of} leaves the list; nothing deletes it. To bring it over:\n  hadoop distcp -update {old} {new}"
+            "The history in HDFS{of} leaves the list; nothing deletes it. To bring it over:\n  {}",
+            hint!("hadoop distcp -update {} {}", old, new)
         )),
         _ => notes.push(format!("The history in {old}{of} leaves the list; nothing deletes it.")),
     }

@@ -3,6 +3,7 @@
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::paths::DEFERRED_INSTALL_UNIT;
+use crate::shown::Hint;
 use crate::systemd::{self, Unit};
 use anyhow::Result;
 use serde::Serialize;
@@ -45,7 +46,7 @@ impl DeferredInstall {
 pub(crate) struct Failure {
     pub message: String,
     pub details: Vec<String>,
-    pub hint: String,
+    pub hint: Hint,
 }
 
 impl Failure {
@@ -61,7 +62,8 @@ impl Failure {
             None => format!("{DEFERRED_INSTALL_UNIT} is {}", unit.active),
         };
         let (hints, details) = journal.into_iter().partition::<Vec<_>, _>(|line| line.starts_with("hint: "));
-        let hint = hints.first().and_then(|hint| hint.strip_prefix("hint: ")).unwrap_or("sudo emr-shs install").into();
+        let hint = hints.first().and_then(|hint| hint.strip_prefix("hint: "));
+        let hint = hint.map_or(Hint::from("sudo emr-shs install"), Hint::printed_before);
         Self { message, details, hint }
     }
 }

@@ -5,6 +5,7 @@ use super::hadoop::{EMRFS, Hadoop};
 use super::jar;
 use crate::error::Fault;
 use crate::host::Host;
+use crate::shown::hint;
 use fs_err as fs;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -241,9 +242,9 @@ impl Scheme {
         if files.len() < 2 {
             return Ok(());
         }
-        Err(need.two_versions(files.len()).hint(format!(
+        Err(need.two_versions(files.len()).hint(hint!(
             "remove the jar that EMR did not install; or add --force, and {} stays on the class path",
-            need.on_path[0].display()
+            need.on_path[0]
         )))
     }
 

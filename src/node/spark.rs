@@ -4,6 +4,7 @@ use crate::error::Fault;
 use crate::host::Host;
 use crate::paths::{SCAN_INTERVAL_KEY, SPARK_CONF, SPARK_DEFAULTS, SPARK_HOME};
 use crate::properties::SparkDefaults;
+use crate::shown::hint;
 use anyhow::Result;
 use fs_err as fs;
 use serde::Serialize;
@@ -123,7 +124,7 @@ pub(crate) fn read_defaults(host: &Host, path: &Path) -> Result<SparkDefaults> {
     SparkDefaults::parse(&bytes).map_err(|bad| {
         Fault::preflight(format!("{} cannot be read by Spark", path.display()))
             .detail(format!("line {}: {} is not a \\uXXXX escape", bad.line, bad.found))
-            .hint(format!("correct line {}; a backslash is written \\\\", bad.line))
+            .hint(hint!("correct line {}; a backslash is written \\\\", bad.line))
             .into()
     })
 }

@@ -8,6 +8,7 @@ use super::{Rendered, check_account, check_region, dns_suffix, fill, partition, 
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use crate::ids::is_id;
+use crate::shown::hint;
 use anyhow::Result;
 use askama::Template;
 use serde::Serialize;
@@ -168,7 +169,7 @@ impl<'a> ServerlessSetup<'a> {
             Some(arn) => {
                 return Err(Fault::usage(format!("“{arn}” is not the ARN of a role"))
                     .detail("wanted arn:PARTITION:iam::ACCOUNT:role/NAME")
-                    .hint(format!("--job-role {roles}NAME")));
+                    .hint(hint!("--job-role {}NAME", roles)));
             }
             None => format!("{roles}EMRServerlessJobRole"),
         };

@@ -2,6 +2,7 @@
 
 use super::{Rendered, check_region, filters};
 use crate::error::Fault;
+use crate::shown::hint;
 use anyhow::Result;
 use askama::Template;
 use serde::Serialize;
@@ -83,7 +84,7 @@ impl Checksums {
             if let Some(sum) = sum.filter(|sum| sum.len() != 64 || !sum.bytes().all(|b| b.is_ascii_hexdigit())) {
                 return Err(Fault::usage(format!("“{sum}” is not the SHA-256 of emr-shs-{cpu}"))
                     .detail("wanted 64 hexadecimal digits")
-                    .hint(format!("to print it: sha256sum emr-shs-{cpu}")));
+                    .hint(hint!("to print it: sha256sum emr-shs-{}", cpu)));
             }
         }
         Ok(Self(sums.map(|sum| sum.map(str::to_ascii_lowercase))))
@@ -283,7 +284,7 @@ fn check_object(uri: &str, script_name: &str) -> Result<String, Fault> {
     }
     Err(Fault::usage(format!("“{uri}” is not the URI of an object in S3"))
         .detail("wanted s3://BUCKET/KEY")
-        .hint(format!("--script s3://my-bucket/emr-shs/{script_name}")))
+        .hint(hint!("--script s3://my-bucket/emr-shs/{}", script_name)))
 }
 
 /// Brings a URI into the form `s3://bucket/prefix/`.

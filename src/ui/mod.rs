@@ -12,17 +12,24 @@ use crate::cli::{Color, Global};
 use crate::error::{Exit, Fault};
 use crate::install::Progress;
 use crate::paths::HISTORY_SERVER_UNIT;
+use crate::shown::{visible, visible_json, visible_line};
 use anstream::{stderr, stdout};
-use anstyle::AnsiColor;
+use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use rows::{change_row, counted, is_implied, paragraphs};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
 /// The version of the JSON that this program prints.
 const SCHEMA: u32 = 1;
+
+/// The styles that mark the first word of a line, and what ends each of them.
+const STYLES: [Style; 4] =
+    [AnsiColor::Green.on_default(), AnsiColor::Yellow.on_default(), AnsiColor::Red.on_default(), Style::new().dimmed()];
+const RESET: &str = "\u{1b}[0m";
 
 /// Where output goes, and how much of it.
 pub(crate) struct Console {
@@ -194,7 +201,7 @@ impl Console {
     pub(crate) fn data(&self, command: &str, data: impl Serialize) {
         let document = Document { schema: SCHEMA, command, data };
         match serde_json::to_string_pretty(&document) {
-            Ok(text) => self::data(&text),
+            Ok(text) => self::data(&visible_json(&text)),
             Err(e) => talk(&format!("error: the answer cannot be written as JSON: {e}")),
         }
     }
@@ -205,7 +212,7 @@ impl Console {
             let error = serde_json::json!({
                 "message": fault.message, "details": fault.lines(), "hint": fault.hint, "exit": fault.exit as u8,
             });
-            data(&serde_json::json!({ "schema": SCHEMA, "error": error }).to_string());
+            data(&visible_json(&serde_json::json!({ "schema": SCHEMA, "error": error }).to_string()));
         }
         self.fault_in_words(fault);
     }
@@ -214,9 +221,9 @@ impl Console {
     pub(crate) fn fault_in_words(&self, fault: &Fault) {
         let red = AnsiColor::Red.on_default();
         let green = AnsiColor::Green.on_default();
-        talk(&format!("{red}error{red:#}: {}", fault.message));
+        talk(&format!("{red}error{red:#}: {}", visible_line(&fault.message)));
         for line in fault.lines() {
-            talk(&format!("  {line}"));
+            talk(&format!("  {}", visible_line(line)));
         }
         if let Some(hint) = &fault.hint {
             talk(&format!("{green}hint{green:#}: {hint}"));
@@ -226,12 +233,26 @@ impl Console {
 
 /// Writes a line to stderr. A closed terminal or a full disk must not stop an installation half-way.
 fn talk(text: &str) {
-    let _ = writeln!(stderr(), "{text}");
+    let _ = writeln!(stderr(), "{}", shown(text));
 }
 
 /// Writes a line to stdout. A reader that closes the pipe has read enough.
 pub(crate) fn data(text: &str) {
-    let _ = writeln!(stdout(), "{text}");
+    let _ = writeln!(stdout(), "{}", shown(text));
+}
+
+/// The text as it reaches a terminal: names, log lines and answers of servers in it must not control the terminal.
+/// Only the colour that marks the first word of a line passes.
+fn shown(text: &str) -> String {
+    text.split('\n').map(shown_line).collect::<Vec<_>>().join("\n")
+}
+
+fn shown_line(line: &str) -> Cow<'_, str> {
+    let coloured = STYLES.iter().find_map(|style| {
+        let (word, rest) = line.strip_prefix(&style.render().to_string())?.split_once(RESET)?;
+        Some(format!("{style}{}{style:#}{}", visible(word), visible(rest)))
+    });
+    coloured.map_or_else(|| visible(line), Cow::Owned)
 }
 
 /// `println!` that does not panic when stdout is closed.

@@ -2,6 +2,7 @@
 
 use crate::change::plan::{Action, Change};
 use crate::change::resource::{Resource, State};
+use crate::shown::visible_line;
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
 
@@ -11,6 +12,7 @@ const NAME: usize = 46;
 
 /// `verb    name    text`
 pub(crate) fn row(verb: &str, style: Style, name: &str, text: &str) -> String {
+    let (name, text) = (visible_line(name), visible_line(text));
     format!("{style}{verb:<7}{style:#} {name:<NAME$} {text}").trim_end().to_string()
 }
 

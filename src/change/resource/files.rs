@@ -4,6 +4,7 @@ use super::State;
 use crate::error::Fault;
 use crate::host::{Host, Owner, draft, remove_if_there, sync_dir};
 use crate::node::spark::read_defaults;
+use crate::shown::hint;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use std::io::ErrorKind;
@@ -169,5 +170,5 @@ fn in_the_way(path: &Path, found: &str, wanted: &str) -> Fault {
         path.display()
     ))
     .detail(format!("found {found}, wanted {wanted}"))
-    .hint(format!("move it away: sudo mv {0} {0}.old", path.display()))
+    .hint(hint!("move it away: sudo mv {} {}.old", path, path))
 }

@@ -9,7 +9,11 @@ use crate::node::history_server::{self, same_directory};
 use crate::node::log_diagnosis::UNREADABLE_EVENT_LOG;
 use crate::node::spark;
 use crate::paths::{HISTORY_SERVER_UNIT, LOCAL_STORE_KEY, SCAN_INTERVAL_KEY};
+use crate::shown::hint;
+use fs_err as fs;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a started server may take to list every event log.
@@ -91,18 +95,35 @@ fn unlisted_fault(f: &Facts<'_>, found: String, first: &Attempt) -> Result<Fault
             .detail(format!("the server's log contains “{UNREADABLE_EVENT_LOG}”, {}", times(unreadable.count)))
             .detail(format!("the reason: {reason}"));
     }
-    let search = format!(
-        "find the reason in the server's log: grep -A3 {application} {}",
-        history_server::log_file(&f.node.spark).display()
+    let search = hint!(
+        "find the reason in the server's log: grep -A3 -e {} {}",
+        application,
+        history_server::log_file(&f.node.spark)
     );
     Ok(match f.effective(LOCAL_STORE_KEY) {
         Some(store) => fault
             .detail("the local store remembers an unreadable event log, and the server tries it again only when its size changes")
-            .hint(format!(
-                "{search}; once the event log is readable: sudo systemctl stop {HISTORY_SERVER_UNIT}; sudo find {store} -mindepth 1 -delete; sudo systemctl start {HISTORY_SERVER_UNIT}"
+            .hint(hint!(
+                "{}; once the event log is readable: sudo systemctl stop {}; sudo rm -rf -- {}; sudo systemctl start {}",
+                search,
+                HISTORY_SERVER_UNIT,
+                made_by_spark(f, Path::new(&store)).as_slice(),
+                HISTORY_SERVER_UNIT
             )),
         None => fault.hint(search),
     })
+}
+
+/// What a history server makes in its local store, and makes again if it is gone. Somebody may have put the store into
+/// a directory with other files: then only the list of applications, whose name no other program uses.
+fn made_by_spark(f: &Facts<'_>, store: &Path) -> Vec<PathBuf> {
+    const LISTINGS: [&str; 2] = ["listing.ldb", "listing.rdb"];
+    const OTHERS: [&str; 2] = ["apps", "temp"];
+    let entries = f.host.target(store).ok().and_then(|real| fs::read_dir(real).ok());
+    let is_sparks = |name: &OsStr| LISTINGS.iter().chain(&OTHERS).any(|known| name == *known);
+    let is_sparks_alone = entries.is_some_and(|entries| entries.flatten().all(|entry| is_sparks(&entry.file_name())));
+    let others = OTHERS.iter().filter(|_| is_sparks_alone);
+    LISTINGS.iter().chain(others).map(|name| store.join(name)).collect()
 }
 
 /// The event logs of a listing, and when they were written, where S3 tells.
@@ -147,11 +168,13 @@ pub(crate) fn cost(f: &Facts<'_>) -> CheckResult {
     if !listing.directories.is_empty() {
         fault = fault.detail(format!("each of {} rolling event logs takes two requests", listing.directories.len()));
     }
-    let slower = (interval.max(takes) * dollars / EXPENSIVE * 2.0).ceil();
+    let slower = format!("{:.0}s", (interval.max(takes) * dollars / EXPENSIVE * 2.0).ceil());
     Err(fault
-        .hint(format!(
-            "{} --set {SCAN_INTERVAL_KEY}={slower:.0}s; or keep fewer event logs under one prefix",
-            f.install_again()
+        .hint(hint!(
+            "{} --set {}={}; or keep fewer event logs under one prefix",
+            f.install_again(),
+            SCAN_INTERVAL_KEY,
+            slower
         ))
         .into())
 }

@@ -6,6 +6,7 @@ use crate::doctor::facts::{ContainerLogs, Facts, Mode};
 use crate::error::Fault;
 use crate::installed::log_gateway::LogGateway;
 use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
+use crate::shown::{Hint, hint};
 use std::time::Duration;
 
 /// The gateway renews its credentials long before they have only this time left.
@@ -93,8 +94,10 @@ pub(crate) fn pattern(f: &Facts<'_>) -> CheckResult {
         .detail(format!("executors of {application} have {}", attributes.join(", ")))
         .detail("without the attribute, Spark keeps the link to the NodeManager")
         .hint(match f.settings.set.contains_key(LOG_LINK_KEY) {
-            true => format!("sudo emr-shs install --set {LOG_LINK_KEY}="),
-            false => "set a pattern that works: sudo emr-shs proxy install --force; then: sudo emr-shs restart".into(),
+            true => hint!("sudo emr-shs install --set {}=", LOG_LINK_KEY),
+            false => {
+                Hint::from("set a pattern that works: sudo emr-shs proxy install --force; then: sudo emr-shs restart")
+            }
         })
         .into())
 }
@@ -122,7 +125,7 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
     };
     if !gateway.is_ready() {
         let fault = Fault::preflight(format!("the log gateway answers, but it cannot open logs: {says}"))
-            .hint(format!("sudo journalctl -u {GATEWAY_UNIT} -n 20"));
+            .hint(hint!("sudo journalctl -u {} -n 20", GATEWAY_UNIT));
         return Err(match gateway.lacks_credentials() {
             true => NotPassed::CausedBy(&[CheckId::Credentials], fault),
             false => fault.into(),
@@ -134,8 +137,10 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
             gateway.unit.active
         ))
         .detail("a process that does not belong to the unit keeps the unit from starting")
-        .hint(format!(
-            "find the process: sudo ss -ltnp | grep :{port}; end it, then: sudo systemctl restart {GATEWAY_UNIT}"
+        .hint(hint!(
+            "find the process: sudo ss -ltnp | grep :{}; end it, then: sudo systemctl restart {}",
+            port,
+            GATEWAY_UNIT
         ))
         .into());
     }
@@ -148,7 +153,7 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
         Some(left) if left < RENEWED_BEFORE => {
             let fault = Fault::preflight(format!("the log gateway's credentials expire in {} s", left.as_secs()))
                 .detail("the gateway renews credentials before they expire, and failed to")
-                .hint(format!("sudo journalctl -u {GATEWAY_UNIT} -n 20; and check that the metadata service answers"));
+                .hint(hint!("sudo journalctl -u {} -n 20; and check that the metadata service answers", GATEWAY_UNIT));
             Err(NotPassed::CausedBy(&[CheckId::Credentials], fault))
         }
         Some(left) => Ok(format!("ready on port {port}, credentials for {} min", left.as_secs() / 60)),
@@ -162,8 +167,10 @@ fn silent_gateway(gateway: &LogGateway) -> Fault {
             .detail(format!("its unit {GATEWAY_UNIT} is active")),
         active => Fault::preflight(format!("the log gateway does not run; its unit is {active}")),
     };
-    fault.hint(format!(
-        "sudo systemctl restart {GATEWAY_UNIT}; if it stops again: sudo journalctl -u {GATEWAY_UNIT} -n 20"
+    fault.hint(hint!(
+        "sudo systemctl restart {}; if it stops again: sudo journalctl -u {} -n 20",
+        GATEWAY_UNIT,
+        GATEWAY_UNIT
     ))
 }
 

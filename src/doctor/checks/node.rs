@@ -19,6 +19,7 @@ use crate::paths::{
     LOG_DIRECTORY_KEY, SPARK_HOME,
 };
 use crate::settings::LinkInto;
+use crate::shown::{Hint, hint};
 use crate::systemd as units;
 use nix::sys::statvfs::statvfs;
 use std::os::unix::fs::MetadataExt;
@@ -68,7 +69,7 @@ pub(crate) fn provisioning(f: &Facts<'_>) -> CheckResult {
         let fault =
             Fault::preflight(format!("the installation that waited for provisioning failed: {}", failure.message));
         let fault = failure.details.iter().fold(fault, |fault, line| fault.detail(line.as_str()));
-        return Err(fault.detail("its unit tries again at the next boot").hint(failure.hint.as_str()).into());
+        return Err(fault.detail("its unit tries again at the next boot").hint(failure.hint.clone()).into());
     }
     match Provisioning::observe(f.host) {
         Provisioning::Finished => Ok("finished".into()),
@@ -193,7 +194,7 @@ fn same_directory_for_jobs(f: &Facts<'_>) -> Result<(), NotPassed> {
             f.node.spark.defaults_path.display()
         ))
         .hint(match (f.event_logs, written.parse::<EventLogs>()) {
-            (None, Ok(uri)) => format!("sudo emr-shs install --event-logs {uri}"),
+            (None, Ok(uri)) => hint!("sudo emr-shs install --event-logs {}", uri.to_string()),
             (None, Err(_)) => "set both keys to one directory, then: sudo emr-shs restart".into(),
             (Some(_), _) => f.install_again(),
         });
@@ -261,13 +262,12 @@ pub(crate) fn class_path(f: &Facts<'_>) -> CheckResult {
 fn two_versions(f: &Facts<'_>, scheme: &Scheme) -> Option<Fault> {
     let is_ours = |jar: &Path| f.receipt.entry(&Resource::Link { path: jar.into() }).is_some();
     let need = scheme.needs.iter().find(|need| need.sdk.is_some() && need.on_path.len() > 1)?;
-    let foreign: Vec<String> =
-        need.on_path.iter().filter(|jar| !is_ours(jar)).map(|jar| jar.display().to_string()).collect();
+    let foreign: Vec<PathBuf> = need.on_path.iter().filter(|jar| !is_ours(jar)).cloned().collect();
     let all_are_foreign = foreign.len() == need.on_path.len();
-    let are_in_spark_jars = foreign.iter().all(|jar| Path::new(jar).starts_with(f.node.spark.home.join("jars")));
+    let are_in_spark_jars = foreign.iter().all(|jar| jar.starts_with(f.node.spark.home.join("jars")));
     Some(need.two_versions(need.on_path.len()).hint(match (all_are_foreign, are_in_spark_jars) {
-        (true, _) => "remove all but one, then: sudo emr-shs restart".into(),
-        (false, true) => format!("sudo rm {}; then: sudo emr-shs install; sudo emr-shs restart", foreign.join(" ")),
+        (true, _) => Hint::from("remove all but one, then: sudo emr-shs restart"),
+        (false, true) => hint!("sudo rm {}; then: sudo emr-shs install; sudo emr-shs restart", foreign.as_slice()),
         // Other programs can need jars in other directories.
         (false, false) => {
             "remove the jars that emr-shs did not link from SPARK_DAEMON_CLASSPATH, then: sudo emr-shs restart".into()
@@ -307,7 +307,7 @@ pub(crate) fn job_uploads(f: &Facts<'_>) -> CheckResult {
         .iter()
         .fold(fault, |fault, (jar, _)| fault.detail(format!("found {}", jar.display())))
         .detail("neither spark.yarn.jars nor spark.yarn.archive is set, so every job uploads that directory")
-        .hint(format!("move those jars out of {}, then: {}", dir.display(), f.install_again()))
+        .hint(hint!("move those jars out of {}, then: {}", dir, f.install_again()))
         .into())
 }
 
@@ -332,7 +332,7 @@ pub(crate) fn disk(f: &Facts<'_>) -> CheckResult {
             let found = if no_inodes { "no inode".into() } else { format!("{} MB", free >> 20) };
             return Err(Fault::preflight(format!("{} has {found} left", path.display()))
                 .detail(format!("wanted {} MB", wanted >> 20))
-                .hint(format!("find what fills the disk: df -h {0}; sudo du -xh {0} | sort -h | tail", path.display()))
+                .hint(hint!("find what fills the disk: df -h {}; sudo du -xh {} | sort -h | tail", path, path))
                 .into());
         }
         if least.is_none_or(|(least, _)| free < least) {
@@ -365,7 +365,7 @@ pub(crate) fn buffer(f: &Facts<'_>) -> CheckResult {
             "the user {HISTORY_SERVER_ACCOUNT} cannot write to {dir}, the buffer directory of EMRFS"
         ))
         .detail("fs.s3.buffer.dir in core-site.xml names the directory")
-        .hint(format!("sudo mkdir -p {dir}; sudo chown {HISTORY_SERVER_ACCOUNT}:{HISTORY_SERVER_ACCOUNT} {dir}"))
+        .hint(hint!("sudo mkdir -p {}; sudo chown {}:{} {}", dir, HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_ACCOUNT, dir))
         .into()),
         None => skip("fs.s3.buffer.dir names no directory that doctor can resolve"),
     }

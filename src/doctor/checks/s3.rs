@@ -10,6 +10,7 @@ use crate::doctor::facts::{Facts, Mode, S3Observations};
 use crate::error::Fault;
 use crate::node::hadoop::S3A;
 use crate::paths::LOG_DIRECTORY_KEY;
+use crate::shown::{Hint, hint};
 use std::time::Duration;
 
 /// S3 refuses signatures when the clock is wrong by 15 minutes. doctor reports a clock that is wrong by a
@@ -51,13 +52,14 @@ pub(crate) fn credentials(f: &Facts<'_>) -> CheckResult {
     match answered(s3, s3.credentials.as_ref())? {
         Ok(None) => Ok(format!("{owner}, without an expiry")),
         Ok(Some(left)) if left.is_zero() => Err(Fault::preflight(format!("the credentials {owner} have expired"))
-            .hint(format!("check that the metadata service answers: {ASK_METADATA_SERVICE}"))
+            .hint(hint!("check that the metadata service answers: {}", Hint::from(ASK_METADATA_SERVICE)))
             .into()),
         Ok(Some(left)) => Ok(format!("{owner}, valid for {}", rounded(*left))),
         Err(why) => Err(Fault::preflight("this node has no credentials for AWS")
             .detail(why)
-            .hint(format!(
-                "give the cluster an instance profile, and check that the metadata service answers: {ASK_METADATA_SERVICE}"
+            .hint(hint!(
+                "give the cluster an instance profile, and check that the metadata service answers: {}",
+                Hint::from(ASK_METADATA_SERVICE)
             ))
             .into()),
     }
@@ -129,8 +131,8 @@ pub(crate) fn prefix(f: &Facts<'_>) -> CheckResult {
             "a lifecycle rule that expires the objects under the prefix also removes the prefix's own marker object",
         )
         .hint(match is_down {
-            true => format!("sudo emr-shs prefix --event-logs {uri}; then: sudo emr-shs restart"),
-            false => format!("sudo emr-shs prefix --event-logs {uri}"),
+            true => hint!("sudo emr-shs prefix --event-logs {}; then: sudo emr-shs restart", uri.to_string()),
+            false => hint!("sudo emr-shs prefix --event-logs {}", uri.to_string()),
         })
         .into())
 }

@@ -10,6 +10,7 @@ use crate::node::jars;
 use crate::node::log_diagnosis::{Cause, KnownError};
 use crate::node::process::Process;
 use crate::paths::HISTORY_SERVER_UNIT;
+use crate::shown::{Hint, hint};
 use std::time::Duration;
 
 /// At most this many characters of a log line are shown: its end repeats its causes.
@@ -70,10 +71,7 @@ pub(crate) fn port(f: &Facts<'_>) -> CheckResult {
         fault = fault.detail(format!("the history server answers on port {moved} instead"));
     }
     Err(fault
-        .hint(format!(
-            "end that process, then: sudo emr-shs restart; or choose another port: {} --set spark.history.ui.port=18081",
-            f.install_again()
-        ))
+        .hint(hint!("end that process, then: sudo emr-shs restart; or choose another port: {} --set spark.history.ui.port=18081", f.install_again()))
         .into())
 }
 
@@ -91,12 +89,13 @@ pub(crate) fn cleaner(f: &Facts<'_>) -> CheckResult {
         }
         Mode::Live(_) => (
             "deletes",
-            format!("{} --set {ENABLED}=false; an S3 lifecycle rule deletes at a lower price", f.install_again()),
+            hint!("{} --set {}=false; an S3 lifecycle rule deletes at a lower price", f.install_again(), ENABLED),
         ),
         Mode::Preflight { .. } => (
             "would delete",
-            format!(
-                "switch it off: --set {ENABLED}=false (an S3 lifecycle rule deletes at a lower price); or keep it on: --force"
+            hint!(
+                "switch it off: --set {}=false (an S3 lifecycle rule deletes at a lower price); or keep it on: --force",
+                ENABLED
             ),
         ),
     };
@@ -125,9 +124,10 @@ pub(crate) fn service(f: &Facts<'_>) -> CheckResult {
         Some(_) if has_been_replaced => {
             Err(Fault::preflight("the history server was restarted while doctor observed it")
                 .detail("something restarts it again and again, or somebody has just restarted it")
-                .hint(format!(
-                    "systemctl status {HISTORY_SERVER_UNIT}; tail -50 {}",
-                    history_server::log_file(&f.node.spark).display()
+                .hint(hint!(
+                    "systemctl status {}; tail -50 {}",
+                    HISTORY_SERVER_UNIT,
+                    history_server::log_file(&f.node.spark)
                 ))
                 .into())
         }
@@ -140,7 +140,7 @@ fn dead_server(f: &Facts<'_>, server: &HistoryServer) -> NotPassed {
     if server.unit.was_stopped() {
         return Fault::preflight("the history server is stopped")
             .detail(format!("its unit {HISTORY_SERVER_UNIT} is {active}; somebody stopped the server, it did not die"))
-            .hint(format!("sudo systemctl start {HISTORY_SERVER_UNIT}"))
+            .hint(hint!("sudo systemctl start {}", HISTORY_SERVER_UNIT))
             .into();
     }
     explain_death(f, Fault::preflight(format!("the history server does not run; its unit is {active}")))
@@ -155,7 +155,7 @@ fn running_server(f: &Facts<'_>, server: &HistoryServer, process: &Process) -> C
     if process.is_suspended() {
         return Err(Fault::preflight(format!("the history server is suspended, so port {port} does not answer"))
             .detail(format!("process {pid} has received SIGSTOP, or a debugger holds it"))
-            .hint(format!("sudo kill -CONT {pid}"))
+            .hint(hint!("sudo kill -CONT {}", pid))
             .into());
     }
     let is_starting = up.is_some_and(|up| up < STARTING);
@@ -175,9 +175,9 @@ fn running_server(f: &Facts<'_>, server: &HistoryServer, process: &Process) -> C
         None => {
             let fault = Fault::preflight(format!("the history server is stuck: port {port} does not answer"))
                 .detail(format!("process {pid} has been running for {up_for}"))
-                .hint(format!(
+                .hint(hint!(
                     "sudo emr-shs restart; if that does not help: tail -50 {}",
-                    history_server::log_file(&f.node.spark).display()
+                    history_server::log_file(&f.node.spark)
                 ));
             Err(NotPassed::CausedBy(&[CheckId::Credentials, CheckId::Bucket], fault))
         }
@@ -194,10 +194,10 @@ fn explain_death(f: &Facts<'_>, fault: Fault) -> NotPassed {
     let fault = fault.detail(format!("its log gives the cause: {cause}")).detail(shortened(&diagnosis.line));
     let fault = match cause {
         Cause::MissingClass(class) => match jars::find_anywhere(f.host, class) {
-            Some(jar) => fault.hint(format!("{} --jar {}", f.install_again(), jar.display())),
+            Some(jar) => fault.hint(hint!("{} --jar {}", f.install_again(), jar)),
             None => fault.hint(NO_JAR),
         },
-        other => fault.hint(format!("{}; then: sudo emr-shs restart", other.fix())),
+        other => fault.hint(hint!("{}; then: sudo emr-shs restart", Hint::from(other.fix()))),
     };
     NotPassed::CausedBy(explained_by(cause), fault)
 }
@@ -208,8 +208,8 @@ fn quote_last_errors(f: &Facts<'_>, fault: Fault) -> Fault {
         Mode::Preflight { .. } => &[],
     };
     let hint = match lines {
-        [] => "sudo emr-shs restart".into(),
-        _ => format!("tail -50 {}", history_server::log_file(&f.node.spark).display()),
+        [] => Hint::from("sudo emr-shs restart"),
+        _ => hint!("tail -50 {}", history_server::log_file(&f.node.spark)),
     };
     lines.iter().fold(fault, |fault, line| fault.detail(format!("its log: {line}"))).hint(hint)
 }
@@ -254,10 +254,10 @@ pub(crate) fn log(f: &Facts<'_>) -> CheckResult {
     });
     let fix = match cause {
         // The variable overrides the class path that an installation gives the unit.
-        Cause::Silenced if f.node.spark.env.contains_key("SPARK_DAEMON_CLASSPATH") => format!(
+        Cause::Silenced if f.node.spark.env.contains_key("SPARK_DAEMON_CLASSPATH") => hint!(
             "let SPARK_DAEMON_CLASSPATH begin with {}/jars/*: in /etc/spark/conf/spark-env.sh (and in the cluster's \
              spark-env/export classification), then: sudo emr-shs restart",
-            f.node.spark.home.display()
+            f.node.spark.home
         ),
         _ => cause.fix().into(),
     };

@@ -7,6 +7,7 @@ pub(crate) use super::startup::GatewayConfig;
 use crate::error::Fault;
 use crate::gateway::handler::Gateway;
 use crate::gateway::tls::Tls;
+use crate::shown::hint;
 use anyhow::Result;
 use hyper_util::server::graceful::GracefulShutdown;
 use sd_notify::NotifyState;
@@ -91,10 +92,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
         bound = if v4.is_ok() { v4 } else { bound };
     }
     let listener = bound.map_err(|e| {
-        Fault::preflight(format!("the gateway cannot listen on {address}")).detail(e.to_string()).hint(format!(
-            "find the process that uses the port: sudo ss -ltnp 'sport = :{}'; or choose another port: --listen '[::]:9978'",
-            address.port()
-        ))
+        Fault::preflight(format!("the gateway cannot listen on {address}")).detail(e.to_string()).hint(hint!("find the process that uses the port: sudo ss -ltnp 'sport = :{}'; or choose another port: --listen '[::]:9978'", address.port()))
     })?;
     let address = listener.local_addr()?;
     Ok((listener, address))

@@ -10,6 +10,7 @@ use crate::node::log_diagnosis::{self, Cause, Diagnosis};
 use crate::node::process::Process;
 use crate::node::spark::Spark;
 use crate::paths::HISTORY_SERVER_UNIT;
+use crate::shown::{Hint, hint};
 use crate::{signals, systemd};
 use anyhow::Result;
 use std::fmt;
@@ -97,7 +98,7 @@ impl NotReady {
         let Some(found) = self.diagnosis else {
             let fault = Fault::failed(format!("the history server {}", self.failure));
             let fault = self.last_errors.iter().fold(fault, |fault, line| fault.detail(format!("its log: {line}")));
-            return fault.hint(format!("tail -50 {}", self.log.display()));
+            return fault.hint(hint!("tail -50 {}", self.log));
         };
         let fault = Fault::failed(format!("the history server {}: {}", self.failure, found.cause)).detail(format!(
             "{}: {}",
@@ -106,10 +107,11 @@ impl NotReady {
         ));
         let Cause::MissingClass(class) = &found.cause else { return fault.hint(found.cause.fix()) };
         match jars::find_anywhere(host, class) {
-            Some(jar) => fault.hint(format!(
-                "the class is in {0}; try\n  sudo emr-shs install{1} --jar {0}",
-                jar.display(),
-                event_logs.map(|uri| format!(" --event-logs {uri}")).unwrap_or_default()
+            Some(jar) => fault.hint(hint!(
+                "the class is in {}; try\n  sudo emr-shs install{} --jar {}",
+                jar,
+                event_logs.map_or(Hint::from(""), |uri| hint!(" --event-logs {}", uri.to_string())),
+                jar
             )),
             None => fault.hint(NO_JAR),
         }
