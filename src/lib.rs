@@ -11,6 +11,7 @@ mod change;
 pub mod cli;
 mod command;
 mod desired;
+mod dns;
 mod doctor;
 mod error;
 mod gateway;

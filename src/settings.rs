@@ -1,6 +1,7 @@
 //! The settings of an installation. The receipt keeps them, so that a later run needs no arguments.
 
 use crate::aws::emr::Cluster;
+use crate::aws::proxies::Proxies;
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use crate::paths::GATEWAY_PORT;
@@ -42,6 +43,8 @@ pub struct Settings {
     /// The Serverless application whose logs the links lead to; `None` for applications on YARN.
     pub serverless: Option<String>,
     pub gateway: GatewaySettings,
+    /// The forward proxies that the shell's variables named.
+    pub proxies: Proxies,
     /// What EMR said of this cluster when emr-shs asked. It does not change while the cluster lives.
     pub cluster: Option<Cluster>,
 }

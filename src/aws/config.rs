@@ -1,5 +1,7 @@
 //! How the SDK is set up: its runtime, region, timeouts and retries.
 
+use super::http_client;
+use super::proxies::Proxies;
 use anyhow::{Context, Result};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -22,7 +24,12 @@ pub(crate) fn runtime() -> Result<Runtime> {
 }
 
 /// The SDK's default chains for credentials and, where `region` is `None`, for the region.
-pub(crate) fn load(runtime: &Runtime, region: Option<String>, timeouts: TimeoutProfile) -> SdkConfig {
+pub(crate) fn load(
+    runtime: &Runtime,
+    region: Option<String>,
+    timeouts: TimeoutProfile,
+    proxies: &Proxies,
+) -> SdkConfig {
     let (attempt, operation, attempts) = match timeouts {
         TimeoutProfile::Usual => (8, 20, 2),
         TimeoutProfile::Short => (4, 6, 1),
@@ -33,6 +40,7 @@ pub(crate) fn load(runtime: &Runtime, region: Option<String>, timeouts: TimeoutP
         .operation_timeout(Duration::from_secs(operation))
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client::client(proxies))
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(attempts));
     if let Some(region) = region {

@@ -2,6 +2,7 @@
 
 use super::config::{self, TimeoutProfile};
 use super::error::{credentials_failure, root_causes};
+use super::proxies;
 use aws_sdk_emr::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_emr::types::{ClusterState, LogType, LogUploadPolicyValue};
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,11 @@ impl EmrError {
         let Some(code) = error.code() else {
             return match credentials_failure(error) {
                 Some(why) => Self::NoCredentials(why),
-                None => Self::Other(root_causes(error)),
+                None => {
+                    let way = proxies::in_force().way_to("https://elasticmapreduce.amazonaws.com");
+                    let way = way.map(|way| format!("; {way}")).unwrap_or_default();
+                    Self::Other(format!("EMR does not answer: {}{way}", root_causes(error)))
+                }
             };
         };
         let text = format!("{code} {}", error.message().unwrap_or_default()).trim_end().to_string();
@@ -68,7 +73,7 @@ impl ClusterDescription {
     pub(crate) fn fetch(id: Option<&str>, region: Option<String>, timeouts: TimeoutProfile) -> Result<Self, EmrError> {
         let id = id.ok_or(EmrError::NoClusterId)?;
         let runtime = config::runtime().map_err(|e| EmrError::Other(e.to_string()))?;
-        let config = config::load(&runtime, region, timeouts);
+        let config = config::load(&runtime, region, timeouts, &proxies::in_force());
         if config.region().is_none() {
             return Err(EmrError::NoRegion);
         }

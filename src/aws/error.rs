@@ -3,11 +3,13 @@
 //! module that shows it.
 
 use super::identity::why_no_credentials;
+use crate::dns::NotResolved;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::types::StorageClass;
 use aws_sdk_s3::types::error::InvalidObjectState;
+use rustls::CertificateError;
 use std::error::Error;
 
 /// Why S3 did not do what a request asked for.
@@ -53,6 +55,41 @@ pub(crate) struct S3Error {
     message: String,
     /// The bucket's region, if the answer names it.
     pub(crate) region: Option<String>,
+    /// Why there was no answer.
+    pub(crate) obstacle: Obstacle,
+}
+
+/// What stands between this node and a server that gives no answer, as far as the error tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// The server's name has no address.
+    Dns,
+    /// No certificate authority that this node trusts has signed the server's certificate.
+    UnknownAuthority,
+    /// The server's certificate is for another name.
+    OtherName,
+    #[default]
+    Unknown,
+}
+
+impl Obstacle {
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        for cause in chain(error) {
+            if cause.is::<NotResolved>() {
+                return Self::Dns;
+            }
+            match cause.downcast_ref() {
+                Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                    return Self::UnknownAuthority;
+                }
+                Some(rustls::Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                )) => return Self::OtherName,
+                _ => {}
+            }
+        }
+        Self::Unknown
+    }
 }
 
 impl S3Error {
@@ -75,7 +112,8 @@ impl S3Error {
             },
         };
         let region = error.raw_response().and_then(|answer| answer.headers().get("x-amz-bucket-region"));
-        Self { failure, status, code, message, region: region.map(str::to_string) }
+        let obstacle = Obstacle::of(error);
+        Self { failure, status, code, message, region: region.map(str::to_string), obstacle }
     }
 
     /// S3's message, without its code.
@@ -142,15 +180,24 @@ pub(crate) fn credentials_failure(error: &(dyn Error + 'static)) -> Option<Strin
     is_cause.then(|| short.unwrap_or(text))
 }
 
-/// An error and all its causes, in one line.
+/// An error and all its causes, in one line. Where a name has no address, that says it all.
 pub(crate) fn root_causes(error: &(dyn Error + 'static)) -> String {
+    if let Some(cause) = chain(error).find(|cause| cause.is::<NotResolved>()) {
+        return cause.to_string();
+    }
     let mut texts: Vec<String> = chain(error).map(ToString::to_string).collect();
     texts.dedup();
     texts.join(": ")
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+    // An I/O error is the wrapper of another error, and gives only the cause of that one as its own.
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
+        match error.downcast_ref::<std::io::Error>() {
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+            None => (*error).source(),
+        }
+    })
 }
 
 #[cfg(test)]

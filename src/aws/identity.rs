@@ -1,6 +1,8 @@
 //! Whose credentials this node uses.
 
+use super::http_client;
 use aws_config::imds;
+use aws_config::provider_config::ProviderConfig;
 use fs_err as fs;
 use std::env;
 use std::path::PathBuf;
@@ -29,7 +31,9 @@ pub(crate) fn instance_role(runtime: &Runtime) -> Option<String> {
     if configured_credentials().is_some() || env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v == "true") {
         return None;
     }
-    let client = imds::Client::builder().max_attempts(1).connect_timeout(Duration::from_secs(1)).build();
+    let direct = ProviderConfig::without_region().with_http_client(http_client::direct());
+    let client = imds::Client::builder().configure(&direct).max_attempts(1).connect_timeout(Duration::from_secs(1));
+    let client = client.build();
     let role = runtime.block_on(client.get("/latest/meta-data/iam/security-credentials/")).ok()?;
     role.as_ref().lines().next().map(str::to_string)
 }

@@ -4,6 +4,8 @@ pub(crate) mod config;
 pub(crate) mod emr;
 pub(crate) mod endpoint;
 pub(crate) mod error;
+pub(crate) mod http_client;
 pub(crate) mod identity;
+pub(crate) mod proxies;
 pub(crate) mod s3;
 pub(crate) mod uri;

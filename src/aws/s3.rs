@@ -5,8 +5,9 @@
 //! answer.
 
 use super::endpoint;
-use super::error::{S3Error, S3Failure, credentials_failure, root_causes};
+use super::error::{Obstacle, S3Error, S3Failure, credentials_failure, root_causes};
 use super::identity::instance_role;
+use super::proxies::Proxies;
 use super::uri::EventLogs;
 use crate::error::Fault;
 use crate::shown::hint;
@@ -136,6 +137,7 @@ pub struct S3 {
     clock: Clock,
     endpoint: Option<String>,
     region: Option<String>,
+    proxies: Proxies,
     /// How `put` encrypts objects. `None` leaves it to the bucket.
     pub(crate) encryption: Option<Encryption>,
 }
@@ -143,11 +145,11 @@ pub struct S3 {
 impl S3 {
     /// A client with this node's credentials. `endpoint` is the URL of a VPC endpoint, or of a store other than
     /// AWS's S3.
-    pub(crate) fn new(runtime: Runtime, config: SdkConfig, endpoint: Option<String>) -> Self {
+    pub(crate) fn new(runtime: Runtime, config: SdkConfig, endpoint: Option<String>, proxies: Proxies) -> Self {
         let region = config.region().map(ToString::to_string);
         let clock = Clock::default();
         let client = clock.client(&config, endpoint.as_deref(), None);
-        Self { runtime, config, client, clock, endpoint, region, encryption: None }
+        Self { runtime, config, client, clock, endpoint, region, proxies, encryption: None }
     }
 
     /// Finds the bucket and its region. All later requests are signed for that region.
@@ -338,7 +340,8 @@ impl S3 {
                     .detail(format!("S3 answered {}", error.words()))
                     .hint("take the lifecycle rule that archives these objects off the bucket, and restore them: aws s3api restore-object")
             }
-            S3Failure::NoAnswer(why) | S3Failure::NoCredentials(why) => self.unanswered(uri, why),
+            S3Failure::NoAnswer(why) => self.unanswered(uri, why, &error.obstacle),
+            S3Failure::NoCredentials(why) => self.without_credentials(uri, why),
             S3Failure::KmsKey
             | S3Failure::NotFound
             | S3Failure::InvalidRange
@@ -364,14 +367,32 @@ impl S3 {
             })
     }
 
-    fn unanswered(&self, uri: &EventLogs, why: &str) -> Fault {
+    fn unanswered(&self, uri: &EventLogs, why: &str, obstacle: &Obstacle) -> Fault {
+        let mut fault = Fault::preflight(format!("S3 could not be asked about {uri}")).detail(why).detail(format!(
+            "region {}, endpoint {}",
+            self.region_name(),
+            self.endpoint_name()
+        ));
+        let way = self.proxies.way_to(self.endpoint.as_deref().unwrap_or("https://s3.amazonaws.com"));
+        let is_proxied = way.is_some();
+        if let Some(way) = way {
+            fault = fault.detail(way);
+        }
+        fault.hint(match (obstacle, &self.endpoint) {
+            (Obstacle::Dns, _) => "the name server of this node gives no address of that name; ask it yourself: getent hosts NAME; the name servers are in /etc/resolv.conf",
+            (Obstacle::UnknownAuthority, _) => "a proxy that opens TLS connections, or a store of your own, shows a certificate that this node does not trust: put the certificate of its authority into /etc/pki/ca-trust/source/anchors/, then: sudo update-ca-trust; Java has a store of its own",
+            (Obstacle::OtherName, _) => "the certificate of the server is for other names: a bucket name with dots does not fit AWS's wildcard, and an endpoint must be named as in its certificate",
+            (Obstacle::Unknown, _) if is_proxied => "check that the proxy lets this node reach S3; what the shell sets for this run alone: sudo HTTPS_PROXY=http://PROXY:PORT NO_PROXY=HOSTS emr-shs …; an empty HTTPS_PROXY takes a remembered proxy back",
+            (Obstacle::Unknown, Some(_)) => "check that this endpoint answers; it comes from --endpoint-url, or from fs.s3a.endpoint in core-site.xml",
+            (Obstacle::Unknown, None) => "check that a NAT gateway, a VPC endpoint or a proxy leads from this node to S3; on this node, try: aws s3 ls; a proxy: sudo HTTPS_PROXY=http://PROXY:PORT emr-shs …",
+        })
+    }
+
+    fn without_credentials(&self, uri: &EventLogs, why: &str) -> Fault {
         Fault::preflight(format!("S3 could not be asked about {uri}"))
             .detail(why)
             .detail(format!("region {}, endpoint {}", self.region_name(), self.endpoint_name()))
-            .hint(match self.endpoint {
-                Some(_) => "check that this endpoint answers; it comes from --endpoint-url, or from fs.s3a.endpoint in core-site.xml",
-                None => "check that the cluster has an instance profile, and that a NAT gateway or a VPC endpoint leads from this node to S3; on this node, try: aws s3 ls",
-            })
+            .hint("check that the cluster has an instance profile, and that the metadata service answers on this node; try: aws sts get-caller-identity")
     }
 
     fn region_name(&self) -> &str {

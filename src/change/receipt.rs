@@ -4,6 +4,7 @@
 //! ignores fields that it does not know, and nobody asks which version installed.
 
 use super::resource::{Resource, State};
+use crate::aws::proxies;
 use crate::error::{Fault, sudo_hint};
 use crate::host::{Host, remove_if_there, sync_dir};
 use crate::paths::{RECEIPT, STATE_DIR};
@@ -101,6 +102,8 @@ impl Receipt {
                 .hint("use the version that wrote it, or a newer one")
                 .into());
         }
+        // Every command that reads the receipt asks AWS as the installation did.
+        proxies::remember(&receipt.settings.proxies);
         Ok(receipt)
     }
 

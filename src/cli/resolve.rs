@@ -5,6 +5,7 @@
 
 use super::options::given;
 use super::{ComponentArgs, DoctorArgs, GatewayArgs};
+use crate::aws::proxies::Proxies;
 use crate::error::Fault;
 use crate::ids::is_id;
 use crate::settings::{GatewaySettings, Settings};
@@ -49,6 +50,7 @@ impl ComponentArgs {
                 Some(layout) => Some(serverless_application(layout)?),
             },
             gateway: self.gateway.resolve(&earlier.gateway)?,
+            proxies: Proxies::resolve(&earlier.proxies),
             cluster: earlier.cluster.clone(),
         })
     }

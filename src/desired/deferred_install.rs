@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 const LOGIN: &str = "EMR_SHS_LOGIN";
 const SET: &str = "EMR_SHS_SET";
+/// The variables that name proxies, beside their names in small letters.
+const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
 
 /// The command line of an `install` that runs later: the arguments and the variables of this process.
 pub(crate) struct DeferredCommandLine {
@@ -34,6 +36,7 @@ impl DeferredCommandLine {
         let ours = |(name, value): (OsString, OsString)| {
             let name = name.into_string().ok()?;
             let is_ours = name.starts_with("EMR_SHS_") && name != IN_UNIT_VARIABLE;
+            let is_ours = is_ours || PROXIES.contains(&name.to_uppercase().as_str());
             is_ours.then(|| text(value).map(|value| (name, value)))
         };
         let mut variables: Vec<_> = std::env::vars_os().filter_map(ours).collect::<Result<_, _>>()?;

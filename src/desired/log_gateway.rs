@@ -3,6 +3,7 @@
 
 use super::{Context, directory, exactly, file_owner};
 use crate::aws::emr::{Cluster, EmrError};
+use crate::aws::proxies::Proxies;
 use crate::aws::uri::LogUri;
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::resource::{Program, Resource, State, short_digest};
@@ -34,6 +35,7 @@ pub(crate) struct GatewaySetup {
     cluster_id: Option<String>,
     region: Option<String>,
     endpoint_url: Option<String>,
+    proxies: Proxies,
     history_server: String,
     /// The Serverless application whose logs links lead to.
     serverless: Option<String>,
@@ -70,6 +72,7 @@ pub(crate) fn setup(
         cluster_id: node.identity.cluster_id.clone(),
         region: node.region(settings.region.as_deref()),
         endpoint_url: settings.endpoint_url.clone().or_else(|| node.hadoop.endpoint()),
+        proxies: node.proxies(),
         history_server: server
             .map_or(DEFAULT_HISTORY_SERVER.into(), |server| server.local_url(&node.spark, &settings.set)),
         serverless: settings.serverless.clone(),
@@ -179,6 +182,9 @@ impl GatewaySetup {
                 let _ = writeln!(text, "EMR_SHS_{name}={}", quote_value(&value));
             }
         }
+        for (name, value) in self.proxies.variables() {
+            let _ = writeln!(text, "{name}={}", quote_value(value));
+        }
         text
     }
 }
@@ -217,10 +223,16 @@ impl Context<'_> {
     /// Every resource of the gateway but the key.
     pub(super) fn gateway_service(&self, setup: &GatewaySetup) -> Vec<Desired> {
         let owner = file_owner(self.host);
-        let file = |path: PathBuf, content: String, why: &str| {
-            exactly(Resource::File { path }, State::File { content, mode: 0o644, owner }, why)
+        let file = |path: PathBuf, content: String, mode: u32, why: &str| {
+            exactly(Resource::File { path }, State::File { content, mode, owner }, why)
         };
         let link = Path::new(PROGRAM_DIR).join("emr-shs");
+        let through = match setup.proxies.is_empty() {
+            true => String::new(),
+            false => format!("; it asks S3 {}", setup.proxies),
+        };
+        // systemd reads the file as root.
+        let environment_mode = if setup.proxies.have_login() { 0o600 } else { 0o644 };
         let environment = setup.environment();
         let started_as = short_digest([setup.program.name(), &environment, UNIT_TEXT]);
         // A running unit contains this value in its environment, so `observe` tells with what the unit started.
@@ -243,8 +255,13 @@ impl Context<'_> {
                 "the log gateway's program",
             ),
             directory(Path::new(SETTINGS_DIR), owner, "holds settings"),
-            file(Path::new(SETTINGS_DIR).join(GATEWAY_ENVIRONMENT), environment, "settings of the log gateway"),
-            file(Path::new(UNIT_DIR).join(GATEWAY_UNIT), UNIT_TEXT.into(), "the log gateway as a service"),
+            file(
+                Path::new(SETTINGS_DIR).join(GATEWAY_ENVIRONMENT),
+                environment,
+                environment_mode,
+                &format!("settings of the log gateway{through}"),
+            ),
+            file(Path::new(UNIT_DIR).join(GATEWAY_UNIT), UNIT_TEXT.into(), 0o644, "the log gateway as a service"),
             exactly(
                 Resource::Unit { name: GATEWAY_UNIT.into() },
                 State::Unit { enabled: true, runs: Some(started_as) },

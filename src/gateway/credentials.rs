@@ -6,11 +6,13 @@
 //! with expired credentials.
 
 use crate::aws::error::root_causes;
+use crate::aws::{http_client, proxies};
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::imds;
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -62,11 +64,13 @@ pub(super) struct CredentialsCache {
 impl CredentialsCache {
     /// Reads the SDK's usual sources in the SDK's order. The instance profile comes last.
     pub(super) async fn new() -> Arc<Self> {
+        let client = http_client::client(&proxies::in_force());
+        let config = ProviderConfig::without_region().with_http_client(client);
         let chain = CredentialsProviderChain::first_try("environment", EnvironmentVariableCredentialsProvider::new())
-            .or_else("profile", ProfileFileCredentialsProvider::builder().build())
-            .or_else("web identity", WebIdentityTokenCredentialsProvider::builder().build())
-            .or_else("container", EcsCredentialsProvider::builder().build())
-            .or_else("instance profile", InstanceProfile::new());
+            .or_else("profile", ProfileFileCredentialsProvider::builder().configure(&config).build())
+            .or_else("web identity", WebIdentityTokenCredentialsProvider::builder().configure(&config).build())
+            .or_else("container", EcsCredentialsProvider::builder().configure(&config).build())
+            .or_else("instance profile", InstanceProfile::new(&config));
         Arc::new(Self { chain, current: RwLock::new(None), failure: Mutex::new(None) })
     }
 
@@ -176,8 +180,8 @@ struct RoleCredentials {
 }
 
 impl InstanceProfile {
-    fn new() -> Self {
-        let client = imds::Client::builder().max_attempts(2);
+    fn new(config: &ProviderConfig) -> Self {
+        let client = imds::Client::builder().configure(config).max_attempts(2);
         Self(client.connect_timeout(METADATA_TIMEOUT).read_timeout(METADATA_TIMEOUT).build())
     }
 

@@ -13,6 +13,7 @@ pub(crate) mod spark;
 
 use crate::aws::config::{self, TimeoutProfile};
 use crate::aws::emr::{Cluster, ClusterDescription, EmrError};
+use crate::aws::proxies::{self, Proxies};
 use crate::aws::s3::{Encryption, S3};
 
 use crate::error::Fault;
@@ -94,7 +95,14 @@ impl Node {
             region: self.region(region),
             endpoint: endpoint.map(str::to_string).or_else(|| self.hadoop.endpoint()),
             encryption: self.hadoop.encryption(),
+            proxies: self.proxies(),
         }
+    }
+
+    /// The proxies for requests to S3: S3A's, else those of this process.
+    pub fn proxies(&self) -> Proxies {
+        let s3a = Proxies::of_s3a(&|key| self.hadoop.get(key).map(str::to_string));
+        s3a.unwrap_or_else(proxies::in_force)
     }
 
     /// What EMR says of this cluster, or why EMR could not be asked.
@@ -108,14 +116,15 @@ pub struct S3Connection {
     region: Option<String>,
     endpoint: Option<String>,
     encryption: Option<Encryption>,
+    proxies: Proxies,
 }
 
 impl S3Connection {
     /// Prepares a client. This sends no request.
     pub fn open(self, timeouts: TimeoutProfile) -> Result<S3> {
         let runtime = config::runtime()?;
-        let config = config::load(&runtime, self.region, timeouts);
-        let mut s3 = S3::new(runtime, config, self.endpoint);
+        let config = config::load(&runtime, self.region, timeouts, &self.proxies);
+        let mut s3 = S3::new(runtime, config, self.endpoint, self.proxies);
         s3.encryption = self.encryption;
         Ok(s3)
     }

@@ -1,6 +1,7 @@
 //! Asking the log gateway for a log, as a browser does.
 
 use super::TIMEOUT;
+use crate::aws::proxies::{Proxies, ProxyUrl};
 use crate::error::Fault;
 use crate::http::{local_client, remote_client};
 use crate::installed::log_gateway::reachable;
@@ -60,20 +61,20 @@ pub(super) fn ask(gateway: &GatewaySettings, path: &str, login: Option<&str>) ->
     }
 }
 
-/// The text that a browser shows for an answer. It follows a redirect.
-pub(super) fn log_as_browser_shows_it(answer: &mut Answer) -> Result<Vec<u8>, Fault> {
+/// The text that a browser shows for an answer. It follows a redirect, through a proxy if requests to S3 need one.
+pub(super) fn log_as_browser_shows_it(answer: &mut Answer, proxies: &Proxies) -> Result<Vec<u8>, Fault> {
     match &answer.location {
-        Some(location) => fetch(location),
+        Some(location) => fetch(location, proxies),
         None => decode(std::mem::take(&mut answer.body), &answer.format),
     }
 }
 
 /// The log at a presigned URL.
-fn fetch(location: &str) -> Result<Vec<u8>, Fault> {
+fn fetch(location: &str, proxies: &Proxies) -> Result<Vec<u8>, Fault> {
     // The query contains the signature, which must not be printed.
     let shown = location.split('?').next().unwrap_or_default();
     let failed = |message: String| Fault::failed(message).detail(format!("asked {shown}"));
-    let mut answer = remote_client(TIMEOUT)
+    let mut answer = remote_client(TIMEOUT, proxies.proxy_for(location).map(ProxyUrl::secret))
         .get(location)
         .header("accept-encoding", "identity")
         .call()

@@ -228,7 +228,7 @@ impl Proof<'_> {
             }))
         })?;
         interruptible(listener, Stage::Log, |_| {
-            let log = gateway::log_as_browser_shows_it(&mut answer)?;
+            let log = gateway::log_as_browser_shows_it(&mut answer, &self.node.proxies())?;
             let wanted = synthetic.log();
             if log != wanted {
                 return Err(Fault::failed("the log that arrived differs from the log that was written")

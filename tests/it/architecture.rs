@@ -23,7 +23,7 @@ const LEVELS: &[&[&str]] = &[
     &["aws"],
     &["properties", "systemd"],
     &["error", "http", "ids", "paths", "signals"],
-    &["shown"],
+    &["dns", "shown"],
 ];
 
 /// A module's path without `crate`: `["change", "plan"]`.

@@ -5,6 +5,7 @@
 //! loads from the history server's own port. In pages that pass through the gateway, `LinkRewriter`
 //! makes them relative, so that a tunnel can use any port.
 
+use crate::dns;
 use crate::gateway::http::{Body, BoxError, empty};
 use anyhow::{Context, Result, anyhow};
 use bytes::{Bytes, BytesMut};
@@ -15,6 +16,7 @@ use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use memchr::memmem::Finder;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -103,7 +105,7 @@ impl HistoryServerProxy {
     /// Sends a request on a connection of its own: on loopback a connection costs next to nothing,
     /// and a new one is never stale.
     pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>> {
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.authority)).await;
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.authority)).await;
         let stream = connected.map_err(|_| {
             anyhow!("{} did not accept a connection within {} s", self.authority, CONNECT_TIMEOUT.as_secs())
         })?;
@@ -147,6 +149,15 @@ impl HistoryServerProxy {
         let path = uri.path_and_query().filter(|_| leads_here)?.as_str();
         HeaderValue::from_str(path).ok()
     }
+}
+
+/// A connection to `host:port`.
+async fn connect(authority: &str) -> std::io::Result<TcpStream> {
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
+    let port = port.parse().map_err(|_| std::io::Error::other(format!("{port} is no port")))?;
+    let addresses = dns::lookup_later(host).await.map_err(std::io::Error::other)?;
+    let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+    TcpStream::connect(addresses.as_slice()).await
 }
 
 async fn exchange<S>(stream: S, request: Request<Body>) -> Result<Response<Incoming>>

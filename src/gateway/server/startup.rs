@@ -1,6 +1,7 @@
 //! Builds the gateway from its settings.
 
 use crate::aws::uri::LogUri;
+use crate::aws::{http_client, proxies};
 use crate::error::Fault;
 use crate::gateway::access::{HostNames, NodeAddresses, Users};
 use crate::gateway::archive::Archive;
@@ -79,10 +80,11 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
 /// for each request to S3, so the timeouts are short.
 async fn sdk_config(region: Option<&String>) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(2))
+        .connect_timeout(Duration::from_secs(3))
         .operation_attempt_timeout(Duration::from_secs(6))
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client::client(&proxies::in_force()))
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(2))
         .no_credentials();
