@@ -3,6 +3,7 @@
 use super::config::{self, TimeoutProfile};
 use super::error::{credentials_failure, root_causes};
 use super::proxies;
+use super::uri::LogUri;
 use aws_sdk_emr::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_emr::types::{ClusterState, LogType, LogUploadPolicyValue};
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,8 @@ impl std::error::Error for EmrError {}
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cluster {
-    /// Where EMR archives logs: `s3://bucket/prefix/`. `None` if it archives none.
+    /// Where EMR archives logs: `s3://bucket/prefix/`, or as EMR spells it if that is no log URI to emr-shs. `None` if it
+    /// archives none.
     pub(crate) log_uri: Option<String>,
     /// `emr-7.12.0`, `emr-spark-8.1.0`, …
     pub(crate) release: Option<String>,
@@ -119,7 +121,7 @@ impl ClusterDescription {
 
 /// `s3://bucket/prefix/`. EMR often spells it `s3n://bucket/prefix`, with or without a slash at the end.
 fn normalise_log_uri(uri: &str) -> Option<String> {
-    let (_, rest) = uri.split_once("://")?;
-    let rest = rest.trim_end_matches('/');
-    (!rest.is_empty()).then(|| format!("s3://{rest}/"))
+    let uri = uri.trim();
+    let known = uri.parse::<LogUri>().map(|uri| uri.to_string());
+    (!uri.is_empty()).then(|| known.unwrap_or_else(|_| uri.into()))
 }

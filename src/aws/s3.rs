@@ -382,9 +382,9 @@ impl S3 {
             (Obstacle::Dns, _) => "the name server of this node gives no address of that name; ask it yourself: getent hosts NAME; the name servers are in /etc/resolv.conf",
             (Obstacle::UnknownAuthority, _) => "a proxy that opens TLS connections, or a store of your own, shows a certificate that this node does not trust: put the certificate of its authority into /etc/pki/ca-trust/source/anchors/, then: sudo update-ca-trust; Java has a store of its own",
             (Obstacle::OtherName, _) => "the certificate of the server is for other names: a bucket name with dots does not fit AWS's wildcard, and an endpoint must be named as in its certificate",
-            (Obstacle::Unknown, _) if is_proxied => "check that the proxy lets this node reach S3; what the shell sets for this run alone: sudo HTTPS_PROXY=http://PROXY:PORT NO_PROXY=HOSTS emr-shs …; an empty HTTPS_PROXY takes a remembered proxy back",
+            (Obstacle::Unknown, _) if is_proxied => "check that the proxy lets this node reach S3; what the shell sets for this run alone: sudo env HTTPS_PROXY=http://PROXY:PORT NO_PROXY=HOSTS emr-shs …; an empty HTTPS_PROXY takes a remembered proxy back",
             (Obstacle::Unknown, Some(_)) => "check that this endpoint answers; it comes from --endpoint-url, or from fs.s3a.endpoint in core-site.xml",
-            (Obstacle::Unknown, None) => "check that a NAT gateway, a VPC endpoint or a proxy leads from this node to S3; on this node, try: aws s3 ls; a proxy: sudo HTTPS_PROXY=http://PROXY:PORT emr-shs …",
+            (Obstacle::Unknown, None) => "check that a NAT gateway, a VPC endpoint or a proxy leads from this node to S3; on this node, try: aws s3 ls; a proxy: sudo env HTTPS_PROXY=http://PROXY:PORT emr-shs …",
         })
     }
 

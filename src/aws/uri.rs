@@ -60,15 +60,7 @@ fn parse_directory(text: &str) -> Result<EventLogs, Invalid> {
     if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
         return Err(invalid(format!("the character {odd:?}"), "a URI without spaces or control characters"));
     }
-    let (scheme, rest) = text.split_once("://").ok_or_else(|| invalid("no scheme", "s3://BUCKET/PREFIX/"))?;
-    let scheme = match scheme {
-        // Hadoop 3 has no s3n. EMR still spells its own log URIs with it.
-        "s3" | "s3n" => "s3",
-        "s3a" => "s3a",
-        other => return Err(invalid(format!("the scheme {other}://"), "s3:// or s3a://")),
-    };
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    check_bucket(bucket)?;
+    let (scheme, bucket, prefix) = split(text)?;
     let prefix = prefix.trim_end_matches('/');
     if prefix.starts_with('/') || prefix.contains("//") {
         return Err(invalid("an empty name between slashes", "names joined by single slashes"));
@@ -78,6 +70,20 @@ fn parse_directory(text: &str) -> Result<EventLogs, Invalid> {
     }
     let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
     Ok(EventLogs { scheme: scheme.into(), bucket: bucket.into(), prefix })
+}
+
+/// The scheme, the bucket and the rest of a URI.
+fn split(text: &str) -> Result<(&'static str, &str, &str), Invalid> {
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| invalid("no scheme", "s3://BUCKET/PREFIX/"))?;
+    let scheme = match scheme {
+        // Hadoop 3 has no s3n. EMR still spells its own log URIs with it.
+        "s3" | "s3n" => "s3",
+        "s3a" => "s3a",
+        other => return Err(invalid(format!("the scheme {other}://"), "s3:// or s3a://")),
+    };
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    check_bucket(bucket)?;
+    Ok((scheme, bucket, prefix))
 }
 
 fn check_bucket(bucket: &str) -> Result<(), Invalid> {
@@ -102,13 +108,24 @@ fn check_bucket(bucket: &str) -> Result<(), Invalid> {
     Err(invalid(format!("the bucket name “{bucket}”"), "3 to 63 lower-case letters, digits, dots and hyphens"))
 }
 
-/// The directory in S3 where EMR archives the logs of clusters.
+/// The directory in S3 where EMR archives the logs of clusters. EMR accepts a log URI with several slashes in a row, with
+/// blanks, and with capital letters in its scheme.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LogUri {
     pub(crate) bucket: String,
-    /// Empty, or ends in exactly one `/`.
+    /// Empty, or ends in `/`. It begins with `/` if two slashes follow the bucket.
     pub(crate) prefix: String,
+}
+
+impl LogUri {
+    /// The directories that the log URI can mean. It is not known whether EMR keeps several slashes in a row in the keys
+    /// of its objects, so there are two directories in that case.
+    pub(crate) fn spellings(&self) -> Vec<Self> {
+        let names = self.prefix.split('/').filter(|name| !name.is_empty());
+        let plain = Self { bucket: self.bucket.clone(), prefix: names.map(|name| format!("{name}/")).collect() };
+        if plain == *self { vec![plain] } else { vec![self.clone(), plain] }
+    }
 }
 
 impl FromStr for LogUri {
@@ -124,12 +141,22 @@ impl FromStr for LogUri {
 }
 
 fn parse_log_uri(text: &str) -> Result<LogUri, Invalid> {
+    let text = text.trim();
     // The gateway's settings separate log URIs by commas.
     if text.contains(',') {
         return Err(invalid("a comma", "one log URI; for another one, repeat --log-uri"));
     }
-    let EventLogs { bucket, prefix, .. } = parse_directory(text)?;
-    Ok(LogUri { bucket, prefix })
+    if let Some(odd) = text.chars().find(|c| c.is_control()) {
+        return Err(invalid(format!("the character {odd:?}"), "a URI without control characters"));
+    }
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+    let (_, bucket, prefix) = split(&text.replacen(scheme, &scheme.to_lowercase(), 1))
+        .map(|(scheme, bucket, prefix)| (scheme, bucket.to_string(), prefix.to_string()))?;
+    if prefix.split('/').any(|name| name == "." || name == "..") {
+        return Err(invalid("“.” or “..”", "a prefix without them, because browsers take them out of a URL"));
+    }
+    let ends = prefix.is_empty() || prefix.ends_with('/');
+    Ok(LogUri { bucket, prefix: if ends { prefix } else { prefix + "/" } })
 }
 
 impl TryFrom<String> for LogUri {
@@ -174,5 +201,38 @@ impl From<EventLogs> for String {
 impl fmt::Display for EventLogs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}/{}", self.scheme, self.bucket, self.prefix)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+mod tests {
+    use super::LogUri;
+
+    #[test]
+    fn log_uris_are_read_as_emr_accepts_them() {
+        let table: &[(&str, &[&str])] = &[
+            ("s3://acme-logs/emr/", &["s3://acme-logs/emr/"]),
+            ("s3n://acme-logs/emr", &["s3://acme-logs/emr/"]),
+            ("  S3N://acme-logs/emr/ \n", &["s3://acme-logs/emr/"]),
+            ("s3://acme-logs", &["s3://acme-logs/"]),
+            ("s3://acme-logs/", &["s3://acme-logs/"]),
+            ("s3n://acme-logs//emr/", &["s3://acme-logs//emr/", "s3://acme-logs/emr/"]),
+            ("s3://acme-logs/a//b//", &["s3://acme-logs/a//b//", "s3://acme-logs/a/b/"]),
+            ("s3://acme-logs//", &["s3://acme-logs//", "s3://acme-logs/"]),
+            ("s3://acme-logs/our logs/emr", &["s3://acme-logs/our logs/emr/"]),
+        ];
+        for (text, wanted) in table {
+            let uri: LogUri = text.parse().unwrap();
+            let found: Vec<String> = uri.spellings().iter().map(ToString::to_string).collect();
+            assert_eq!(found, *wanted, "{text}");
+            // The receipt keeps the text.
+            assert_eq!(uri.to_string().parse::<LogUri>().unwrap(), uri);
+        }
+        for wrong in
+            ["", "acme-logs", "http://acme-logs/", "s3://a\tb/", "s3://acme-logs/../x/", "s3://acme-logs/a,s3://b"]
+        {
+            assert!(wrong.parse::<LogUri>().is_err(), "{wrong:?}");
+        }
     }
 }

@@ -84,7 +84,8 @@ pub(crate) fn setup(
 fn log_uri_of(described: Result<Option<&Cluster>, &EmrError>) -> Result<LogUri, String> {
     match described {
         Ok(Some(Cluster { log_uri: Some(uri), .. })) => {
-            uri.parse().map_err(|e: Fault| e.details.into_iter().next().unwrap_or(e.message))
+            let why = |fault: Fault| fault.details.into_iter().next().unwrap_or(fault.message);
+            uri.parse().map_err(|fault| format!("emr-shs cannot read the cluster's log URI {uri}: {}", why(fault)))
         }
         Ok(_) => Err("this cluster has no log URI, so EMR archives no logs of it".into()),
         Err(e) => Err(format!("the cluster's log URI is not known ({e})")),

@@ -225,14 +225,19 @@ fn ask_container_logs(
     cluster: String,
 ) -> Receiver<Result<ContainerLogs, Refusal>> {
     let connection = node.s3_connection(settings.region.as_deref(), settings.endpoint_url.as_deref());
-    let directory = EventLogs { prefix: format!("{}{cluster}/containers/", uri.prefix), ..uri.clone().into() };
+    let directory = |uri: LogUri| EventLogs { prefix: format!("{}{cluster}/containers/", uri.prefix), ..uri.into() };
+    let directories: Vec<EventLogs> = uri.spellings().into_iter().map(directory).collect();
     in_background(move || {
         let mut s3 = connection.open(TimeoutProfile::Short).map_err(Fault::of)?;
-        s3.find_bucket(&directory)?;
-        match s3.first_object(&directory)? {
-            None => Ok(ContainerLogs::None),
-            Some(key) => s3.get(&directory, &key, Some(1)).map(|_| ContainerLogs::Readable),
+        for (i, directory) in directories.iter().enumerate() {
+            if i == 0 {
+                s3.find_bucket(directory)?;
+            }
+            if let Some(key) = s3.first_object(directory)? {
+                return s3.get(directory, &key, Some(1)).map(|_| ContainerLogs::Readable);
+            }
         }
+        Ok(ContainerLogs::None)
     })
 }
 

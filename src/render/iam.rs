@@ -181,14 +181,15 @@ impl IamPolicyRequest<'_> {
         let of_uri = |uri: &LogUri| -> Vec<String> {
             names.iter().map(|name| self.s3_arn(&format!("{}/{}{name}", uri.bucket, uri.prefix))).collect()
         };
-        self.log_uris.iter().flat_map(of_uri).collect()
+        self.log_uris.iter().flat_map(LogUri::spellings).flat_map(|uri| of_uri(&uri)).collect()
     }
 
     /// One statement for each bucket of container logs, because a condition lists the prefixes of one bucket.
     fn list_statements(&self) -> Vec<Statement> {
         let mut buckets: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for uri in self.log_uris {
-            buckets.entry(&uri.bucket).or_default().push(format!("{}*", uri.prefix));
+            let prefixes = uri.spellings().into_iter().map(|uri| format!("{}*", uri.prefix));
+            buckets.entry(&uri.bucket).or_default().extend(prefixes);
         }
         // FindEventLogs already allows to list the bucket of the event logs.
         buckets.retain(|bucket, _| self.event_logs.is_none_or(|uri| uri.bucket != *bucket));

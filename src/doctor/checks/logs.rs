@@ -1,6 +1,7 @@
 //! The checks of executor logs: their archive in S3, and the log gateway that serves them.
 
 use super::drift::{caused_by_drift, lacks_gateway};
+use crate::aws::uri::LogUri;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::facts::{ContainerLogs, Facts, Mode};
 use crate::error::Fault;
@@ -23,6 +24,13 @@ pub(crate) fn log_uri(f: &Facts<'_>) -> CheckResult {
         return Ok(uri.to_string());
     }
     match &f.observations()?.emr {
+        Some(Ok(emr)) if let Some(uri) = &emr.cluster.log_uri => {
+            let why = uri.parse::<LogUri>().err().map(|fault| fault.details).unwrap_or_default();
+            let fault = Fault::preflight(format!("emr-shs cannot read this cluster's log URI {uri}"));
+            Err(why.into_iter().fold(fault, Fault::detail)
+                .hint("name the place of the logs yourself: sudo emr-shs proxy install --log-uri s3://my-bucket/elasticmapreduce/")
+                .into())
+        }
         Some(Ok(_)) => Err(Fault::preflight("this cluster has no log URI, so EMR does not archive its logs")
             .detail("executor logs are lost with their nodes")
             .hint("create clusters with a log URI: aws emr create-cluster --log-uri s3://my-bucket/elasticmapreduce/")

@@ -81,9 +81,12 @@ impl Archive {
         self.buckets.iter().find_map(LogBucket::unreachable_reason).unwrap_or_default()
     }
 
-    /// The buckets of one log URI, or of all.
+    /// The buckets of one log URI with its other spelling, which follows it, or of all.
     pub(crate) fn buckets_of(&self, log_uri: Option<usize>) -> Range<usize> {
-        log_uri.map_or(0..self.buckets.len(), |one| one..one + 1)
+        let Some(one) = log_uri else { return 0..self.buckets.len() };
+        let spellings = self.buckets[one].uri.spellings();
+        let others = self.buckets[one..].iter().take_while(|bucket| spellings.contains(&bucket.uri));
+        one..one + others.count()
     }
 
     /// The location of a log, if the archive knows without a request that the log exists.

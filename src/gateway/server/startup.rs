@@ -44,7 +44,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
     let users = settings.htpasswd.as_deref().map(Users::read).transpose()?.map(Arc::new);
     let credentials = CredentialsCache::new().await;
     let sdk_config = sdk_config(config.region.as_ref()).await;
-    let log_uris: Vec<LogUri> = settings.log_uris.clone();
+    let log_uris: Vec<LogUri> = settings.log_uris.iter().flat_map(LogUri::spellings).collect();
     if log_uris.is_empty() {
         return Err(Fault::usage("--log-uri is missing")
             .detail("the gateway serves the logs that EMR archives below a log URI, so it needs at least one log URI")
