@@ -21,6 +21,7 @@ mod help;
 mod log_diagnosis;
 mod presign;
 mod release;
+mod remembered_settings;
 mod render;
 mod scale;
 mod spark_defaults;
