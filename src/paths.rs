@@ -23,6 +23,12 @@ pub(crate) const EVENT_LOG_DIR_KEY: &str = "spark.eventLog.dir";
 pub(crate) const SCAN_INTERVAL_KEY: &str = "spark.history.fs.update.interval";
 /// The history server's local store.
 pub(crate) const LOCAL_STORE_KEY: &str = "spark.history.store.path";
+/// How many applications the history server keeps open. Spark's default is 50.
+pub(crate) const RETAINED_APPLICATIONS_KEY: &str = "spark.history.retainedApplications";
+/// The size of the local store from which on Spark deletes applications that are not open. Spark's default is 10g.
+pub(crate) const MAX_DISK_USAGE_KEY: &str = "spark.history.store.maxDiskUsage";
+/// How many threads of the history server read event logs.
+pub(crate) const REPLAY_THREADS_KEY: &str = "spark.history.fs.numReplayThreads";
 /// The pattern of executor-log links. Spark 3.0 introduced the key (`docs/emr.md §5.5`).
 pub(crate) const LOG_LINK_KEY: &str = "spark.history.custom.executor.log.url";
 
@@ -39,8 +45,13 @@ pub(crate) const LINK_DIR: &str = "/usr/lib/emr-shs/jars";
 /// The drop-in of the history server's unit. systemd reads drop-ins in the order of their names, and the last
 /// one wins, so the name sorts behind `override.conf`, which `systemctl edit` writes.
 pub(crate) const DROP_IN: &str = "zz-emr-shs.conf";
-/// The local store's directory on its disk.
-pub(crate) const LOCAL_STORE_DIR: &str = "spark-history";
+/// The drop-in for the local store. It is a file of its own, because `emr-shs configure` writes it, and `emr-shs link` writes
+/// the other one.
+pub(crate) const STORE_DROP_IN: &str = "zz-emr-shs-store.conf";
+/// The directory of emr-shs on a local disk. It belongs to root, and contains the local stores.
+pub(crate) const LOCAL_DIR: &str = "emr-shs";
+/// The history server's directory of temporary files, in [`LOCAL_DIR`].
+pub(crate) const JAVA_TMP_DIR: &str = "java-tmp";
 
 /// The directory of the program that the units run, whatever its version.
 pub(crate) const PROGRAM_DIR: &str = "/usr/libexec/emr-shs";

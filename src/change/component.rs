@@ -2,7 +2,8 @@
 
 use super::resource::Resource;
 use crate::paths::{
-    DEFERRED_INSTALL_ENVIRONMENT, DEFERRED_INSTALL_UNIT, GATEWAY_UNIT, LOG_LINK_KEY, PROGRAM_DIR, SETTINGS_DIR,
+    DEFERRED_INSTALL_ENVIRONMENT, DEFERRED_INSTALL_UNIT, GATEWAY_UNIT, LOCAL_DIR, LOG_LINK_KEY, PROGRAM_DIR,
+    SETTINGS_DIR, STORE_DROP_IN,
 };
 use std::path::Path;
 
@@ -36,6 +37,7 @@ impl Component {
             Resource::Dir { path } | Resource::Link { path } | Resource::File { path } if is_of_gateway(path) => {
                 Component::Gateway
             }
+            Resource::Dir { path } | Resource::File { path } if is_of_local_store(path) => Component::Configure,
             Resource::Prefix { .. } => Component::Prefix,
             Resource::Dir { .. } | Resource::Link { .. } | Resource::File { .. } => Component::Link,
             Resource::Cache { .. } | Resource::Key { .. } => Component::Configure,
@@ -50,4 +52,8 @@ fn is_of_deferred_install(path: &Path) -> bool {
 
 fn is_of_gateway(path: &Path) -> bool {
     path.starts_with(PROGRAM_DIR) || path.starts_with(SETTINGS_DIR) || path.ends_with(GATEWAY_UNIT)
+}
+
+fn is_of_local_store(path: &Path) -> bool {
+    path.ends_with(STORE_DROP_IN) || path.ends_with(LOCAL_DIR) && path.to_string_lossy().starts_with("/mnt")
 }

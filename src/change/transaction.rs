@@ -161,9 +161,15 @@ pub(crate) fn put_back(host: &Host, change: &Change) -> Result<(), String> {
     set.map_err(|e| format!("{} is not put back: {e:#}", change.resource.name()))
 }
 
-/// Whether a change must wait for the restart of the history server, because the server has the directory open.
+/// Whether a change must wait for the restart of the history server, because the server has the directory open, or the
+/// directory contains one that the server has open.
 pub(crate) fn waits_for_restart(host: &Host, change: &Change) -> bool {
-    host.is_live() && matches!(change.resource, Resource::Cache { .. }) && change.after == State::Absent
+    let is_open = match change.resource {
+        Resource::Cache { .. } => true,
+        Resource::Dir { .. } => Component::of(&change.resource) == Component::Configure,
+        _ => false,
+    };
+    host.is_live() && is_open && change.after == State::Absent
 }
 
 /// Whether a change must wait until nothing can fail any more. Nothing can bring back the program of an earlier

@@ -2,7 +2,6 @@
 
 use super::{host, node_name};
 use crate::change::receipt::Receipt;
-use crate::change::resource::Resource;
 use crate::desired::local_store;
 use crate::error::Exit;
 use crate::host::Host;
@@ -73,10 +72,10 @@ pub(crate) fn run(root: &Path, console: &Console) -> Result<Exit> {
 }
 
 fn no_local_store(host: &Host, node: &Node, receipt: &Receipt) -> Option<String> {
-    if receipt.is_empty() || receipt.entries.iter().any(|e| matches!(e.resource, Resource::Cache { .. })) {
+    if receipt.is_empty() || local_store::is_managed(receipt) {
         return None;
     }
-    local_store::choose(host, node, receipt, &receipt.settings).err()
+    local_store::choose(host, node, receipt, &receipt.settings, receipt.settings.event_logs.as_ref()).err()
 }
 
 impl Status {

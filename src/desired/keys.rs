@@ -1,32 +1,29 @@
 //! The keys of spark-defaults.conf, except the pattern of log links, which belongs to the log gateway.
 
 use super::Context;
+use super::local_store::LocalStore;
 use crate::aws::endpoint::by_path;
 use crate::aws::uri::EventLogs;
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::resource::Resource;
 use crate::node::hadoop::S3A;
-use crate::paths::{EVENT_LOG_DIR_KEY, LOCAL_STORE_KEY, LOG_DIRECTORY_KEY, SCAN_INTERVAL_KEY};
+use crate::paths::{EVENT_LOG_DIR_KEY, LOG_DIRECTORY_KEY};
 use anyhow::{Context as _, Result};
-use std::path::Path;
-
-/// From this heap on, in MiB, Spark's hybrid store has room: the store holds an application in memory first.
-const HYBRID_STORE_HEAP: u64 = 4096;
 
 /// One key: name, value, whether a value that somebody else set wins, and the reason.
-type KeyRow = (String, String, bool, String);
+pub(super) type KeyRow = (String, String, bool, String);
 
 fn must(key: &str, value: impl Into<String>, why: &str) -> KeyRow {
     (key.into(), value.into(), false, why.into())
 }
 
-fn tuning(key: &str, value: impl Into<String>, why: &str) -> KeyRow {
+pub(super) fn tuning(key: &str, value: impl Into<String>, why: &str) -> KeyRow {
     (key.into(), value.into(), true, why.into())
 }
 
 impl Context<'_> {
-    /// All keys. `store` is the local store's directory, if there is one.
-    pub(super) fn keys(&self, store: Option<&Path>) -> Result<Vec<Desired>> {
+    /// All keys.
+    pub(super) fn keys(&self, store: Option<&LocalStore>) -> Result<Vec<Desired>> {
         let event_logs = self.event_logs.context("the place of the event logs is not known")?;
         let mut rows = self.place_keys(event_logs);
         rows.extend(self.s3a_keys(event_logs));
@@ -80,40 +77,5 @@ impl Context<'_> {
             rows.push(must(&key, region, why));
         }
         rows
-    }
-
-    /// The local store, in the fastest form that this Spark has.
-    fn store_keys(&self, store: &Path) -> Vec<KeyRow> {
-        let at_least = |major, minor| self.node.spark.version.as_ref().is_some_and(|v| v.at_least(major, minor));
-        let why = "after a restart the history server reads only new event logs";
-        let mut rows = vec![tuning(LOCAL_STORE_KEY, store.display().to_string(), why)];
-        if at_least(3, 1) && self.node.spark.daemon_heap_mib() >= HYBRID_STORE_HEAP {
-            let why = "a heap of 4 GB or more has room for it";
-            rows.push(tuning("spark.history.store.hybridStore.enabled", "true", why));
-        }
-        if at_least(3, 3) {
-            rows.push(tuning("spark.history.store.hybridStore.diskBackend", "ROCKSDB", "the faster local store"));
-        }
-        if at_least(3, 4) {
-            rows.push(tuning("spark.history.store.serializer", "PROTOBUF", "the faster local store"));
-        }
-        rows
-    }
-
-    /// How often the history server scans S3, and with how many threads it reads event logs.
-    fn scan_keys(&self) -> Vec<KeyRow> {
-        // A scan takes two LIST requests for each rolling event log (`docs/emr.md §7.2`).
-        let interval = if self.node.spark.rolls_event_logs() { "300s" } else { "60s" };
-        // Below another root the cores of this machine say nothing about the node's.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let cores = if self.host.is_live() { cores } else { 1 };
-        vec![
-            tuning(SCAN_INTERVAL_KEY, interval, "every scan costs S3 requests; Spark's default is 10s"),
-            tuning(
-                "spark.history.fs.numReplayThreads",
-                cores.max(8).to_string(),
-                "threads that read from S3 mostly wait",
-            ),
-        ]
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod deferred_install;
 pub(crate) mod keys;
 pub(crate) mod local_store;
 pub(crate) mod log_gateway;
+mod tuning;
 
 use crate::aws::s3::Bucket;
 use crate::aws::uri::EventLogs;
@@ -47,19 +48,26 @@ impl Context<'_> {
         }
         let mut store = None;
         if components.contains(&Component::Configure) {
-            store = local_store::choose(self.host, self.node, self.receipt, self.settings).ok();
-            desired.extend(store.as_ref().map(|(path, owner)| local_store::directory(path, *owner)));
+            store = local_store::choose(self.host, self.node, self.receipt, self.settings, self.event_logs).ok();
+            desired.extend(store.iter().flat_map(|store| store.desired(self)));
         }
         if components.contains(&Component::Link) {
             desired.extend(self.class_path()?);
         }
         if components.contains(&Component::Configure) {
-            desired.extend(self.keys(store.map(|(path, _)| path).as_deref())?);
+            desired.extend(self.keys(store.as_ref())?);
         }
         if let Some(setup) = self.gateway.filter(|_| components.contains(&Component::Gateway)) {
             desired.extend(self.log_link_key(setup)?);
             desired.extend(self.gateway_service(setup));
         }
+        // Two components want the directory of drop-ins.
+        let mut seen = Vec::new();
+        desired.retain(|desired| {
+            let is_new = !seen.contains(&desired.resource);
+            seen.push(desired.resource.clone());
+            is_new
+        });
         Ok(desired)
     }
 

@@ -168,7 +168,8 @@ impl Installation {
     }
 
     fn why_no_store(&self) -> Option<String> {
-        let store = local_store::choose(&self.host, &self.node, &self.receipt, &self.settings);
+        let store =
+            local_store::choose(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref());
         let why = store.err().filter(|_| self.is_whole())?;
         Some(format!("No local store for the history server: {why}."))
     }

@@ -70,7 +70,7 @@ impl Cause {
                 "make the directory in fs.s3.buffer.dir (core-site.xml) writable: sudo mkdir -p /mnt/s3; sudo chown spark:spark /mnt/s3"
             }
             Self::OutOfMemory => {
-                "set SPARK_DAEMON_MEMORY=4g or more in /etc/spark/conf/spark-env.sh; for new clusters, set it in the spark-env/export classification"
+                "set SPARK_DAEMON_MEMORY=4g or more in /etc/spark/conf/spark-env.sh; for new clusters, set it in the spark-env/export classification; or read with one thread: sudo emr-shs install --set spark.history.fs.numReplayThreads=1"
             }
             Self::InvalidHeap => "correct SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh",
             Self::HeapTooLarge => "lower SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh",

@@ -4,6 +4,7 @@ use crate::helpers::command_output::{CommandOutput, assert_same_tree};
 use crate::helpers::root_dir::{DEFAULTS, EMRFS, RootDir, S3A, SDK_V1, SDK_V2};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 const LOGS: [&str; 2] = ["--event-logs", "s3://acme-spark/events/"];
 const JARS: &str = "usr/lib/emr-shs/jars";
@@ -214,19 +215,78 @@ fn a_tuning_value_that_the_user_chose_is_kept_and_shown() {
     assert!(row.starts_with("keep") && row.contains("5m") && row.contains("60s"), "{row}");
     install(&root, &[]).expect(0);
     assert_eq!(value(&root, "spark.history.store.path").unwrap(), "/data/store");
-    assert!(!root.at("mnt/spark-history").exists());
+    assert!(!root.at("mnt/emr-shs").exists());
+}
+
+/// The value of spark.history.store.path as a path below the root.
+fn store(root: &RootDir) -> PathBuf {
+    root.at(value(root, "spark.history.store.path").unwrap().trim_start_matches('/'))
 }
 
 #[test]
-fn the_configured_store_directory_is_created_when_missing() {
+fn each_directory_of_event_logs_has_its_own_store_and_two_stay() {
     let root = RootDir::new();
-    root.write(DEFAULTS, "spark.history.store.path /mnt/spark-history\n");
     let before = root.tree();
-    install(&root, &[]).expect(0);
-    assert!(root.at("mnt/spark-history").is_dir());
-    assert_eq!(value(&root, "spark.history.store.path").unwrap(), "/mnt/spark-history");
+    let install_at = |uri: &str| {
+        root.run(&["install", "--event-logs", uri]).expect(0);
+        let store = store(&root);
+        fs::create_dir_all(store.join("listing.rdb")).unwrap();
+        store
+    };
+    let first = install_at("s3://bucket/a/");
+    let second = install_at("s3://bucket/a/b/");
+    assert!(first != second && first.is_dir() && second.is_dir());
+    // Spark compares the whole text, so another scheme is another directory.
+    let third = install_at("s3a://bucket/a/b/");
+    assert!(third != second && second.is_dir() && !first.exists());
+    // Back to the second: its store is still there, and the third stays.
+    assert_eq!(install_at("s3://bucket/a/b/"), second);
+    assert!(third.is_dir());
+    root.run(&["plan", "--check"]).expect(0);
     root.run(&["uninstall"]).expect(0);
     assert_same_tree(&before, &root.tree());
+}
+
+#[test]
+fn there_is_no_store_where_event_logs_roll_unless_somebody_names_one() {
+    let root = RootDir::new();
+    root.write(DEFAULTS, "spark.eventLog.rolling.enabled True\n");
+    let ran = install(&root, &[]).expect(0);
+    assert!(ran.err().contains("No local store for the history server: event logs roll"), "{}", ran.err());
+    assert!(!root.at("mnt/emr-shs").exists());
+    install(&root, &["--set", "spark.history.store.path=/data/store"]).expect(0);
+    assert_eq!(value(&root, "spark.history.store.path").unwrap(), "/data/store");
+}
+
+#[test]
+fn event_logs_that_the_server_would_rewrite_stop_the_installation() {
+    const LIMIT: &str = "spark.history.fs.eventLog.rolling.maxFilesToRetain";
+    let root = RootDir::new();
+    let before = root.tree();
+    let refused = install(&root, &["--set", &format!("{LIMIT}=3")]).expect(3);
+    assert!(
+        refused.err().contains("would rewrite the rolling event logs in s3://acme-spark/events/"),
+        "{}",
+        refused.err()
+    );
+    assert_same_tree(&before, &root.tree());
+    root.write("etc/spark/conf.dist/spark-env.sh", &format!("export SPARK_HISTORY_OPTS=\"-D{LIMIT}=3\"\n"));
+    let refused = install(&root, &["--set", &format!("{LIMIT}={}", i32::MAX)]).expect(3);
+    assert!(refused.err().contains(&format!("take -D{LIMIT} out of SPARK_HISTORY_OPTS")), "{}", refused.err());
+    install(&root, &["--force"]).expect(0);
+}
+
+#[test]
+fn threads_that_read_event_logs_have_room_in_the_heap() {
+    let threads = |heap: &str| {
+        let root = RootDir::new();
+        root.write("etc/spark/conf.dist/spark-env.sh", &format!("export SPARK_DAEMON_MEMORY={heap}\n"));
+        install(&root, &[]).expect(0);
+        value(&root, "spark.history.fs.numReplayThreads")
+    };
+    assert_eq!(threads("1g"), None);
+    assert_eq!(threads("2g").as_deref(), Some("2"));
+    assert_eq!(threads("32g").as_deref(), Some("8"));
 }
 
 #[test]
@@ -284,7 +344,7 @@ fn jars_are_chosen_by_their_contents() {
     root.jar("usr/lib/spark/jars/bundle-2.24.6.jar", &[(SDK_V2, "")]);
     install(&root, &[]).expect(0);
     assert!(!root.at("usr/lib/emr-shs").exists());
-    assert!(!root.at("etc/systemd/system/spark-history-server.service.d").exists());
+    assert!(!root.at("etc/systemd/system/spark-history-server.service.d/zz-emr-shs.conf").exists());
 }
 
 #[test]
@@ -395,7 +455,8 @@ fn store_keys_depend_on_the_version_of_spark() {
     assert_eq!(keys("3.1.2-amzn-0"), [true, true, false, false]);
     assert_eq!(keys("3.3.0-amzn-1"), [true, true, true, false]);
     assert_eq!(keys("3.5.6-amzn-0"), [true, true, true, true]);
-    assert_eq!(keys("4.1.1-amzn-0"), [true, true, true, true]);
+    // Event logs roll.
+    assert_eq!(keys("4.1.1-amzn-0"), [false, false, false, false]);
 }
 
 #[test]

@@ -56,11 +56,11 @@ fn doctor_names_what_s3_refuses() {
     std::fs::write(p.node.path("/etc/lab/s3-fault.json"), one.to_string()).unwrap();
     p.case(
         "one event log denied",
-        "systemctl stop spark-history-server; rm -rf /mnt/spark-history/*; systemctl start spark-history-server
+        "systemctl stop spark-history-server; rm -rf /mnt/emr-shs/store-acme-spark-events-905771e932ca/*; systemctl start spark-history-server
          for i in $(seq 300); do grep -q 'merging application listings' /var/log/spark/spark-history-server.out && exit; sleep 0.2; done",
         &["server log"],
         &["S3 denies access", "application_1795352263709_0003", "allow s3:ListBucket and s3:GetObject"],
-        "rm /etc/lab/s3-fault.json; systemctl stop spark-history-server; rm -r /mnt/spark-history/*; systemctl start spark-history-server",
+        "rm /etc/lab/s3-fault.json; systemctl stop spark-history-server; rm -r /mnt/emr-shs/store-acme-spark-events-905771e932ca/*; systemctl start spark-history-server",
     );
     p.node.sh("/opt/lab/s3-fault off");
     // The policy of the bucket denies one action.
@@ -102,10 +102,10 @@ fn doctor_names_what_damaged_an_installation() {
 
     p.case(
         "full local store",
-        "/opt/lab/small-disk /mnt/spark-history 20 spark; /opt/lab/small-disk /mnt/spark-history --fill",
+        "/opt/lab/small-disk /mnt/emr-shs/store-acme-spark-events-905771e932ca 20 spark; /opt/lab/small-disk /mnt/emr-shs/store-acme-spark-events-905771e932ca --fill",
         &["disk"],
-        &["/mnt/spark-history has 0 MB left", "df -h /mnt/spark-history"],
-        "umount /mnt/spark-history",
+        &["/mnt/emr-shs/store-acme-spark-events-905771e932ca has 0 MB left", "df -h /mnt/emr-shs/store-acme-spark-events-905771e932ca"],
+        "umount /mnt/emr-shs/store-acme-spark-events-905771e932ca",
     );
     p.case(
         "full log directory",
@@ -268,7 +268,7 @@ fn doctor_names_failures_of_aws_and_of_the_gateway() {
     );
     let links = "spark.history.custom.executor.log.url";
     p.case("log pattern with APP_ID", &format!("emr-shs install --set '{links}=http://x/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}'; sleep 3; for i in $(seq 300); do curl -s localhost:18080/api/v1/applications | grep -q 0003 && exit; sleep 0.2; done"), &["log pattern"], &["log links use APP_ID, which executors do not have", "CONTAINER_ID", &format!("fix: sudo emr-shs install --set {links}=")], &format!("emr-shs install --set {links}="));
-    p.case("event logs that are none", &format!("systemctl stop {SERVER}; rm -rf /mnt/spark-history/*; head -c 5000 /dev/urandom >/srv/none; for name in application_1795352263709_0901.zstd application_1795352263709_0902.zstd; do /opt/lab/s3 put /srv/none s3://acme-spark/events/$name; done; systemctl start {SERVER}; for i in $(seq 300); do [ $(grep -c 'merging application listings' /var/log/spark/spark-history-server.out) = 2 ] && curl -s localhost:18080/api/v1/applications | grep -q 0001 && sleep 2 && exit; sleep 0.2; done"), &["reads"], &["10 of 12 event logs listed", "application_1795352263709_0901", "Exception while merging application listings", "fix: find the reason"], &format!("/opt/lab/s3 rm s3://acme-spark/events/application_1795352263709_0901.zstd s3://acme-spark/events/application_1795352263709_0902.zstd; systemctl restart {SERVER}"));
+    p.case("event logs that are none", &format!("systemctl stop {SERVER}; rm -rf /mnt/emr-shs/store-acme-spark-events-905771e932ca/*; head -c 5000 /dev/urandom >/srv/none; for name in application_1795352263709_0901.zstd application_1795352263709_0902.zstd; do /opt/lab/s3 put /srv/none s3://acme-spark/events/$name; done; systemctl start {SERVER}; for i in $(seq 300); do [ $(grep -c 'merging application listings' /var/log/spark/spark-history-server.out) = 2 ] && curl -s localhost:18080/api/v1/applications | grep -q 0001 && sleep 2 && exit; sleep 0.2; done"), &["reads"], &["10 of 12 event logs listed", "application_1795352263709_0901", "Exception while merging application listings", "fix: find the reason"], &format!("/opt/lab/s3 rm s3://acme-spark/events/application_1795352263709_0901.zstd s3://acme-spark/events/application_1795352263709_0902.zstd; systemctl restart {SERVER}"));
     p.suffers(
         "prefix gone",
         |node| drop(node.sh("/opt/lab/s3 rm 's3://acme-spark/events/*'")),

@@ -22,6 +22,7 @@ mod failures;
 mod gateway;
 mod iam;
 mod lifecycle;
+mod local_store;
 mod provisioning;
 mod readme;
 mod releases;

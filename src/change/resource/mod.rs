@@ -18,7 +18,7 @@ use crate::systemd;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A thing that emr-shs may own. Paths are the node's. The receipt keeps resources, so a variant must stay readable
 /// for ever.
@@ -61,19 +61,6 @@ impl Resource {
                 short.unwrap_or(path).display().to_string()
             }
             Resource::Key { key, .. } => key.clone(),
-        }
-    }
-
-    /// The path of the resource; `None` for what is not in the file system.
-    pub(crate) fn file(&self) -> Option<&Path> {
-        match self {
-            Resource::Prefix { .. } | Resource::Account { .. } | Resource::Unit { .. } => None,
-            Resource::Dir { path }
-            | Resource::Cache { path }
-            | Resource::Program { path }
-            | Resource::Link { path }
-            | Resource::File { path }
-            | Resource::Key { path, .. } => Some(path),
         }
     }
 

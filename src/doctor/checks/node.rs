@@ -16,7 +16,7 @@ use crate::node::provisioning::Provisioning;
 use crate::node::{Node, jars, spark};
 use crate::paths::{
     DEFERRED_INSTALL_UNIT, EVENT_LOG_DIR_KEY, HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, LOCAL_STORE_KEY,
-    LOG_DIRECTORY_KEY, SPARK_HOME,
+    LOG_DIRECTORY_KEY, MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY, SPARK_HOME,
 };
 use crate::settings::LinkInto;
 use crate::shown::{Hint, hint};
@@ -319,7 +319,7 @@ pub(crate) fn disk(f: &Facts<'_>) -> CheckResult {
     let log = f.node.spark.log_dir();
     let directories = store
         .iter()
-        .map(|path| (path.as_path(), local_store::ROOM))
+        .map(|path| (path.as_path(), store_needs(f, path)))
         .chain([(log.as_path(), ROOM), (Path::new("/"), ROOM)]);
     let mut least: Option<(u64, &Path)> = None;
     for (path, wanted) in directories {
@@ -343,6 +343,13 @@ pub(crate) fn disk(f: &Facts<'_>) -> CheckResult {
         Some((free, path)) => Ok(format!("{} GB left at {}", free >> 30, path.display())),
         None => skip("no file system tells how much space is free"),
     }
+}
+
+/// The free bytes that the local store's disk needs: what the store can still take, but at most a tenth of the disk.
+fn store_needs(f: &Facts<'_>, store: &Path) -> u64 {
+    let (retained, usage) = (f.effective(RETAINED_APPLICATIONS_KEY), f.effective(MAX_DISK_USAGE_KEY));
+    let growth = local_store::growth(retained.as_deref(), usage.as_deref(), local_store::size_on_disk(store));
+    growth.min(local_store::spared_at(store)) << 20
 }
 
 /// Without a writable directory EMRFS fails with “Cannot create temp dirs” (`docs/emr.md §6.4`).

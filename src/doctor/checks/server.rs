@@ -75,7 +75,10 @@ pub(crate) fn port(f: &Facts<'_>) -> CheckResult {
         .into())
 }
 
+/// Refuses what deletes or rewrites event logs that other clusters share: Spark's cleaner, and its compaction of rolling
+/// event logs.
 pub(crate) fn cleaner(f: &Facts<'_>) -> CheckResult {
+    compaction(f)?;
     const ENABLED: &str = "spark.history.fs.cleaner.enabled";
     let is_true = |value: &str| value.eq_ignore_ascii_case("true");
     let Some(event_logs) = f.event_logs else { return skip("the event logs are not in S3") };
@@ -99,9 +102,43 @@ pub(crate) fn cleaner(f: &Facts<'_>) -> CheckResult {
             ),
         ),
     };
+    let hint = in_options(f, ENABLED).unwrap_or(hint);
     Err(Fault::preflight(format!("the history server {verb} event logs from {event_logs}"))
         .detail(format!("found {ENABLED} true, with a maximum age of {age}; wanted false"))
         .detail("the cleaner deletes the event logs of all clusters under the prefix, not only this cluster's")
+        .unchanged()
+        .hint(hint)
+        .into())
+}
+
+/// What to do about a key among the options of the server's JVM, which win over spark-defaults.conf.
+fn in_options(f: &Facts<'_>, key: &str) -> Option<Hint> {
+    f.system_property(key)?;
+    Some(hint!(
+        "take -D{} out of SPARK_HISTORY_OPTS in /etc/spark/conf/spark-env.sh, then: sudo systemctl restart {}",
+        key,
+        HISTORY_SERVER_UNIT
+    ))
+}
+
+/// With a limit on the files of a rolling event log the history server rewrites finished event logs, and deletes the
+/// files that it has rewritten (`docs/emr.md §7.4`).
+fn compaction(f: &Facts<'_>) -> Result<(), NotPassed> {
+    const LIMIT: &str = "spark.history.fs.eventLog.rolling.maxFilesToRetain";
+    let Some(event_logs) = f.event_logs else { return Ok(()) };
+    let limits = |value: &str| value.trim().parse::<i64>().is_ok_and(|n| n < i64::from(i32::MAX));
+    let Some(found) = f.effective(LIMIT).filter(|value| limits(value) && !f.force()) else { return Ok(()) };
+    let (verb, hint) = match f.mode {
+        Mode::Live(_) if f.settings.set.get(LIMIT) == Some(&found) => return Ok(()),
+        Mode::Live(_) => ("rewrites", hint!("{} --set {}={}", f.install_again(), LIMIT, i32::MAX)),
+        Mode::Preflight { .. } => {
+            ("would rewrite", hint!("switch it off: --set {}={}; or keep it on: --force", LIMIT, i32::MAX))
+        }
+    };
+    let hint = in_options(f, LIMIT).unwrap_or(hint);
+    Err(Fault::preflight(format!("the history server {verb} the rolling event logs in {event_logs}"))
+        .detail(format!("found {LIMIT} {found}; wanted none, which means {}", i32::MAX))
+        .detail("this compaction drops events, and deletes the original files, also those of other clusters")
         .unchanged()
         .hint(hint)
         .into())

@@ -1,0 +1,249 @@
+//! The history server's local store: a directory on a local disk in which the server keeps what it has parsed.
+//!
+//! With a store, a restarted server reads only event logs that are new (`docs/emr.md §7.3`). The store must not bring a
+//! fault that a server without a store does not have. So there is one store for each directory of event logs, a bound on
+//! its size, a drop-in that deletes the parsed applications at each start, and no store where applications are listed
+//! while they run (`docs/emr.md §7.4`).
+
+mod disk;
+
+pub(crate) use disk::{growth, size_on_disk, spared_at};
+
+use super::{Context, directory, exactly, file_owner};
+use crate::aws::uri::EventLogs;
+use crate::change::desired::{Desired, DesiredState};
+use crate::change::receipt::Receipt;
+use crate::change::resource::{Resource, State, short_digest};
+use crate::host::{Host, Owner};
+use crate::node::Node;
+use crate::paths::{
+    HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, JAVA_TMP_DIR, LOCAL_DIR, LOCAL_STORE_KEY, MAX_DISK_USAGE_KEY,
+    RETAINED_APPLICATIONS_KEY, STORE_DROP_IN, UNIT_DIR,
+};
+use crate::settings::Settings;
+use disk::{Limits, disks, has_noexec, largest_disk, usable};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// How many stores stay on the node: that of the event logs, and that of the event logs before them. Spark deletes a
+/// store when it opens the store with other event logs.
+const STORES: usize = 2;
+
+/// The variable from which every JVM takes options, whatever starts the JVM.
+const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
+
+/// The local store that an installation wants.
+#[derive(Debug)]
+pub(crate) struct LocalStore {
+    /// The store of these event logs.
+    pub directory: PathBuf,
+    /// The stores of earlier event logs that stay, newest first.
+    earlier: Vec<PathBuf>,
+    /// Where Java may load native libraries from, if it may not from its own directory of temporary files.
+    java_tmp: Option<PathBuf>,
+    /// `None` where Spark's own limits fit on the disk.
+    limits: Option<Limits>,
+    owner: Owner,
+}
+
+/// Chooses the local store: the one that emr-shs made before for these event logs, else a new one on the largest of EMR's
+/// local disks that has room. The error says why emr-shs manages no local store: for example, somebody chose another
+/// directory. A history server without any store keeps its list in memory.
+pub(crate) fn choose(
+    host: &Host,
+    node: &Node,
+    receipt: &Receipt,
+    settings: &Settings,
+    event_logs: Option<&EventLogs>,
+) -> Result<LocalStore, String> {
+    let spark = &node.spark;
+    if !spark.version.as_ref().is_some_and(|v| v.at_least(2, 3)) {
+        return Err("Spark before 2.3 has none".into());
+    }
+    let uri = event_logs.ok_or("the place of the event logs is not known")?;
+    let ours: Vec<&Path> = stores(receipt).collect();
+    let named = settings.set.get(LOCAL_STORE_KEY).map(String::as_str);
+    let chosen = named.or_else(|| spark.defaults.get(LOCAL_STORE_KEY)).map(Path::new);
+    // `render cluster-config` of another node can have named the directory, which does not exist here yet.
+    let rendered = chosen.filter(|path| !host.exists(path) && disks().any(|disk| is_store_on(&disk, path)));
+    if let Some(chosen) = chosen.filter(|chosen| !ours.contains(chosen) && rendered.is_none()) {
+        return Err(format!("{LOCAL_STORE_KEY} is set to {} already", chosen.display()));
+    }
+    if spark.rolls_event_logs() && named.is_none() {
+        return Err(
+            "event logs roll, so the history server lists applications while they run, and from a local store \
+                    Spark can show the state in which somebody first opened an application for ever"
+                .into(),
+        );
+    }
+    let owner = host.account(HISTORY_SERVER_ACCOUNT).ok_or("this node has no user spark")?;
+    let name = store_name(uri);
+    let existing = ours.iter().find(|path| path.ends_with(&name) && host.exists(path));
+    let directory = match existing {
+        Some(path) => path.to_path_buf(),
+        None => match rendered.filter(|path| path.ends_with(&name)) {
+            Some(path) => path.to_path_buf(),
+            None => largest_disk(host, settings, spark)?.join(LOCAL_DIR).join(&name),
+        },
+    };
+    let disk = directory.ancestors().nth(2).unwrap_or(Path::new("/")).to_path_buf();
+    let limits = match existing {
+        // The limits follow from the room that the first install found. Later the store itself uses the room.
+        Some(_) => Limits::written(receipt),
+        None => usable(host, &disk, settings, spark)?,
+    };
+    if existing.is_none() && host.exists(&directory) {
+        return Err(format!("{} exists, and emr-shs did not make it", directory.display()));
+    }
+    let java_tmp = java_tmp(host, node, &disk)?;
+    let earlier = earlier(host, &ours, &directory);
+    Ok(LocalStore { directory, earlier, java_tmp, limits, owner })
+}
+
+/// The stores that emr-shs made.
+fn stores(receipt: &Receipt) -> impl Iterator<Item = &Path> {
+    receipt.entries.iter().filter_map(|entry| match &entry.resource {
+        Resource::Cache { path } if !path.ends_with(JAVA_TMP_DIR) => Some(path.as_path()),
+        _ => None,
+    })
+}
+
+/// Whether the receipt lists a local store.
+pub(crate) fn is_managed(receipt: &Receipt) -> bool {
+    stores(receipt).next().is_some()
+}
+
+fn is_store_on(disk: &Path, path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.parent() == Some(&disk.join(LOCAL_DIR)) && name.starts_with("store-")
+}
+
+/// The name of a store's directory: readable, and different for each directory of event logs. Spark compares the whole
+/// text of spark.history.fs.logDirectory.
+fn store_name(uri: &EventLogs) -> String {
+    let text = uri.to_string();
+    let place = format!("{} {}", uri.bucket, uri.prefix).to_ascii_lowercase();
+    let words: Vec<&str> = place.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let readable: String = words.join("-").chars().take(40).collect();
+    format!("store-{readable}-{}", short_digest([text.as_str()]))
+}
+
+/// The stores of earlier event logs that stay: those used last. A store of an emr-shs that had one store for all event
+/// logs does not stay, because Spark has deleted its content.
+fn earlier(host: &Host, ours: &[&Path], current: &Path) -> Vec<PathBuf> {
+    let used = |path: &Path| {
+        let listing = ["listing.rdb", "listing.ldb", ""]
+            .iter()
+            .find_map(|name| host.target(&path.join(name)).ok()?.metadata().ok()?.modified().ok());
+        listing.unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    let mut stay: Vec<PathBuf> = ours
+        .iter()
+        .filter(|path| **path != current && disks().any(|disk| is_store_on(&disk, path)) && host.exists(path))
+        .map(|path| path.to_path_buf())
+        .collect();
+    stay.sort_by_key(|path| std::cmp::Reverse(used(path)));
+    stay.truncate(STORES - 1);
+    stay
+}
+
+/// Where Java may load native libraries from; `None` if it may from its own directory of temporary files. RocksDB, LevelDB
+/// and Zstandard unpack a library there and load it, which a file system mounted with noexec refuses.
+fn java_tmp(host: &Host, node: &Node, disk: &Path) -> Result<Option<PathBuf>, String> {
+    const OPTION: &str = "-Djava.io.tmpdir=";
+    let option = ["SPARK_HISTORY_OPTS", "SPARK_DAEMON_JAVA_OPTS"].iter().find_map(|variable| {
+        let options = node.spark.env.get(*variable)?;
+        options.split_whitespace().rev().find_map(|option| option.strip_prefix(OPTION))
+    });
+    let tmp = Path::new(option.unwrap_or("/tmp"));
+    if !has_noexec(host, tmp) {
+        return Ok(None);
+    }
+    let explain = |why: &str| {
+        format!(
+            "{} is mounted noexec, so Java cannot load the store's native library from there, and {why}",
+            tmp.display()
+        )
+    };
+    if option.is_some() {
+        return Err(explain(&format!("{OPTION} in spark-env.sh names that directory")));
+    }
+    if has_noexec(host, disk) {
+        return Err(explain(&format!("{} is mounted noexec too", disk.display())));
+    }
+    Ok(Some(disk.join(LOCAL_DIR).join(JAVA_TMP_DIR)))
+}
+
+impl LocalStore {
+    /// The directories, and the drop-in that the store needs.
+    pub(super) fn desired(&self, context: &Context<'_>) -> Vec<Desired> {
+        let root = file_owner(context.host);
+        let parent = self.directory.parent().unwrap_or(Path::new("/"));
+        let drop_ins = PathBuf::from(format!("{UNIT_DIR}/{HISTORY_SERVER_UNIT}.d"));
+        let mut desired = vec![
+            // It belongs to root, so that the server's account cannot put a link in the place of a store.
+            directory(parent, root, "holds the history server's local store"),
+            self.cache(&self.directory, "what the history server has parsed of these event logs"),
+        ];
+        desired.extend(self.earlier.iter().map(|path| self.cache(path, "the same of the event logs before them")));
+        if let Some(tmp) = &self.java_tmp {
+            desired.push(self.cache(tmp, "Java loads native libraries from there, because /tmp is mounted noexec"));
+        }
+        desired.push(directory(&drop_ins, root, "holds settings of the history server's unit"));
+        desired.push(exactly(
+            Resource::File { path: drop_ins.join(STORE_DROP_IN) },
+            State::File { content: self.drop_in(context.node), mode: 0o644, owner: root },
+            "deletes parsed applications at each start, because Spark does not notice that they have grown",
+        ));
+        desired
+    }
+
+    fn cache(&self, path: &Path, why: &str) -> Desired {
+        Desired {
+            resource: Resource::Cache { path: path.into() },
+            state: DesiredState::Directory { mode: 0o750, owner: self.owner },
+            why: why.into(),
+        }
+    }
+
+    /// The keys that bound the store: name, value, reason.
+    pub(super) fn limits(&self) -> Vec<(&'static str, String, &'static str)> {
+        let Some(limits) = &self.limits else { return Vec::new() };
+        vec![
+            (
+                RETAINED_APPLICATIONS_KEY,
+                limits.retained.to_string(),
+                "each application that is open takes 75 MB of this small disk",
+            ),
+            (MAX_DISK_USAGE_KEY, format!("{}m", limits.usage_mib), "leaves a tenth of this small disk to others"),
+        ]
+    }
+
+    /// Spark opens a parsed application without a look at its event log, also if the log has grown since
+    /// (`docs/emr.md §7.4`). The listing stays: Spark compares each of its rows with the event log.
+    ///
+    /// The server's own account deletes, because that account can put anything there.
+    fn drop_in(&self, node: &Node) -> String {
+        let applications = self.directory.join("apps");
+        let mut text = format!(
+            "# Written by emr-shs; `emr-shs uninstall` removes it.\n\
+             # Spark would show a parsed application as it was, although its event log has grown since.\n\
+             # The list of applications stays.\n\
+             [Service]\n\
+             ExecStartPre=-/bin/sh -c 'if [ \"$$(id -u)\" = 0 ]; then exec runuser -u {HISTORY_SERVER_ACCOUNT} -- rm -rf {0}; \
+             else exec rm -rf {0}; fi'\n",
+            applications.display()
+        );
+        if let Some(tmp) = &self.java_tmp {
+            let option = format!("-Djava.io.tmpdir={}", tmp.display());
+            let server = node.server.as_ref();
+            let set = server.and_then(|s| s.unit.environment.get(JAVA_OPTIONS)).map_or("", String::as_str);
+            let others: Vec<&str> = set.split_whitespace().filter(|word| *word != option).collect();
+            let value = others.into_iter().chain([option.as_str()]).collect::<Vec<_>>().join(" ");
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
+            text.push_str("# /tmp is mounted noexec.\n");
+            text.push_str(&format!("Environment=\"{JAVA_OPTIONS}={value}\"\n"));
+        }
+        text
+    }
+}

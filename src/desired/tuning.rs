@@ -1,0 +1,54 @@
+//! The keys that make the history server faster. A value that somebody else set wins.
+
+use super::Context;
+use super::keys::{KeyRow, tuning};
+use super::local_store::LocalStore;
+use crate::paths::{LOCAL_STORE_KEY, REPLAY_THREADS_KEY, SCAN_INTERVAL_KEY};
+
+/// From this heap on, in MiB, Spark's hybrid store has room: the store holds an application in memory first.
+const HYBRID_STORE_HEAP: u64 = 4096;
+/// The heap in MiB that each thread needs that reads event logs. One event of 143 MB fills a heap of 1 GiB, which is EMR's,
+/// with two threads (`docs/emr.md §7.4`).
+const THREAD_HEAP: u64 = 1024;
+
+impl Context<'_> {
+    /// The local store, in the fastest form that this Spark has.
+    pub(super) fn store_keys(&self, store: &LocalStore) -> Vec<KeyRow> {
+        let at_least = |major, minor| self.node.spark.version.as_ref().is_some_and(|v| v.at_least(major, minor));
+        let why = "after a restart the history server reads only new event logs";
+        let mut rows = vec![tuning(LOCAL_STORE_KEY, store.directory.display().to_string(), why)];
+        let heap = self.node.spark.daemon_heap_mib();
+        if at_least(3, 1) && heap >= HYBRID_STORE_HEAP {
+            let why = "a heap of 4 GB or more has room for it";
+            rows.push(tuning("spark.history.store.hybridStore.enabled", "true", why));
+            let quarter = format!("{}m", heap / 4);
+            let why = "Spark's 2g would leave too little heap for the threads that read event logs";
+            rows.push(tuning("spark.history.store.hybridStore.maxMemoryUsage", quarter, why));
+        }
+        if at_least(3, 3) {
+            rows.push(tuning("spark.history.store.hybridStore.diskBackend", "ROCKSDB", "the faster local store"));
+        }
+        if at_least(3, 4) {
+            rows.push(tuning("spark.history.store.serializer", "PROTOBUF", "the faster local store"));
+        }
+        rows.extend(store.limits().into_iter().map(|(key, value, why)| tuning(key, value, why)));
+        rows
+    }
+
+    /// How often the history server scans S3, and with how many threads it reads event logs.
+    pub(super) fn scan_keys(&self) -> Vec<KeyRow> {
+        // A scan takes two LIST requests for each rolling event log (`docs/emr.md §7.2`).
+        let interval = if self.node.spark.rolls_event_logs() { "300s" } else { "60s" };
+        let mut rows =
+            vec![tuning(SCAN_INTERVAL_KEY, interval, "every scan costs S3 requests; Spark's default is 10s")];
+        // Below another root the cores of this machine say nothing about the node's.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = if self.host.is_live() { cores as u64 } else { 1 };
+        let threads = cores.max(8).min(self.node.spark.daemon_heap_mib() / THREAD_HEAP);
+        if threads > cores.div_ceil(4) {
+            let why = "threads that read from S3 mostly wait; the heap has room for so many";
+            rows.push(tuning(REPLAY_THREADS_KEY, threads.to_string(), why));
+        }
+        rows
+    }
+}
