@@ -4,12 +4,13 @@
 //! the root. It follows the node's symbolic links and never leaves the root.
 
 use crate::aws::s3::S3;
+use crate::files::{self, Place};
 use crate::paths::HOST_NAME_FILE;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Seek};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -102,9 +103,9 @@ impl Host {
 
     /// The bytes of a file; `None` if the file does not exist.
     pub fn read_bytes(&self, path: &Path) -> Result<Option<Vec<u8>>> {
-        match fs::read(self.target(path)?) {
+        match Place::find(&self.root, path, true).and_then(|place| place.read()) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(e) if is_absence(&e) => Ok(None),
             Err(e) => Err(e.into()),
         }
     }
@@ -128,32 +129,134 @@ impl Host {
         })
     }
 
-    /// Replaces a file's content in one step that survives a crash: a reader, and the next boot, finds either the
-    /// old bytes or the new ones. Follows links.
-    pub fn write_atomic(&self, path: &Path, content: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
-        let real = self.target(path)?;
-        let dir = real.parent().context("a file has a directory")?;
-        let new = draft(&real);
-        remove_if_there(&new)?;
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        let written = (|| -> Result<()> {
-            file.write_all(content)?;
-            file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-            if let Some((uid, gid)) = owner {
-                let meta = file.metadata()?;
-                if (meta.uid(), meta.gid()) != (uid, gid) {
-                    std::os::unix::fs::fchown(file.file(), Some(uid), Some(gid))?;
-                }
-            }
-            file.sync_all()?;
-            Ok(fs::rename(&new, &real)?)
-        })();
-        if written.is_err() {
-            remove_if_there(&new)?;
-        }
-        written.with_context(|| format!("writing {}", path.display()))?;
-        sync_dir(dir)
+    /// The place of a path, by descriptor. The last component may be a link.
+    pub(crate) fn place(&self, path: &Path) -> Result<Place> {
+        Ok(Place::find(&self.root, path, false)?)
     }
+
+    /// The place of a path, by descriptor, with every link resolved.
+    pub(crate) fn target_place(&self, path: &Path) -> Result<Place> {
+        Ok(Place::find(&self.root, path, true)?)
+    }
+
+    /// What a path is, without following its last component; `None` if there is nothing.
+    pub(crate) fn metadata(&self, path: &Path) -> Result<Option<std::fs::Metadata>> {
+        match Place::find(&self.root, path, false).and_then(|place| place.metadata()) {
+            Err(e) if is_absence(&e) => Ok(None),
+            found => Ok(found?),
+        }
+    }
+
+    /// Whether a user other than root, this one and the owner of the root directory may change a file or a directory.
+    pub(crate) fn others_may_change(&self, meta: &std::fs::Metadata) -> bool {
+        let root_owner = fs::metadata(&self.root).map_or(0, |root| root.uid());
+        let is_ours = [0, root_owner, nix::unistd::geteuid().as_raw()].contains(&meta.uid());
+        let by_group = meta.mode() & 0o020 != 0 && meta.gid() != 0 && meta.uid() == 0;
+        !is_ours || by_group || meta.mode() & 0o002 != 0
+    }
+
+    /// Gives a file of an account, or of its group, to root alone. Returns whether that was needed.
+    pub(crate) fn take_from(&self, path: &Path, (user, group): Owner) -> Result<bool> {
+        let Some(meta) = self.metadata(path)? else { return Ok(false) };
+        if !meta.is_file() || meta.uid() != user && meta.gid() != group {
+            return Ok(false);
+        }
+        let file = self.place(path)?.open()?;
+        let meta = file.metadata()?;
+        let owner = if meta.uid() == user { 0 } else { meta.uid() };
+        std::os::unix::fs::fchown(&file, Some(owner), Some(0))?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        Ok(true)
+    }
+
+    /// Replaces a file's content in one step that survives a crash: a reader, and the next boot, finds either the
+    /// old bytes or the new ones. For a file of emr-shs alone.
+    pub(crate) fn write_atomic(&self, path: &Path, content: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
+        let place = self.place(path)?;
+        let draft = written_draft(&place, content, mode, owner)?;
+        let renamed = draft.rename(&place);
+        or_remove(&draft, renamed).with_context(|| format!("writing {}", path.display()))?;
+        Ok(place.sync()?)
+    }
+
+    /// Writes a file where none is. Fails if somebody else has made one.
+    pub(crate) fn write_new(&self, path: &Path, content: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
+        let place = self.place(path)?;
+        let draft = written_draft(&place, content, mode, owner)?;
+        let renamed = draft.rename_to_free_name(&place);
+        or_remove(&draft, renamed).with_context(|| format!("writing {}", path.display()))?;
+        Ok(place.sync()?)
+    }
+
+    /// Changes a file that others change, too, so that no change of theirs is lost. `edit` makes the new bytes from
+    /// those that are in the file, and `None` leaves the file alone. If somebody changes the file meanwhile, `edit`
+    /// gets the new bytes. The file keeps its mode and its owner. Follows links.
+    pub(crate) fn edit(&self, path: &Path, edit: &mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>>) -> Result<()> {
+        /// How often somebody else may be faster.
+        const ATTEMPTS: usize = 50;
+        let place = self.target_place(path)?;
+        for _ in 0..ATTEMPTS {
+            let file = place.open()?;
+            let known = files::read_all(&file, path)?;
+            let Some(new) = edit(&known)? else { return Ok(()) };
+            let meta = file.metadata()?;
+            let draft = written_draft(&place, &new, meta.mode() & 0o7777, Some((meta.uid(), meta.gid())))?;
+            // Most of the time is behind us now: the draft is on the disk.
+            let now = or_remove(&draft, place.read())?;
+            if now != known {
+                draft.remove_file()?;
+                continue;
+            }
+            if !or_remove(&draft, draft.exchange(&place))? {
+                or_remove(&draft, draft.rename(&place))?;
+                return Ok(place.sync()?);
+            }
+            // The draft is the old file now. Somebody may have replaced or changed it at the last moment, or may have
+            // had it open and write to it still.
+            let mut taken = draft.read()?;
+            if taken == known {
+                place.sync()?;
+                taken = files::read_all(&file_from_start(file)?, path)?;
+            }
+            if taken == known {
+                draft.remove_file()?;
+                return Ok(place.sync()?);
+            }
+            // Theirs comes back. If somebody has replaced the new file meanwhile, then that is the newest.
+            if place.read()? == new {
+                draft.exchange(&place)?;
+            }
+            draft.remove_file()?;
+        }
+        bail!("{} changes again and again while emr-shs writes it", path.display())
+    }
+}
+
+fn file_from_start(mut file: File) -> std::io::Result<File> {
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Whether an error says that there is no such file.
+pub(crate) fn is_absence(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// The new content of a file, complete and on the disk, under the name of its draft.
+fn written_draft(place: &Place, mut content: &[u8], mode: u32, owner: Option<Owner>) -> Result<Place> {
+    let draft = place.draft()?;
+    draft.remove_file()?;
+    let written = draft.create_file(mode, owner, &mut content);
+    or_remove(&draft, written)?;
+    Ok(draft)
+}
+
+/// Removes the draft if the result is an error.
+fn or_remove<T>(draft: &Place, result: std::io::Result<T>) -> Result<T> {
+    if result.is_err() {
+        draft.remove_file()?;
+    }
+    Ok(result?)
 }
 
 fn components(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
@@ -162,30 +265,4 @@ fn components(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
         Component::ParentDir => Some("..".into()),
         _ => None,
     })
-}
-
-/// The name of a file while it is being written. The name is fixed, so that a later run finds and removes what a
-/// crash left.
-pub(crate) fn draft(real: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(real.file_name().unwrap_or_default());
-    name.push(".emr-shs-new");
-    real.with_file_name(name)
-}
-
-/// Removes a file or a link, if it exists.
-pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
-    // A read-only file system refuses to remove even a file that does not exist.
-    if fs::symlink_metadata(path).is_err() {
-        return Ok(());
-    }
-    match fs::remove_file(path) {
-        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(e.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Makes the entries of a directory survive a crash.
-pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
-    Ok(fs::File::open(dir)?.sync_all()?)
 }

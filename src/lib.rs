@@ -14,6 +14,7 @@ mod desired;
 mod dns;
 mod doctor;
 mod error;
+mod files;
 mod gateway;
 mod host;
 mod http;

@@ -66,6 +66,10 @@ pub(crate) const GATEWAY_UNIT: &str = "emr-shs-gateway.service";
 pub(crate) const GATEWAY_ACCOUNT: &str = "emr-shs";
 /// The log gateway's settings, below [`SETTINGS_DIR`].
 pub(crate) const GATEWAY_ENVIRONMENT: &str = "gateway.env";
+/// The directory that systemd gives the running gateway. Only the gateway's account and root can look into it.
+pub(crate) const GATEWAY_RUN_DIR: &str = "/run/emr-shs-gateway";
+/// With this, root proves to the gateway that it is root: a new one at each start of the gateway.
+pub(crate) const GATEWAY_TOKEN: &str = "/run/emr-shs-gateway/token";
 /// The log gateway's port.
 pub(crate) const GATEWAY_PORT: u16 = 9977;
 

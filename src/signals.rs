@@ -1,31 +1,62 @@
-//! Ctrl-C, SIGTERM and SIGHUP. A command notices them between two changes, and puts the node back before it ends.
+//! Ctrl-C, SIGTERM and SIGHUP. A command notices them between two steps. A command that does not notice, because a
+//! call of the kernel hangs, is ended by a thread of its own: at once while nothing is being changed; while changes are
+//! being made or put back, only if a file hangs. Then the receipt tells the next run what is left to do.
 
 use anyhow::{Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use signal_hook::iterator::Signals;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
-static STOP_REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// How long a command may take to notice a signal.
+const GRACE: Duration = Duration::from_millis(600);
+/// How long a command may take to delete what it has written to S3.
+const TIDY: Duration = Duration::from_secs(3);
+/// A file that has not answered for so long hangs.
+const HANGS: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(50);
+
+static ASKED: AtomicBool = AtomicBool::new(false);
 static IGNORED: AtomicBool = AtomicBool::new(false);
+static JSON: AtomicBool = AtomicBool::new(false);
+/// How many [`Changing`] exist.
+static CHANGING: AtomicUsize = AtomicUsize::new(0);
+/// How many [`Tidying`] exist.
+static TIDYING: AtomicUsize = AtomicUsize::new(0);
+/// The exit code of a command that a signal ends.
+static EXIT: AtomicI32 = AtomicI32::new(1);
+/// What a command that a signal ends has to say.
+static LAST_WORDS: Mutex<Option<&'static str>> = Mutex::new(None);
+/// The files that are being read, and since when.
+static READING: Mutex<Vec<(usize, PathBuf, Instant)>> = Mutex::new(Vec::new());
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-/// From now on a signal sets a flag and does not kill the process. A signal that the caller made this process ignore,
-/// as `nohup` does, stays ignored.
-pub(crate) fn listen() -> Result<()> {
-    let flag = STOP_REQUESTED.get_or_init(Arc::default);
+/// From now on a signal sets a flag, and ends the process if nobody looks at the flag. A signal that the caller made
+/// this process ignore, as `nohup` does, stays ignored.
+pub(crate) fn listen(json: bool) -> Result<()> {
+    JSON.store(json, Ordering::Relaxed);
     let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let mask =
         status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("SigIgn:")?.trim(), 16).ok()).unwrap_or(0);
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        if mask & (1 << (signal - 1)) == 0 {
-            signal_hook::flag::register(signal, Arc::clone(flag))?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| mask & (1 << (s - 1)) == 0))?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        if signals.forever().next().is_some() {
+            ASKED.store(true, Ordering::Relaxed);
+            // Further signals change nothing, and must not kill the process.
+            thread::spawn(move || signals.forever().for_each(drop));
+            end_if_nobody_does();
         }
-    }
+    })?;
     Ok(())
 }
 
 /// Whether a signal has asked this process to stop.
 pub(crate) fn stop_requested() -> bool {
-    !IGNORED.load(Ordering::Relaxed) && STOP_REQUESTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    !IGNORED.load(Ordering::Relaxed) && ASKED.load(Ordering::Relaxed)
 }
 
 /// An error if a signal has asked this process to stop.
@@ -39,4 +70,128 @@ pub(crate) fn check() -> Result<()> {
 /// Ignores signals from here on: a rollback must finish.
 pub(crate) fn ignore() {
     IGNORED.store(true, Ordering::Relaxed);
+}
+
+/// While this exists, the node is being changed: a signal must not end the process, unless a file hangs.
+pub(crate) struct Changing(());
+
+impl Changing {
+    pub(crate) fn begin() -> Self {
+        CHANGING.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        CHANGING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// While this exists, objects of this command lie in S3: after a signal there is a moment to delete them.
+pub(crate) struct Tidying(());
+
+impl Tidying {
+    pub(crate) fn begin() -> Self {
+        TIDYING.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Tidying {
+    fn drop(&mut self) {
+        TIDYING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The exit code and the words of a command that a signal ends from here on.
+pub(crate) fn end_with(exit: i32, words: &'static str) {
+    EXIT.store(exit, Ordering::Relaxed);
+    *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+}
+
+/// A file that is being read; dropped when the file has answered.
+pub(crate) struct Reading(usize);
+
+/// Notes that a file is about to be opened or read.
+pub(crate) fn reading(path: &Path) -> Reading {
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    READING.lock().unwrap_or_else(PoisonError::into_inner).push((id, path.into(), Instant::now()));
+    Reading(id)
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        READING.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, ..)| *id != self.0);
+    }
+}
+
+/// The file that has kept this process waiting the longest, if one hangs.
+fn hanging_file() -> Option<PathBuf> {
+    let reading = READING.lock().unwrap_or_else(PoisonError::into_inner);
+    reading.iter().find(|(_, _, since)| since.elapsed() > HANGS).map(|(_, path, _)| path.clone())
+}
+
+/// Ends the process after `time`, whatever hangs. For commands that change nothing.
+pub(crate) fn deadline(time: Duration, words: &'static str) {
+    thread::spawn(move || {
+        thread::sleep(time);
+        let file = hanging_file().map(|path| format!(": {} does not answer", path.display())).unwrap_or_default();
+        end(&format!("{words}{file}"), None);
+    });
+}
+
+fn end_if_nobody_does() {
+    let begun = Instant::now();
+    // A command that has put everything back still has to say so.
+    let mut idle_since = begun;
+    loop {
+        thread::sleep(POLL);
+        let is_changing = CHANGING.load(Ordering::Relaxed) > 0 || IGNORED.load(Ordering::Relaxed);
+        if is_changing {
+            idle_since = Instant::now();
+            if let Some(path) = hanging_file().filter(|_| begun.elapsed() > GRACE) {
+                end(
+                    &format!(
+                        "interrupted while {} hangs, so the changes of this command are not put back",
+                        path.display()
+                    ),
+                    Some("once the file answers: sudo emr-shs uninstall, or run the command again"),
+                );
+            }
+            continue;
+        }
+        let may_tidy = TIDYING.load(Ordering::Relaxed) > 0 && begun.elapsed() < TIDY;
+        if idle_since.elapsed() > GRACE && !may_tidy {
+            let words = *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+            end(words.unwrap_or("interrupted"), None);
+        }
+    }
+}
+
+/// Ends the process. The terminal, too, may hang.
+fn end(message: &str, hint: Option<&'static str>) {
+    let exit = EXIT.load(Ordering::Relaxed);
+    let is_failure = exit != 0;
+    let message = crate::shown::visible_line(message).into_owned();
+    let (done, printed) = mpsc::channel();
+    thread::spawn(move || {
+        let mut stderr = std::io::stderr();
+        // A spinner leaves its line.
+        let clear = if stderr.is_terminal() { "\r\u{1b}[K" } else { "" };
+        let _ = match is_failure {
+            true => writeln!(stderr, "{clear}error: {message}"),
+            false => writeln!(stderr, "{clear}{message}"),
+        };
+        if let Some(hint) = hint {
+            let _ = writeln!(stderr, "hint: {hint}");
+        }
+        if is_failure && JSON.load(Ordering::Relaxed) {
+            let error = serde_json::json!({ "message": message, "details": [], "hint": hint, "exit": exit });
+            let _ = writeln!(std::io::stdout(), "{}", serde_json::json!({ "schema": 1, "error": error }));
+        }
+        let _ = done.send(());
+    });
+    let _ = printed.recv_timeout(Duration::from_millis(150));
+    signal_hook::low_level::exit(exit);
 }

@@ -11,6 +11,7 @@ use super::proxies::Proxies;
 use super::uri::EventLogs;
 use crate::error::Fault;
 use crate::shown::hint;
+use crate::signals::Tidying;
 use anyhow::Result;
 use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials;
@@ -257,6 +258,7 @@ impl S3 {
     /// Writes, lists, reads and deletes one object below the prefix, as Spark's jobs and the history
     /// server do. The object's name begins with a dot, so that the history server ignores it.
     pub(crate) fn probe(&self, uri: &EventLogs) -> Probe {
+        let _tidying = Tidying::begin();
         let nonce = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let key = format!("{}.emr-shs-probe-{nonce:x}-{}", uri.prefix, std::process::id());
         let body = b"emr-shs wrote this to test its permissions; you can delete it\n";

@@ -1,13 +1,15 @@
 //! The lock that a process holds while it changes this node.
 
 use crate::error::Fault;
+use crate::files::Place;
 use crate::host::Host;
 use crate::paths::LOCK;
 use anyhow::{Context, Result};
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::{Flock, FlockArg};
+use std::fs::{Metadata, Permissions};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ impl Lock {
         loop {
             match Self::attempt(host, command)? {
                 Attempt::Taken(lock) => return Ok(lock),
+                Attempt::Again => {}
                 Attempt::HeldBy(_) if go_on()? => std::thread::sleep(POLL),
                 Attempt::HeldBy(holder) => {
                     return Err(Fault::preflight("another emr-shs is changing this node")
@@ -39,13 +42,20 @@ impl Lock {
     }
 
     fn attempt(host: &Host, command: &str) -> Result<Attempt> {
-        let path = host.path(Path::new(LOCK))?;
-        if !host.is_live() {
-            fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        let path = Path::new(LOCK);
+        if let Some(parent) = path.parent().filter(|_| !host.is_live()) {
+            fs::create_dir_all(host.path(parent)?)?;
         }
-        let file =
-            fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path)?;
-        match Flock::lock(file.into_parts().0, FlockArg::LockExclusiveNonblock) {
+        let place = host.place(path)?;
+        let file = place.open_or_create(0o600)?;
+        let meta = file.metadata()?;
+        if meta.mode() & 0o077 != 0 {
+            // Whoever can read the file can hold the lock.
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            // Another process has replaced the file meanwhile, because a stranger held it.
+            Ok(_) if !is_same(place.metadata()?.as_ref(), &meta) => Ok(Attempt::Again),
             Ok(mut held) => {
                 held.rewind()?;
                 let holder = format!("{command}, process {}", std::process::id());
@@ -53,10 +63,15 @@ impl Lock {
                 held.set_len(holder.len() as u64)?;
                 Ok(Attempt::Taken(Self(held)))
             }
-            Err((mut file, _)) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).with_context(|| format!("reading {LOCK}"))?;
-                Ok(Attempt::HeldBy(holder))
+            Err((file, _)) => {
+                let holders = holders(&meta);
+                if holders.iter().any(|pid| is_stranger(host, *pid)) {
+                    put_aside(&place, &meta)?;
+                    return Ok(Attempt::Again);
+                }
+                let mut says = String::new();
+                file.take(200).read_to_string(&mut says).with_context(|| format!("reading {LOCK}"))?;
+                Ok(Attempt::HeldBy(describe(&holders, &says)))
             }
         }
     }
@@ -64,6 +79,53 @@ impl Lock {
 
 enum Attempt {
     Taken(Lock),
-    /// The holder's command and process id, as the lock file names them.
+    /// The holder, as the kernel names it.
     HeldBy(String),
+    /// The file is not the lock any more.
+    Again,
+}
+
+fn is_same(a: Option<&Metadata>, b: &Metadata) -> bool {
+    a.is_some_and(|a| (a.dev(), a.ino()) == (b.dev(), b.ino()))
+}
+
+/// The processes that hold the lock, by the kernel's list.
+fn holders(file: &Metadata) -> Vec<u32> {
+    let text = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let inode = file.ino().to_string();
+    let of_file = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, at, ..] = fields.as_slice() else { return None };
+        (at.rsplit(':').next() == Some(inode.as_str())).then(|| pid.parse().ok())?
+    };
+    text.lines().filter_map(of_file).collect()
+}
+
+/// Whether the process belongs to a user who cannot change this node: it holds the lock only to keep others from it.
+fn is_stranger(host: &Host, pid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| host.others_may_change(&process))
+}
+
+/// Takes the lock file out of a stranger's hands: the next attempt makes a new one.
+fn put_aside(place: &Place, held: &Metadata) -> Result<()> {
+    let aside = place.sibling(format!("emr-shs.lock.held-{}", std::process::id()))?;
+    place.rename_to_free_name(&aside)?;
+    if !is_same(aside.metadata()?.as_ref(), held) {
+        // Another process was faster, and this is its new file.
+        aside.rename_to_free_name(place)?;
+        return Ok(());
+    }
+    Ok(aside.remove_file()?)
+}
+
+/// `says` is what the file contains: the command of the last holder.
+fn describe(holders: &[u32], says: &str) -> String {
+    let Some(pid) = holders.iter().find(|pid| **pid != 0) else {
+        return "a process that this one cannot see".into();
+    };
+    if says.ends_with(&format!(", process {pid}")) {
+        return says.into();
+    }
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    format!("process {pid} ({})", name.trim())
 }

@@ -84,8 +84,8 @@ impl Serialize for Change {
         row.serialize_field("action", &self.action())?;
         row.serialize_field("name", &self.resource.name())?;
         row.serialize_field("resource", &self.resource)?;
-        row.serialize_field("before", &self.before)?;
-        row.serialize_field("after", &self.after)?;
+        row.serialize_field("before", &self.before.without_secrets())?;
+        row.serialize_field("after", &self.after.without_secrets())?;
         row.serialize_field("why", &self.why)?;
         row.end()
     }
@@ -130,7 +130,10 @@ fn change(host: &Host, receipt: &Receipt, desired: &Desired) -> Result<Change> {
     let after = match &desired.state {
         DesiredState::Is(state) => state.clone(),
         DesiredState::Directory { mode, owner } => match &before {
-            State::Dir { .. } if entry.is_none() => before.clone(),
+            State::Dir { .. } if entry.is_none() => {
+                refuse_shared_directory(host, &desired.resource)?;
+                before.clone()
+            }
             _ => State::Dir { mode: *mode, owner: *owner },
         },
         DesiredState::Value { value, yields } => {
@@ -149,6 +152,24 @@ fn change(host: &Host, receipt: &Receipt, desired: &Desired) -> Result<Change> {
         }
     };
     Ok(Change { resource: desired.resource.clone(), before, after, why, yields: yielded })
+}
+
+/// Refuses a directory of programs and settings of emr-shs that others than root can change: what root's units run
+/// and read would be theirs.
+fn refuse_shared_directory(host: &Host, resource: &Resource) -> Result<(), Fault> {
+    let Resource::Dir { path } = resource else { return Ok(()) };
+    let meta = host.metadata(path).map_err(Fault::of)?;
+    if !meta.is_some_and(|meta| host.others_may_change(&meta)) {
+        return Ok(());
+    }
+    Err(Fault::preflight(format!("others than root can change {}, where emr-shs puts what root uses", path.display()))
+        .unchanged()
+        .hint(hint!(
+            "look at what is in it: ls -la {}; then: sudo chown root:root {} && sudo chmod go-w {}",
+            path,
+            path,
+            path
+        )))
 }
 
 fn raw_line(state: &State) -> Option<&str> {

@@ -6,40 +6,82 @@
 use super::resource::{Resource, State};
 use crate::aws::proxies;
 use crate::error::{Fault, sudo_hint};
-use crate::host::{Host, remove_if_there, sync_dir};
+use crate::host::Host;
 use crate::paths::{RECEIPT, STATE_DIR};
 use crate::settings::Settings;
 use crate::shown::hint;
 use anyhow::{Context, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
-use std::fs::DirBuilder;
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 const SCHEMA: u32 = 1;
 
 /// What emr-shs did to this node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredReceipt", into = "StoredReceipt")]
 pub(crate) struct Receipt {
     /// The version of this format.
     pub schema: u32,
     /// The version of emr-shs that wrote the receipt last, for people only.
-    #[serde(default)]
     pub written_by: String,
     /// The settings of the last run, so that a later run needs no arguments.
-    #[serde(default)]
     pub settings: Settings,
     /// Whether the history server must restart before the node is in the state that the receipt describes. Set
     /// before the first change, cleared when the server is ready.
-    #[serde(default)]
     pub owes_restart: bool,
     /// Whether the history server answered before emr-shs first changed what the server reads.
-    #[serde(default)]
     pub was_alive: bool,
     /// Every resource that emr-shs owns, in the order in which it was made.
     pub entries: Vec<ReceiptEntry>,
+    /// Entries of a version that knows more kinds of resources or states. They stay as they are.
+    pub unknown: Vec<serde_json::Value>,
+}
+
+/// The receipt as the file has it.
+#[derive(Serialize, Deserialize)]
+struct StoredReceipt {
+    schema: u32,
+    #[serde(default)]
+    written_by: String,
+    #[serde(default)]
+    settings: Settings,
+    #[serde(default)]
+    owes_restart: bool,
+    #[serde(default)]
+    was_alive: bool,
+    entries: Vec<StoredEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredEntry {
+    Known(ReceiptEntry),
+    Unknown(serde_json::Value),
+}
+
+impl From<StoredReceipt> for Receipt {
+    fn from(stored: StoredReceipt) -> Self {
+        let StoredReceipt { schema, written_by, settings, owes_restart, was_alive, entries: stored } = stored;
+        let (mut entries, mut unknown) = (Vec::new(), Vec::new());
+        for entry in stored {
+            match entry {
+                StoredEntry::Known(entry) => entries.push(entry),
+                StoredEntry::Unknown(entry) => unknown.push(entry),
+            }
+        }
+        Self { schema, written_by, settings, owes_restart, was_alive, entries, unknown }
+    }
+}
+
+impl From<Receipt> for StoredReceipt {
+    fn from(receipt: Receipt) -> Self {
+        let Receipt { schema, written_by, settings, owes_restart, was_alive, entries, unknown } = receipt;
+        let unknown = unknown.into_iter().map(StoredEntry::Unknown);
+        let entries = entries.into_iter().map(StoredEntry::Known).chain(unknown).collect();
+        Self { schema, written_by, settings, owes_restart, was_alive, entries }
+    }
 }
 
 /// A resource that emr-shs owns.
@@ -68,6 +110,7 @@ impl Default for Receipt {
             owes_restart: false,
             was_alive: false,
             entries: Vec::new(),
+            unknown: Vec::new(),
         }
     }
 }
@@ -75,7 +118,20 @@ impl Default for Receipt {
 impl Receipt {
     /// Whether nothing on the node belongs to emr-shs.
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.unknown.is_empty()
+    }
+
+    /// What the entries are called that this version does not know, and which version does.
+    pub(crate) fn unknown_to_this_version(&self) -> Option<String> {
+        let kind = |entry: &serde_json::Value| entry["resource"]["kind"].as_str().unwrap_or("no kind").to_string();
+        let kinds: Vec<String> = self.unknown.iter().map(kind).collect();
+        (!kinds.is_empty()).then(|| {
+            format!(
+                "the receipt {RECEIPT} lists what this version does not know ({}), and that stays as it is; {} wrote it",
+                kinds.join(", "),
+                self.written_by
+            )
+        })
     }
 
     /// Reads the node's receipt. A node without a receipt gives an empty one.
@@ -91,10 +147,15 @@ impl Receipt {
             }
             Err(e) => return Err(e),
         };
+        require_own_directory(host)?;
         let receipt: Self = serde_json::from_slice(&bytes).map_err(|e| {
             Fault::preflight(format!("the receipt {RECEIPT} is damaged"))
                 .detail(e.to_string())
-                .hint(hint!("the receipt says how to undo the installation: repair it, or move it away and install again: sudo mv {} {}.broken", RECEIPT, RECEIPT))
+                .hint(hint!(
+                    "only this file says how the node was before emr-shs, so keep a copy: sudo cp -p {} {}.broken; then repair the file, or put back a copy of it",
+                    RECEIPT,
+                    RECEIPT
+                ))
         })?;
         if receipt.schema > SCHEMA {
             return Err(Fault::preflight(format!("a newer emr-shs wrote the receipt {RECEIPT}"))
@@ -109,20 +170,22 @@ impl Receipt {
 
     /// Writes the receipt so that it survives a crash. Removes it when nothing is left to undo.
     pub(crate) fn save(&mut self, host: &Host) -> Result<()> {
-        let dir = host.path(Path::new(STATE_DIR))?;
+        let dir = Path::new(STATE_DIR);
         if self.is_empty() && !self.owes_restart {
-            return remove(host, &dir);
+            return remove(host);
         }
-        if !dir.is_dir() {
-            let recursive = !host.is_live();
-            DirBuilder::new()
-                .recursive(recursive)
-                .mode(0o700)
-                .create(&dir)
-                .with_context(|| format!("creating {STATE_DIR}"))?;
-            sync_dir(dir.parent().unwrap_or(&dir))?;
+        if host.metadata(dir)?.is_none() {
+            if let Some(parent) = dir.parent().filter(|_| !host.is_live()) {
+                fs::create_dir_all(host.path(parent)?)?;
+            }
+            let place = host.place(dir)?;
+            let owner = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+            place.create_dir(0o700, owner).with_context(|| format!("creating {STATE_DIR}"))?;
         }
-        self.written_by = format!("emr-shs {}", env!("CARGO_PKG_VERSION"));
+        // The version that knows every entry is the one that people have to look for.
+        if self.unknown.is_empty() {
+            self.written_by = format!("emr-shs {}", env!("CARGO_PKG_VERSION"));
+        }
         let text = serde_json::to_string_pretty(self)?;
         host.write_atomic(Path::new(RECEIPT), text.as_bytes(), 0o600, None)
     }
@@ -155,15 +218,27 @@ impl Receipt {
     }
 }
 
+/// Refuses a receipt that others than root can write: `uninstall` does as root what the receipt says.
+fn require_own_directory(host: &Host) -> Result<()> {
+    for path in [STATE_DIR, RECEIPT] {
+        if host.metadata(Path::new(path))?.is_some_and(|meta| host.others_may_change(&meta)) {
+            return Err(Fault::preflight(format!("others than root can change {path}, so emr-shs does not do what it says"))
+                .hint(hint!(
+                    "look whether the receipt is as emr-shs wrote it: sudo cat {}; then: sudo chown -R root:root {} && sudo chmod -R go= {}",
+                    RECEIPT, STATE_DIR, STATE_DIR
+                ))
+                .into());
+        }
+    }
+    Ok(())
+}
+
 /// Removes the receipt, and its directory unless somebody put something there.
-fn remove(host: &Host, dir: &Path) -> Result<()> {
-    if !dir.is_dir() {
+fn remove(host: &Host) -> Result<()> {
+    if host.metadata(Path::new(STATE_DIR))?.is_none() {
         return Ok(());
     }
-    remove_if_there(&host.path(Path::new(RECEIPT))?)?;
-    fs::remove_dir(dir).or_else(|e| match e.kind() {
-        ErrorKind::DirectoryNotEmpty => Ok(()),
-        _ => Err(e),
-    })?;
+    host.place(Path::new(RECEIPT))?.remove_file()?;
+    host.place(Path::new(STATE_DIR))?.remove_empty_dir()?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::receipt::Receipt;
 use super::resource::{Resource, State};
 use crate::host::Host;
 use crate::settings::Settings;
-use crate::signals;
+use crate::signals::{self, Changing};
 use crate::systemd;
 use anyhow::{Context, Result};
 
@@ -29,13 +29,15 @@ pub(crate) struct Transaction<'a> {
     done: Vec<Change>,
     /// What this run changes last.
     postponed: Vec<Change>,
+    /// Since the first change.
+    changing: Option<Changing>,
 }
 
 impl<'a> Transaction<'a> {
     /// Begins with the receipt that is on the node.
     pub(crate) fn begin(host: &'a Host, receipt: Receipt) -> Self {
         let original = receipt.clone();
-        Self { host, receipt, original, rows: Vec::new(), done: Vec::new(), postponed: Vec::new() }
+        Self { host, receipt, original, rows: Vec::new(), done: Vec::new(), postponed: Vec::new(), changing: None }
     }
 
     pub(crate) fn receipt(&self) -> &Receipt {
@@ -63,6 +65,7 @@ impl<'a> Transaction<'a> {
 
     /// Makes the changes. On an error the caller rolls back.
     pub(crate) fn apply(&mut self, changes: &[Change], owes_restart: bool) -> Result<()> {
+        self.changing.get_or_insert_with(Changing::begin);
         self.receipt.owes_restart |= owes_restart;
         self.rows.extend_from_slice(changes);
         let real = || changes.iter().filter(|c| c.has_effect());
@@ -77,7 +80,7 @@ impl<'a> Transaction<'a> {
                 continue;
             }
             self.done.push(change.clone());
-            change.resource.set(self.host, &change.after)?;
+            change.resource.set(self.host, &change.before, &change.after)?;
         }
         reload(&self.done)
     }
@@ -96,7 +99,7 @@ impl<'a> Transaction<'a> {
         self.receipt.save(self.host).context("writing the receipt")?;
         // The installation works by now: a failure here keeps the entry and undoes nothing.
         for change in &self.postponed {
-            if change.resource.set(self.host, &change.after).is_ok() {
+            if change.resource.set(self.host, &change.before, &change.after).is_ok() {
                 self.receipt.forget(&change.resource);
             }
         }
@@ -107,7 +110,7 @@ impl<'a> Transaction<'a> {
         // These directories contained what went last.
         for change in self.rows.iter().filter(|c| matches!(c.resource, Resource::Dir { .. }) && c.has_effect()) {
             if change.after == State::Absent {
-                let _ = change.resource.set(self.host, &change.after);
+                let _ = change.resource.set(self.host, &change.before, &change.after);
             }
         }
         Ok(())
@@ -153,10 +156,12 @@ impl<'a> Transaction<'a> {
 /// Puts one change back. The error is a line for people.
 pub(crate) fn put_back(host: &Host, change: &Change) -> Result<(), String> {
     let set = change.resource.sweep(host).and_then(|()| {
+        if matches!(change.resource, Resource::Prefix { .. }) {
+            return Ok(());
+        }
         // A failure may have prevented the change. Then undoing it is needless, and may fail for the same reason.
-        let is_back =
-            matches!(change.resource, Resource::Prefix { .. }) || change.resource.observe(host)? == change.after;
-        if is_back { Ok(()) } else { change.resource.set(host, &change.after) }
+        let now = change.resource.observe(host)?;
+        if now == change.after { Ok(()) } else { change.resource.set(host, &now, &change.after) }
     });
     set.map_err(|e| format!("{} is not put back: {e:#}", change.resource.name()))
 }

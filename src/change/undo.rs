@@ -6,9 +6,13 @@ use super::plan::Change;
 use super::receipt::{Receipt, ReceiptEntry};
 use super::resource::{Resource, State};
 use super::transaction;
-use crate::host::Host;
-use crate::paths::LOG_DIRECTORY_KEY;
+use crate::host::{Host, Owner};
+use crate::paths::{LOG_DIRECTORY_KEY, SETTINGS_DIR};
+use crate::settings::Settings;
 use anyhow::Result;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
 
 /// What an undo does with a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +129,40 @@ pub(crate) fn carry_out(
     Ok(errors)
 }
 
+/// Gives root what an account that is about to go could read. The kernel knows numbers only: the next account could
+/// get the same ones, and read the key and the password file that people have put beside the settings.
+fn keep_from_successors(
+    host: &Host,
+    account: Owner,
+    settings: &Settings,
+    errors: &mut Vec<String>,
+    tell: &mut dyn FnMut(&UndoRow),
+) {
+    let of_settings = [&settings.gateway.tls_cert, &settings.gateway.tls_key, &settings.gateway.htpasswd];
+    let named = of_settings.into_iter().flatten().cloned();
+    let beside = host.path(Path::new(SETTINGS_DIR)).into_iter().flat_map(|dir| {
+        let entries = WalkDir::new(dir).min_depth(1).into_iter().flatten();
+        entries.filter(|e| e.file_type().is_file()).map(|e| host.inside(e.path())).collect::<Vec<_>>()
+    });
+    let paths: BTreeSet<PathBuf> = named.chain(beside).collect();
+    for path in paths {
+        match host.take_from(&path, account) {
+            Ok(false) => {}
+            Ok(true) => {
+                let change = Change {
+                    resource: Resource::File { path },
+                    before: State::Exists,
+                    after: State::Exists,
+                    why: "left: only root may read it now, because the account that could is gone".into(),
+                    yields: false,
+                };
+                tell(&UndoRow { change, outcome: UndoOutcome::Changed });
+            }
+            Err(e) => errors.push(format!("{} could be read by the next account: {e:#}", path.display())),
+        }
+    }
+}
+
 fn undo(
     host: &Host,
     receipt: &mut Receipt,
@@ -134,6 +172,11 @@ fn undo(
 ) -> Result<()> {
     let resource = &row.change.resource;
     if row.outcome == UndoOutcome::Back {
+        if let (Resource::Account { name }, State::Absent) = (resource, &row.change.after) {
+            if let Some(owner) = host.account(name) {
+                keep_from_successors(host, owner, &receipt.settings, errors, tell);
+            }
+        }
         if let Err(e) = transaction::put_back(host, &row.change) {
             errors.push(e);
             return Ok(());

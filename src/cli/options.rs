@@ -117,8 +117,15 @@ pub struct RestartArgs {
 /// `--login`, for every command that opens a log through the log gateway.
 #[derive(Args)]
 pub struct LoginArgs {
-    /// Login for the log gateway, if it requires one. Prefer the variable: other users of the
-    /// node can read a command line
+    /// Not needed: as root, emr-shs proves itself to a log gateway that requires a login. To try
+    /// a user's login, set the variable: other users of the node can read a command line
     #[arg(long, value_name = "NAME:PASSWORD", env = "EMR_SHS_LOGIN", hide_env_values = true)]
     pub(crate) login: Option<String>,
+}
+
+impl LoginArgs {
+    /// Whether the password stands in the arguments of this process.
+    pub(crate) fn is_on_command_line(&self) -> bool {
+        self.login.is_some() && std::env::args_os().any(|word| word.as_encoded_bytes().starts_with(b"--login"))
+    }
 }

@@ -80,6 +80,7 @@ pub(crate) enum WaitOutcome {
 
 /// Waits until the node is ready, at most for `timeout`.
 pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<WaitOutcome> {
+    signals::end_with(0, "stopped by a signal before the installation began");
     let begun = Instant::now();
     let mut told = None;
     while let Some(part) = what_is_missing(host) {
@@ -98,7 +99,10 @@ pub(crate) fn wait(host: &Host, timeout: Duration, console: &Console) -> Result<
     say("installing", console);
     // A step, or a person, may be installing at this moment.
     match Lock::wait(host, "install", || Ok(begun.elapsed() < timeout && !signals::stop_requested())) {
-        Ok(lock) if DeferredInstall::is_wanted(&Receipt::load(host)?) => Ok(WaitOutcome::Ready(lock)),
+        Ok(lock) if DeferredInstall::is_wanted(&Receipt::load(host)?) => {
+            signals::end_with(1, "interrupted");
+            Ok(WaitOutcome::Ready(lock))
+        }
         Ok(_) => Ok(WaitOutcome::NotNeeded("somebody else has installed meanwhile")),
         Err(_) if signals::stop_requested() => {
             Ok(WaitOutcome::NotNeeded("stopped by a signal before the installation began"))

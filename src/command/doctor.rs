@@ -6,12 +6,16 @@ use crate::cli::DoctorArgs;
 use crate::doctor::check::CheckReport;
 use crate::doctor::gather::Gathered;
 use crate::error::{Exit, Verdict};
+use crate::signals;
 use crate::ui::{Console, data, wrapped};
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use serde::Serialize;
 use std::path::Path;
+use std::time::Duration;
 
+/// Each answer has a time limit of its own. A disk that hangs has none.
+const DEADLINE: Duration = Duration::from_millis(19_500);
 /// The column of the findings: after the verdict and the longest name.
 const INDENT: &str = "                     ";
 
@@ -26,6 +30,7 @@ struct DoctorReport<'a> {
 
 /// Runs all checks. The exit code says whether one has failed.
 pub(super) fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<Exit> {
+    signals::deadline(DEADLINE, "doctor has not finished within 20 s, because something on this node hangs");
     let host = host(root)?;
     let receipt = Receipt::load(&host)?;
     let settings = args.resolve(&receipt.settings)?;

@@ -27,8 +27,14 @@ use std::time::Duration;
 /// Runs the command and prints its error, if it fails.
 pub fn run(cli: &Cli) -> ExitCode {
     let console = Console::new(&cli.global);
+    // The caller's mask must not make files of emr-shs writable for others.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // `proxy serve` handles signals itself.
-    let listening = if matches!(cli.command, Command::Proxy(Proxy::Serve(_))) { Ok(()) } else { signals::listen() };
+    let listening = if matches!(cli.command, Command::Proxy(Proxy::Serve(_))) {
+        Ok(())
+    } else {
+        signals::listen(console.is_json())
+    };
     let exit = listening.and_then(|()| dispatch(cli, &console)).unwrap_or_else(|error| {
         let fault = Fault::of(error);
         console.fault(&fault);

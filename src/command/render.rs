@@ -103,6 +103,11 @@ fn step_request<'a>(args: &'a StepArgs, identity: &'a Identity) -> Result<StepRe
 
 /// Refuses arguments that `install` would refuse on the cluster minutes later.
 fn check_install_arguments(arguments: &[String]) -> Result<(), Fault> {
+    if arguments.iter().any(|word| word == "--login" || word.starts_with("--login=")) {
+        return Err(Fault::usage("a step must not contain a password")
+            .detail("everybody who may describe the cluster reads the arguments of its steps")
+            .hint("leave --login out: as root, install --verify proves itself to the log gateway"));
+    }
     let words = ["emr-shs", "install"].into_iter().chain(arguments.iter().map(String::as_str));
     match Cli::try_parse_from(words) {
         Ok(Cli { command: Command::Install(args), .. }) => args.install.spark.event_logs.parse().map(|_| ()),

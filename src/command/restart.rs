@@ -11,6 +11,7 @@ use crate::install::{restart, undo};
 use crate::node::Node;
 use crate::node::history_server::Readiness;
 use crate::paths::LOG_DIRECTORY_KEY;
+use crate::signals;
 use crate::ui::Console;
 use anyhow::Result;
 use std::path::Path;
@@ -28,6 +29,7 @@ pub(crate) fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<
         return Err(Fault::usage("a directory given with --root has no service to restart").into());
     };
     let was_alive = server.process.is_some();
+    signals::end_with(1, "interrupted; systemd goes on restarting the history server");
     let directory = node.spark.defaults.get(LOG_DIRECTORY_KEY).map(str::to_string);
     let readiness = Readiness { directory: directory.clone(), class_path: None };
     let show = |progress: crate::install::Progress<'_>| console.show(progress);

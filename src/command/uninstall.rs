@@ -6,7 +6,7 @@ use crate::change::plan::{Change, Plan};
 use crate::change::receipt::Receipt;
 use crate::change::undo::{self as undo_plan, UndoOutcome, UndoRow};
 use crate::cli::UninstallArgs;
-use crate::error::Exit;
+use crate::error::{Exit, Fault};
 use crate::install::undo;
 use crate::signals;
 use crate::ui::Console;
@@ -50,6 +50,12 @@ pub(crate) fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Resul
         undo::carry_out(&host, &mut receipt, &rows, args.restart.timeout, &|progress| console.show(progress))?;
     server_reads(restarted, console);
     drop(lock);
+    if let Some(rest) = receipt.unknown_to_this_version() {
+        return Err(Fault::failed("not everything is uninstalled")
+            .detail(rest)
+            .hint("uninstall with the version of emr-shs that wrote the receipt, or a newer one")
+            .into());
+    }
     if console.is_json() {
         console
             .data("uninstall", serde_json::json!({ "result": "done", "changes": plan.changes, "notes": plan.notes }));

@@ -54,6 +54,12 @@ pub(super) fn prove(
     timeout: Option<Duration>,
     console: &Console,
 ) -> Result<VerifyReport> {
+    if login.is_on_command_line() {
+        console.warn(
+            "--login shows the password to every user of this node, and to the log of sudo. verify needs none: as root \
+             it proves itself to the log gateway. To try a login: EMR_SHS_LOGIN in the environment of root",
+        );
+    }
     let begun = Instant::now();
     if !host.is_live() {
         return Err(Fault::usage("a directory given with --root has no history server to verify")
@@ -70,7 +76,7 @@ pub(super) fn prove(
     let node = Node::read(&host)?;
     let timeout =
         timeout.unwrap_or(node.spark.scan_interval().saturating_mul(2).saturating_add(Duration::from_secs(60)));
-    let proof = Proof { node: &node, receipt: &receipt, login: login.login.as_deref(), timeout };
+    let proof = Proof { host: &host, node: &node, receipt: &receipt, login: login.login.as_deref(), timeout };
     let mut stages: Vec<StageReport> = Vec::new();
     let bar = console.spinner().unwrap_or_else(ProgressBar::hidden);
     let result = proof.run(event_logs, &mut |event| match event {

@@ -40,10 +40,9 @@ impl DeferredCommandLine {
             is_ours.then(|| text(value).map(|value| (name, value)))
         };
         let mut variables: Vec<_> = std::env::vars_os().filter_map(ours).collect::<Result<_, _>>()?;
-        if let Some(login) = take_login(&mut arguments) {
-            variables.retain(|(name, _)| name != LOGIN);
-            variables.push((LOGIN.into(), login));
-        }
+        // `--verify` needs no login as root, so no password lies on the disk.
+        take_login(&mut arguments);
+        variables.retain(|(name, _)| name != LOGIN);
         move_set_to_arguments(&mut arguments, &mut variables);
         variables.sort();
         Ok(Self { arguments, variables })
@@ -114,12 +113,12 @@ impl DeferredCommandLine {
 }
 
 /// Takes the password out of the arguments: everybody can read a unit file and the list of processes.
-fn take_login(arguments: &mut Vec<String>) -> Option<String> {
-    let at = arguments.iter().position(|argument| argument == "--login" || argument.starts_with("--login="))?;
-    let word = arguments.remove(at);
-    match word.strip_prefix("--login=") {
-        Some(login) => Some(login.into()),
-        None => (at < arguments.len()).then(|| arguments.remove(at)),
+fn take_login(arguments: &mut Vec<String>) {
+    while let Some(at) = arguments.iter().position(|word| word == "--login" || word.starts_with("--login=")) {
+        let has_value = arguments.remove(at) == "--login" && at < arguments.len();
+        if has_value {
+            arguments.remove(at);
+        }
     }
 }
 

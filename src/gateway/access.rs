@@ -3,6 +3,8 @@
 //! The gateway also checks the name in the `Host` header. Without this check, another site could
 //! point its own domain at this node and read logs through a visitor's browser (DNS rebinding).
 
+use crate::host::Host;
+use crate::paths::{GATEWAY_RUN_DIR, GATEWAY_TOKEN};
 use anyhow::{Context, Result, anyhow, bail};
 use argon2::Argon2;
 use argon2::password_hash::PasswordVerifier;
@@ -11,6 +13,7 @@ use fs_err as fs;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -96,6 +99,38 @@ fn host_name(host: &str) -> Option<String> {
     (valid_port && !name.is_empty()).then(|| name.trim_end_matches('.').to_ascii_lowercase())
 }
 
+/// A secret that the gateway makes at its start and that only root can read besides the gateway itself. Whoever sends
+/// it is root, and needs no login.
+pub(super) struct RootToken([u8; 32]);
+
+impl RootToken {
+    /// Makes a token where systemd has given the gateway a directory of its own.
+    pub(super) fn make() -> Result<Option<Self>> {
+        let host = Host::new(Path::new("/"));
+        let own = nix::unistd::geteuid().as_raw();
+        if !host.metadata(Path::new(GATEWAY_RUN_DIR))?.is_some_and(|meta| meta.is_dir() && meta.uid() == own) {
+            return Ok(None);
+        }
+        let token: String = random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        host.write_atomic(Path::new(GATEWAY_TOKEN), token.as_bytes(), 0o600, None)?;
+        Ok(Some(Self(Sha256::digest(&token).into())))
+    }
+
+    /// Whether an `Authorization` header contains the token. Compares digests, so the time tells nothing about the
+    /// token.
+    pub(super) fn is_in(&self, authorization: &str) -> bool {
+        let sent = authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        sent.is_some_and(|(_, token)| <[u8; 32]>::from(Sha256::digest(token.trim())) == self.0)
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    random.fill(&mut bytes).map_err(|_| anyhow!("this machine provides no random numbers"))?;
+    Ok(bytes)
+}
+
 /// The users who may log in, from a file such as `htpasswd -B` writes.
 pub(crate) struct Users {
     hashes: BTreeMap<String, String>,
@@ -128,10 +163,7 @@ impl Users {
         if hashes.is_empty() {
             bail!("{} contains no users; create a line with: htpasswd -nB NAME", path.display());
         }
-        let mut salt = [0; 16];
-        let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-        random.fill(&mut salt).map_err(|_| anyhow!("this machine provides no random numbers"))?;
-        Ok(Self { hashes, verified: Mutex::default(), salt })
+        Ok(Self { hashes, verified: Mutex::default(), salt: random()? })
     }
 
     /// Whether [`Users::verify`] has accepted this `Authorization` header before.

@@ -102,7 +102,7 @@ pub(crate) fn server_is_down(node: &Node) -> Option<String> {
 
 /// What in the node's configuration cannot work, whether or not this run changes it.
 pub(crate) fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found: Vec<String> = receipt.unknown_to_this_version().into_iter().collect();
     let defaults = &node.spark.defaults;
     for (key, value) in defaults.iter() {
         if key.ends_with("fs.s3a.customAWSCredentialsProvider") {

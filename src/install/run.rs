@@ -14,6 +14,7 @@ use crate::node::process::Process;
 use crate::node::spark::Spark;
 use crate::paths::{HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY};
 use crate::settings::LinkInto;
+use crate::signals;
 use crate::systemd;
 use anyhow::Result;
 use std::time::{Duration, Instant};
@@ -39,6 +40,7 @@ pub(crate) fn carry_out(job: &mut Installation, timeout: Duration, show: Show<'_
     match kept {
         Ok((changes, took)) => {
             job.plan.changes = changes;
+            signals::end_with(1, "interrupted after everything was installed; to see the state: sudo emr-shs status");
             Ok(took)
         }
         Err(error) => Err(run.put_back(transaction, Fault::of(error)).into()),

@@ -4,6 +4,7 @@
 //! and searches them for whole entry names, without a table of all entries. It does not map the file into
 //! memory: if somebody truncates a mapped file, SIGBUS ends the process.
 
+use crate::files;
 use memchr::memmem::Finder;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -33,7 +34,7 @@ pub(crate) fn entry_name(class: &str) -> String {
 /// Opens a jar. Every caller names the jar in its own message.
 #[expect(clippy::disallowed_methods, reason = "the callers name the file")]
 fn open(jar: &Path) -> io::Result<File> {
-    File::open(jar)
+    files::open(jar)
 }
 
 /// The entries with these names. Fails for a file that cannot be read or is not a zip archive.

@@ -120,8 +120,12 @@ impl Spark {
 
 /// Reads a properties file. The error for a file that Spark cannot read names the line.
 pub(crate) fn read_defaults(host: &Host, path: &Path) -> Result<SparkDefaults> {
-    let bytes = host.read_bytes(path)?.unwrap_or_default();
-    SparkDefaults::parse(&bytes).map_err(|bad| {
+    parse_defaults(path, &host.read_bytes(path)?.unwrap_or_default())
+}
+
+/// Parses the bytes of a properties file. The error for bytes that Spark cannot read names the line.
+pub(crate) fn parse_defaults(path: &Path, bytes: &[u8]) -> Result<SparkDefaults> {
+    SparkDefaults::parse(bytes).map_err(|bad| {
         Fault::preflight(format!("{} cannot be read by Spark", path.display()))
             .detail(format!("line {}: {} is not a \\uXXXX escape", bad.line, bad.found))
             .hint(hint!("correct line {}; a backslash is written \\\\", bad.line))

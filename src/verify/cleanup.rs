@@ -4,12 +4,14 @@ use crate::aws::error::S3Failure;
 use crate::aws::s3::S3;
 use crate::aws::uri::EventLogs;
 use crate::error::Fault;
+use crate::signals::Tidying;
 
 /// The objects that were written. Dropped, it deletes those that are left.
 #[derive(Default)]
 pub(super) struct Written {
     clients: Vec<S3>,
     objects: Vec<WrittenObject>,
+    tidying: Option<Tidying>,
 }
 
 struct WrittenObject {
@@ -29,6 +31,7 @@ impl Written {
     pub(super) fn put(&mut self, s3: S3, uri: &EventLogs, objects: &[(String, Vec<u8>)]) -> Result<(), Fault> {
         let client = self.clients.len();
         self.clients.push(s3);
+        self.tidying.get_or_insert_with(Tidying::begin);
         for (name, body) in objects {
             let key = format!("{}{name}", uri.prefix);
             let result = self.clients[client].put(uri, &key, body);

@@ -3,13 +3,17 @@
 use super::TIMEOUT;
 use crate::aws::proxies::{Proxies, ProxyUrl};
 use crate::error::Fault;
+use crate::host::Host;
 use crate::http::{local_client, remote_client};
 use crate::installed::log_gateway::reachable;
+use crate::paths::{GATEWAY_TOKEN, GATEWAY_UNIT};
 use crate::settings::GatewaySettings;
+use crate::shown::hint;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
 use std::io::Read;
+use std::path::Path;
 
 /// An answer of the gateway: a redirect, or the log itself.
 #[derive(Default)]
@@ -33,14 +37,15 @@ impl Format {
     }
 }
 
-/// Asks the gateway of this node for a path.
-pub(super) fn ask(gateway: &GatewaySettings, path: &str, login: Option<&str>) -> Result<Answer, Fault> {
+/// Asks the gateway of this node for a path: as the user of `login`, else as root.
+pub(super) fn ask(host: &Host, gateway: &GatewaySettings, path: &str, login: Option<&str>) -> Result<Answer, Fault> {
     let scheme = if gateway.has_tls() { "https" } else { "http" };
     let url = format!("{scheme}://{}{path}", reachable(gateway.address()));
     let failed = |message: String| Fault::failed(message).detail(format!("asked {url}"));
     let mut request = local_client(TIMEOUT).get(&url).header("accept-encoding", "identity");
-    if let Some(login) = login {
-        request = request.header("authorization", format!("Basic {}", STANDARD.encode(login)));
+    let token = || host.read(Path::new(GATEWAY_TOKEN)).ok().flatten().map(|token| format!("Bearer {}", token.trim()));
+    if let Some(authorization) = login.map(|login| format!("Basic {}", STANDARD.encode(login))).or_else(token) {
+        request = request.header("authorization", authorization);
     }
     let mut answer = request.call().map_err(|e| failed(format!("the log gateway does not answer: {e}")))?;
     let status = answer.status().as_u16();
@@ -50,8 +55,15 @@ pub(super) fn ask(gateway: &GatewaySettings, path: &str, login: Option<&str>) ->
     match (status, &location) {
         (302, Some(_)) | (200, None) => Ok(Answer { location, format, body }),
         (401, _) => {
-            Err(failed("the log gateway requires a login".into())
-                .hint("sudo EMR_SHS_LOGIN=NAME:PASSWORD emr-shs verify"))
+            let fault = failed("the log gateway requires a login".into());
+            Err(match login {
+                Some(_) => fault
+                    .detail("the gateway refuses the login in EMR_SHS_LOGIN")
+                    .hint("without a login, because root needs none: sudo emr-shs verify"),
+                None => fault
+                    .detail(format!("root needs none, but {GATEWAY_TOKEN} does not contain the gateway's token"))
+                    .hint(hint!("sudo systemctl restart {}; then: sudo emr-shs verify", GATEWAY_UNIT)),
+            })
         }
         _ => {
             let page = String::from_utf8_lossy(&body).into_owned();

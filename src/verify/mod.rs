@@ -14,6 +14,7 @@ use crate::aws::uri::EventLogs;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::error::{Fault, Verdict};
+use crate::host::Host;
 use crate::node::Node;
 use crate::node::history_server::HistoryServer;
 use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
@@ -105,9 +106,10 @@ pub(crate) struct Failure {
 
 /// What to prove, and how long that may take.
 pub(crate) struct Proof<'a> {
+    pub host: &'a Host,
     pub node: &'a Node,
     pub receipt: &'a Receipt,
-    /// `name:password`, if the gateway requires a login.
+    /// `name:password`, to prove that this login opens logs; without it root proves itself by the gateway's token.
     pub login: Option<&'a str>,
     /// How long the history server may take to list the application.
     pub timeout: Duration,
@@ -221,7 +223,7 @@ impl Proof<'_> {
         })?;
         let mut answer = gateway::Answer::default();
         interruptible(listener, Stage::Gateway, |_| {
-            answer = gateway::ask(&self.receipt.settings.gateway, &path, self.login)?;
+            answer = gateway::ask(self.host, &self.receipt.settings.gateway, &path, self.login)?;
             Ok(End::Pass(match &answer.location {
                 Some(_) => "redirects to a presigned URL".into(),
                 None => "answers with the log itself".into(),

@@ -21,7 +21,7 @@ const LEVELS: &[&[&str]] = &[
     &["node", "settings"],
     &["host"],
     &["aws"],
-    &["properties", "systemd"],
+    &["files", "properties", "systemd"],
     &["error", "http", "ids", "paths", "signals"],
     &["dns", "shown"],
 ];

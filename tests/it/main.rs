@@ -25,4 +25,5 @@ mod remembered_settings;
 mod render;
 mod scale;
 mod spark_defaults;
+mod strangers;
 mod synthetic_application;

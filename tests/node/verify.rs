@@ -101,11 +101,23 @@ fn verify_passes_with_streaming_a_login_or_no_gateway() {
     node.sh("chmod 644 /etc/emr-shs/htpasswd");
     let login = ["--mode", "redirect", "--tls-self-signed", "--htpasswd", "/etc/emr-shs/htpasswd", "--public-url", ""];
     node.emr_shs(&[&["install"], &login[..]].concat()).expect(0);
-    fails_at(&node, "gateway", "60", &["requires a login", "EMR_SHS_LOGIN"]);
+    // Root needs no login: only root reads the token that the gateway makes at each start.
+    passes(&node, &[]);
+    assert_eq!(
+        node.sh("stat -c '%a %U' /run/emr-shs-gateway /run/emr-shs-gateway/token"),
+        "700 emr-shs\n600 emr-shs\n"
+    );
+    node.sh("systemctl restart emr-shs-gateway");
+    passes(&node, &[]);
+    node.sh("echo wrong >/run/emr-shs-gateway/token");
+    fails_at(&node, "gateway", "60", &["requires a login", "systemctl restart emr-shs-gateway"]);
     nothing_is_left(&node);
-    passes(&node, &["--login", "admin:correct horse"]);
-    let wrong = node.emr_shs(&["verify", "--login", "admin:wrong"]).expect(3);
-    assert!(wrong.err().contains("requires a login"), "{}", wrong.err());
+    let verify = |login: &str| node.run(&["env", &format!("EMR_SHS_LOGIN={login}"), "emr-shs", "verify"]);
+    verify("admin:correct horse").expect(0);
+    let wrong = verify("admin:wrong").expect(3);
+    assert!(wrong.err().contains("refuses the login in EMR_SHS_LOGIN"), "{}", wrong.err());
+    let shown = node.emr_shs(&["verify", "--login", "admin:correct horse"]).expect(0);
+    assert!(shown.err().contains("--login shows the password"), "{}", shown.err());
 
     // Without a gateway `verify` checks the other stages.
     node.emr_shs(&["install", "--no-proxy"]).expect(0);

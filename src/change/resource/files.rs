@@ -2,20 +2,20 @@
 
 use super::State;
 use crate::error::Fault;
-use crate::host::{Host, Owner, draft, remove_if_there, sync_dir};
-use crate::node::spark::read_defaults;
+use crate::files::Place;
+use crate::host::{Host, Owner, is_absence};
+use crate::node::spark::{parse_defaults, read_defaults};
+use crate::properties::{self, SparkDefaults};
 use crate::shown::hint;
 use anyhow::{Context, Result, bail};
-use fs_err as fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// The largest file whose text the receipt keeps as `before`, in bytes.
 const MAX_TEXT: u64 = 1 << 20;
 
 pub(super) fn observe_dir(host: &Host, path: &Path) -> Result<State> {
-    let Some(meta) = metadata(&host.path(path)?)? else { return Ok(State::Absent) };
+    let Some(meta) = host.metadata(path)? else { return Ok(State::Absent) };
     if !meta.is_dir() {
         return Err(in_the_way(path, kind(&meta), "a directory").into());
     }
@@ -23,17 +23,15 @@ pub(super) fn observe_dir(host: &Host, path: &Path) -> Result<State> {
 }
 
 pub(super) fn observe_link(host: &Host, path: &Path) -> Result<State> {
-    let real = host.path(path)?;
-    let Some(meta) = metadata(&real)? else { return Ok(State::Absent) };
+    let Some(meta) = host.metadata(path)? else { return Ok(State::Absent) };
     if !meta.is_symlink() {
         return Ok(State::Occupied { by: kind(&meta).into() });
     }
-    Ok(State::Link { target: fs::read_link(&real)? })
+    Ok(State::Link { target: host.place(path)?.link_target()? })
 }
 
 pub(super) fn observe_file(host: &Host, path: &Path) -> Result<State> {
-    let real = host.path(path)?;
-    let Some(meta) = metadata(&real)? else { return Ok(State::Absent) };
+    let Some(meta) = host.metadata(path)? else { return Ok(State::Absent) };
     if !meta.is_file() {
         return Err(in_the_way(path, kind(&meta), "a regular file").into());
     }
@@ -41,15 +39,15 @@ pub(super) fn observe_file(host: &Host, path: &Path) -> Result<State> {
         let found = format!("a file of {} bytes", meta.len());
         return Err(in_the_way(path, &found, "a small text file").into());
     }
-    let Ok(content) = String::from_utf8(fs::read(&real)?) else {
+    let Ok(content) = String::from_utf8(host.place(path)?.read()?) else {
         return Err(in_the_way(path, "a file that is not text", "a text file").into());
     };
     Ok(State::File { content, mode: meta.mode() & 0o7777, owner: (meta.uid(), meta.gid()) })
 }
 
-/// A crash leaves only a [`draft`], which has another name, so a program at this path is complete.
+/// A crash leaves only a draft, which has another name, so a program at this path is complete.
 pub(super) fn observe_program(host: &Host, path: &Path) -> Result<State> {
-    let exists = metadata(&host.path(path)?)?.is_some_and(|m| m.is_file() && m.len() > 0);
+    let exists = host.metadata(path)?.is_some_and(|m| m.is_file() && m.len() > 0);
     Ok(if exists { State::Exists } else { State::Absent })
 }
 
@@ -58,101 +56,134 @@ pub(super) fn observe_key(host: &Host, path: &Path, key: &str) -> Result<State> 
     Ok(file.line(key).map_or(State::Absent, |raw| State::Line { raw }))
 }
 
-pub(super) fn make_dir(host: &Host, path: &Path, mode: u32, owner: Owner) -> Result<()> {
-    let real = host.path(path)?;
-    match fs::create_dir(&real) {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e.into()),
-        _ => {}
-    }
-    fs::set_permissions(&real, PermissionsExt::from_mode(mode))?;
-    let meta = fs::metadata(&real)?;
-    if (meta.uid(), meta.gid()) != owner {
-        std::os::unix::fs::chown(&real, Some(owner.0), Some(owner.1))
-            .with_context(|| format!("changing the owner of {}", path.display()))?;
-    }
-    sync_dir(real.parent().unwrap_or(&real))
+/// Makes a directory, or gives one that is there its mode and its owner. What appears where nothing was is somebody
+/// else's.
+pub(super) fn make_dir(host: &Host, path: &Path, before: &State, mode: u32, owner: Owner) -> Result<()> {
+    let place = host.place(path)?;
+    let made = match before {
+        State::Absent => place.create_dir(mode, owner),
+        _ => place.adopt_dir(mode, owner),
+    };
+    made.with_context(|| format!("making {}", path.display()))
 }
 
 /// Removes a directory that is empty. Somebody else's files keep it.
 pub(super) fn remove_empty_dir(host: &Host, path: &Path) -> Result<()> {
-    match fs::remove_dir(host.path(path)?) {
-        Err(e) if e.kind() != ErrorKind::NotFound && e.kind() != ErrorKind::DirectoryNotEmpty => Err(e.into()),
-        _ => Ok(()),
-    }
+    unless_absent(host.place(path).and_then(|place| Ok(place.remove_empty_dir().map(drop)?)))
 }
 
 pub(super) fn remove_dir_with_content(host: &Host, path: &Path) -> Result<()> {
-    match fs::remove_dir_all(host.path(path)?) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
-        _ => Ok(()),
-    }
+    unless_absent(host.place(path).and_then(|place| Ok(place.remove_dir_all()?)))
 }
 
-/// Removes a link or a file.
-pub(super) fn remove(host: &Host, path: &Path) -> Result<()> {
-    let real = host.path(path)?;
-    remove_if_there(&real)?;
-    match real.parent() {
-        Some(dir) if dir.is_dir() => sync_dir(dir),
-        _ => Ok(()),
+/// Writes a file of emr-shs. Another content than `before` is somebody else's, and stays.
+pub(super) fn write_file(
+    host: &Host,
+    path: &Path,
+    before: &State,
+    content: &[u8],
+    mode: u32,
+    owner: Owner,
+) -> Result<()> {
+    if *before == State::Absent {
+        return host.write_new(path, content, mode, Some(owner));
     }
+    require_unchanged(&observe_file(host, path)?, before, path)?;
+    host.write_atomic(path, content, mode, Some(owner))
 }
 
-/// Makes a link. Something else in its place is put aside, which only `--force` allows.
-pub(super) fn make_link(host: &Host, path: &Path, target: &Path) -> Result<()> {
-    let real = host.path(path)?;
-    if metadata(&real)?.is_some_and(|m| !m.is_symlink()) {
-        if fs::symlink_metadata(aside(&real)).is_ok() {
-            bail!("{} contains what was put aside earlier; move it away first", aside(path).display());
-        }
-        fs::rename(&real, aside(&real))?;
-    }
-    let new = draft(&real);
-    remove_if_there(&new)?;
-    fs::os::unix::fs::symlink(target, &new).with_context(|| format!("linking {}", path.display()))?;
-    fs::rename(&new, &real)?;
-    sync_dir(real.parent().unwrap_or(&real))
+/// Removes a file that is as it was seen before.
+pub(super) fn remove_file(host: &Host, path: &Path, before: &State) -> Result<()> {
+    require_unchanged(&observe_file(host, path)?, before, path)?;
+    remove(host, path)
 }
 
-/// Brings back what [`make_link`] put aside.
-pub(super) fn bring_back(host: &Host, path: &Path) -> Result<()> {
-    let real = host.path(path)?;
-    if fs::symlink_metadata(aside(&real)).is_ok() {
-        remove_if_there(&real)?;
-        fs::rename(aside(&real), &real)?;
+fn require_unchanged(now: &State, before: &State, path: &Path) -> Result<()> {
+    if now != before && *now != State::Absent {
+        bail!("somebody has changed {} meanwhile: found {now}, which was {before}", path.display());
     }
     Ok(())
 }
 
-/// Sets or removes the line of a key. The other bytes of the file, its mode and its owner stay.
-pub(super) fn write_line(host: &Host, path: &Path, key: &str, line: Option<&str>) -> Result<()> {
-    let real = host.target(path)?;
-    let (mode, owner) = match metadata(&real)? {
-        Some(meta) => (meta.mode() & 0o7777, Some((meta.uid(), meta.gid()))),
-        None if line.is_none() => return Ok(()),
-        None => (0o644, None),
-    };
-    let mut file = read_defaults(host, path)?;
-    let before = file.to_bytes();
-    file.set_line(key, line);
-    let after = file.to_bytes();
-    if after == before { Ok(()) } else { host.write_atomic(path, &after, mode, owner) }
+/// Removes a link or a file.
+pub(super) fn remove(host: &Host, path: &Path) -> Result<()> {
+    unless_absent(host.place(path).and_then(|place| {
+        place.remove_file()?;
+        Ok(place.sync()?)
+    }))
 }
 
-/// The name of what [`make_link`] puts aside. The name does not end in `.jar`, so no Java class path picks the file
-/// up.
-fn aside(real: &Path) -> PathBuf {
-    let mut name = real.file_name().unwrap_or_default().to_os_string();
-    name.push(".before-emr-shs");
-    real.with_file_name(name)
-}
-
-fn metadata(real: &Path) -> Result<Option<std::fs::Metadata>> {
-    match fs::symlink_metadata(real) {
-        Ok(meta) => Ok(Some(meta)),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(e.into()),
+/// Makes a link. Something else in its place is put aside, which only `--force` allows.
+pub(super) fn make_link(host: &Host, path: &Path, before: &State, target: &Path) -> Result<()> {
+    let place = host.place(path)?;
+    if place.metadata()?.is_some_and(|m| !m.is_symlink()) {
+        if !matches!(before, State::Occupied { .. }) {
+            bail!("somebody has put something in the place of {} meanwhile", path.display());
+        }
+        let aside = aside(&place)?;
+        place.rename_to_free_name(&aside).with_context(|| {
+            format!("{} contains what was put aside earlier; move it away first", aside.path().display())
+        })?;
     }
+    let draft = place.draft()?;
+    draft.remove_file()?;
+    draft.create_link(target).with_context(|| format!("linking {}", path.display()))?;
+    match before {
+        State::Link { .. } => draft.rename(&place)?,
+        _ => draft.rename_to_free_name(&place)?,
+    }
+    Ok(place.sync()?)
+}
+
+/// Brings back what [`make_link`] put aside.
+pub(super) fn bring_back(host: &Host, path: &Path) -> Result<()> {
+    let place = host.place(path)?;
+    let aside = aside(&place)?;
+    if aside.metadata()?.is_some() {
+        place.remove_file()?;
+        aside.rename_to_free_name(&place)?;
+    }
+    Ok(())
+}
+
+/// Sets or removes the line of a key. The other bytes of the file, its mode and its owner stay, and what others write
+/// meanwhile.
+pub(super) fn write_line(host: &Host, path: &Path, key: &str, before: &State, line: Option<&str>) -> Result<()> {
+    let exists = host.target_place(path).and_then(|place| Ok(place.metadata()?.is_some()));
+    if !exists.or_else(|e| if is_no_file(&e) { Ok(false) } else { Err(e) })? {
+        let Some(line) = line else { return Ok(()) };
+        let mut file = SparkDefaults::default();
+        file.set_line(key, Some(line));
+        return host.write_new(path, &file.to_bytes(), 0o644, None);
+    }
+    let known = before.value();
+    host.edit(path, &mut |bytes| {
+        let mut file = parse_defaults(path, bytes)?;
+        let now = file.line(key);
+        let is_known = now.as_deref().and_then(properties::value_of) == known;
+        if !is_known && now.as_deref() != line {
+            bail!("somebody has changed {key} in {} meanwhile", path.display());
+        }
+        file.set_line(key, line);
+        let after = file.to_bytes();
+        Ok((after != bytes).then_some(after))
+    })
+}
+
+fn unless_absent(done: Result<()>) -> Result<()> {
+    done.or_else(|e| if is_no_file(&e) { Ok(()) } else { Err(e) })
+}
+
+fn is_no_file(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(is_absence)
+}
+
+/// Where [`make_link`] puts something aside. The name does not end in `.jar`, so no Java class path picks the file
+/// up.
+fn aside(place: &Place) -> Result<Place> {
+    let mut name = place.name().to_os_string();
+    name.push(".before-emr-shs");
+    Ok(place.sibling(name)?)
 }
 
 fn kind(meta: &std::fs::Metadata) -> &'static str {

@@ -12,7 +12,7 @@ pub(crate) use program::{Program, short_digest};
 pub(crate) use state::State;
 
 use crate::aws::uri::EventLogs;
-use crate::host::{Host, draft, remove_if_there};
+use crate::host::{Host, is_absence};
 use crate::paths::{OWN_UNITS, STARTED_AS_VARIABLE, UNIT_DIR};
 use crate::systemd;
 use anyhow::{Context, Result, bail};
@@ -85,8 +85,9 @@ impl Resource {
         }
     }
 
-    /// Brings the resource into a state.
-    pub(crate) fn set(&self, host: &Host, state: &State) -> Result<()> {
+    /// Brings the resource from a state into another one. A resource that is in neither is somebody else's work, and
+    /// an error.
+    pub(crate) fn set(&self, host: &Host, before: &State, state: &State) -> Result<()> {
         match (self, state) {
             (Resource::Prefix { uri }, State::Exists) => {
                 Ok(host.s3.as_ref().context("there is no connection to S3")?.create_prefix(uri)?)
@@ -95,37 +96,41 @@ impl Resource {
             (Resource::Dir { path }, State::Absent) => files::remove_empty_dir(host, path),
             (Resource::Cache { path }, State::Absent) => files::remove_dir_with_content(host, path),
             (Resource::Dir { path } | Resource::Cache { path }, State::Dir { mode, owner }) => {
-                files::make_dir(host, path, *mode, *owner)
+                files::make_dir(host, path, before, *mode, *owner)
             }
-            (Resource::Link { path } | Resource::File { path }, State::Absent) => files::remove(host, path),
-            (Resource::Link { path }, State::Link { target }) => files::make_link(host, path, target),
+            (Resource::Link { path }, State::Absent) => files::remove(host, path),
+            (Resource::File { path }, State::Absent) => files::remove_file(host, path, before),
+            (Resource::Link { path }, State::Link { target }) => files::make_link(host, path, before, target),
             (Resource::Link { path }, State::Occupied { .. }) => files::bring_back(host, path),
             (Resource::File { path }, State::File { content, mode, owner }) => {
-                host.write_atomic(path, content.as_bytes(), *mode, Some(*owner))
+                files::write_file(host, path, before, content.as_bytes(), *mode, *owner)
             }
             (Resource::Account { name }, State::Exists) => account::create(host, name),
             (Resource::Account { name }, State::Absent) => account::remove(name),
             (Resource::Program { path }, State::Exists) => Program::this_at(path)?.install(host),
-            (Resource::Program { path }, State::Absent) => remove_if_there(&host.path(path)?),
+            (Resource::Program { path }, State::Absent) => files::remove(host, path),
             (Resource::Unit { name }, State::Unit { enabled, runs }) => systemd::switch(name, *enabled, runs.is_some()),
-            (Resource::Key { path, key }, State::Absent) => files::write_line(host, path, key, None),
-            (Resource::Key { path, key }, State::Line { raw }) => files::write_line(host, path, key, Some(raw)),
+            (Resource::Key { path, key }, State::Absent) => files::write_line(host, path, key, before, None),
+            (Resource::Key { path, key }, State::Line { raw }) => files::write_line(host, path, key, before, Some(raw)),
             (resource, state) => bail!("{} cannot become “{state}”", resource.name()),
         }
     }
 
     /// Removes what a crash in the middle of [`Resource::set`] can leave beside the resource.
     pub(crate) fn sweep(&self, host: &Host) -> Result<()> {
-        match self {
-            Resource::Link { path } | Resource::File { path } | Resource::Program { path } => {
-                remove_if_there(&draft(&host.path(path)?))
-            }
-            Resource::Key { path, .. } => remove_if_there(&draft(&host.target(path)?)),
+        let place = match self {
+            Resource::Link { path } | Resource::File { path } | Resource::Program { path } => host.place(path),
+            Resource::Key { path, .. } => host.target_place(path),
             Resource::Prefix { .. }
             | Resource::Dir { .. }
             | Resource::Cache { .. }
             | Resource::Account { .. }
-            | Resource::Unit { .. } => Ok(()),
+            | Resource::Unit { .. } => return Ok(()),
+        };
+        match place {
+            Ok(place) => Ok(place.draft()?.remove_file()?),
+            Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(is_absence) => Ok(()),
+            Err(e) => Err(e),
         }
     }
 }

@@ -1,12 +1,11 @@
 //! Copies of this program. A copy's name contains a digest of its content, so an upgrade puts a new copy beside the
 //! old one, and a rollback only turns a link.
 
-use crate::host::{Host, draft, remove_if_there, sync_dir};
+use crate::host::Host;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use sha2::{Digest, Sha256};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The file of the running program, even after somebody replaced the file.
@@ -53,23 +52,16 @@ impl Program {
 
     /// Writes the copy in one step that survives a crash.
     pub(crate) fn install(&self, host: &Host) -> Result<()> {
-        let real = host.path(&self.path())?;
-        let new = draft(&real);
-        remove_if_there(&new)?;
-        let written = (|| -> Result<()> {
-            let mut from = fs::File::open(SELF)?;
-            let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&new)?;
-            std::io::copy(&mut from, &mut to).context("copying this program")?;
-            to.flush()?;
-            to.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-            to.sync_all()?;
-            Ok(fs::rename(&new, &real)?)
-        })();
+        let place = host.place(&self.path())?;
+        let draft = place.draft()?;
+        draft.remove_file()?;
+        let mut program = fs::File::open(SELF)?;
+        let written = draft.create_file(0o755, None, &mut program).and_then(|()| draft.rename(&place));
         if written.is_err() {
-            remove_if_there(&new)?;
+            draft.remove_file()?;
         }
         written.with_context(|| format!("writing {}", self.path().display()))?;
-        sync_dir(real.parent().unwrap_or(&real))
+        Ok(place.sync()?)
     }
 }
 

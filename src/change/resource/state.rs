@@ -3,6 +3,7 @@
 use crate::host::Owner;
 use crate::properties;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -51,6 +52,17 @@ impl State {
         match self {
             State::Line { raw } => properties::value_of(raw),
             _ => None,
+        }
+    }
+
+    /// The state as others may read it: without the content of a file that only its owner may read.
+    pub(crate) fn without_secrets(&self) -> Cow<'_, State> {
+        match self {
+            State::File { content, mode, owner } if mode & 0o077 == 0 => {
+                let content = format!("{} bytes, not shown: only the owner may read them", content.len());
+                Cow::Owned(State::File { content, mode: *mode, owner: *owner })
+            }
+            state => Cow::Borrowed(state),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::aws::uri::LogUri;
 use crate::aws::{http_client, proxies};
 use crate::error::Fault;
-use crate::gateway::access::{HostNames, NodeAddresses, Users};
+use crate::gateway::access::{HostNames, NodeAddresses, RootToken, Users};
 use crate::gateway::archive::Archive;
 use crate::gateway::credentials::CredentialsCache;
 use crate::gateway::handler::Gateway;
@@ -69,6 +69,10 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
         node_addresses: NodeAddresses::default(),
         serves_any_peer: settings.insecure || (has_tls && users.is_some()),
         users,
+        root_token: RootToken::make().unwrap_or_else(|error| {
+            eprintln!("warning: `verify` will need a login, because the gateway cannot write its token: {error:#}");
+            None
+        }),
         password_checks: Semaphore::new(MAX_PASSWORD_CHECKS),
         tunnel_command: settings.tunnel_command(settings.host_names.last().map(String::as_str)),
         metrics: Metrics::default(),

@@ -1,5 +1,6 @@
 //! The history server's log file.
 
+use crate::files;
 use crate::node::log_diagnosis::{self, Diagnosis};
 use crate::node::spark::Spark;
 use fs_err as fs;
@@ -39,7 +40,7 @@ impl LogPosition {
 /// An unreadable log has an empty head, so it counts as new.
 fn head(path: &Path) -> Vec<u8> {
     let mut head = Vec::new();
-    if let Ok(file) = fs::File::open(path) {
+    if let Ok(file) = files::open(path) {
         let _ = file.take(HEAD).read_to_end(&mut head);
     }
     head
@@ -47,7 +48,7 @@ fn head(path: &Path) -> Vec<u8> {
 
 fn read_from(path: &Path, from: impl Fn(u64) -> u64) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = fs::File::open(path)?;
+        let mut file = files::open(path)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(from(length).max(length.saturating_sub(TAIL))))?;
         let mut bytes = Vec::new();
