@@ -19,6 +19,12 @@ pub struct Unit {
     pub active: String,
     /// The main process; `None` if systemd knows none.
     pub main_pid: Option<u32>,
+    /// The unit's control group, from the root of systemd's own hierarchy: `/system.slice/spark-history-server.service`.
+    #[serde(skip)]
+    pub control_group: Option<String>,
+    /// Whether `systemctl mask` forbids every start of the unit.
+    #[serde(skip)]
+    pub is_masked: bool,
     /// Whether the unit starts at boot.
     pub enabled: bool,
     /// How the last run ended: `success`, `exit-code`, `signal`, `oom-kill`, …
@@ -68,7 +74,7 @@ pub(crate) fn is_running() -> bool {
 
 pub(crate) fn show(unit: &str) -> Result<Unit> {
     let properties = "LoadState,ActiveState,SubState,UnitFileState,MainPID,ActiveEnterTimestamp,InactiveExitTimestamp,\
-                      Environment,Result,ExecMainStatus,NRestarts,StatusText";
+                      Environment,Result,ExecMainStatus,NRestarts,StatusText,Id,Slice,ControlGroup";
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
@@ -76,6 +82,8 @@ pub(crate) fn show(unit: &str) -> Result<Unit> {
         exists: !matches!(field("LoadState"), "not-found" | ""),
         active: field("ActiveState").into(),
         main_pid: field("MainPID").parse().ok().filter(|pid| *pid != 0),
+        control_group: control_group(field("ControlGroup"), field("Slice"), field("Id")),
+        is_masked: field("LoadState") == "masked",
         enabled: field("UnitFileState") == "enabled",
         result: field("Result").into(),
         status: field("ExecMainStatus").parse().ok(),
@@ -91,6 +99,19 @@ pub(crate) fn show(unit: &str) -> Result<Unit> {
             .map(|(k, v)| (k.to_string(), v.to_string()))
             .collect(),
     })
+}
+
+/// The control group of a unit. systemd names none for a unit that has stopped, although processes can stay behind in
+/// the group. The group's place follows from the unit's slice: `a-b.slice` lies in `a.slice`.
+fn control_group(named: &str, slice: &str, id: &str) -> Option<String> {
+    if !named.is_empty() {
+        return Some(named.into());
+    }
+    let name = slice.strip_suffix(".slice").filter(|_| !id.is_empty())?;
+    let parents = name.match_indices('-').map(|(at, _)| &name[..at]).chain([name]);
+    // The name of the root slice is `-.slice`, and its path is empty.
+    let parents = parents.filter(|part| !part.is_empty() && *part != "-");
+    Some(parents.map(|part| format!("/{part}.slice")).collect::<String>() + "/" + id)
 }
 
 pub(crate) fn daemon_reload() -> Result<()> {
@@ -247,4 +268,20 @@ fn words(text: &str) -> Vec<String> {
         words.push(word);
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::control_group;
+
+    #[test]
+    fn a_stopped_unit_s_control_group_follows_from_its_slice() {
+        let group = |named, slice| control_group(named, slice, "a.service").unwrap_or_default();
+        assert_eq!(group("/system.slice/b.service", "system.slice"), "/system.slice/b.service");
+        assert_eq!(group("", "system.slice"), "/system.slice/a.service");
+        assert_eq!(group("", "emr-spark.slice"), "/emr.slice/emr-spark.slice/a.service");
+        assert_eq!(group("", "-.slice"), "/a.service");
+        assert_eq!(group("", ""), "");
+        assert_eq!(control_group("", "system.slice", ""), None);
+    }
 }

@@ -170,6 +170,10 @@ fn print_server(server: &HistoryServer, node: &Node) {
     let reads = server.directory(&node.spark).unwrap_or_else(|| "unknown".into());
     let answers = match &server.answer {
         Some(_) => format!("answers on port {}, reads {reads}", server.port),
+        None if server.barrier.is_some() => {
+            let barrier = server.barrier.iter().map(ToString::to_string).collect::<String>();
+            format!("port {} {barrier}, configured for {reads}", server.port)
+        }
         None => format!("does not answer on port {}, configured for {reads}", server.port),
     };
     dataln!("service   {HISTORY_SERVER_UNIT}, {}, {answers}", server.unit.active);

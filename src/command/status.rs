@@ -113,13 +113,19 @@ impl Status {
         let port = server.port;
         let directory = server.directory(&node.spark).unwrap_or_else(|| "no directory".into());
         let (verb, style, text) = match &server.answer {
+            None if let Some(barrier) = &server.barrier => {
+                ("hidden", YELLOW, format!("it runs, but port {port} {barrier}; configured for {directory}"))
+            }
             Some(answer) if self.event_logs.is_none() || self.server_reads_event_logs => {
                 ("ok", GREEN, format!("Spark {} answers on port {port}, reads {directory}", answer.version))
             }
             Some(_) => ("drift", RED, format!("answers on port {port}, but reads {directory}")),
-            None => ("down", RED, format!("unit {}, nothing answers on port {port}", server.unit.active)),
+            None => ("down", RED, format!("unit {}, its server does not answer on port {port}", server.unit.active)),
         };
         data(&row(verb, style, "history server", &text));
+        for other in &server.others {
+            data(&row("other", YELLOW, "history server", &format!("{}, left alone", other.description())));
+        }
     }
 
     /// Counts the resources that are as installed; `-v` lists them. Lists the others always.

@@ -23,9 +23,6 @@ use crate::shown::{Hint, hint};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A server that has been running for less than this may still be starting.
-pub(crate) const STARTING: Duration = Duration::from_secs(60);
-
 /// What the checks know. A check skips itself where it needs a fact that is `None`.
 pub(crate) struct Facts<'a> {
     pub host: &'a Host,

@@ -4,7 +4,7 @@
 
 use super::check::{CheckId, CheckReport};
 use super::facts::{
-    ContainerLogs, EmrObservations, Facts, Mode, Observations, S3Observations, STARTING, ServerObservations, log_uri,
+    ContainerLogs, EmrObservations, Facts, Mode, Observations, S3Observations, ServerObservations, log_uri,
 };
 use super::report;
 use crate::aws::config::TimeoutProfile;
@@ -18,12 +18,13 @@ use crate::ids::{self, Attempt};
 use crate::installed::deferred_install::DeferredInstall;
 use crate::installed::drift;
 use crate::installed::log_gateway::LogGateway;
-use crate::node::history_server;
+use crate::node::history_server::{self, STARTING};
 use crate::node::jars::Scheme;
 use crate::node::process::{self, Process};
 use crate::node::{Node, log_diagnosis, provisioning};
 use crate::paths::{HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY};
 use crate::settings::Settings;
+use crate::systemd;
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver};
@@ -148,9 +149,10 @@ impl ServerObservations {
         observed.listed = listed;
         if let Some(server) = &node.server {
             observed.listener = process::listener(server.port);
-            observed.moved_to = if server.answer.is_none() { server.moved_to() } else { None };
+            observed.moved_to = if server.is_alive() { None } else { server.moved_to() };
         }
-        observed.pid_later = Process::find(HISTORY_SERVER_UNIT, None).map(|p| p.pid);
+        let unit_later = systemd::show(HISTORY_SERVER_UNIT).ok().filter(|_| node.server.is_some());
+        observed.pid_later = unit_later.as_ref().and_then(Process::of_unit).map(|p| p.pid);
         observed
     }
 

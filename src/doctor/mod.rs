@@ -58,7 +58,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check(CheckId::Disk, &[], node::disk, "The local store and the server's log need disk space."),
     check(CheckId::Buffer, &[], node::buffer, "EMRFS needs a writable local directory as a buffer."),
     check(CheckId::Heap, &[], server::heap, "EMR's JVM options end the history server at once when its heap is full."),
-    check(CheckId::Port, &[], server::port, "If another process uses the server's port, the server takes the next port."),
+    check(CheckId::Port, CHANGES_SERVER, server::port, "If another process uses the server's port, the server takes the next port."),
     check(CheckId::Credentials, &[], s3::credentials, "The history server uses the instance profile's credentials for S3."),
     check(CheckId::Clock, &[], s3::clock, "S3 refuses signatures if the node's clock is wrong by 15 minutes."),
     check(CheckId::Bucket, &[Component::Prefix, Component::Configure, Component::Link], s3::bucket, "The bucket exists, and the server asks for it in the bucket's region."),

@@ -8,7 +8,8 @@ use crate::host::Host;
 use crate::node::Node;
 use crate::node::hadoop::EMRFS;
 use crate::node::history_server::{self, HistoryServer, same_directory};
-use crate::paths::{EVENT_LOG_DIR_KEY, LOG_DIRECTORY_KEY, LOG_LINK_KEY};
+use crate::node::process::LookAlike;
+use crate::paths::{EVENT_LOG_DIR_KEY, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY, LOG_LINK_KEY};
 use crate::settings::{LinkInto, Settings};
 use crate::shown::hint;
 use std::collections::BTreeSet;
@@ -98,6 +99,17 @@ pub(crate) fn server_is_down(node: &Node) -> Option<String> {
     node.server.as_ref().filter(|s| s.process.is_none())?;
     let cause = history_server::first_known_error(&node.spark).map(|d| format!(": {}", d.cause)).unwrap_or_default();
     Some(format!("The history server is not running{cause}."))
+}
+
+/// Names what looks like a history server and is not the unit's.
+pub(crate) fn look_alikes(node: &Node) -> Option<String> {
+    let others: Vec<String> = node.server.iter().flat_map(|s| &s.others).map(LookAlike::description).collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "These look like history servers and do not belong to {HISTORY_SERVER_UNIT}, so emr-shs leaves them alone: {}.",
+            others.join("; ")
+        )
+    })
 }
 
 /// What in the node's configuration cannot work, whether or not this run changes it.

@@ -129,6 +129,7 @@ impl Installation {
         self.plan.problems = notes::mistakes(&self.host, &self.node, &self.receipt);
         if self.is_whole() {
             self.plan.problems.extend(notes::server_is_down(&self.node));
+            self.plan.problems.extend(notes::look_alikes(&self.node));
         }
         self.plan.problems.extend(self.why_no_store());
         self.plan.problems.extend(self.why_logs_do_not_open());
@@ -245,8 +246,11 @@ impl Installation {
             "an earlier run changed its settings and did not restart it"
         } else if server.process.is_none() {
             "it does not run"
-        } else if server.answer.is_none() {
+        } else if !server.is_alive() {
             "it does not answer"
+        } else if server.barrier.is_some() {
+            // It lives, and nobody can see more of it.
+            return None;
         } else if !server.is_ready(&self.readiness()) {
             "it does not read that directory"
         } else {

@@ -1,7 +1,7 @@
 //! Restarting the history server, with progress.
 
 use super::{Progress, Show};
-use crate::node::history_server::{HistoryServer, Readiness, RestartOutcome};
+use crate::node::history_server::{HistoryServer, Readiness, RestartOutcome, Sight};
 use crate::node::spark::Spark;
 use anyhow::Result;
 use std::time::Duration;
@@ -17,5 +17,12 @@ pub(crate) fn restart(
     show(Progress::Restarting);
     let result = server.restart(spark, readiness, timeout, || show(Progress::Waiting));
     show(Progress::RestartEnded);
+    if let Ok(RestartOutcome::Ready { sight: Sight::Process(barrier), .. }) = &result {
+        show(Progress::Warning(&format!(
+            "port {} {barrier}; so emr-shs has not seen the history server's pages, and goes by its process: it is new, is \
+             configured for its directory, and scans it",
+            server.port
+        )));
+    }
     result
 }

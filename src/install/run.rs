@@ -8,14 +8,13 @@ use crate::change::resource::State;
 use crate::change::transaction::Transaction;
 use crate::change::undo;
 use crate::error::{Exit, Fault};
-use crate::host::Host;
 use crate::node::history_server::{HistoryServer, Readiness, RestartOutcome, same_directory};
 use crate::node::process::Process;
 use crate::node::spark::Spark;
-use crate::paths::{HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY};
+use crate::paths::{HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY};
 use crate::settings::LinkInto;
 use crate::signals;
-use crate::systemd;
+use crate::systemd::{self, Unit};
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
@@ -25,10 +24,10 @@ const RECOVERY: Duration = Duration::from_secs(120);
 /// Carries the plan out. Returns how long the history server took to become ready, if it was restarted. On an error
 /// the node is as it was before, or the error lists what is not.
 pub(crate) fn carry_out(job: &mut Installation, timeout: Duration, show: Show<'_>) -> Result<Option<Duration>> {
-    let was_alive = job.node.server.as_ref().is_some_and(|s| s.answer.is_some());
+    let was_alive = job.node.server.as_ref().is_some_and(HistoryServer::is_alive);
     let mut run = InstallRun {
         job,
-        running_before: Process::all_stages(server_user(&job.host)),
+        running_before: job.node.server.as_ref().map(|s| Process::stages_in_group(&s.unit)).unwrap_or_default(),
         touched_server: false,
         timeout,
         show,
@@ -47,14 +46,9 @@ pub(crate) fn carry_out(job: &mut Installation, timeout: Duration, show: Show<'_
     }
 }
 
-/// The user id of the history server's account.
-fn server_user(host: &Host) -> Option<u32> {
-    host.account(HISTORY_SERVER_ACCOUNT).map(|(user, _)| user)
-}
-
 struct InstallRun<'a> {
     job: &'a Installation,
-    /// The history servers that ran before this run.
+    /// The history servers that were in the unit's control group before this run.
     running_before: Vec<Process>,
     /// Whether this run has restarted the server.
     touched_server: bool,
@@ -126,7 +120,7 @@ impl InstallRun<'_> {
             // The server runs with settings from before an earlier run that never reached its restart. It has
             // never run with that run's settings, so those must go too.
             let back = if was.process.is_some() && self.job.receipt.owes_restart {
-                self.restore_first_settings(&mut transaction)
+                self.restore_first_settings(&was.unit, &mut transaction)
             } else {
                 self.restore_server(was)
             };
@@ -155,15 +149,15 @@ impl InstallRun<'_> {
         let job = self.job;
         let stop = || systemd::stop(HISTORY_SERVER_UNIT).map_err(|e| format!("{e:#}"));
         let Some(old) = &was.process else {
-            stop().and_then(|()| self.end_strays())?;
+            stop().and_then(|()| self.end_strays(&was.unit))?;
             return Ok("the history server was down before, and is down again".into());
         };
-        if Process::all().iter().any(|p| p.is(old)) {
-            self.end_strays()?;
+        if old.is_alive() {
+            self.end_strays(&was.unit)?;
             return Ok("the history server was never stopped, and still runs".into());
         }
         // A start script that was cut short can leave a server behind, which would hold the port.
-        stop().and_then(|()| self.end_strays())?;
+        stop().and_then(|()| self.end_strays(&was.unit))?;
         let said = was.answer.as_ref().and_then(|a| a.reads.clone());
         // If somebody changed the file without a restart, the server comes back with the file's directory.
         let written = job.node.spark.defaults.get(LOG_DIRECTORY_KEY);
@@ -173,7 +167,7 @@ impl InstallRun<'_> {
         (self.show)(Progress::Note("putting everything back"));
         let timeout = self.timeout.max(RECOVERY);
         match restart::restart(&job.node.spark, &mut was.clone(), &readiness, timeout, self.show) {
-            Ok(RestartOutcome::Ready(_)) => Ok(match directory {
+            Ok(RestartOutcome::Ready { .. }) => Ok(match directory {
                 Some(dir) => format!("the history server answers again from {dir}"),
                 None => "the history server answers again".into(),
             }),
@@ -182,28 +176,30 @@ impl InstallRun<'_> {
         }
     }
 
-    /// Ends the history servers that this run's restarts have started, and those that are about to start. A stopped
-    /// unit starts no further ones.
-    fn end_strays(&self) -> Result<(), String> {
+    /// Ends what this run's restarts have left in the unit's control group: history servers, and what is about to
+    /// become one. A stopped unit starts no further ones. Processes outside the control group are not emr-shs's to end.
+    fn end_strays(&self, unit: &Unit) -> Result<(), String> {
         let deadline = Instant::now() + RECOVERY;
         loop {
-            let mut strays = Process::all_stages(server_user(&self.job.host));
+            let mut strays = Process::stages_in_group(unit);
             strays.retain(|p| !self.running_before.iter().any(|known| known.is(p)));
             if strays.is_empty() {
                 return Ok(());
             }
             strays.iter().try_for_each(|p| p.end().map_err(|e| format!("{e:#}")))?;
             if Instant::now() > deadline {
-                return Err("something else starts history servers again and again".into());
+                return Err(format!(
+                    "history servers appear again and again in the control group of {HISTORY_SERVER_UNIT}"
+                ));
             }
         }
     }
 
     /// Undoes what earlier runs did, too, and starts the server.
-    fn restore_first_settings(&self, transaction: &mut Transaction<'_>) -> Result<String, String> {
+    fn restore_first_settings(&self, unit: &Unit, transaction: &mut Transaction<'_>) -> Result<String, String> {
         let job = self.job;
         let mut receipt = job.receipt.clone();
-        systemd::stop(HISTORY_SERVER_UNIT).map_err(|e| format!("{e:#}")).and_then(|()| self.end_strays())?;
+        systemd::stop(HISTORY_SERVER_UNIT).map_err(|e| format!("{e:#}")).and_then(|()| self.end_strays(unit))?;
         let undone = undo::plan_of_server(&job.host, &receipt).and_then(|rows| {
             undo_earlier::carry_out(&job.host, &mut receipt, &rows, self.timeout.max(RECOVERY), self.show)
         });

@@ -1,6 +1,7 @@
 //! The node: its identity, its configuration, and its history server. This module writes no file; it can
 //! restart the history server and end its processes.
 
+mod control_group;
 pub(crate) mod hadoop;
 pub(crate) mod history_server;
 pub(crate) mod identity;

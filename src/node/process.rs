@@ -1,11 +1,13 @@
-//! The history server's process as the kernel shows it: its arguments, its threads, and the ports on
-//! which it listens.
+//! The history server's process: the one that systemd knows as the unit's, as the kernel shows it: its arguments, its
+//! threads, and the ports on which it listens. And processes that look like it.
 
+use super::control_group::{self, UnitGroup};
 use super::spark::mebibytes;
+use crate::systemd::Unit;
 use anyhow::{Result, bail};
 use fs_err as fs;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid, User};
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process as ProcEntry, Stat, all_processes};
 use procfs::{Current, ProcResult, Uptime};
@@ -21,7 +23,10 @@ const MAIN_CLASS: &str = "org.apache.spark.deploy.history.HistoryServer";
 /// The name of the thread `spark-history-task-0`, as the kernel keeps it: its first 15 bytes.
 const SCAN_THREAD: &str = "spark-history-t";
 
-/// A running history server.
+/// The Java process of the history server's unit.
+///
+/// Only systemd's word makes a `Process`: the unit's main process, or a member of the unit's control group. A process
+/// that merely has the right arguments is a [`LookAlike`]. Nothing waits for a look-alike, and nothing can end one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Process {
     pub pid: u32,
@@ -37,41 +42,51 @@ pub struct Process {
 }
 
 impl Process {
-    /// Every history server on this machine.
-    pub fn all() -> Vec<Self> {
-        processes().filter_map(|entry| Self::read(&entry)).collect()
+    /// The history server of a unit: the unit's main process if that is the history server, else the youngest history
+    /// server in the unit's control group, else the main process if it is a JVM: its arguments can come from a file.
+    pub fn of_unit(unit: &Unit) -> Option<Self> {
+        let main = unit.main_pid.and_then(|pid| entry(pid).and_then(|entry| Self::read(&entry, Self::is_jvm)));
+        if main.as_ref().is_some_and(Self::is_server) {
+            return main;
+        }
+        Self::servers_in_group(unit).into_iter().max_by_key(|p| p.started).or(main).or_else(|| {
+            // Where /proc is mounted with hidepid, users other than root do not see the processes of others.
+            let hidden = unit.main_pid.filter(|_| entry(1).is_none())?;
+            Some(Self { pid: hidden, started: 0, args: Vec::new(), listens: Vec::new(), scans: false })
+        })
     }
 
-    /// The history server of a unit: the unit's main process if systemd knows one, else a process in
-    /// the unit's control group, else the youngest history server on this machine.
-    pub fn find(unit: &str, main_pid: Option<u32>) -> Option<Self> {
-        Self::all().into_iter().max_by_key(|p| (Some(p.pid) == main_pid, p.is_in_control_group(unit), p.started))
+    /// Every history server in a unit's control group: one, unless a stop or a start has gone wrong.
+    pub(crate) fn servers_in_group(unit: &Unit) -> Vec<Self> {
+        members(unit).iter().filter_map(|entry| Self::read(entry, Self::is_server)).collect()
     }
 
-    /// Every history server, and every process of `user` that is about to become one: the shell that
-    /// runs `spark-class`, and its launcher.
-    pub fn all_stages(user: Option<u32>) -> Vec<Self> {
-        let will_be_server = |entry: &ProcEntry, process: &Self| {
-            user.is_some() && entry.uid().ok() == user && process.args.iter().any(|a| a.contains(MAIN_CLASS))
-        };
-        processes()
-            .filter_map(|entry| Some((Self::parse(&entry)?, entry)))
-            .filter(|(process, entry)| process.is_server() || will_be_server(entry, process))
-            .map(|(process, _)| process)
-            .collect()
+    /// Every history server in a unit's control group, and what is about to become one: the shell that runs
+    /// `spark-class`, and its launcher.
+    pub(crate) fn stages_in_group(unit: &Unit) -> Vec<Self> {
+        let names_server = |process: &Self| process.args.iter().any(|a| a.contains(MAIN_CLASS));
+        members(unit).iter().filter_map(Self::parse).filter(names_server).collect()
     }
 
-    fn read(entry: &ProcEntry) -> Option<Self> {
-        let mut process = Self::parse(entry).filter(Self::is_server)?;
+    fn read(entry: &ProcEntry, wanted: impl FnOnce(&Self) -> bool) -> Option<Self> {
+        let mut process = Self::parse(entry).filter(wanted)?;
         process.listens = listens(entry);
         process.scans = scans(entry);
         Some(process)
     }
 
-    fn is_server(&self) -> bool {
+    fn is_jvm(&self) -> bool {
         let is_java = self.args.first().is_some_and(|a| Path::new(a).file_name().is_some_and(|name| name == "java"));
-        let names = |class: &str| self.args.iter().any(|a| a == class);
-        is_java && names(MAIN_CLASS) && !names(LAUNCHER)
+        is_java && !self.names(LAUNCHER)
+    }
+
+    /// Whether the arguments are those of a history server. The arguments alone do not say whose server it is.
+    pub(crate) fn is_server(&self) -> bool {
+        self.is_jvm() && self.names(MAIN_CLASS)
+    }
+
+    fn names(&self, class: &str) -> bool {
+        self.args.iter().any(|a| a == class)
     }
 
     /// `None` for a process that is gone or a zombie.
@@ -86,11 +101,6 @@ impl Process {
         entry(self.pid)?.stat().ok().filter(|stat| stat.starttime == self.started)
     }
 
-    fn is_in_control_group(&self, unit: &str) -> bool {
-        let groups = entry(self.pid).and_then(|entry| entry.cgroups().ok());
-        groups.is_some_and(|groups| groups.0.iter().any(|group| group.pathname.contains(unit)))
-    }
-
     /// Whether two are the same process.
     pub fn is(&self, other: &Process) -> bool {
         (self.pid, self.started) == (other.pid, other.started)
@@ -101,8 +111,11 @@ impl Process {
         let pid = Pid::from_raw(i32::try_from(self.pid)?);
         for (signal, seconds) in [(Signal::SIGTERM, 10), (Signal::SIGKILL, 5)] {
             let deadline = Instant::now() + Duration::from_secs(seconds);
-            // This fails if the process is gone already, which is what we want.
-            let _ = kill(pid, signal);
+            // Another process can have the pid by now.
+            if self.is_alive() {
+                // This fails if the process has just ended, which is what we want.
+                let _ = kill(pid, signal);
+            }
             while self.is_alive() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -113,13 +126,17 @@ impl Process {
         Ok(())
     }
 
-    fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.stat().is_some_and(|stat| stat.state != 'Z')
     }
 
+    /// `None` if the arguments name no class path: a file of arguments or a variable can.
     pub fn class_path(&self) -> Option<&str> {
-        let at = self.args.iter().position(|a| a == "-cp" || a == "-classpath")?;
-        self.args.get(at + 1).map(String::as_str)
+        let is_option = |a: &String| ["-cp", "-classpath", "--class-path"].contains(&a.as_str());
+        match self.args.iter().position(is_option) {
+            Some(at) => self.args.get(at + 1).map(String::as_str),
+            None => self.args.iter().find_map(|a| a.strip_prefix("--class-path=")),
+        }
     }
 
     /// The heap that its command line sets.
@@ -134,7 +151,7 @@ impl Process {
 
     /// How long the process has been running.
     pub fn up(&self) -> Option<Duration> {
-        let since_boot = Uptime::current().ok()?.uptime_duration();
+        let since_boot = Uptime::current().ok().filter(|_| self.started > 0)?.uptime_duration();
         let started = Duration::from_secs(self.started / procfs::ticks_per_second());
         Some(since_boot.saturating_sub(started))
     }
@@ -145,20 +162,57 @@ impl Process {
     }
 }
 
+/// A process that looks like a history server, and is not the unit's. emr-shs names it and leaves it alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LookAlike {
+    pub pid: u32,
+    pub user: String,
+    /// The unit or the session to which the process belongs.
+    pub unit: Option<String>,
+    /// Empty if the process listens on no port, or belongs to another user and we are not root.
+    pub listens: Vec<SocketAddr>,
+}
+
+impl LookAlike {
+    /// Every process outside a unit that has a history server's arguments.
+    pub(crate) fn beside(unit: &Unit) -> Vec<Self> {
+        let group = group(unit);
+        let is_of_unit = |pid: u32| unit.main_pid == Some(pid) || group.as_ref().is_some_and(|g| g.contains(pid));
+        processes().filter_map(|entry| Self::read(&entry).filter(|found| !is_of_unit(found.pid))).collect()
+    }
+
+    fn read(entry: &ProcEntry) -> Option<Self> {
+        let pid = Process::parse(entry).filter(Process::is_server)?.pid;
+        Some(Self { pid, user: user_of(entry), unit: control_group::unit_of(pid), listens: listens(entry) })
+    }
+
+    pub(crate) fn description(&self) -> String {
+        let unit = self.unit.as_deref().map(|unit| format!(" in {unit}")).unwrap_or_default();
+        let ports: BTreeSet<u16> = self.listens.iter().map(SocketAddr::port).collect();
+        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        let port = if ports.is_empty() { String::new() } else { format!(", port {}", ports.join(", ")) };
+        format!("process {} of user {}{unit}{port}", self.pid, self.user)
+    }
+}
+
 /// The process that listens on a port.
 #[derive(Clone, Debug)]
 pub(crate) struct PortOwner {
     /// `None` if the process belongs to another user and we are not root.
     pub pid: Option<u32>,
     pub command: Option<String>,
-    pub is_history_server: bool,
+    /// The unit or the session to which the process belongs.
+    pub unit: Option<String>,
+    /// Whether the process has the arguments of a history server.
+    pub looks_like_server: bool,
 }
 
 impl PortOwner {
     pub(crate) fn description(&self) -> String {
+        let unit = self.unit.as_deref().map(|unit| format!(" in {unit}")).unwrap_or_default();
         match (self.pid, &self.command) {
-            (Some(pid), Some(command)) => format!("process {pid}: {command}"),
-            (Some(pid), None) => format!("process {pid}"),
+            (Some(pid), Some(command)) => format!("process {pid}{unit}: {command}"),
+            (Some(pid), None) => format!("process {pid}{unit}"),
             _ => "a process that only root can see".into(),
         }
     }
@@ -169,12 +223,31 @@ pub(crate) fn listener(port: u16) -> Option<PortOwner> {
     let sockets = listening(procfs::net::tcp(), procfs::net::tcp6());
     let (inode, _) = sockets.into_iter().find(|(_, address)| address.port() == port)?;
     let owner = processes().find(|entry| socket_inodes(entry).contains(&inode));
-    let args = owner.as_ref().and_then(|owner| arguments(u32::try_from(owner.pid()).ok()?));
+    let pid = owner.as_ref().and_then(|owner| u32::try_from(owner.pid()).ok());
+    let command = |args: Vec<String>| args.join(" ").trim_end().chars().take(200).collect();
     Some(PortOwner {
-        pid: owner.as_ref().and_then(|owner| u32::try_from(owner.pid()).ok()),
-        command: args.map(|args| args.join(" ").trim_end().chars().take(200).collect()),
-        is_history_server: owner.and_then(|owner| Process::parse(&owner)).is_some_and(|p| p.is_server()),
+        pid,
+        command: pid.and_then(arguments).map(command),
+        unit: pid.and_then(control_group::unit_of),
+        looks_like_server: owner.and_then(|owner| Process::parse(&owner)).is_some_and(|p| p.is_server()),
     })
+}
+
+fn user_of(entry: &ProcEntry) -> String {
+    let Ok(uid) = entry.uid() else { return "unknown".into() };
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+fn group(unit: &Unit) -> Option<UnitGroup> {
+    UnitGroup::new(unit.control_group.as_deref()?)
+}
+
+/// The processes in a unit's control group.
+fn members(unit: &Unit) -> Vec<ProcEntry> {
+    let Some(group) = group(unit) else { return Vec::new() };
+    let is_member = |entry: &ProcEntry| u32::try_from(entry.pid()).is_ok_and(|pid| group.contains(pid));
+    processes().filter(is_member).collect()
 }
 
 fn processes() -> impl Iterator<Item = ProcEntry> {

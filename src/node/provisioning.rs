@@ -2,13 +2,13 @@
 //! Spark (`docs/emr.md §4.2`).
 
 use super::identity::{INFO, Identity};
-use super::process::Process;
+use super::process::{LookAlike, Process};
 use super::spark;
 use crate::aws::config::TimeoutProfile;
 use crate::aws::emr::{ClusterDescription, EmrError};
 use crate::host::Host;
-use crate::paths::{HISTORY_SERVER_UNIT, SPARK_DEFAULTS};
-use crate::systemd;
+use crate::paths::{HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, SPARK_DEFAULTS};
+use crate::systemd::{self, Unit};
 use anyhow::Result;
 use std::path::Path;
 
@@ -104,7 +104,7 @@ pub(crate) fn missing(host: &Host) -> Result<Option<Missing>> {
         return Ok(Some(Missing::Part("the history server's unit")));
     }
     // With some configurations the first server dies at once. It counts as started all the same.
-    if unit.is_starting || !unit.was_started && Process::all().is_empty() {
+    if unit.is_starting || !unit.was_started && !runs(&unit) {
         return Ok(Some(Missing::Part("the history server's first start")));
     }
     let identity = Identity::observe(host);
@@ -117,6 +117,12 @@ pub(crate) fn missing(host: &Host) -> Result<Option<Missing>> {
         Provisioning::Underway => Some(Missing::CheckIn),
         Provisioning::Unknown => (cluster_state(&identity) == ClusterState::NotYet).then_some(Missing::RunningCluster),
     })
+}
+
+/// Whether a history server runs that EMR may have started, with the unit or without it.
+fn runs(unit: &Unit) -> bool {
+    let is_emr_s = |process: &LookAlike| ["root", HISTORY_SERVER_ACCOUNT].contains(&process.user.as_str());
+    Process::of_unit(unit).is_some() || LookAlike::beside(unit).iter().any(is_emr_s)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

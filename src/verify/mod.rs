@@ -274,11 +274,13 @@ impl Proof<'_> {
             if list.is_none() {
                 server = HistoryServer::observe(&self.node.spark).map_err(Fault::of)?;
             }
-            if server.wants_login {
-                return Err(Fault::failed("the history server requires a login, so verify cannot see what it lists")
+            let waited = begun.elapsed();
+            // A server that starts answers with errors for a moment.
+            if let Some(barrier) = server.barrier.as_ref().filter(|b| b.is_login() || waited > self.timeout) {
+                return Err(Fault::failed("verify cannot see what the history server lists")
+                    .detail(format!("port {} {barrier}", server.port))
                     .hint("remove the filter from spark.ui.filters while you verify"));
             }
-            let waited = begun.elapsed();
             if server.process.is_none() || server.answer.is_none() && waited > self.timeout {
                 return Err(Fault::failed(format!("the history server does not answer on port {}", server.port)));
             }

@@ -38,7 +38,12 @@ pub(super) fn times(n: usize) -> String {
 pub(crate) fn reads(f: &Facts<'_>) -> CheckResult {
     let server = f.server()?;
     let Some(uri) = f.event_logs else { return skip("the event logs are not in S3") };
-    let Some(answer) = &server.answer else { return skip("the history server does not answer") };
+    let Some(answer) = &server.answer else {
+        return match &server.barrier {
+            Some(_) => skip("the pages of the history server cannot be seen: see pages"),
+            None => skip("the history server does not answer"),
+        };
+    };
     match &answer.reads {
         Some(reads) if !same_directory(reads, &uri.to_string()) => {
             return skip(format!("the history server reads {reads}"));

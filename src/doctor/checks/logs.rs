@@ -77,6 +77,9 @@ pub(crate) fn pattern(f: &Facts<'_>) -> CheckResult {
     let Some(pattern) = f.effective(LOG_LINK_KEY) else {
         return skip(format!("{LOG_LINK_KEY} is not set, so log links lead to NodeManagers"));
     };
+    if f.node.server.as_ref().is_some_and(|server| server.barrier.is_some()) {
+        return skip("the pages of the history server cannot be seen: see pages");
+    }
     if f.node.server.as_ref().is_some_and(|server| server.answer.is_none()) {
         return skip("the history server does not answer");
     }

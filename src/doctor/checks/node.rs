@@ -135,6 +135,12 @@ pub(crate) fn require_service(node: &Node) -> Result<(), Fault> {
             .unchanged()
             .hint("list Spark's units: systemctl list-unit-files 'spark*'"));
     }
+    if server.unit.is_masked {
+        return Err(Fault::preflight(format!("{HISTORY_SERVER_UNIT} is masked, so nothing can start it"))
+            .detail("somebody masked the unit: a link in its place leads to /dev/null")
+            .unchanged()
+            .hint(hint!("sudo systemctl unmask {}", HISTORY_SERVER_UNIT)));
+    }
     Ok(())
 }
 

@@ -3,12 +3,12 @@
 use super::listing::{scan_interval, times};
 use crate::doctor::causes::explained_by;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
-use crate::doctor::facts::{Facts, Mode, STARTING};
+use crate::doctor::facts::{Facts, Mode};
 use crate::error::Fault;
-use crate::node::history_server::{self, HistoryServer, NO_JAR};
-use crate::node::jars;
+use crate::node::history_server::{self, HistoryServer, NO_JAR, STARTING};
 use crate::node::log_diagnosis::{Cause, KnownError};
-use crate::node::process::Process;
+use crate::node::process::{self, LookAlike, PortOwner, Process};
+use crate::node::{Node, jars};
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::shown::{Hint, hint};
 use std::time::Duration;
@@ -55,24 +55,82 @@ fn memory_mib() -> Option<u64> {
 
 pub(crate) fn port(f: &Facts<'_>) -> CheckResult {
     let server = f.server()?;
-    let port = server.port;
-    let observed = &f.observations()?.server;
-    let Some(listener) = &observed.listener else { return Ok(format!("port {port} is free")) };
-    let listens_itself = server.process.as_ref().is_some_and(|p| p.listens.iter().any(|at| at.port() == port));
-    if listens_itself || listener.is_history_server {
+    let (port, listener) = match f.mode {
+        Mode::Live(observations) => (server.port, observations.server.listener.clone()),
+        Mode::Preflight { .. } => {
+            // The port that the server will have.
+            let port = server.port_after(&f.node.spark, &f.settings.set);
+            (port, if server.listens_on(port) { None } else { process::listener(port) })
+        }
+    };
+    if server.listens_on(port) {
         return Ok(format!("{port} belongs to the history server"));
     }
+    let Some(listener) = listener else { return Ok(format!("port {port} is free")) };
     if listener.pid.is_none() {
         return skip(format!("a process uses port {port}; only root can see which"));
     }
-    let mut fault = Fault::preflight(format!("another process uses port {port}"))
-        .detail(format!("found {}", listener.description()));
-    if let Some(moved) = observed.moved_to {
+    let mut fault = foreign_listener(port, &listener, server);
+    if let Mode::Live(observations) = f.mode
+        && let Some(moved) = observations.server.moved_to
+    {
         fault = fault.detail(format!("the history server answers on port {moved} instead"));
     }
+    if f.is_preflight() {
+        fault = fault.unchanged();
+    }
+    let end = fault.hint.take().unwrap_or_else(|| "end that process".into());
+    let other_port = port.saturating_add(1);
     Err(fault
-        .hint(hint!("end that process, then: sudo emr-shs restart; or choose another port: {} --set spark.history.ui.port=18081", f.install_again()))
+        .hint(hint!(
+            "{}; or choose another port: {} --set spark.history.ui.port={}",
+            end,
+            f.install_again(),
+            other_port
+        ))
         .into())
+}
+
+/// Refuses a restart after which the server could not have its port.
+pub(crate) fn require_port(node: &Node) -> Result<(), Fault> {
+    let Some(server) = node.server.as_ref().filter(|server| !server.listens_on(server.port)) else { return Ok(()) };
+    match process::listener(server.port) {
+        Some(listener) => Err(foreign_listener(server.port, &listener, server).unchanged()),
+        None => Ok(()),
+    }
+}
+
+/// A process that is not the unit's server has the server's port.
+fn foreign_listener(port: u16, listener: &PortOwner, server: &HistoryServer) -> Fault {
+    let found = format!("found {}", listener.description());
+    let end = match (&listener.unit, listener.pid) {
+        (Some(unit), _) if unit.ends_with(".service") && unit != HISTORY_SERVER_UNIT => {
+            hint!("sudo systemctl stop {}", unit)
+        }
+        (_, Some(pid)) => hint!("sudo kill {}", pid),
+        (_, None) => "end it".into(),
+    };
+    if !listener.looks_like_server {
+        return Fault::preflight(format!("another process uses port {port}"))
+            .detail(found)
+            .hint("end that process, then: sudo emr-shs restart");
+    }
+    let own = match &server.process {
+        Some(process) => format!("the unit's server is process {}", process.pid),
+        None => format!("the unit's own server does not run: the unit is {}", server.unit.active),
+    };
+    let is_left_behind = Process::servers_in_group(&server.unit).iter().any(|left| Some(left.pid) == listener.pid);
+    if is_left_behind {
+        return Fault::preflight(format!("an earlier server of {HISTORY_SERVER_UNIT} still has port {port}"))
+            .detail(found)
+            .detail(own)
+            .hint(hint!("{}; sudo systemctl restart {}", end, HISTORY_SERVER_UNIT));
+    }
+    Fault::preflight(format!("the history server on port {port} does not belong to {HISTORY_SERVER_UNIT}"))
+        .detail(found)
+        .detail(own)
+        .detail("somebody started that server without the unit, so a restart of the unit would not reach it")
+        .hint(hint!("if nobody needs that server: {}; sudo systemctl restart {}", end, HISTORY_SERVER_UNIT))
 }
 
 /// Refuses what deletes or rewrites event logs that other clusters share: Spark's cleaner, and its compaction of rolling
@@ -174,6 +232,13 @@ pub(crate) fn service(f: &Facts<'_>) -> CheckResult {
 
 fn dead_server(f: &Facts<'_>, server: &HistoryServer) -> NotPassed {
     let active = &server.unit.active;
+    let listener = f.observations().ok().and_then(|observed| observed.server.listener.as_ref());
+    if listener.is_some_and(|listener| listener.looks_like_server) {
+        let fault = Fault::preflight(format!("the history server of {HISTORY_SERVER_UNIT} does not run"))
+            .detail(format!("the unit is {active}"))
+            .hint(hint!("sudo systemctl start {}", HISTORY_SERVER_UNIT));
+        return NotPassed::CausedBy(&[CheckId::Port], fault);
+    }
     if server.unit.was_stopped() {
         return Fault::preflight("the history server is stopped")
             .detail(format!("its unit {HISTORY_SERVER_UNIT} is {active}; somebody stopped the server, it did not die"))
@@ -196,7 +261,11 @@ fn running_server(f: &Facts<'_>, server: &HistoryServer, process: &Process) -> C
             .into());
     }
     let is_starting = up.is_some_and(|up| up < STARTING);
-    if is_starting && server.answer.is_none() && !server.wants_login && moved_to.is_none() {
+    let may_come = match &server.barrier {
+        Some(barrier) => !barrier.is_login(),
+        None => server.answer.is_none() && moved_to.is_none(),
+    };
+    if is_starting && may_come {
         return skip(format!("up {up_for}, and does not answer yet; run doctor again in a minute"));
     }
     if server.unit.active != "active" {
@@ -206,8 +275,23 @@ fn running_server(f: &Facts<'_>, server: &HistoryServer, process: &Process) -> C
             .into());
     }
     match &server.answer {
-        Some(answer) => Ok(format!("up {up_for}, Spark {} answers on port {port}", answer.version)),
-        None if server.wants_login => Ok(format!("up {up_for}, port {port} requires a login")),
+        Some(answer) => {
+            let others: Vec<String> = server.others.iter().map(LookAlike::description).collect();
+            let beside = if others.is_empty() { String::new() } else { format!("; beside it {}", others.join("; ")) };
+            Ok(format!("up {up_for}, Spark {} answers on port {port}{beside}", answer.version))
+        }
+        None if let Some(barrier) = &server.barrier => {
+            if barrier.is_login() {
+                return Ok(format!("up {up_for}, and answers on port {port}: see pages"));
+            }
+            Err(Fault::preflight(format!("the history server runs, but port {port} {barrier}"))
+                .detail(format!("process {pid} has been running for {up_for}"))
+                .hint(hint!(
+                    "sudo tail -50 {}; a filter that cannot start (spark.ui.filters) answers so, too",
+                    history_server::log_file(&f.node.spark)
+                ))
+                .into())
+        }
         None if moved_to.is_some() => skip(format!("up {up_for}, on another port than {port}: see port")),
         None => {
             let fault = Fault::preflight(format!("the history server is stuck: port {port} does not answer"))
@@ -302,19 +386,38 @@ pub(crate) fn log(f: &Facts<'_>) -> CheckResult {
 }
 
 pub(crate) fn pages(f: &Facts<'_>) -> CheckResult {
-    if !f.server()?.wants_login {
-        return Ok("the pages require no login".into());
-    }
+    let server = f.server()?;
+    let Some(barrier) = &server.barrier else {
+        return match &server.answer {
+            Some(_) => Ok("the pages require no login".into()),
+            None if f.is_preflight() => Ok("no server answers, so no login is known".into()),
+            None => skip("the history server does not answer: see service"),
+        };
+    };
+    let port = server.port;
     match f.mode {
-        Mode::Live(_) => {
-            skip("the pages require a login (spark.ui.filters), so doctor cannot see what the server reads")
-        }
+        Mode::Live(_) if !barrier.is_login() => skip(format!("port {port} {barrier}: see service")),
+        Mode::Live(_) => skip(format!("port {port} {barrier}, so doctor cannot see what the server reads and lists")),
+        Mode::Preflight { force: true, .. } => Ok(format!("port {port} {barrier}; --force goes by the process")),
         Mode::Preflight { .. } => Err(Fault::preflight(
-            "the history server requires a login, so emr-shs could not see what it reads after a restart",
+            "the history server's pages cannot be seen, so emr-shs could not see what it reads after a restart",
         )
-        .detail("the server answers 401 or 403 to this node itself")
+        .detail(format!(
+            "process {} runs, but port {port} {barrier}",
+            server.process.as_ref().map(|p| p.pid).unwrap_or_default()
+        ))
+        .detail(match barrier.is_login() {
+            true => {
+                "a filter (spark.ui.filters) or a proxy before the server behaves so; this node itself gets no page"
+            }
+            false => "a server whose filter (spark.ui.filters) cannot start behaves so; its log tells more",
+        })
         .unchanged()
-        .hint("remove the filter from spark.ui.filters while you install")
+        .hint(
+            "take the filter out of spark.ui.filters while you install, and restart the server; or add --force: then \
+             emr-shs judges the restarted server by its process alone, which must be new, be configured for the \
+             prefix, and scan it",
+        )
         .into()),
     }
 }

@@ -1,6 +1,7 @@
 //! Restarting the history server, and waiting until it is ready.
 
 use super::log::LogPosition;
+use super::readiness::Sight;
 use super::{HistoryServer, NO_JAR, POLL, Readiness};
 use crate::aws::uri::EventLogs;
 use crate::error::Fault;
@@ -11,7 +12,8 @@ use crate::node::process::Process;
 use crate::node::spark::Spark;
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::shown::{Hint, hint};
-use crate::{signals, systemd};
+use crate::signals;
+use crate::systemd::{self, Unit};
 use anyhow::Result;
 use std::fmt;
 use std::path::PathBuf;
@@ -20,12 +22,17 @@ use std::time::{Duration, Instant};
 /// A server that answers but does not scan yet is ready after this time: the name of the scanning
 /// thread may be another in other versions of Spark.
 const SETTLE: Duration = Duration::from_secs(3);
+/// A server that keeps answering with errors for this time does not recover from them.
+const ERRORS: Duration = Duration::from_secs(20);
 
 /// How a restart ended.
 #[derive(Debug)]
 pub enum RestartOutcome {
-    /// The server became ready after this time.
-    Ready(Duration),
+    /// The server became ready after this time, as far as it can be seen.
+    Ready {
+        after: Duration,
+        sight: Sight,
+    },
     NotReady(NotReady),
 }
 
@@ -39,7 +46,7 @@ impl RestartOutcome {
     /// command that the error proposes.
     pub fn ready_after(self, host: &Host, event_logs: Option<&EventLogs>) -> Result<Duration, Fault> {
         match self {
-            Self::Ready(after) => Ok(after),
+            Self::Ready { after, .. } => Ok(after),
             Self::NotReady(not_ready) => Err(not_ready.fault(host, event_logs)),
         }
     }
@@ -134,12 +141,14 @@ impl HistoryServer {
             timeout,
             begun: Instant::now(),
             log: LogPosition::end(spark),
-            old: Process::find(HISTORY_SERVER_UNIT, self.unit.main_pid),
+            old: self.processes(),
+            was_seen: self.answer.is_some(),
             has_started: false,
             class_path_dropped: false,
             answers_since: None,
+            errs_since: None,
         };
-        if let Some(failure) = restart.run_systemctl(&tick)? {
+        if let Some(failure) = restart.run_systemctl(&self.unit, &tick)? {
             return Ok(RestartOutcome::NotReady(restart.not_ready(failure)));
         }
         loop {
@@ -147,7 +156,9 @@ impl HistoryServer {
             self.unit = systemd::show(HISTORY_SERVER_UNIT)?;
             self.refresh(spark);
             match restart.judge(self) {
-                RestartState::Ready => return Ok(RestartOutcome::Ready(restart.begun.elapsed())),
+                RestartState::Ready(sight) => {
+                    return Ok(RestartOutcome::Ready { after: restart.begun.elapsed(), sight });
+                }
                 RestartState::Failed(failure) => return Ok(RestartOutcome::NotReady(restart.not_ready(failure))),
                 RestartState::Starting => {}
             }
@@ -157,29 +168,42 @@ impl HistoryServer {
     }
 }
 
+impl HistoryServer {
+    /// Its process, and every other history server in its unit's control group.
+    fn processes(&self) -> Vec<Process> {
+        let mut processes = Process::servers_in_group(&self.unit);
+        processes.extend(Process::of_unit(&self.unit).filter(|main| !processes.iter().any(|p| p.is(main))));
+        processes
+    }
+}
+
 /// A restart in progress.
 struct Restart<'a> {
     readiness: &'a Readiness,
     timeout: Duration,
     begun: Instant,
     log: LogPosition,
-    old: Option<Process>,
+    /// The unit's history servers before the restart.
+    old: Vec<Process>,
+    /// Whether the pages could be seen before the restart.
+    was_seen: bool,
     /// Whether the new process has appeared.
     has_started: bool,
     class_path_dropped: bool,
     answers_since: Option<Instant>,
+    errs_since: Option<Instant>,
 }
 
 enum RestartState {
     Starting,
-    Ready,
+    Ready(Sight),
     Failed(RestartFailure),
 }
 
 impl Restart<'_> {
     /// Runs `systemctl restart`. Meanwhile watches for the new process: EMR's start script waits for
     /// some seconds, and only this notices a server that dies within them.
-    fn run_systemctl(&mut self, tick: &impl Fn()) -> Result<Option<RestartFailure>> {
+    fn run_systemctl(&mut self, unit: &Unit, tick: &impl Fn()) -> Result<Option<RestartFailure>> {
         let timeout = self.timeout;
         let mut last_observed = self.begun;
         let mut watch = || {
@@ -188,9 +212,7 @@ impl Restart<'_> {
             }
             last_observed = Instant::now();
             tick();
-            if let Some(process) = Process::find(HISTORY_SERVER_UNIT, None) {
-                self.notice(&process);
-            }
+            Process::servers_in_group(unit).iter().for_each(|process| self.notice(process));
         };
         let Err(error) = systemd::restart(HISTORY_SERVER_UNIT, timeout, &mut watch) else { return Ok(None) };
         signals::check()?;
@@ -204,7 +226,7 @@ impl Restart<'_> {
     }
 
     fn is_new(&self, process: &Process) -> bool {
-        self.old.as_ref().is_none_or(|old| !old.is(process))
+        !self.old.iter().any(|old| old.is(process))
     }
 
     fn notice(&mut self, process: &Process) {
@@ -212,8 +234,11 @@ impl Restart<'_> {
             return;
         }
         self.has_started = true;
-        if let Some(wanted) = &self.readiness.class_path {
-            let mut elements = process.class_path().unwrap_or_default().split(':');
+        // A main process that does not name Spark's class may be a helper of the start script.
+        if let Some(wanted) = self.readiness.class_path.as_ref().filter(|_| process.is_server())
+            && let Some(class_path) = process.class_path()
+        {
+            let mut elements = class_path.split(':');
             self.class_path_dropped |= !elements.any(|element| element == wanted);
         }
     }
@@ -225,15 +250,19 @@ impl Restart<'_> {
         if self.class_path_dropped {
             return RestartState::Failed(RestartFailure::ClassPathDropped);
         }
-        let obstacle = match server.obstacle(self.readiness, self.old.as_ref()) {
-            None => {
+        // An error that a restart has brought about is a failure. One that was there before is none.
+        let errs = self.was_seen && server.barrier.as_ref().is_some_and(|barrier| !barrier.is_login());
+        self.errs_since = self.errs_since.filter(|_| errs).or_else(|| errs.then(Instant::now));
+        let obstacle = match server.ready(self.readiness, Some(&self.old)) {
+            Ok(Sight::Process(barrier)) if errs => format!("port {} {barrier}", server.port),
+            Ok(sight) => {
                 let since = self.answers_since.get_or_insert_with(Instant::now);
                 if server.process.as_ref().is_some_and(|p| p.scans) || since.elapsed() > SETTLE {
-                    return RestartState::Ready;
+                    return RestartState::Ready(sight);
                 }
                 "it answers, but does not scan its directory yet".into()
             }
-            Some(obstacle) => obstacle,
+            Err(obstacle) => obstacle,
         };
         let seconds = self.begun.elapsed().as_secs();
         let new = server.process.as_ref().filter(|process| self.is_new(process));
@@ -248,7 +277,8 @@ impl Restart<'_> {
         let names_directory = server.answer.as_ref().is_some_and(|a| a.reads.is_some());
         let reads_another =
             self.answers_since.is_none() && names_directory && new.is_some() && server.unit.active == "active";
-        if reads_another || self.begun.elapsed() > self.timeout {
+        let keeps_failing = self.errs_since.is_some_and(|since| since.elapsed() > ERRORS);
+        if reads_another || keeps_failing || self.begun.elapsed() > self.timeout {
             return RestartState::Failed(RestartFailure::NotReadyInTime { seconds, obstacle });
         }
         RestartState::Starting

@@ -7,6 +7,8 @@ use crate::helpers::wait::wait;
 use std::fs::File;
 use std::io::{Read, Write};
 
+mod hidden_pages;
+mod other_servers;
 mod preflight;
 mod readiness;
 mod rollback;

@@ -49,14 +49,14 @@ fn install_succeeds_only_when_the_server_reads_the_new_directory(profile: Profil
     wait("the history server", || node.answers().then_some(()));
     assert_same_tree(&before, &node.tree());
 
-    // Another server has its port, so it takes the next one.
+    // Another program has its port, so a started server would take the next one.
     node.sh("systemctl stop spark-history-server");
     let mut other = node.spawn(&["python3", "-m", "http.server", "18080", "--directory", "/opt/lab"]);
     wait("the other server", || node.get("/").map(drop));
     complains(
         &node.emr_shs(&["install", "--event-logs", LOGS]),
-        1,
-        &["took port 18081, because another process uses 18080", "was down before, and is down again"],
+        3,
+        &["another process uses port 18080", "http.server", "--set spark.history.ui.port=18081"],
     );
     assert_same_tree(&before, &node.tree());
     other.kill().unwrap();

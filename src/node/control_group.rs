@@ -1,0 +1,104 @@
+//! Which control group a process is in, as the kernel and systemd know it (`docs/emr.md §3.1`). A process cannot choose
+//! its control group as it chooses its arguments.
+
+use fs_err as fs;
+
+/// The control group of a unit, as `/proc/PID/cgroup` spells it for this process.
+///
+/// `systemctl` names the group from the root that systemd itself sees. Inside a container the kernel puts further
+/// elements before that name. The kernel puts the same elements before the group of process 1.
+pub(super) struct UnitGroup {
+    hierarchy: Hierarchy,
+    path: String,
+}
+
+impl UnitGroup {
+    /// `None` if process 1 cannot be seen.
+    pub(super) fn new(control_group: &str) -> Option<Self> {
+        Self::below(&fs::read_to_string("/proc/1/cgroup").ok()?, control_group)
+    }
+
+    /// `first` are the control groups of process 1.
+    fn below(first: &str, control_group: &str) -> Option<Self> {
+        let hierarchy = if path_in(first, Hierarchy::Named).is_some() { Hierarchy::Named } else { Hierarchy::Unified };
+        let path = path_in(first, hierarchy)?;
+        // systemd moves itself there since version 226.
+        let root = path.strip_suffix("/init.scope").unwrap_or(path).trim_end_matches('/');
+        Some(Self { hierarchy, path: format!("{root}{control_group}") })
+    }
+
+    pub(super) fn contains(&self, pid: u32) -> bool {
+        fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| self.is_in(&groups))
+    }
+
+    fn is_in(&self, groups: &str) -> bool {
+        path_in(groups, self.hierarchy)
+            .and_then(|path| path.strip_prefix(&self.path))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// The hierarchy in which systemd keeps its units.
+#[derive(Clone, Copy)]
+enum Hierarchy {
+    /// Version 1, `name=systemd`. systemd keeps its units there as long as that hierarchy exists.
+    Named,
+    /// Version 2.
+    Unified,
+}
+
+fn path_in(groups: &str, wanted: Hierarchy) -> Option<&str> {
+    let lines = groups.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>());
+    lines.filter(|line| line.len() == 3).find_map(|line| match wanted {
+        Hierarchy::Named => (line[1] == "name=systemd").then_some(line[2]),
+        Hierarchy::Unified => (line[0] == "0" && line[1].is_empty()).then_some(line[2]),
+    })
+}
+
+/// The unit or the session in which systemd keeps a process, such as `acme.service` or `session-3.scope`.
+pub(super) fn unit_of(pid: u32) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = path_in(&groups, Hierarchy::Named).or_else(|| path_in(&groups, Hierarchy::Unified))?;
+    let is_unit = |element: &&str| element.ends_with(".service") || element.ends_with(".scope");
+    path.split('/').rev().find(is_unit).map(str::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UnitGroup;
+
+    const UNIT: &str = "/system.slice/spark-history-server.service";
+
+    #[track_caller]
+    fn is_member(first: &str, of_process: &str) -> bool {
+        UnitGroup::below(first, UNIT).is_some_and(|group| group.is_in(of_process))
+    }
+
+    #[test]
+    fn a_unit_s_process_is_known_on_every_layout_of_control_groups() {
+        // Version 1 with systemd 219, which stays in the root group.
+        let old = "11:memory:/\n1:name=systemd:/\n";
+        assert!(is_member(old, "11:memory:/\n1:name=systemd:/system.slice/spark-history-server.service\n"));
+        // Version 2.
+        assert!(is_member("0::/init.scope\n", "0::/system.slice/spark-history-server.service\n"));
+        assert!(is_member("0::/init.scope\n", "0::/system.slice/spark-history-server.service/server\n"));
+        // Both, in a container.
+        let both = "9:name=systemd:/box/payload/init.scope\n1:cpu:/\n0::/box/payload/init.scope\n";
+        assert!(is_member(both, "9:name=systemd:/box/payload/system.slice/spark-history-server.service\n0::/\n"));
+    }
+
+    #[test]
+    fn no_other_process_passes_for_the_unit_s() {
+        let new = "0::/init.scope\n";
+        // Users can make groups of any name below their own session.
+        let own = "0::/user.slice/user-1.slice/user@1.service/system.slice/spark-history-server.service\n";
+        assert!(!is_member(new, own));
+        assert!(!is_member(new, "0::/system.slice/spark-history-server.service.d\n"));
+        assert!(!is_member(new, "0::/system.slice/other.service\n"));
+        assert!(!is_member(new, "0::/\n"));
+        // The second hierarchy does not count where systemd uses the first.
+        let old = "1:name=systemd:/\n0::/\n";
+        assert!(!is_member(old, "1:name=systemd:/user.slice\n0::/system.slice/spark-history-server.service\n"));
+        assert!(!is_member("", "0::/system.slice/spark-history-server.service\n"));
+    }
+}
