@@ -101,8 +101,8 @@ pub(crate) fn show(unit: &str) -> Result<Unit> {
     })
 }
 
-/// The control group of a unit. systemd names none for a unit that has stopped, although processes can stay behind in
-/// the group. The group's place follows from the unit's slice: `a-b.slice` lies in `a.slice`.
+/// The control group of a unit. systemd names none while nothing of the unit runs. The next start makes the group in the
+/// unit's slice, and `a-b.slice` lies in `a.slice`.
 fn control_group(named: &str, slice: &str, id: &str) -> Option<String> {
     if !named.is_empty() {
         return Some(named.into());
@@ -275,7 +275,7 @@ mod tests {
     use super::control_group;
 
     #[test]
-    fn a_stopped_unit_s_control_group_follows_from_its_slice() {
+    fn the_control_group_of_a_unit_that_does_not_run_follows_from_its_slice() {
         let group = |named, slice| control_group(named, slice, "a.service").unwrap_or_default();
         assert_eq!(group("/system.slice/b.service", "system.slice"), "/system.slice/b.service");
         assert_eq!(group("", "system.slice"), "/system.slice/a.service");
