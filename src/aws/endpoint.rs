@@ -1,5 +1,6 @@
 //! How a client addresses a store: AWS's own S3, a VPC endpoint, or another store.
 
+use super::partition;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
@@ -26,5 +27,5 @@ pub(crate) fn builder(config: &SdkConfig, endpoint: Option<&str>, region: Option
 
 /// Whether requests name the bucket in the path, because the store has no host name for each bucket.
 pub fn by_path(endpoint: &str) -> bool {
-    !endpoint.contains(".amazonaws.com")
+    !partition::is_aws(endpoint)
 }

@@ -3,8 +3,10 @@
 //! module that shows it.
 
 use super::identity::why_no_credentials;
+use super::meaning::{Meaning, denying_policy, meaning};
 use crate::dns::NotResolved;
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::types::StorageClass;
@@ -37,6 +39,8 @@ pub(crate) enum S3Failure {
     InvalidRange,
     /// The request was signed for another region than the bucket's.
     WrongRegion,
+    /// The bucket has Object Lock, so that a request that writes needs a checksum.
+    ObjectLock,
     /// S3 gave no answer: the text says why.
     NoAnswer(String),
     /// The request was not sent for lack of credentials: the text says why.
@@ -57,6 +61,8 @@ pub(crate) struct S3Error {
     pub(crate) region: Option<String>,
     /// Why there was no answer.
     pub(crate) obstacle: Obstacle,
+    /// What answered, if that was not S3 but a server on the way.
+    pub(crate) foreign: Option<String>,
 }
 
 /// What stands between this node and a server that gives no answer, as far as the error tells.
@@ -68,6 +74,10 @@ pub(crate) enum Obstacle {
     UnknownAuthority,
     /// The server's certificate is for another name.
     OtherName,
+    /// The proxy wants a login.
+    ProxyLogin,
+    /// The proxy opens no connection to the server.
+    Proxy,
     #[default]
     Unknown,
 }
@@ -77,6 +87,12 @@ impl Obstacle {
         for cause in chain(error) {
             if cause.is::<NotResolved>() {
                 return Self::Dns;
+            }
+            // The SDK's client keeps the error's type to itself.
+            match cause.to_string().as_str() {
+                "tunnel error: proxy authorization required" => return Self::ProxyLogin,
+                "tunnel error: unsuccessful" | "tunnel error: unexpected end of file" => return Self::Proxy,
+                _ => {}
             }
             match cause.downcast_ref() {
                 Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
@@ -101,7 +117,9 @@ impl S3Error {
         let status = error.raw_response().map(|answer| answer.status().as_u16());
         let code = error.code().unwrap_or_default().to_string();
         let message = error.message().unwrap_or_default().to_string();
+        let foreign = error.raw_response().and_then(foreign_server);
         let failure = match status {
+            Some(_) if foreign.is_some() => S3Failure::Other,
             Some(status) => match classify(status, &code, &message, action) {
                 S3Failure::Archived { class } => S3Failure::Archived { class: storage_class(error).unwrap_or(class) },
                 failure => failure,
@@ -113,7 +131,7 @@ impl S3Error {
         };
         let region = error.raw_response().and_then(|answer| answer.headers().get("x-amz-bucket-region"));
         let obstacle = Obstacle::of(error);
-        Self { failure, status, code, message, region: region.map(str::to_string), obstacle }
+        Self { failure, status, code, message, region: region.map(str::to_string), obstacle, foreign }
     }
 
     /// S3's message, without its code.
@@ -129,6 +147,16 @@ impl S3Error {
         }
     }
 
+    /// What the answer means, if it is one of the answers that need no failure of their own.
+    pub(super) fn meaning(&self) -> Option<&'static Meaning> {
+        meaning(self.status, &self.code, &self.message)
+    }
+
+    /// The policy that denied the request, if S3 names it.
+    pub(super) fn denying_policy(&self) -> Option<&'static str> {
+        denying_policy(&self.message)
+    }
+
     /// S3's status, code and message: `503 SlowDown Please reduce your request rate.`
     pub(crate) fn answer(&self) -> String {
         let status = self.status.map(|status| status.to_string()).unwrap_or_default();
@@ -136,12 +164,26 @@ impl S3Error {
     }
 }
 
+/// The server that sent a page for people. S3 answers in XML, and proxies, firewalls and login pages in HTML.
+fn foreign_server(answer: &HttpResponse) -> Option<String> {
+    let header = |name| answer.headers().get(name).map(str::to_string);
+    if !header("content-type")?.to_ascii_lowercase().starts_with("text/html") {
+        return None;
+    }
+    let page = String::from_utf8_lossy(answer.body().bytes().unwrap_or_default()).into_owned();
+    let title = page.split("<title>").nth(1).and_then(|rest| rest.split('<').next());
+    let title = title.map(|title| format!(" “{}”", title.trim())).unwrap_or_default();
+    let by = header("via").or(header("server")).map(|by| format!(" by {by}")).unwrap_or_default();
+    Some(format!("{}, a page in HTML{title}{by}", answer.status().as_u16()))
+}
+
 /// Reads an answer. The storage class of an archived object is not known here.
 fn classify(status: u16, code: &str, message: &str, action: &'static str) -> S3Failure {
     match (status, code, kms_action(message)) {
         (_, "RequestTimeTooSkewed", _) => S3Failure::ClockSkew,
         // Also answered with 403, but no policy helps.
-        (_, "SignatureDoesNotMatch" | "InvalidAccessKeyId" | "ExpiredToken", _) => S3Failure::Other,
+        (_, "SignatureDoesNotMatch" | "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken", _) => S3Failure::Other,
+        (_, "AllAccessDisabled" | "AccountProblem" | "XAmzContentSHA256Mismatch", _) => S3Failure::Other,
         (_, _, Some(action)) => S3Failure::Denied { action, kms: true },
         (_, "InvalidObjectState", _) => S3Failure::Archived { class: "archived".into() },
         (_, code, _) if code.starts_with("KMS.") => S3Failure::KmsKey,
@@ -149,8 +191,11 @@ fn classify(status: u16, code: &str, message: &str, action: &'static str) -> S3F
         (_, "NoSuchBucket", _) => S3Failure::NoSuchBucket,
         (404, _, _) => S3Failure::NotFound,
         (416, _, _) => S3Failure::InvalidRange,
+        (400, "InvalidRequest", _) if message.contains("Object Lock") => S3Failure::ObjectLock,
         // The answer to a HEAD request has no code.
-        (301 | 307, _, _) | (400, "" | "AuthorizationHeaderMalformed", _) => S3Failure::WrongRegion,
+        (301 | 307, _, _) | (400, "" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) => {
+            S3Failure::WrongRegion
+        }
         _ => S3Failure::Other,
     }
 }
@@ -227,7 +272,10 @@ mod tests {
         let table = [
             (403, "AccessDenied", "Access Denied", denied("s3:PutObject")),
             (403, "", "", denied("s3:PutObject")),
-            (403, "AllAccessDisabled", "All access to this object has been disabled.", denied("s3:PutObject")),
+            (403, "AllAccessDisabled", "All access to this object has been disabled.", S3Failure::Other),
+            (400, "InvalidRequest", "… with Object Lock parameters", S3Failure::ObjectLock),
+            (400, "InvalidRequest", "Missing required header", S3Failure::Other),
+            (400, "IllegalLocationConstraintException", "", S3Failure::WrongRegion),
             (403, "AccessDenied", decrypt, kms("kms:Decrypt")),
             (403, "AccessDenied", encrypt, kms("kms:GenerateDataKey")),
             (400, "AccessDenied", hidden, kms("kms:Decrypt")),
@@ -273,6 +321,19 @@ mod tests {
         let bare = SdkError::service_error(GetObjectError::generic(ErrorMetadata::builder().build()), answer(403));
         let bare = S3Error::new(&bare, "s3:GetObject");
         assert_eq!((bare.words(), bare.answer()), ("403".into(), "403".into()));
+    }
+
+    #[test]
+    fn a_page_in_html_is_no_answer_of_s3() {
+        let page = "<html><head><title>Access Denied by policy</title></head></html>";
+        let mut response = HttpResponse::new(403.try_into().unwrap(), SdkBody::from(page));
+        response.headers_mut().insert("content-type", "text/html; charset=utf-8");
+        response.headers_mut().insert("via", "1.1 proxy.corp (squid)");
+        let error = SdkError::service_error(GetObjectError::generic(ErrorMetadata::builder().build()), response);
+        let error = S3Error::new(&error, "s3:GetObject");
+        assert_eq!(error.failure, S3Failure::Other);
+        let wanted = "403, a page in HTML “Access Denied by policy” by 1.1 proxy.corp (squid)";
+        assert_eq!(error.foreign.as_deref(), Some(wanted));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use super::endpoint;
 use super::error::{Obstacle, S3Error, S3Failure, credentials_failure, root_causes};
 use super::identity::instance_role;
+use super::listing::{self, Names};
 use super::proxies::Proxies;
 use super::uri::EventLogs;
 use crate::error::Fault;
@@ -19,8 +20,9 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
-use aws_sdk_s3::types::ServerSideEncryption;
+use aws_sdk_s3::types::{ChecksumAlgorithm, RequestPayer, ServerSideEncryption};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -53,9 +55,11 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The object that was written last, of those that are not empty.
+    /// The object that was written last, of those that are not empty. Spark writes no name with control characters, so
+    /// those are somebody else's.
     pub fn newest(&self) -> Option<&Object> {
-        self.objects.iter().filter(|object| object.size > 0).max_by_key(|object| object.modified)
+        let objects = self.objects.iter().filter(|object| object.size > 0 && !listing::is_odd(&object.name));
+        objects.max_by_key(|object| object.modified)
     }
 }
 
@@ -206,15 +210,15 @@ impl S3 {
         let mut found = Listing { objects: Vec::new(), directories: Vec::new(), complete: true };
         let mut next = None;
         for _ in 0..pages {
-            let request = self.client.list_objects_v2().bucket(&uri.bucket).prefix(&uri.prefix).delimiter("/");
+            let request = listing::request(&self.client, &uri.bucket, &uri.prefix).delimiter("/");
             let page = self.runtime.block_on(request.set_continuation_token(next).send());
             let page = page.map_err(|e| self.refusal(uri, "s3:ListBucket", "list", &e))?;
             let name = |key: &str| key.strip_prefix(&uri.prefix).unwrap_or(key).to_string();
-            found.objects.extend(page.contents().iter().filter_map(|object| {
+            found.objects.extend(page.objects().map(|(key, object)| {
                 let modified = object.last_modified().map_or(0, DateTime::secs);
-                Some(Object { name: name(object.key()?), size: object.size().unwrap_or(0), modified })
+                Object { name: name(&key), size: object.size().unwrap_or(0), modified }
             }));
-            found.directories.extend(page.common_prefixes().iter().filter_map(|d| Some(name(d.prefix()?))));
+            found.directories.extend(page.directories().map(|directory| name(&directory)));
             next = page.next_continuation_token().map(str::to_string);
             if next.is_none() {
                 return Ok(found);
@@ -238,9 +242,25 @@ impl S3 {
         })
     }
 
-    /// Writes one object, encrypted by [`S3::encryption`].
+    /// Writes one object, encrypted by [`S3::encryption`], with a checksum if the bucket demands one.
     pub(crate) fn put(&self, uri: &EventLogs, key: &str, body: &[u8]) -> Result<(), Refusal> {
-        let mut request = self.client.put_object().bucket(&uri.bucket).key(key).body(ByteStream::from(body.to_vec()));
+        match self.put_with(uri, key, body, None) {
+            Err(refusal) if refusal.failure == S3Failure::ObjectLock => {
+                self.put_with(uri, key, body, Some(ChecksumAlgorithm::Crc32))
+            }
+            written => written,
+        }
+    }
+
+    fn put_with(
+        &self,
+        uri: &EventLogs,
+        key: &str,
+        body: &[u8],
+        checksum: Option<ChecksumAlgorithm>,
+    ) -> Result<(), Refusal> {
+        let request = self.client.put_object().bucket(&uri.bucket).key(key).body(ByteStream::from(body.to_vec()));
+        let mut request = request.set_checksum_algorithm(checksum);
         if let Some(wanted) = &self.encryption {
             request = request
                 .server_side_encryption(ServerSideEncryption::from(wanted.algorithm.as_str()))
@@ -262,7 +282,8 @@ impl S3 {
         let nonce = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let key = format!("{}.emr-shs-probe-{nonce:x}-{}", uri.prefix, std::process::id());
         let body = b"emr-shs wrote this to test its permissions; you can delete it\n";
-        let put = self.put(uri, &key, body).map_err(|mut refusal| {
+        // Without a checksum of its own accord: it is not known whether Spark's S3 client sends one.
+        let put = self.put_with(uri, &key, body, None).map_err(|mut refusal| {
             refusal.fault = refusal.fault.detail("with this setting, every Spark job of the cluster would fail");
             refusal
         });
@@ -300,9 +321,9 @@ impl S3 {
 
     /// The key of the first object below the prefix, at any depth.
     pub(crate) fn first_object(&self, uri: &EventLogs) -> Result<Option<String>, Refusal> {
-        let listing = self.client.list_objects_v2().bucket(&uri.bucket).prefix(&uri.prefix).max_keys(1).send();
+        let listing = listing::request(&self.client, &uri.bucket, &uri.prefix).max_keys(1).send();
         match self.runtime.block_on(listing) {
-            Ok(page) => Ok(page.contents().first().and_then(|object| object.key()).map(str::to_string)),
+            Ok(page) => Ok(page.objects().next().map(|(key, _)| key)),
             Err(e) => Err(self.refusal(uri, "s3:ListBucket", "list", &e)),
         }
     }
@@ -348,10 +369,8 @@ impl S3 {
             | S3Failure::NotFound
             | S3Failure::InvalidRange
             | S3Failure::WrongRegion
-            | S3Failure::Other => Fault::preflight(format!("S3 did not let this node {verb} {uri} ({action})"))
-                .detail(format!("S3 answered {}", error.answer()))
-                .detail(format!("the request was for region {}, endpoint {}", self.region_name(), self.endpoint_name()))
-                .hint("check the bucket's name, and --region and --endpoint-url if you gave them"),
+            | S3Failure::ObjectLock
+            | S3Failure::Other => self.refused(uri, action, verb, &error),
         };
         Refusal { failure: error.failure, fault: fault.unchanged() }
     }
@@ -361,12 +380,62 @@ impl S3 {
             Some(role) => format!("the role {role}"),
             None => "this node's credentials".into(),
         };
-        Fault::preflight(format!("{who} is not allowed to {verb} {uri} ({action})"))
-            .detail(format!("S3 answered {}", error.words()))
-            .hint(match kms {
+        let mut fault = Fault::preflight(format!("{who} is not allowed to {verb} {uri} ({action})"))
+            .detail(format!("S3 answered {}", error.words()));
+        if let Some(policy) = error.denying_policy() {
+            fault = fault.detail(format!("what denies it: {policy}"));
+        }
+        if action == "s3:PutObject" && self.encryption.is_none() {
+            fault = fault.detail("the object was written without encryption headers, which a bucket's policy can demand; S3A sends them if fs.s3a.encryption.algorithm is set");
+        }
+        if matches!(action, "s3:ListBucket" | "s3:GetObject") && self.is_requester_pays(uri) {
+            return fault
+                .detail("the bucket answers only to those who pay for requests: with x-amz-request-payer it lists its objects")
+                .hint(hint!("let S3A pay: fs.s3a.bucket.{}.requester.pays.enabled true; emr-shs and its log gateway do not pay, so choose another bucket for logs", uri.bucket));
+        }
+        fault.hint(match kms {
                 true => hint!("allow {} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the policy for the role: emr-shs render iam-policy --kms-key ARN", action),
                 false => hint!("allow {} on this prefix to the cluster's instance profile; a policy with all permissions that emr-shs needs: emr-shs render iam-policy", action),
             })
+    }
+
+    /// Whether the prefix can be listed by those who pay for requests, and not without paying.
+    fn is_requester_pays(&self, uri: &EventLogs) -> bool {
+        let request = || listing::request(&self.client, &uri.bucket, &uri.prefix).max_keys(1);
+        let lists = |request: ListObjectsV2FluentBuilder| self.runtime.block_on(request.send()).is_ok();
+        lists(request().request_payer(RequestPayer::Requester)) && !lists(request())
+    }
+
+    /// Explains an answer that is neither about permissions nor about the object.
+    fn refused(&self, uri: &EventLogs, action: &str, verb: &str, error: &S3Error) -> Fault {
+        let asked = format!("the request was for region {}, endpoint {}", self.region_name(), self.endpoint_name());
+        if let Some(server) = &error.foreign {
+            let fault = Fault::preflight(format!("not S3 answered about {uri}, but a server on the way"))
+                .detail(format!("found {server}"))
+                .detail(asked);
+            let fault = self.way().into_iter().fold(fault, Fault::detail);
+            return fault.hint(match error.meaning() {
+                Some(meaning) => meaning.hint,
+                None => "a proxy, a firewall or a login page lies between this node and S3, or the endpoint is a web site's: check --endpoint-url and fs.s3a.endpoint, and whether the proxy lets this node reach S3",
+            });
+        }
+        let fault = Fault::preflight(format!("S3 did not let this node {verb} {uri} ({action})"));
+        let meaning = error.meaning();
+        let fault = meaning.iter().fold(fault, |fault, meaning| fault.detail(meaning.sentence));
+        let fault = fault.detail(format!("S3 answered {}", error.answer())).detail(asked);
+        let fault = match &error.region {
+            Some(region) => fault.detail(format!("the bucket is in {region}")),
+            None => fault,
+        };
+        fault.hint(match meaning {
+            Some(meaning) => meaning.hint,
+            None => "check the bucket's name, and --region and --endpoint-url if you gave them",
+        })
+    }
+
+    /// How requests go to the store, where a proxy is set.
+    fn way(&self) -> Option<String> {
+        self.proxies.way_to(self.endpoint.as_deref().unwrap_or("https://s3.amazonaws.com"))
     }
 
     fn unanswered(&self, uri: &EventLogs, why: &str, obstacle: &Obstacle) -> Fault {
@@ -375,7 +444,7 @@ impl S3 {
             self.region_name(),
             self.endpoint_name()
         ));
-        let way = self.proxies.way_to(self.endpoint.as_deref().unwrap_or("https://s3.amazonaws.com"));
+        let way = self.way();
         let is_proxied = way.is_some();
         if let Some(way) = way {
             fault = fault.detail(way);
@@ -384,6 +453,8 @@ impl S3 {
             (Obstacle::Dns, _) => "the name server of this node gives no address of that name; ask it yourself: getent hosts NAME; the name servers are in /etc/resolv.conf",
             (Obstacle::UnknownAuthority, _) => "a proxy that opens TLS connections, or a store of your own, shows a certificate that this node does not trust: put the certificate of its authority into /etc/pki/ca-trust/source/anchors/, then: sudo update-ca-trust; Java has a store of its own",
             (Obstacle::OtherName, _) => "the certificate of the server is for other names: a bucket name with dots does not fit AWS's wildcard, and an endpoint must be named as in its certificate",
+            (Obstacle::ProxyLogin, _) => "name the proxy's login in its URL: sudo env HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT emr-shs …; for S3A: fs.s3a.proxy.username and fs.s3a.proxy.password",
+            (Obstacle::Proxy, _) => "the proxy answers, but opens no connection to S3: let it open connections to this host, or exempt the host: NO_PROXY",
             (Obstacle::Unknown, _) if is_proxied => "check that the proxy lets this node reach S3; what the shell sets for this run alone: sudo env HTTPS_PROXY=http://PROXY:PORT NO_PROXY=HOSTS emr-shs …; an empty HTTPS_PROXY takes a remembered proxy back",
             (Obstacle::Unknown, Some(_)) => "check that this endpoint answers; it comes from --endpoint-url, or from fs.s3a.endpoint in core-site.xml",
             (Obstacle::Unknown, None) => "check that a NAT gateway, a VPC endpoint or a proxy leads from this node to S3; on this node, try: aws s3 ls; a proxy: sudo env HTTPS_PROXY=http://PROXY:PORT emr-shs …",

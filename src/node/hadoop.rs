@@ -1,5 +1,6 @@
 //! Hadoop's configuration on the node: the class that serves each scheme, and how to connect to S3.
 
+use crate::aws::partition;
 use crate::aws::s3::Encryption;
 use crate::host::Host;
 use crate::properties::SparkDefaults;
@@ -61,7 +62,7 @@ impl Hadoop {
     /// The S3 endpoint of the history server's configuration; `None` for AWS's public endpoint.
     pub fn endpoint(&self) -> Option<String> {
         let endpoint = self.get("fs.s3a.endpoint")?;
-        let own = endpoint.contains(".amazonaws.com") && !endpoint.contains("vpce");
+        let own = partition::is_aws(endpoint) && !endpoint.contains("vpce");
         if endpoint.is_empty() || own {
             return None;
         }

@@ -1,7 +1,8 @@
 //! IAM policies with exactly the rights that the history server, the jobs and `verify` need: for the requests of emr-shs
 //! itself, and for those of Hadoop's file systems (`docs/emr.md §8.1`).
 
-use super::{Rendered, check_account, check_region, dns_suffix, partition};
+use super::{Rendered, check_account, check_region};
+use crate::aws::partition;
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use anyhow::Result;
@@ -112,7 +113,7 @@ impl IamPolicyRequest<'_> {
     }
 
     fn partition(&self) -> &'static str {
-        partition(self.region)
+        partition::name(self.region)
     }
 
     /// The ARN of `bucket/key`, or of a bucket.
@@ -250,9 +251,12 @@ fn s3_of_key(arn: &str) -> Result<String, Fault> {
             .hint("--kms-key arn:aws:kms:eu-west-3:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab")
     };
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let ["arn", "aws" | "aws-cn" | "aws-us-gov", "kms", region, account, key] = parts.as_slice() else {
+    let &["arn", name, "kms", region, account, key] = parts.as_slice() else {
         return Err(bad("wanted arn:PARTITION:kms:REGION:ACCOUNT:key/ID"));
     };
+    if !partition::is_name(name) {
+        return Err(bad("wanted the name of a partition, such as aws or aws-cn"));
+    }
     if key.starts_with("alias/") {
         return Err(bad("wanted the ARN of the key itself: a policy does not follow an alias"));
     }
@@ -261,7 +265,7 @@ fn s3_of_key(arn: &str) -> Result<String, Fault> {
         return Err(bad("wanted arn:PARTITION:kms:REGION:ACCOUNT:key/ID"));
     }
     check_account(account).and_then(|_| check_region(region)).map_err(|fault| bad(&fault.message))?;
-    Ok(format!("s3.{region}.{}", dns_suffix(region)))
+    Ok(format!("s3.{region}.{}", partition::domain(region)))
 }
 
 pub(crate) fn render(request: &IamPolicyRequest<'_>) -> Result<Rendered> {

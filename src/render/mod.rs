@@ -57,20 +57,6 @@ fn shell_command(words: &[&str]) -> Result<String> {
     shlex::try_join(words.iter().copied()).context("quoting a command line")
 }
 
-/// The AWS partition of a region. Without a region: the partition that is not China and not GovCloud.
-fn partition(region: Option<&str>) -> &'static str {
-    match region.unwrap_or_default() {
-        region if region.starts_with("cn-") => "aws-cn",
-        region if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    }
-}
-
-/// The end of the names of AWS's hosts in a region.
-fn dns_suffix(region: &str) -> &'static str {
-    if partition(Some(region)) == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" }
-}
-
 /// Refuses a name that has not the form of a region's name.
 fn check_region(name: &str) -> Result<&str, Fault> {
     let parts: Vec<&str> = name.split('-').collect();

@@ -4,7 +4,8 @@
 
 use super::iam::{IamPolicyRequest, Policy, Side};
 use super::release::Release;
-use super::{Rendered, check_account, check_region, dns_suffix, fill, partition, shell_command, to_json};
+use super::{Rendered, check_account, check_region, fill, shell_command, to_json};
+use crate::aws::partition;
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use crate::ids::is_id;
@@ -163,7 +164,7 @@ impl<'a> ServerlessSetup<'a> {
                 .hint("--repository emr-serverless-spark"));
         }
         check_release(request.release)?;
-        let roles = format!("arn:{}:iam::{account}:role/", partition(Some(region)));
+        let roles = format!("arn:{}:iam::{account}:role/", partition::name(Some(region)));
         let job_role = match request.job_role {
             Some(arn) if is_role(arn) => arn.to_string(),
             Some(arn) => {
@@ -221,7 +222,7 @@ impl<'a> ServerlessSetup<'a> {
     }
 
     fn registry(&self) -> String {
-        format!("{}.dkr.ecr.{}.{}", self.account, self.region, dns_suffix(self.region))
+        format!("{}.dkr.ecr.{}.{}", self.account, self.region, partition::domain(self.region))
     }
 
     fn image(&self) -> String {
@@ -230,7 +231,7 @@ impl<'a> ServerlessSetup<'a> {
 
     fn ecr_policy(&self) -> Policy {
         let Self { region, account, application, .. } = self;
-        let partition = partition(Some(region));
+        let partition = partition::name(Some(region));
         Policy::of_repository(format!("arn:{partition}:emr-serverless:{region}:{account}:/applications/{application}"))
     }
 
@@ -298,7 +299,10 @@ fn check_release(label: &str) -> Result<(), Fault> {
 
 fn is_role(arn: &str) -> bool {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let ["arn", "aws" | "aws-cn" | "aws-us-gov", "iam", "", account, role] = parts.as_slice() else { return false };
+    let ["arn", name, "iam", "", account, role] = parts.as_slice() else { return false };
+    if !partition::is_name(name) {
+        return false;
+    }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/_+=,.@-".contains(c);
     check_account(account).is_ok()
         && role.strip_prefix("role/").is_some_and(|name| !name.is_empty() && name.chars().all(is_plain))

@@ -4,6 +4,7 @@ use super::error::LogError;
 use super::object::{Location, Object};
 use crate::aws::endpoint;
 use crate::aws::error::{S3Error, S3Failure};
+use crate::aws::listing::{self, Names};
 use crate::aws::uri::LogUri;
 use crate::gateway::credentials::CredentialsCache;
 use crate::gateway::presign::BucketAddress;
@@ -148,9 +149,9 @@ impl LogBucket {
 
     /// The objects directly below a prefix: at most a thousand.
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, LogError> {
-        let request = self.s3().await?.list_objects_v2().bucket(&self.uri.bucket).prefix(prefix).delimiter("/");
+        let request = listing::request(self.s3().await?, &self.uri.bucket, prefix).delimiter("/");
         let page = with_timeout(request.send()).await?.map_err(|e| self.list_refusal(prefix, &e))?;
-        Ok(page.contents().iter().filter_map(|object| Object::new(object, prefix)).collect())
+        Ok(page.objects().filter_map(|(key, object)| Object::new(&key, object, prefix)).collect())
     }
 
     /// The objects below a prefix, at any depth, and whether the list is complete.
@@ -159,10 +160,10 @@ impl LogBucket {
         let mut objects = Vec::new();
         let mut token = None;
         for _ in 0..MAX_PAGES {
-            let request = client.list_objects_v2().bucket(&self.uri.bucket).prefix(prefix);
+            let request = listing::request(client, &self.uri.bucket, prefix);
             let request = request.set_continuation_token(token.take());
             let page = with_timeout(request.send()).await?.map_err(|e| self.list_refusal(prefix, &e))?;
-            objects.extend(page.contents().iter().filter_map(|object| Object::new(object, prefix)));
+            objects.extend(page.objects().filter_map(|(key, object)| Object::new(&key, object, prefix)));
             match page.next_continuation_token() {
                 Some(next) => token = Some(next.to_string()),
                 None => return Ok((objects, true)),
@@ -183,11 +184,12 @@ impl LogBucket {
         let mut names = Vec::new();
         let mut token = None;
         for _ in 0..max_pages {
-            let request = client.list_objects_v2().bucket(&self.uri.bucket).prefix(prefix).delimiter("/");
+            let request = listing::request(client, &self.uri.bucket, prefix).delimiter("/");
             let request = request.set_continuation_token(token.take());
             let page = with_timeout(request.send()).await?.map_err(|e| self.list_refusal(prefix, &e))?;
-            let found = page.common_prefixes().iter().filter_map(|d| d.prefix()?.strip_prefix(prefix));
-            names.extend(found.map(|name| name.trim_end_matches('/')).filter(|name| keep(name)).map(str::to_string));
+            let found = page.directories().filter_map(|key| key.strip_prefix(prefix).map(str::to_string));
+            let found = found.map(|name| name.trim_end_matches('/').to_string());
+            names.extend(found.filter(|name| keep(name) && !listing::is_odd(name)));
             match page.next_continuation_token() {
                 Some(next) => token = Some(next.to_string()),
                 None => break,
@@ -198,10 +200,10 @@ impl LogBucket {
 
     /// The name of the first directory whose key begins with `prefix`.
     pub(super) async fn first_directory(&self, prefix: &str) -> Result<Option<String>, LogError> {
-        let request = self.s3().await?.list_objects_v2().bucket(&self.uri.bucket).prefix(prefix).delimiter("/");
+        let request = listing::request(self.s3().await?, &self.uri.bucket, prefix).delimiter("/");
         let page = with_timeout(request.max_keys(1).send()).await?.map_err(|e| self.list_refusal(prefix, &e))?;
-        let first = page.common_prefixes().first().and_then(|directory| directory.prefix());
-        Ok(first.and_then(|key| key.trim_end_matches('/').rsplit('/').next()).map(str::to_string))
+        let first = page.directories().next();
+        Ok(first.and_then(|key| key.trim_end_matches('/').rsplit('/').next().map(str::to_string)))
     }
 
     fn list_refusal(&self, prefix: &str, error: &SdkError<ListObjectsV2Error>) -> LogError {

@@ -42,9 +42,14 @@ impl LogError {
             S3Failure::Archived { class } => Self::Archived { location, class },
             S3Failure::NoCredentials(why) => Self::NoCredentials(why),
             S3Failure::NoAnswer(why) => Self::Unreachable(why),
-            S3Failure::ClockSkew | S3Failure::InvalidRange | S3Failure::WrongRegion | S3Failure::Other => {
-                Self::Unreachable(format!("S3 answers {}", error.answer()))
-            }
+            S3Failure::ClockSkew
+            | S3Failure::InvalidRange
+            | S3Failure::WrongRegion
+            | S3Failure::ObjectLock
+            | S3Failure::Other => Self::Unreachable(match error.foreign {
+                Some(server) => format!("not S3 answers, but a server on the way: {server}"),
+                None => format!("S3 answers {}", error.answer()),
+            }),
         }
     }
 }

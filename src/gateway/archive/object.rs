@@ -1,5 +1,6 @@
 //! Objects of the archive, and where they are.
 
+use crate::aws::listing;
 use aws_sdk_s3::primitives::DateTime;
 
 /// An object in a listing.
@@ -13,8 +14,9 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    pub(super) fn new(object: &aws_sdk_s3::types::Object, prefix: &str) -> Option<Self> {
-        let name = object.key()?.strip_prefix(prefix)?.to_string();
+    /// `None` for an object that is not below the prefix, or whose name no log has.
+    pub(super) fn new(key: &str, object: &aws_sdk_s3::types::Object, prefix: &str) -> Option<Self> {
+        let name = key.strip_prefix(prefix).filter(|name| !listing::is_odd(name))?.to_string();
         let size = u64::try_from(object.size().unwrap_or(0)).ok()?;
         Some(Self { name, size, modified: object.last_modified().copied() })
     }
