@@ -23,6 +23,7 @@ mod gateway;
 mod iam;
 mod lifecycle;
 mod local_store;
+mod networks;
 mod provisioning;
 mod readme;
 mod releases;

@@ -60,3 +60,33 @@ fn the_static_binary_trusts_the_authorities_of_amazon_linux() {
     node.emr_shs(&prefix).expect(0);
     assert!(node.s3_has("s3://acme-spark/trust/"));
 }
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn the_static_binary_finds_names_where_a_resolver_refuses_questions_for_ipv6() {
+    let node = Node::fresh(Profile::Emr712);
+    node.copy(&release_binary("x86_64"), "/usr/local/bin/emr-shs");
+    node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/stand-ins/resolver.py"), "/opt/lab/resolver.py");
+    node.sh("echo 'nameserver 127.0.0.1' >/etc/resolv.conf");
+    let with_resolver = |kind: &str, wanted: i32| {
+        node.sh(&format!("systemd-run -q --unit lab-resolver python3 /opt/lab/resolver.py {kind}; until ss -lun | grep -q 127.0.0.1:53; do sleep 0.05; done"));
+        let prefix = format!("s3://acme-spark/{kind}/");
+        let done = node.emr_shs(&[
+            "prefix",
+            "--event-logs",
+            &prefix,
+            "--endpoint-url",
+            "http://s3.eu-west-3.example.com:7070",
+        ]);
+        node.sh("systemctl stop lab-resolver");
+        let done = done.expect(wanted);
+        assert_eq!(node.s3_has(&prefix), wanted == 0, "{}", done.err());
+        done.err()
+    };
+    for kind in ["refused", "servfail", "silent"] {
+        with_resolver(kind, 0);
+    }
+    let told = with_resolver("nothing", 3);
+    let wanted = "DNS gives no address of s3.eu-west-3.example.com: the resolver 127.0.0.1 (/etc/resolv.conf) did not answer, or refused to";
+    assert!(told.contains(wanted), "{told}");
+}

@@ -1,12 +1,13 @@
 //! The checks of executor logs: their archive in S3, and the log gateway that serves them.
 
 use super::drift::{caused_by_drift, lacks_gateway};
+use super::s3::ASK_METADATA_SERVICE;
 use crate::aws::uri::LogUri;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::facts::{ContainerLogs, Facts, Mode};
 use crate::error::Fault;
 use crate::installed::log_gateway::LogGateway;
-use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
+use crate::paths::{GATEWAY_ACCOUNT, GATEWAY_UNIT, LOG_LINK_KEY};
 use crate::shown::{Hint, hint};
 use std::time::Duration;
 
@@ -134,6 +135,21 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
     let Some(says) = &gateway.says else {
         return Err(caused_by_drift(silent_gateway(gateway), lacks_gateway(f)));
     };
+    let root_has_credentials = matches!(f.s3.and_then(|s3| s3.credentials.as_ref()), Some(Ok(_)));
+    if gateway.lacks_credentials() && root_has_credentials {
+        return Err(Fault::preflight(format!(
+            "root gets credentials for AWS, and {GATEWAY_ACCOUNT}, the account of the log gateway, gets none"
+        ))
+        .detail("what gives credentials on this node tells accounts apart: an agent, or a firewall before the metadata service")
+        .hint(hint!(
+            "allow the account {} what root is allowed; to see what it gets: sudo -u {} {}; why the gateway has none: sudo journalctl -u {} -n 20",
+            GATEWAY_ACCOUNT,
+            GATEWAY_ACCOUNT,
+            Hint::from(ASK_METADATA_SERVICE),
+            GATEWAY_UNIT
+        ))
+        .into());
+    }
     if !gateway.is_ready() {
         let fault = Fault::preflight(format!("the log gateway answers, but it cannot open logs: {says}"))
             .hint(hint!("sudo journalctl -u {} -n 20", GATEWAY_UNIT));

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// third of that, in seconds: no time service can be correcting such a clock.
 const CLOCK_TOLERANCE: i64 = 300;
 /// Shows whether the metadata service answers.
-const ASK_METADATA_SERVICE: &str =
+pub(super) const ASK_METADATA_SERVICE: &str =
     "curl -s -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token";
 
 /// The URI of the event logs, and the answers of S3 about it.
