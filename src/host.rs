@@ -4,7 +4,9 @@
 //! the root. It follows the node's symbolic links and never leaves the root.
 
 use crate::aws::s3::S3;
+use crate::aws::uri::EventLogs;
 use crate::files::{self, Place};
+use crate::hadoop_client::No;
 use crate::paths::HOST_NAME_FILE;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
@@ -25,12 +27,20 @@ pub struct Host {
     root: PathBuf,
     /// The store that contains the event logs; `None` below another root, where a command changes files only.
     pub s3: Option<S3>,
+    /// Hadoop's own way to the event logs, which a command takes where the store refuses emr-shs.
+    pub(crate) hadoop: Option<HadoopWay>,
+}
+
+/// Finds and makes the directory of event logs with Hadoop's own client.
+pub(crate) struct HadoopWay {
+    pub exists: Box<dyn Fn(&EventLogs) -> Result<bool, No> + Send + Sync>,
+    pub make: Box<dyn Fn(&EventLogs) -> Result<(), No> + Send + Sync>,
 }
 
 impl Host {
     /// The node itself (`/`), or a directory that stands for a node (`--root`).
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_path_buf(), s3: None }
+        Self { root: root.to_path_buf(), s3: None, hadoop: None }
     }
 
     /// The machine on which this process runs.
@@ -126,6 +136,16 @@ impl Host {
         passwd.lines().find_map(|line| {
             let f: Vec<&str> = line.split(':').collect();
             (f.len() > 3 && f[0] == name).then(|| Some((f[2].parse().ok()?, f[3].parse().ok()?)))?
+        })
+    }
+
+    /// The name of the account with a user id.
+    pub(crate) fn account_name(&self, uid: u32) -> Option<String> {
+        let passwd = self.read(Path::new("/etc/passwd")).ok()??;
+        passwd.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?);
+            (id.parse() == Ok(uid)).then(|| name.to_string())
         })
     }
 

@@ -16,6 +16,7 @@ mod doctor;
 mod error;
 mod files;
 mod gateway;
+mod hadoop_client;
 mod host;
 mod http;
 mod ids;

@@ -7,6 +7,8 @@ pub(crate) const HISTORY_SERVER_ACCOUNT: &str = "spark";
 
 /// The kernel's file with this machine's name.
 pub(crate) const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
+/// The account that runs the jobs of steps, and of people who log in as EMR tells them to.
+pub(crate) const JOBS_ACCOUNT: &str = "hadoop";
 
 /// Where EMR installs Spark.
 pub(crate) const SPARK_HOME: &str = "/usr/lib/spark";

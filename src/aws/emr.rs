@@ -94,6 +94,11 @@ impl ClusterDescription {
         }
     }
 
+    /// The KMS key with which EMR encrypts the logs that it archives, if the cluster has one for that.
+    pub(crate) fn log_key(&self) -> Option<&str> {
+        self.cluster.log_encryption_kms_key_id()
+    }
+
     /// Whether EMR has finished setting up the cluster.
     pub(crate) fn runs(&self) -> bool {
         let state = self.cluster.status().and_then(|status| status.state());

@@ -7,11 +7,11 @@ use crate::change::component::Component;
 use crate::change::lock::Lock;
 use crate::change::plan::Change;
 use crate::change::receipt::Receipt;
-use crate::change::resource::Resource;
 use crate::cli::{ComponentArgs, InstallArgs, PlanArgs};
 use crate::error::Exit;
 use crate::host::Host;
 use crate::install::prepare::{Installation, Request};
+use crate::install::rights::Proven;
 use crate::install::run;
 use crate::installed::deferred_install::DeferredInstall;
 use crate::installed::log_gateway::{LogGateway, Tunnel};
@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
         if job.plan.is_done() {
             job.remember_settings()?;
         } else {
-            prove_rights(&job, console)?;
+            prove_rights(&mut job, console)?;
             ready = run::carry_out(&mut job, self.args.restart.timeout, &|progress| console.show(progress))?;
         }
         let mut outcome = Outcome::of(&job, ready, self.begun.elapsed());
@@ -165,16 +165,18 @@ impl<'a> Run<'a> {
 }
 
 /// Proves before the first change that jobs will be able to write their event logs: if they cannot, every job
-/// fails. A node that only reads an existing prefix needs to list it, which it has done by now.
-fn prove_rights(job: &Installation, console: &Console) -> Result<()> {
-    let makes_prefix = job.plan.effective().any(|c| matches!(c.resource, Resource::Prefix { .. }));
-    let Some(s3) = job.host.s3.as_ref().filter(|_| job.concerns_s3()) else { return Ok(()) };
-    if job.settings.history_only && !makes_prefix {
-        return Ok(());
+/// fails.
+fn prove_rights(job: &mut Installation, console: &Console) -> Result<()> {
+    let proven = job.prove_rights(&|text| console.say(text))?;
+    let uri = job.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
+    match proven {
+        Proven::NotNeeded => {}
+        Proven::ByEmrShs => console.ok(&uri, "put, list, read, delete"),
+        Proven::ByHadoop { accounts } => console.ok(&uri, &format!("allowed to Hadoop's own client, as {accounts}")),
+        Proven::Forced { refused } => {
+            console.warn(&format!("--force goes on although S3 refuses: {}", refused.join("; ")))
+        }
     }
-    let Some(event_logs) = &job.event_logs else { return Ok(()) };
-    job.check_probe(s3.probe(event_logs))?;
-    console.ok(&event_logs.to_string(), "put, list, read, delete");
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use crate::installed::deferred_install::DeferredInstall;
 use crate::installed::drift::ResourceStatus;
 use crate::installed::log_gateway::LogGateway;
 use crate::node::Node;
+use crate::node::hadoop_client::Opinion;
 use crate::node::history_server::HistoryServer;
 use crate::node::jars::Scheme;
 use crate::node::log_diagnosis::{KnownError, UnreadableEventLogs};
@@ -121,8 +122,21 @@ pub(crate) struct S3Observations {
     pub sample: Option<Result<(), Refusal>>,
     /// The answers to writing, listing, reading and deleting an object.
     pub probe: Probe,
+    /// What Hadoop's own client may do. It is asked only where S3 refuses emr-shs.
+    pub hadoop: Option<Opinion>,
     /// Whether all requests have been answered.
     pub complete: bool,
+}
+
+impl S3Observations {
+    /// Whether S3 refused anything, or could not be asked.
+    pub(crate) fn is_refused(&self) -> bool {
+        let Probe { put, list, get, delete } = &self.probe;
+        matches!(self.credentials, Some(Err(_)))
+            || matches!(self.bucket, Some(Err(_)))
+            || matches!(self.listing, Some(Err(_)))
+            || [put, list, get, delete, &self.sample].into_iter().any(|answer| matches!(answer, Some(Err(_))))
+    }
 }
 
 impl<'a> Facts<'a> {

@@ -18,6 +18,7 @@ use crate::ids::{self, Attempt};
 use crate::installed::deferred_install::DeferredInstall;
 use crate::installed::drift;
 use crate::installed::log_gateway::LogGateway;
+use crate::node::hadoop_client::{About, HadoopClients, Planned};
 use crate::node::history_server::{self, STARTING};
 use crate::node::jars::Scheme;
 use crate::node::process::{self, Process};
@@ -33,6 +34,8 @@ use std::time::{Duration, Instant};
 
 /// After this time, answers that are still missing count as "no answer in time".
 const DEADLINE: Duration = Duration::from_secs(14);
+/// After this time Hadoop's own client counts as silent. It is asked only where S3 refuses emr-shs.
+const HADOOP_DEADLINE: Duration = Duration::from_secs(16);
 /// doctor asks the history server to open only event logs smaller than this many bytes for each MiB of the
 /// server's heap: doctor must not be the reason why the server runs out of memory. A compressed event log
 /// counts tenfold.
@@ -83,7 +86,12 @@ impl Gathered {
             let cluster = node.identity.cluster_id.clone()?;
             within_deadline(&ask_container_logs(&node, &settings, &uri, cluster), begun)
         });
-        let s3 = s3.map(|answers| answers.within_deadline(begun));
+        let mut s3 = s3.map(|answers| answers.within_deadline(begun));
+        if let (Some(s3), Some(uri)) = (s3.as_mut().filter(|s3| s3.is_refused()), &event_logs) {
+            let about = if settings.history_only { About::Reading } else { About::Writing };
+            let clients = HadoopClients::of(&host, &node, uri, Planned::default());
+            s3.hadoop = Some(clients.ask(uri, about, begun + HADOOP_DEADLINE));
+        }
         let server = ServerObservations::gather(&node, s3.as_ref(), listed, begun);
         let observations = Observations {
             unreadable,

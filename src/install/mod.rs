@@ -5,6 +5,7 @@
 pub(crate) mod notes;
 pub(crate) mod prepare;
 pub(crate) mod restart;
+pub(crate) mod rights;
 pub(crate) mod run;
 pub(crate) mod undo;
 

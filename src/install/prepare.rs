@@ -3,7 +3,7 @@
 use super::notes;
 use crate::aws::config::TimeoutProfile;
 use crate::aws::emr::{Cluster, EmrError};
-use crate::aws::s3::{Bucket, Probe, Refusal, S3};
+use crate::aws::s3::{Bucket, Refusal, S3};
 use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
 use crate::change::plan::{self, Change, Plan};
@@ -15,13 +15,16 @@ use crate::doctor;
 use crate::doctor::facts::{Facts, Mode, S3Observations};
 use crate::error::Fault;
 use crate::host::Host;
+use crate::node::hadoop_client::HadoopClients;
 use crate::node::history_server::Readiness;
 use crate::node::jars::Scheme;
 use crate::node::{Node, describe_cluster, jar};
 use crate::paths::{LINK_DIR, LOG_LINK_KEY, PROGRAM_DIR};
 use crate::settings::Settings;
+use crate::signals;
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a running history server may take to answer. After that `install` treats the server as dead.
@@ -52,10 +55,14 @@ pub(crate) struct Installation {
     pub plan: Plan,
     /// The log gateway, or why there is none; `None` where the command does not ask for one.
     pub gateway: Option<Result<GatewaySetup, String>>,
-    s3: S3Observations,
-    scheme: Option<Result<Scheme, Fault>>,
+    /// Hadoop's own clients, for the moment when S3 refuses emr-shs; `None` where S3 is not asked.
+    pub(super) hadoop: Option<Arc<HadoopClients>>,
+    pub(super) s3: S3Observations,
+    pub(super) scheme: Option<Result<Scheme, Fault>>,
     components: Vec<Component>,
-    force: bool,
+    pub(super) force: bool,
+    /// Whether nobody can tell if the S3 prefix exists, and `--force` leaves it as it is.
+    leaves_prefix: bool,
 }
 
 /// What the threads of [`Installation::prepare`] found out.
@@ -105,11 +112,16 @@ impl Installation {
             plan: Plan { changes: Vec::new(), restart: None, problems: Vec::new(), notes: Vec::new() },
             gateway,
             s3: S3Observations { bucket: found.bucket, complete: true, ..S3Observations::default() },
+            hadoop: None,
             scheme: found.scheme,
             components: components.to_vec(),
             force,
+            leaves_prefix: false,
         };
-        doctor::preflight(&this.facts(&this.s3), &this.components)?;
+        this.prepare_hadoop();
+        this.ask_hadoop_for_bucket();
+        signals::check()?;
+        doctor::preflight(&this.facts_with(&this.s3, force), &this.components)?;
         if let (Some(Err(why)), true) = (&this.gateway, only_gateway) {
             return Err(Fault::preflight(format!("no log gateway: {why}"))
                 .unchanged()
@@ -121,7 +133,9 @@ impl Installation {
     }
 
     fn make_plan(&mut self) -> Result<()> {
-        self.plan.changes = self.changes(&self.receipt, &self.settings)?;
+        let changes = self.changes(&self.receipt, &self.settings);
+        self.leaves_prefix = self.force && changes.is_err() && self.host.s3.is_some();
+        self.plan.changes = if self.leaves_prefix { self.changes(&self.receipt, &self.settings)? } else { changes? };
         if !self.force {
             plan::refuse_foreign(&self.receipt, &self.plan.changes)?;
         }
@@ -137,24 +151,20 @@ impl Installation {
         Ok(())
     }
 
-    fn facts<'a>(&'a self, s3: &'a S3Observations) -> Facts<'a> {
+    pub(super) fn facts_with<'a>(&'a self, s3: &'a S3Observations, force: bool) -> Facts<'a> {
         Facts {
             scheme: self.scheme.as_ref(),
             s3: Some(s3),
-            mode: Mode::Preflight {
-                force: self.force,
-                gateway: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
-            },
+            mode: Mode::Preflight { force, gateway: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()) },
             ..Facts::of_files(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref())
         }
     }
 
-    /// Refuses a bucket in which this node may not do what jobs and the history server need to do.
-    pub(crate) fn check_probe(&self, probe: Probe) -> Result<(), Fault> {
-        doctor::preflight(&self.facts(&S3Observations { probe, ..self.s3.clone() }), &self.components)
+    pub(super) fn components(&self) -> &[Component] {
+        &self.components
     }
 
-    fn context<'a>(&'a self, receipt: &'a Receipt, settings: &'a Settings) -> Context<'a> {
+    pub(super) fn context<'a>(&'a self, receipt: &'a Receipt, settings: &'a Settings) -> Context<'a> {
         Context {
             host: &self.host,
             node: &self.node,
@@ -191,7 +201,8 @@ impl Installation {
 
     /// The changes that these settings need: the S3 prefix, then what goes, then what comes.
     pub(crate) fn changes(&self, receipt: &Receipt, settings: &Settings) -> Result<Vec<Change>> {
-        let desired = self.context(receipt, settings).desired(&self.components)?;
+        let mut desired = self.context(receipt, settings).desired(&self.components)?;
+        desired.retain(|desired| !self.leaves_prefix || !matches!(desired.resource, Resource::Prefix { .. }));
         let mut changes = plan::changes(&self.host, receipt, &desired)?;
         let released = plan::releases(&self.host, receipt, &desired, |resource| {
             // --set can name a key that belongs to another component.

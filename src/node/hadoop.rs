@@ -49,6 +49,11 @@ impl Hadoop {
         self.properties.get(key).map(String::as_str)
     }
 
+    /// The names of the properties that are set.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.properties.keys().map(String::as_str)
+    }
+
     /// The class that serves a scheme. Without one Hadoop reports “No FileSystem for scheme”.
     pub fn file_system(&self, scheme: &str) -> Option<&str> {
         self.get(&format!("fs.{scheme}.impl")).or((scheme == "s3a").then_some(S3A))

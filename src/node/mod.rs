@@ -3,6 +3,7 @@
 
 mod control_group;
 pub(crate) mod hadoop;
+pub(crate) mod hadoop_client;
 pub(crate) mod history_server;
 pub(crate) mod identity;
 pub(crate) mod jar;
@@ -109,6 +110,13 @@ impl Node {
     /// What EMR says of this cluster, or why EMR could not be asked.
     pub fn describe_cluster(&self, region: Option<&str>) -> Result<Cluster, EmrError> {
         describe_cluster(self.identity.cluster_id.as_deref(), self.region(region))
+    }
+
+    /// The KMS key with which EMR encrypts this cluster's archived logs; `None` if there is none, or EMR does not tell.
+    pub(crate) fn describe_log_key(&self, region: Option<&str>) -> Option<String> {
+        let id = self.identity.cluster_id.as_deref();
+        let described = ClusterDescription::fetch(id, self.region(region), TimeoutProfile::Usual).ok()?;
+        described.log_key().map(str::to_string)
     }
 }
 

@@ -189,7 +189,7 @@ pub fn duration(text: &str) -> Option<Duration> {
 
 /// The assignments in a shell script. This resolves quotes, `$NAME`, `${NAME}` and `${NAME:-default}`, and
 /// copies everything else literally.
-fn assignments(script: &str) -> BTreeMap<String, String> {
+pub(super) fn assignments(script: &str) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     for line in script.lines() {
         let line = line.trim();

@@ -4,21 +4,43 @@ use crate::aws::error::S3Failure;
 use crate::aws::s3::S3;
 use crate::aws::uri::EventLogs;
 use crate::error::Fault;
+use crate::node::hadoop_client::{HadoopClients, LIMIT};
 use crate::signals::Tidying;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A way to write objects.
+#[derive(Clone)]
+pub(super) enum Writer {
+    EmrShs(Arc<S3>),
+    /// Hadoop's own client, as jobs use it.
+    Hadoop(Arc<HadoopClients>),
+}
 
 /// The objects that were written. Dropped, it deletes those that are left.
 #[derive(Default)]
 pub(super) struct Written {
-    clients: Vec<S3>,
     objects: Vec<WrittenObject>,
     tidying: Option<Tidying>,
 }
 
 struct WrittenObject {
-    /// The index of the client that wrote the object.
-    client: usize,
+    writer: Writer,
     uri: EventLogs,
     key: String,
+}
+
+/// Why objects were not written.
+pub(super) struct NotWritten {
+    pub(super) fault: Fault,
+    /// Whether S3 answered that it refuses the object, so that another way, or another encryption, may do.
+    pub(super) is_refused: bool,
+}
+
+impl From<NotWritten> for Fault {
+    fn from(not_written: NotWritten) -> Self {
+        not_written.fault
+    }
 }
 
 impl Written {
@@ -28,18 +50,20 @@ impl Written {
 
     /// Writes objects below a prefix. An object whose request failed may exist all the same, unless S3
     /// denied the request.
-    pub(super) fn put(&mut self, s3: S3, uri: &EventLogs, objects: &[(String, Vec<u8>)]) -> Result<(), Fault> {
-        let client = self.clients.len();
-        self.clients.push(s3);
+    pub(super) fn put(
+        &mut self,
+        writer: &Writer,
+        uri: &EventLogs,
+        objects: &[(String, Vec<u8>)],
+    ) -> Result<(), NotWritten> {
         self.tidying.get_or_insert_with(Tidying::begin);
         for (name, body) in objects {
             let key = format!("{}{name}", uri.prefix);
-            let result = self.clients[client].put(uri, &key, body);
-            let is_denied = result.as_ref().is_err_and(|refusal| matches!(refusal.failure, S3Failure::Denied { .. }));
-            if !is_denied {
-                self.objects.push(WrittenObject { client, uri: uri.clone(), key });
+            let (result, may_exist) = writer.write(uri, &key, body);
+            if may_exist {
+                self.objects.push(WrittenObject { writer: writer.clone(), uri: uri.clone(), key });
             }
-            result.map_err(|refusal| refusal.fault)?;
+            result?;
         }
         Ok(())
     }
@@ -47,14 +71,50 @@ impl Written {
     /// Deletes every object. The fault names the objects that are left.
     pub(super) fn remove(&mut self) -> Result<(), Fault> {
         let mut failed: Option<Fault> = None;
-        for WrittenObject { client, uri, key } in self.objects.drain(..) {
-            if let Err(refusal) = self.clients[client].delete(&uri, &key) {
-                let fault = failed.take().unwrap_or(refusal.fault);
+        for WrittenObject { writer, uri, key } in self.objects.drain(..) {
+            if let Err(new) = writer.delete(&uri, &key) {
+                let fault = failed.take().unwrap_or(new);
                 failed = Some(fault.detail(format!("left behind: s3://{}/{key}", uri.bucket)));
             }
         }
         failed.map_or(Ok(()), Err)
     }
+}
+
+impl Writer {
+    /// Writes an object, and tells whether it may exist now.
+    fn write(&self, uri: &EventLogs, key: &str, body: &[u8]) -> (Result<(), NotWritten>, bool) {
+        match self {
+            Writer::EmrShs(s3) => {
+                let Err(refusal) = s3.put(uri, key, body) else { return (Ok(()), true) };
+                let is_denied = matches!(refusal.failure, S3Failure::Denied { .. });
+                let is_refused = is_denied || matches!(refusal.failure, S3Failure::KmsKey | S3Failure::Other);
+                (Err(NotWritten { fault: refusal.fault, is_refused }), !is_denied)
+            }
+            Writer::Hadoop(clients) => {
+                let object = object(uri, key);
+                let written = clients.as_jobs(Instant::now() + LIMIT, |session| session.write(&object, body));
+                let fault = written.map_err(|no| Fault::preflight(no.as_detail()));
+                (fault.map_err(|fault| NotWritten { fault, is_refused: true }), true)
+            }
+        }
+    }
+
+    fn delete(&self, uri: &EventLogs, key: &str) -> Result<(), Fault> {
+        match self {
+            Writer::EmrShs(s3) => s3.delete(uri, key).map_err(|refusal| refusal.fault),
+            Writer::Hadoop(clients) => {
+                let object = object(uri, key);
+                let deleted = clients.as_jobs(Instant::now() + LIMIT, |session| session.delete(&object));
+                deleted.map_err(|no| Fault::preflight(no.as_detail()))
+            }
+        }
+    }
+}
+
+/// The URI of an object, as Hadoop reads it.
+fn object(uri: &EventLogs, key: &str) -> String {
+    format!("{}://{}/{key}", uri.scheme, uri.bucket)
 }
 
 impl Drop for Written {

@@ -9,18 +9,20 @@ mod gateway;
 pub(crate) mod synthetic;
 
 use crate::aws::config::TimeoutProfile;
-use crate::aws::s3::S3;
+use crate::aws::s3::{Encryption, S3};
 use crate::aws::uri::EventLogs;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::error::{Fault, Verdict};
 use crate::host::Host;
 use crate::node::Node;
+use crate::node::hadoop_client::{HadoopClients, Planned};
 use crate::node::history_server::HistoryServer;
 use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
 use crate::signals;
-use cleanup::Written;
+use cleanup::{NotWritten, Writer, Written};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use synthetic::SyntheticApplication;
 
@@ -155,8 +157,7 @@ impl Proof<'_> {
         let mut found = Found::default();
         interruptible(listener, Stage::WriteEventLog, |_| {
             let (name, parts) = synthetic.event_log();
-            written.put(self.s3(uri)?, uri, &parts)?;
-            Ok(End::Pass(format!("{name} in {uri}")))
+            Ok(End::Pass(format!("{name} in {uri}{}", self.write_event_log(uri, written, &parts)?)))
         })?;
         interruptible(listener, Stage::WriteContainerLog, |_| {
             self.write_container_log(&synthetic, written, &mut found)
@@ -195,12 +196,63 @@ impl Proof<'_> {
             return Ok(End::Skip("the files of this node name no cluster id".into()));
         };
         let uri = EventLogs::from(uri);
-        let mut s3 = self.s3(&uri)?;
-        // The encryption is for event logs. The bucket of the log URI has its own default.
-        s3.encryption = None;
-        written.put(s3, &uri, &[(key, synthetic.log_gz())])?;
+        let objects = [(key, synthetic.log_gz())];
+        let how = match self.write_log(&uri, written, &objects) {
+            Ok(how) => how,
+            // EMR writes logs in its own way, so that this says nothing about them.
+            Err(NotWritten { fault, is_refused: true }) => {
+                let what = "EMR writes logs there in its own way, so verify cannot prove that they open";
+                return Ok(End::Skip(format!("{}; {what}", fault.message)));
+            }
+            Err(NotWritten { fault, .. }) => return Err(fault),
+        };
         found.has_container_log = true;
-        Ok(End::Pass(format!("stderr of {} in {uri}", synthetic.container())))
+        Ok(End::Pass(format!("stderr of {} in {uri}{how}", synthetic.container())))
+    }
+
+    /// Writes the event log as emr-shs, or else as jobs do it. Returns what is unusual about the way.
+    fn write_event_log(
+        &self,
+        uri: &EventLogs,
+        written: &mut Written,
+        parts: &[(String, Vec<u8>)],
+    ) -> Result<&'static str, Fault> {
+        let own = self.s3(uri).map_err(unreachable);
+        let own = own.and_then(|s3| written.put(&Writer::EmrShs(Arc::new(s3)), uri, parts));
+        let Err(NotWritten { fault, .. }) = own else { return Ok("") };
+        signals::check().map_err(Fault::of)?;
+        written.put(&self.hadoop(uri), uri, parts).map(|()| BY_HADOOP).map_err(|no| fault.detail(no.fault.message))
+    }
+
+    /// Writes a container log: as the bucket encrypts by itself; with the cluster's key for logs; as Hadoop does it.
+    fn write_log(
+        &self,
+        uri: &EventLogs,
+        written: &mut Written,
+        objects: &[(String, Vec<u8>)],
+    ) -> Result<&'static str, NotWritten> {
+        let put = |written: &mut Written, encryption: Option<Encryption>| {
+            let mut s3 = self.s3(uri).map_err(unreachable)?;
+            s3.encryption = encryption;
+            written.put(&Writer::EmrShs(Arc::new(s3)), uri, objects)
+        };
+        let Err(first) = put(written, None) else { return Ok("") };
+        if !first.is_refused {
+            return Err(first);
+        }
+        let key = self.node.describe_log_key(self.receipt.settings.region.as_deref());
+        if let Some(key) = key {
+            let encryption = Encryption { algorithm: "aws:kms".into(), key: Some(key) };
+            if put(written, Some(encryption)).is_ok() {
+                return Ok(", encrypted with the cluster's key for logs");
+            }
+        }
+        written.put(&self.hadoop(uri), uri, objects).map(|()| BY_HADOOP).map_err(|_| first)
+    }
+
+    /// Hadoop's own client for a bucket.
+    fn hadoop(&self, uri: &EventLogs) -> Writer {
+        Writer::Hadoop(Arc::new(HadoopClients::of(self.host, self.node, uri, Planned::default())))
     }
 
     /// The stages that follow the link through the log gateway.
@@ -308,6 +360,13 @@ impl Proof<'_> {
                 .detail(format!("wanted {wanted}"))),
         }
     }
+}
+
+/// What a stage says about an object that S3 lets only Hadoop's client write.
+const BY_HADOOP: &str = ", written by Hadoop's own client as user hadoop, because S3 refuses emr-shs's own request";
+
+fn unreachable(fault: Fault) -> NotWritten {
+    NotWritten { fault, is_refused: false }
 }
 
 /// The link to the executor's stderr that the history server shows.

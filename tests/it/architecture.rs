@@ -20,7 +20,7 @@ const LEVELS: &[&[&str]] = &[
     &["change", "gateway"],
     &["node", "settings"],
     &["host"],
-    &["aws"],
+    &["aws", "hadoop_client"],
     &["files", "properties", "systemd"],
     &["error", "http", "ids", "paths", "signals"],
     &["dns", "shown"],

@@ -20,6 +20,7 @@ mod browser;
 mod doctor;
 mod failures;
 mod gateway;
+mod hadoop_client;
 mod iam;
 mod lifecycle;
 mod local_store;

@@ -11,6 +11,7 @@ mod state;
 pub(crate) use program::{Program, short_digest};
 pub(crate) use state::State;
 
+use crate::aws::s3::S3;
 use crate::aws::uri::EventLogs;
 use crate::host::{Host, is_absence};
 use crate::paths::{OWN_UNITS, STARTED_AS_VARIABLE, UNIT_DIR};
@@ -68,7 +69,7 @@ impl Resource {
     pub(crate) fn observe(&self, host: &Host) -> Result<State> {
         match self {
             Resource::Prefix { uri } => Ok(match &host.s3 {
-                Some(s3) if s3.prefix_exists(uri)? => State::Exists,
+                Some(s3) if prefix_exists(host, s3, uri)? => State::Exists,
                 _ => State::Absent,
             }),
             Resource::Dir { path } | Resource::Cache { path } => files::observe_dir(host, path),
@@ -89,9 +90,7 @@ impl Resource {
     /// an error.
     pub(crate) fn set(&self, host: &Host, before: &State, state: &State) -> Result<()> {
         match (self, state) {
-            (Resource::Prefix { uri }, State::Exists) => {
-                Ok(host.s3.as_ref().context("there is no connection to S3")?.create_prefix(uri)?)
-            }
+            (Resource::Prefix { uri }, State::Exists) => make_prefix(host, uri),
             (Resource::Prefix { .. }, State::Absent) => Ok(()),
             (Resource::Dir { path }, State::Absent) => files::remove_empty_dir(host, path),
             (Resource::Cache { path }, State::Absent) => files::remove_dir_with_content(host, path),
@@ -132,6 +131,29 @@ impl Resource {
             Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(is_absence) => Ok(()),
             Err(e) => Err(e),
         }
+    }
+}
+
+/// Whether the prefix exists: as S3 tells emr-shs, else as it tells Hadoop's own client.
+fn prefix_exists(host: &Host, s3: &S3, uri: &EventLogs) -> Result<bool> {
+    let refusal = match (s3.prefix_exists(uri), &host.hadoop) {
+        (Err(refusal), Some(_)) => refusal,
+        (answer, _) => return Ok(answer?),
+    };
+    let answer = host.hadoop.as_ref().map(|hadoop| (hadoop.exists)(uri));
+    answer.unwrap_or(Ok(false)).map_err(|no| refusal.fault.detail(no.as_detail()).into())
+}
+
+/// Makes the prefix, with Hadoop's own client where S3 refuses emr-shs.
+fn make_prefix(host: &Host, uri: &EventLogs) -> Result<()> {
+    let refusal = match host.s3.as_ref().context("there is no connection to S3")?.create_prefix(uri) {
+        Ok(()) => return Ok(()),
+        Err(refusal) => refusal,
+    };
+    match host.hadoop.as_ref().map(|hadoop| (hadoop.make)(uri)) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(no)) => Err(refusal.fault.detail(no.as_detail()).into()),
+        None => Err(refusal.into()),
     }
 }
 

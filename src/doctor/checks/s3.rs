@@ -5,10 +5,12 @@ use crate::aws::error::S3Failure;
 use crate::aws::identity::configured_credentials;
 use crate::aws::s3::{Probe, Refusal};
 use crate::aws::uri::EventLogs;
-use crate::doctor::check::{CheckResult, NotPassed, skip};
+use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::facts::{Facts, Mode, S3Observations};
 use crate::error::Fault;
+use crate::hadoop_client::No;
 use crate::node::hadoop::S3A;
+use crate::node::hadoop_client::{Answers, Opinion};
 use crate::paths::LOG_DIRECTORY_KEY;
 use crate::shown::{Hint, hint};
 use std::time::Duration;
@@ -43,7 +45,112 @@ fn answered<'a, T>(s3: &S3Observations, answer: Option<&'a T>) -> Result<&'a T, 
     }
 }
 
+/// What Hadoop's client answered as one account.
+type Asked<'a> = (&'a Answers, &'a Option<Result<(), No>>);
+
+/// Lets Hadoop's own client have the last word where emr-shs's own requests were refused or came to nothing. `needs`
+/// gives the answers that the check is about.
+fn last_word(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opinion) -> Vec<Asked<'_>>) -> CheckResult {
+    let Some(opinion) = f.s3.and_then(|s3| s3.hadoop.as_ref()) else { return first };
+    let needs = needs(opinion);
+    let asked: Vec<(&Answers, &Result<(), No>)> =
+        needs.iter().filter_map(|(answers, answer)| Some((*answers, answer.as_ref()?))).collect();
+    let is_refused = asked.iter().any(|(_, answer)| matches!(answer, Err(No::Refused { .. })));
+    let is_allowed = !asked.is_empty() && asked.iter().all(|(_, answer)| answer.is_ok());
+    let accounts = || asked.iter().map(|(answers, _)| answers.account.as_str()).collect::<Vec<_>>().join(", ");
+    let nothing_to_ask = asked.is_empty() && opinion.jobs.is_none() && opinion.server.list == Some(Ok(()));
+    let last = match first {
+        Err(NotPassed::Fail(fault) | NotPassed::CausedBy(_, fault)) if is_allowed => {
+            Ok(format!("allowed to Hadoop's own client (as {}); S3 refuses emr-shs: {}", accounts(), fault.message))
+        }
+        Err(_) if nothing_to_ask => skip("no job of this node writes there, and there is nothing to read"),
+        Err(NotPassed::Skip(_)) if is_allowed => Ok(format!("allowed to Hadoop's own client (as {})", accounts())),
+        Err(NotPassed::Fail(fault)) => Err(with_opinion(f, fault, opinion, &asked).into()),
+        Err(NotPassed::CausedBy(causes, fault)) => {
+            Err(NotPassed::CausedBy(causes, with_opinion(f, fault, opinion, &asked)))
+        }
+        Err(NotPassed::Skip(_)) | Ok(_) if is_refused => {
+            let causes = &[
+                CheckId::Credentials,
+                CheckId::Clock,
+                CheckId::Bucket,
+                CheckId::List,
+                CheckId::Kms,
+                CheckId::Get,
+                CheckId::Put,
+            ];
+            Err(NotPassed::CausedBy(causes, with_opinion(f, refused_hadoop(f), opinion, &asked)))
+        }
+        first => first,
+    };
+    match last {
+        Err(NotPassed::Fail(fault) | NotPassed::CausedBy(_, fault)) if f.force() => {
+            skip(format!("{}; --force goes on", fault.message))
+        }
+        last => last,
+    }
+}
+
+/// The same for a check of which Hadoop's answers are only a part.
+fn last_word_on_failure(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opinion) -> Vec<Asked<'_>>) -> CheckResult {
+    match first {
+        Err(NotPassed::Fail(_) | NotPassed::CausedBy(..)) => last_word(f, first, needs),
+        first => first,
+    }
+}
+
+/// Hadoop's client is refused where emr-shs's own request is not, or was not sent.
+fn refused_hadoop(f: &Facts<'_>) -> Fault {
+    let uri = f.event_logs.map(ToString::to_string).unwrap_or_default();
+    Fault::preflight(format!("S3 refuses Hadoop's own client at {uri}")).unchanged().hint(
+        "allow it to the credentials that Hadoop uses there; a policy with all permissions: emr-shs render iam-policy",
+    )
+}
+
+/// Adds to emr-shs's own refusal what Hadoop's client was told, and what follows from that.
+fn with_opinion(f: &Facts<'_>, fault: Fault, opinion: &Opinion, asked: &[(&Answers, &Result<(), No>)]) -> Fault {
+    let lines = match f.is_preflight() {
+        true => opinion.lines(),
+        // A check of doctor tells of its own requests alone.
+        false => asked.iter().filter_map(|(answers, answer)| Some(answers.detail(answer.as_ref().err()?))).collect(),
+    };
+    let mut fault = lines.into_iter().fold(fault, Fault::detail);
+    let write = opinion.jobs.as_ref().and_then(|jobs| jobs.write.as_ref());
+    let is_about_write = asked.iter().any(|(_, answer)| Some(*answer) == write);
+    if !matches!(write, Some(Err(No::Refused { .. }))) || !f.is_preflight() && !is_about_write {
+        return fault;
+    }
+    fault = fault.detail("with this setting, every Spark job of the cluster would fail");
+    if opinion.server.list == Some(Ok(())) && f.is_preflight() {
+        let only = Hint::from("to show the history there without jobs that write it, add --history-only");
+        let hint = fault.hint.take().map_or_else(|| only.clone(), |hint| hint!("{}; or, {}", hint, only));
+        fault = fault.hint(hint);
+    }
+    fault
+}
+
+/// The history server's listing.
+fn lists(opinion: &Opinion) -> Vec<Asked<'_>> {
+    let jobs = opinion.jobs.as_ref().map(|jobs| (jobs, &jobs.list));
+    [(&opinion.server, &opinion.server.list)].into_iter().chain(jobs).collect()
+}
+
+/// Reading, as both accounts.
+fn reads(opinion: &Opinion) -> Vec<Asked<'_>> {
+    let jobs = opinion.jobs.as_ref().map(|jobs| (jobs, &jobs.read));
+    [(&opinion.server, &opinion.server.read)].into_iter().chain(jobs).collect()
+}
+
+/// Writing, as the jobs' account.
+fn writes(opinion: &Opinion) -> Vec<Asked<'_>> {
+    opinion.jobs.iter().map(|jobs| (jobs, &jobs.write)).collect()
+}
+
 pub(crate) fn credentials(f: &Facts<'_>) -> CheckResult {
+    last_word_on_failure(f, own_credentials(f), lists)
+}
+
+fn own_credentials(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     let owner = s3.role.as_ref().map_or("of this node".into(), |role| format!("of the role {role}"));
     if let (Some(Ok(_)), Some(source)) = (&s3.credentials, configured_credentials()) {
@@ -87,6 +194,15 @@ pub(crate) fn clock(f: &Facts<'_>) -> CheckResult {
 }
 
 pub(crate) fn bucket(f: &Facts<'_>) -> CheckResult {
+    let (_, s3) = answers(f)?;
+    match s3.bucket {
+        Some(Err(_)) => last_word_on_failure(f, own_bucket(f), lists),
+        // The region says something that Hadoop's client does not know.
+        _ => own_bucket(f),
+    }
+}
+
+fn own_bucket(f: &Facts<'_>) -> CheckResult {
     let (uri, s3) = answers(f)?;
     let bucket = answered(s3, s3.bucket.as_ref())?.as_ref().map_err(Clone::clone)?;
     let Some(region) = &bucket.region else { return Ok(format!("{} exists", uri.bucket)) };
@@ -173,27 +289,29 @@ fn judge(s3: &S3Observations, action: &str, answers: &[&Option<Result<(), Refusa
 pub(crate) fn list(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     let listed = s3.listing.as_ref().map(|listing| listing.as_ref().map(drop).map_err(Clone::clone));
-    judge(s3, "s3:ListBucket", &[&listed, &s3.probe.list])
+    let own = judge(s3, "s3:ListBucket", &[&listed, &s3.probe.list]);
+    last_word(f, own, lists)
 }
 
 pub(crate) fn get(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
-    judge(s3, "s3:GetObject", &[&s3.sample, &s3.probe.get])
+    last_word(f, judge(s3, "s3:GetObject", &[&s3.sample, &s3.probe.get]), reads)
 }
 
 pub(crate) fn put(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     skip_if_history_only(f)?;
-    judge(s3, "s3:PutObject", &[&s3.probe.put])
+    last_word(f, judge(s3, "s3:PutObject", &[&s3.probe.put]), writes)
 }
 
 pub(crate) fn delete(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     skip_if_history_only(f)?;
-    match &s3.probe.put {
+    let own = match &s3.probe.put {
         Some(Err(_)) => skip("doctor could not write an object to delete: see put or kms"),
         _ => judge(s3, "s3:DeleteObject", &[&s3.probe.delete]),
-    }
+    };
+    last_word(f, own, |opinion| opinion.jobs.iter().map(|jobs| (jobs, &jobs.delete)).collect())
 }
 
 /// A node that only shows history needs no permission to write.
@@ -205,6 +323,10 @@ fn skip_if_history_only(f: &Facts<'_>) -> Result<(), NotPassed> {
 }
 
 pub(crate) fn kms(f: &Facts<'_>) -> CheckResult {
+    last_word_on_failure(f, own_kms(f), |opinion| reads(opinion).into_iter().chain(writes(opinion)).collect())
+}
+
+fn own_kms(f: &Facts<'_>) -> CheckResult {
     let (_, s3) = answers(f)?;
     for action in ["kms:GenerateDataKey", "kms:Decrypt"] {
         if let Some(refusal) = refusal_of(s3, action) {

@@ -7,16 +7,17 @@ on_profiles! {
     [install_refuses_what_cannot_work_and_changes_nothing]
 }
 
-/// A line of shell that limits the role of the instance profile to these actions on the bucket.
+/// A line of shell that limits the role of the instance profile, and Hadoop with it, to these actions on the bucket.
 fn role_may(actions: &str) -> String {
     format!(
         r#"/opt/lab/s3 user limited limitedsecret user >/dev/null 2>&1; echo limited >/etc/lab/session-user
+        cp -p /etc/hadoop/conf/core-site.xml /root/
+        sed -i 's/>labroot</>limited</; s/>labrootsecret</>limitedsecret</' /etc/hadoop/conf/core-site.xml
         echo '{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":[{actions}],"Resource":["arn:aws:s3:::acme-spark","arn:aws:s3:::acme-spark/*"]}}]}}' >/tmp/policy.json
         /opt/lab/s3 policy s3://acme-spark /tmp/policy.json"#
     )
 }
-const ROLE_MAY_ALL: &str =
-    "/opt/lab/s3 policy s3://acme-spark; rm /etc/lab/session-user; /opt/lab/s3 rm 's3://acme-spark/*'";
+const ROLE_MAY_ALL: &str = "/opt/lab/s3 policy s3://acme-spark; rm /etc/lab/session-user; cp -p /root/core-site.xml /etc/hadoop/conf/; /opt/lab/s3 rm 's3://acme-spark/*'";
 
 fn install_refuses_what_cannot_work_and_changes_nothing(profile: Profile) {
     let node = Node::fresh(profile);

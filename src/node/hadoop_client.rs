@@ -1,0 +1,392 @@
+//! The node's own Hadoop as the judge of what this node may do in S3.
+//!
+//! emr-shs asks S3 in its own way: with the instance profile, and with those settings of Hadoop that it knows. Jobs and the
+//! history server can have another way: credentials, an endpoint, a proxy, headers that a bucket policy wants. So where
+//! emr-shs is refused, Hadoop's client is asked: as the account of the jobs, with the jobs' class path, and as the account of
+//! the history server, with the class path that is planned for the server.
+
+use super::Node;
+use super::hadoop::Hadoop;
+use super::spark::assignments;
+use crate::aws::uri::EventLogs;
+use crate::hadoop_client::{HadoopClient, No, Session};
+use crate::host::Host;
+use crate::paths::{HISTORY_SERVER_ACCOUNT, JOBS_ACCOUNT};
+use fs_err as fs;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long Hadoop's clients may take for one question. Java starts in two seconds, but EMR runs steps, and other programs
+/// start, while a new cluster's first step installs.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// Hadoop's clients of this node. Each starts when it is first asked, and runs until this is dropped.
+pub(crate) struct HadoopClients {
+    /// As the jobs write and read.
+    jobs: Mutex<Client>,
+    /// As the history server reads.
+    server: Mutex<Client>,
+    /// The account of the history server.
+    server_account: String,
+    /// The settings by which Hadoop's way to this bucket can differ from that of emr-shs.
+    pub(crate) differs: Vec<String>,
+}
+
+struct Client {
+    /// How to start the client, or why it cannot be started.
+    client: Result<HadoopClient, No>,
+    session: Option<Session>,
+    was_asked: bool,
+}
+
+/// How much an opinion is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// Only what the history server does: nothing is written.
+    Reading,
+    /// An object is written and deleted, too, as jobs do it.
+    Writing,
+}
+
+/// What Hadoop's client answers as one account; `None` for what was not asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answers {
+    pub(crate) account: String,
+    pub(crate) write: Option<Result<(), No>>,
+    pub(crate) list: Option<Result<(), No>>,
+    pub(crate) read: Option<Result<(), No>>,
+    pub(crate) delete: Option<Result<(), No>>,
+}
+
+impl Answers {
+    fn of(account: &str) -> Self {
+        Self { account: account.into(), ..Self::default() }
+    }
+
+    /// A line below a message that says how S3 answered emr-shs.
+    pub(crate) fn detail(&self, no: &No) -> String {
+        match no {
+            No::Refused { text, .. } => format!("S3 refuses Hadoop's own client as user {}, too: {text}", self.account),
+            No::CannotTell(why) => format!("Hadoop's own client could not be asked as user {}: {why}", self.account),
+            No::Interrupted => "interrupted".into(),
+        }
+    }
+
+    /// A line for people: what the account may do, or what it was refused.
+    fn line(&self, role: &str) -> String {
+        let all = [("write", &self.write), ("list", &self.list), ("read", &self.read), ("delete", &self.delete)];
+        let asked: Vec<(&str, &Result<(), No>)> =
+            all.into_iter().filter_map(|(verb, answer)| Some((verb, answer.as_ref()?))).collect();
+        let who = format!("Hadoop's own client, as user {} ({role})", self.account);
+        match asked.iter().find_map(|(verb, answer)| Some((verb, answer.as_ref().err()?))) {
+            Some((verb, No::Refused { text, .. })) => format!("{who}: is not allowed to {verb}: {text}"),
+            Some((_, No::CannotTell(why))) => format!("{who}: could not be asked: {why}"),
+            Some((_, No::Interrupted)) => format!("{who}: interrupted"),
+            None => {
+                format!("{who}: is allowed to {}", asked.iter().map(|(verb, _)| *verb).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+impl Opinion {
+    /// The accounts as which Hadoop's client was asked.
+    pub(crate) fn accounts(&self) -> Vec<&str> {
+        let jobs = self.jobs.as_ref().map(|jobs| jobs.account.as_str());
+        let mut accounts: Vec<&str> = jobs.into_iter().chain([self.server.account.as_str()]).collect();
+        accounts.dedup();
+        accounts
+    }
+
+    /// Lines for people: what Hadoop's client may do as each account, and what its way can differ in.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let jobs = self.jobs.as_ref().map(|jobs| jobs.line("as jobs write event logs"));
+        let server = self.server.line("as the history server reads them");
+        let differs = (!self.differs.is_empty())
+            .then(|| format!("these settings of Hadoop can make the difference: {}", self.differs.join(", ")));
+        jobs.into_iter().chain([server]).chain(differs).collect()
+    }
+}
+
+/// The second opinion about a directory of event logs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Opinion {
+    /// Not asked where no job of this node writes event logs there.
+    pub(crate) jobs: Option<Answers>,
+    pub(crate) server: Answers,
+    pub(crate) differs: Vec<String>,
+}
+
+/// What a run of emr-shs plans to add to the node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Planned<'a> {
+    /// Jars for the history server's class path.
+    pub(crate) jars: &'a [PathBuf],
+    /// Keys of spark-defaults.conf.
+    pub(crate) keys: Option<&'a BTreeMap<String, String>>,
+}
+
+impl HadoopClients {
+    /// Reads how the clients start on this node. Starts nothing.
+    pub(crate) fn of(host: &Host, node: &Node, uri: &EventLogs, planned: Planned<'_>) -> Self {
+        let server_account = server_account(host, node);
+        let client = |account: &str, class_path: Vec<String>, options: Vec<String>| {
+            let ids = host.account(account);
+            let (uid, gid) = ids.ok_or_else(|| No::CannotTell(format!("this node has no account {account}")))?;
+            let java = java(host, node).ok_or_else(|| No::CannotTell("no java was found on this node".into()))?;
+            if !nix::unistd::geteuid().is_root() {
+                return Err(No::CannotTell(format!("only root can ask as user {account}")));
+            }
+            let (environment, settings) = (environment(node), settings(node, planned));
+            Ok(HadoopClient { java, account: (uid, gid), class_path, options, environment, settings })
+        };
+        let driver = ["spark.driver.defaultJavaOptions", "spark.driver.extraJavaOptions"];
+        let driver = driver.map(|key| node.spark.defaults.get(key).unwrap_or_default()).join(" ");
+        let stopped = |client| Mutex::new(Client { client, session: None, was_asked: false });
+        Self {
+            jobs: stopped(client(JOBS_ACCOUNT, jobs_class_path(node), definitions(driver.split_whitespace()))),
+            server: stopped(client(&server_account, server_class_path(node, planned), server_options(node))),
+            server_account,
+            differs: differences(&node.hadoop, &uri.bucket),
+        }
+    }
+
+    /// Asks about a directory of event logs.
+    pub(crate) fn ask(&self, uri: &EventLogs, about: About, deadline: Instant) -> Opinion {
+        let name = probe_name();
+        let object = format!("{uri}{name}");
+        let plain = |no: No| no.without(&name, PROBE_NAME);
+        let mut jobs = (about == About::Writing).then(|| Answers::of(JOBS_ACCOUNT));
+        let mut server = Answers::of(&self.server_account);
+        let mut file = None;
+        std::thread::scope(|scope| {
+            // Both begin at once: most of the time is the start of Java.
+            scope.spawn(|| {
+                let listed = self.as_server(deadline, |session| list(session, uri));
+                file = listed.clone().ok().flatten();
+                server.list = Some(listed.map(drop));
+            });
+            if let Some(jobs) = &mut jobs {
+                jobs.write = Some(self.as_jobs(deadline, |session| session.write(&object, PROBE)).map_err(plain));
+            }
+        });
+        let is_written = jobs.as_ref().is_some_and(|jobs| jobs.write == Some(Ok(())));
+        if is_written {
+            file = Some(object.clone());
+        }
+        if let (Some(file), Some(Ok(()))) = (&file, &server.list) {
+            server.read = Some(self.as_server(deadline, |session| session.read(file)).map_err(plain));
+        }
+        if let Some(jobs) = &mut jobs {
+            if is_written {
+                jobs.list = Some(self.as_jobs(deadline, |session| list(session, uri).map(drop)));
+                jobs.read = Some(self.as_jobs(deadline, |session| session.read(&object)).map_err(plain));
+            }
+            // The object can exist although the answer was no.
+            if !matches!(jobs.write, Some(Err(No::CannotTell(_) | No::Interrupted))) {
+                let deleted = self.as_jobs(deadline, |session| session.delete(&object));
+                jobs.delete = is_written.then_some(deleted.map_err(plain));
+            }
+        }
+        Opinion { jobs, server, differs: self.differs.clone() }
+    }
+
+    /// Whether one of the clients was asked anything.
+    pub(crate) fn were_asked(&self) -> bool {
+        let was_asked = |client: &Mutex<Client>| client.lock().unwrap_or_else(PoisonError::into_inner).was_asked;
+        was_asked(&self.jobs) || was_asked(&self.server)
+    }
+
+    /// Whether the directory exists, as the jobs' account sees it, else as the server's.
+    pub(crate) fn exists(&self, uri: &EventLogs, only_server: bool) -> Result<bool, No> {
+        self.as_either(only_server, |session| session.exists(&uri.to_string()))
+    }
+
+    /// Makes the directory as the jobs' account, which will write there, else as the server's.
+    pub(crate) fn make_directory(&self, uri: &EventLogs, only_server: bool) -> Result<(), No> {
+        self.as_either(only_server, |session| session.make_directory(&uri.to_string()))
+    }
+
+    /// Acts as the jobs' account, else as the server's. Where no job of this node writes, the server's comes first.
+    fn as_either<T>(&self, only_server: bool, act: impl Fn(&mut Session) -> Result<T, No>) -> Result<T, No> {
+        let until = || Instant::now() + LIMIT;
+        let first = if only_server { self.as_server(until(), &act) } else { self.as_jobs(until(), &act) };
+        let Err(first) = first else { return first };
+        if first.is_interrupted() {
+            return Err(first);
+        }
+        let second = if only_server { self.as_jobs(until(), &act) } else { self.as_server(until(), &act) };
+        second.map_err(|second| {
+            let mut accounts = [JOBS_ACCOUNT, self.server_account.as_str()];
+            if only_server {
+                accounts.reverse();
+            }
+            first.and([accounts[0], accounts[1]], &second)
+        })
+    }
+
+    pub(crate) fn as_jobs<T>(&self, until: Instant, act: impl FnOnce(&mut Session) -> Result<T, No>) -> Result<T, No> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).act(until, act)
+    }
+
+    fn as_server<T>(&self, until: Instant, act: impl FnOnce(&mut Session) -> Result<T, No>) -> Result<T, No> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).act(until, act)
+    }
+}
+
+impl Client {
+    fn act<T>(&mut self, until: Instant, act: impl FnOnce(&mut Session) -> Result<T, No>) -> Result<T, No> {
+        self.was_asked = true;
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.client.as_ref().map_err(No::clone)?.start(until)?,
+        };
+        session.deadline = until;
+        let answer = act(&mut session);
+        // A client that could not answer has ended.
+        if !matches!(answer, Err(No::CannotTell(_) | No::Interrupted)) {
+            self.session = Some(session);
+        }
+        answer
+    }
+}
+
+/// What is in the object that tests permissions.
+const PROBE: &[u8] = b"emr-shs wrote this to test permissions; you can delete it\n";
+
+/// The beginning of that object's name. The dot makes the history server ignore it.
+const PROBE_NAME: &str = ".emr-shs-probe";
+
+fn probe_name() -> String {
+    let nonce = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("{PROBE_NAME}-{nonce:x}-{}", std::process::id())
+}
+
+/// Lists the directory. One that does not exist yet can be listed all the same, unless its bucket does not exist.
+fn list(session: &mut Session, uri: &EventLogs) -> Result<Option<String>, No> {
+    let listed = session.list(&uri.to_string());
+    if !matches!(listed, Err(No::Refused { is_missing: true, .. })) {
+        return listed;
+    }
+    match session.list(&format!("{}://{}/", uri.scheme, uri.bucket)) {
+        Err(No::Refused { is_missing: true, .. }) => listed,
+        _ => Ok(None),
+    }
+}
+
+/// The account of the history server: that of its process, else that of its unit, else EMR's.
+fn server_account(host: &Host, node: &Node) -> String {
+    let process = node.server.as_ref().and_then(|server| server.process.as_ref());
+    let uid = process.and_then(|process| Some(fs::metadata(format!("/proc/{}", process.pid)).ok()?.uid()));
+    let of_process = uid.and_then(|uid| host.account_name(uid));
+    of_process.unwrap_or_else(|| HISTORY_SERVER_ACCOUNT.into())
+}
+
+/// The program java: that of the server's process, else by JAVA_HOME of Spark's or Hadoop's files, else by the PATH.
+fn java(host: &Host, node: &Node) -> Option<PathBuf> {
+    let process = node.server.as_ref().and_then(|server| server.process.as_ref());
+    let of_process = process.and_then(|process| process.args.first()).map(PathBuf::from);
+    let of_home = |home: &str| Path::new(home).join("bin/java");
+    let of_spark = node.spark.env.get("JAVA_HOME").map(|home| of_home(home));
+    let places = ["/usr/bin/java", "/usr/local/bin/java", "/etc/alternatives/jre/bin/java"].map(PathBuf::from);
+    let of_hadoop = host.read(&node.spark.hadoop_conf().join("hadoop-env.sh")).ok().flatten();
+    let of_hadoop = of_hadoop.and_then(|script| assignments(&script).remove("JAVA_HOME")).map(|home| of_home(&home));
+    let mut all = of_process.into_iter().chain(of_spark).chain(of_hadoop).chain(places);
+    all.find(|java| java.is_absolute() && java.is_file())
+}
+
+/// The options that reach every Java of the history server, such as a trust store.
+fn server_options(node: &Node) -> Vec<String> {
+    match node.server.as_ref().and_then(|server| server.process.as_ref()) {
+        Some(process) => definitions(process.args.iter().map(String::as_str)),
+        None => {
+            let options = |name: &str| node.spark.env.get(name).map_or("", String::as_str);
+            let options = ["SPARK_DAEMON_JAVA_OPTS", "SPARK_HISTORY_OPTS"].map(options).join(" ");
+            definitions(options.split_whitespace())
+        }
+    }
+}
+
+/// System properties that are not Spark's own.
+fn definitions<'a>(options: impl Iterator<Item = &'a str>) -> Vec<String> {
+    options.filter(|o| o.starts_with("-D") && !o.starts_with("-Dspark.")).map(str::to_string).collect()
+}
+
+/// The variables of spark-env.sh that Java, Hadoop or an SDK read. Of the variables of this process only those that lead to
+/// the metadata service: root's credentials are not those of the accounts.
+fn environment(node: &Node) -> BTreeMap<String, String> {
+    const PREFIXES: [&str; 6] = ["AWS_", "HADOOP_", "JAVA_", "JDK_JAVA_", "HTTP", "NO_PROXY"];
+    let is_read = |name: &str| PREFIXES.iter().any(|prefix| name.to_ascii_uppercase().starts_with(prefix));
+    let ours = std::env::vars().filter(|(name, _)| name.starts_with("AWS_EC2_METADATA_"));
+    let sparks = node.spark.env.iter().filter(|(name, _)| is_read(name));
+    let base =
+        [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8")].map(|(name, value)| (name.to_string(), value.to_string()));
+    base.into_iter().chain(ours).chain(sparks.map(|(name, value)| (name.clone(), value.clone()))).collect()
+}
+
+/// The class path that is planned for the history server.
+fn server_class_path(node: &Node, planned: Planned<'_>) -> Vec<String> {
+    node.class_path.elements.iter().chain(planned.jars).map(|element| element.display().to_string()).collect()
+}
+
+/// The class path of a driver: what spark-defaults.conf puts before it, then Spark's and Hadoop's configuration and jars.
+fn jobs_class_path(node: &Node) -> Vec<String> {
+    let home = node.spark.home.display();
+    let extra = node.spark.defaults.get("spark.driver.extraClassPath").unwrap_or_default();
+    let own = [format!("{home}/conf/"), format!("{home}/jars/*"), format!("{}/", node.spark.hadoop_conf().display())];
+    extra.split(':').filter(|element| !element.is_empty()).map(str::to_string).chain(own).collect()
+}
+
+/// The `spark.hadoop.*` keys, as Spark gives them to Hadoop, with those that are planned.
+fn settings(node: &Node, planned: Planned<'_>) -> BTreeMap<String, String> {
+    let hadoops =
+        |(key, value): (&str, &str)| Some((key.strip_prefix("spark.hadoop.")?.to_string(), value.trim().to_string()));
+    // A store that does not answer must not take the minutes that Hadoop's own settings allow.
+    let quick = [
+        ("fs.s3a.attempts.maximum", "2"),
+        ("fs.s3a.retry.limit", "2"),
+        ("fs.s3a.connection.establish.timeout", "5000"),
+        ("fs.s3.maxRetries", "3"),
+    ];
+    let quick = quick.map(|(key, value)| (key.to_string(), value.to_string()));
+    let mut settings: BTreeMap<String, String> = quick.into();
+    settings.extend(node.spark.defaults.iter().filter_map(hadoops));
+    let planned = planned.keys.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));
+    settings.extend(planned.filter_map(hadoops));
+    settings
+}
+
+/// The settings that can lead Hadoop's clients to S3 in another way than emr-shs: their names, without their values, which
+/// can be secrets.
+fn differences(hadoop: &Hadoop, bucket: &str) -> Vec<String> {
+    const ABOUT: [&str; 13] = [
+        "access.key",
+        "accesskey",
+        "secret",
+        "session.token",
+        "credential",
+        "role",
+        "grants",
+        "endpoint",
+        "proxy",
+        "acl",
+        "encrypt",
+        "requester",
+        "sign",
+    ];
+    let of_bucket = format!("fs.s3a.bucket.{bucket}.");
+    let concerns = |key: &&str| {
+        let name = match key.strip_prefix("fs.s3a.bucket.") {
+            Some(_) => key.strip_prefix(of_bucket.as_str()),
+            None => key.strip_prefix("fs.s3a.").or(key.strip_prefix("fs.s3.")).or(key.strip_prefix("hadoop.security.")),
+        };
+        let name = name.unwrap_or_default().to_ascii_lowercase();
+        ABOUT.iter().any(|word| name.contains(word))
+    };
+    let mut keys: Vec<String> = hadoop.names().filter(concerns).map(str::to_string).collect();
+    keys.sort();
+    keys
+}

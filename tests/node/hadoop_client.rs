@@ -1,0 +1,179 @@
+//! Where S3 refuses emr-shs, this node's own Hadoop has the last word: jobs and the history server can have credentials,
+//! headers or an endpoint that emr-shs does not use.
+
+use crate::helpers::command_output::{CommandOutput, assert_same_tree};
+use crate::helpers::node::{LOGS, Node, Profile};
+use crate::helpers::wait::wait;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const INSTALL: &[&str] = &["install", "--event-logs", LOGS];
+const OFTEN: &[&str] = &["--set", "spark.history.fs.update.interval=3s"];
+
+/// Gives the instance profile an account of the S3 server that may do nothing, except with container logs.
+const ROLE_WITHOUT_RIGHTS: &str = r#"/opt/lab/s3 user limited limitedsecret user
+    echo '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":["s3:*"],"Resource":["arn:aws:s3:::acme-logs","arn:aws:s3:::acme-logs/*"]}]}' >/root/logs.json
+    /opt/lab/s3 policy s3://acme-logs /root/logs.json
+    echo limited >/etc/lab/session-user"#;
+/// Hadoop gets an account of its own that may do this in the bucket of event logs.
+fn hadoop_may(actions: &str) -> String {
+    format!(
+        r#"/opt/lab/s3 user hadoops hadoopssecret user
+        sed -i 's/>labroot</>hadoops</; s/>labrootsecret</>hadoopssecret</' /etc/hadoop/conf/core-site.xml
+        echo '{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":["hadoops"]}},"Action":[{actions}],"Resource":["arn:aws:s3:::acme-spark","arn:aws:s3:::acme-spark/*"]}}]}}' >/root/spark.json
+        /opt/lab/s3 policy s3://acme-spark /root/spark.json"#
+    )
+}
+
+#[track_caller]
+fn says(ran: &CommandOutput, wanted: &[&str]) {
+    let text = (ran.out() + &ran.err()).split_whitespace().collect::<Vec<_>>().join(" ");
+    for wanted in wanted {
+        assert!(text.contains(wanted), "wanted “{wanted}” in:\n{}{}", ran.out(), ran.err());
+    }
+}
+
+/// Fails if a Java process, its class or an object that tests permissions is left.
+#[track_caller]
+fn nothing_is_left(node: &Node) {
+    let left = node.sh("ls -d /run/emr-shs-hadoop-client-* 2>/dev/null; pgrep -fa HadoopClien[t]; /opt/lab/s3 ls s3://acme-spark/ | grep emr-shs-probe; true");
+    assert_eq!(left, "");
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn hadoops_own_credentials_suffice_to_install_verify_examine_and_uninstall() {
+    let node = Node::fresh(Profile::Emr712);
+    node.sh(ROLE_WITHOUT_RIGHTS);
+    let before = node.tree();
+    let installed = node.emr_shs(&[INSTALL, OFTEN, &["--verify"]].concat()).expect(0);
+    says(
+        &installed,
+        &[
+            "allowed to Hadoop's own client, as hadoop and spark",
+            "fs.s3a.access.key, fs.s3a.endpoint",
+            "The log gateway does not use Hadoop's settings: it reads logs with the instance profile, which is allowed to list",
+            "written by Hadoop's own client as user hadoop",
+            "proved in",
+        ],
+    );
+    nothing_is_left(&node);
+    // On a busy machine Java can take longer than doctor has.
+    let doctor = wait("doctor to be content", || Some(node.emr_shs(&["doctor"])).filter(|ran| ran.code() == 0));
+    says(
+        &doctor,
+        &[
+            "allowed to Hadoop's own client (as hadoop)",
+            "S3 refuses emr-shs: the role EMR_EC2_DefaultRole is not allowed to",
+        ],
+    );
+    assert!(!doctor.out().contains("FAIL "), "{}", doctor.out());
+    nothing_is_left(&node);
+    node.emr_shs(&["install"]).expect(0);
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &node.tree());
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn a_refusal_says_who_was_refused_and_what_still_works() {
+    let node = Node::fresh(Profile::Emr712);
+    node.sh(ROLE_WITHOUT_RIGHTS);
+    node.upload_event_logs(LOGS);
+    node.sh(&hadoop_may(r#""s3:ListBucket","s3:GetObject""#));
+    let before = node.tree();
+    let refused = node.emr_shs(INSTALL).expect(3);
+    says(
+        &refused,
+        &[
+            "the role EMR_EC2_DefaultRole is not allowed to",
+            "as user hadoop (as jobs write event logs): is not allowed to write: AccessDeniedException",
+            "as user spark (as the history server reads them): is allowed to list, read",
+            "every Spark job of the cluster would fail",
+            "--history-only",
+            "nothing was changed on this node",
+        ],
+    );
+    assert!(!refused.err().contains("hadoopssecret"), "{}", refused.err());
+
+    // Without Java nobody can tell, so emr-shs's own refusal counts.
+    node.sh("mkdir /root/java; mv /usr/bin/java /usr/lib/jvm/jre-17 /root/java/");
+    let unknown = node.emr_shs(INSTALL).expect(3);
+    says(&unknown, &["the role EMR_EC2_DefaultRole is not allowed to", "could not be asked: no java"]);
+    assert!(!unknown.err().contains("every Spark job"), "{}", unknown.err());
+
+    // A Java that hangs is ended with emr-shs.
+    node.sh("printf '#!/bin/sh\\nsleep 77 & wait\\n' >/usr/bin/java; chmod 755 /usr/bin/java");
+    let mut child = node.spawn(&[
+        "bash",
+        "-c",
+        "emr-shs install --event-logs s3://acme-spark/events/ & echo $! >/run/install.pid; wait $!",
+    ]);
+    wait("Hadoop's client", || (!node.sh("pgrep -f 'sleep 7[7]'; true").is_empty()).then_some(()));
+    let asked = Instant::now();
+    node.sh("kill -TERM $(cat /run/install.pid)");
+    child.wait().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(node.sh("pgrep -f 'sleep 7[7]'; true"), "");
+    node.sh("rm /usr/bin/java; mv /root/java/java /usr/bin/; mv /root/java/jre-17 /usr/lib/jvm/; rmdir /root/java");
+    nothing_is_left(&node);
+    assert_same_tree(&before, &node.tree());
+
+    node.emr_shs(&[INSTALL, &["--history-only"]].concat()).expect(0);
+    node.wait_for_applications(1);
+    node.emr_shs(&["uninstall"]).expect(0);
+    nothing_is_left(&node);
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn each_account_is_asked_with_the_role_that_emrfs_maps_it_to() {
+    let node = Node::fresh(Profile::Emr71);
+    node.sh(ROLE_WITHOUT_RIGHTS);
+    let map = |jobs: &str, server: &str| {
+        node.sh(&format!("printf 'hadoop {jobs}\\nspark {server}\\n' >/etc/lab/role-mapping"));
+    };
+    let (may, may_not) = ("labroot labrootsecret", "limited limitedsecret");
+    map(may, may_not);
+    let refused = node.emr_shs(INSTALL).expect(3);
+    says(
+        &refused,
+        &[
+            "as user hadoop (as jobs write event logs): is allowed to write",
+            "as user spark (as the history server reads them): is not allowed to list",
+        ],
+    );
+    assert!(!refused.err().contains("every Spark job"), "{}", refused.err());
+    map(may_not, may);
+    let refused = node.emr_shs(INSTALL).expect(3);
+    says(
+        &refused,
+        &["as user hadoop (as jobs write event logs): is not allowed to write", "every Spark job", "--history-only"],
+    );
+    map(may, may);
+    node.emr_shs(&[INSTALL, OFTEN].concat()).expect(0);
+    node.spark_submit("mapped");
+    node.wait_for_applications(1);
+    nothing_is_left(&node);
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn the_compiled_class_is_that_of_its_source() {
+    let node = Node::fresh(Profile::Emr712);
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/hadoop-client/HadoopClient");
+    let jars = node.path("/usr/lib/spark/jars").join("*");
+    let dir = tempfile::tempdir().unwrap();
+    let javac = Command::new("javac")
+        .args(["--release", "8", "-g:none", "-nowarn", "-cp", jars.to_str().unwrap(), "-d"])
+        .arg(dir.path())
+        .arg(format!("{source}.java"))
+        .output()
+        .unwrap();
+    assert!(javac.status.success(), "{}", String::from_utf8_lossy(&javac.stderr));
+    let compiled = std::fs::read(dir.path().join("HadoopClient.class")).unwrap();
+    assert!(
+        compiled == std::fs::read(format!("{source}.class")).unwrap(),
+        "compile HadoopClient.java again: its head says how"
+    );
+}
