@@ -15,8 +15,10 @@ pub enum Exit {
     Usage = 2,
     /// A check failed. `install` checks before it changes anything.
     CheckFailed = 3,
-    /// `plan --check` found changes to make.
+    /// `plan --check` found changes to make, or something that is wanted and missing.
     Pending = 4,
+    /// The command has done what it could, and something that was wanted is missing.
+    Incomplete = 5,
 }
 
 /// How a check of `doctor` or a stage of `verify` ended.

@@ -149,6 +149,15 @@ impl Host {
         })
     }
 
+    /// The id of a group, by the node's `/etc/group`.
+    pub fn group(&self, name: &str) -> Option<u32> {
+        let groups = self.read(Path::new("/etc/group")).ok()??;
+        groups.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+        })
+    }
+
     /// The place of a path, by descriptor. The last component may be a link.
     pub(crate) fn place(&self, path: &Path) -> Result<Place> {
         Ok(Place::find(&self.root, path, false)?)

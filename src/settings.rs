@@ -47,9 +47,22 @@ pub struct Settings {
     pub proxies: Proxies,
     /// What EMR said of this cluster when emr-shs asked. It does not change while the cluster lives.
     pub cluster: Option<Cluster>,
+    /// The node's public name as the metadata service told it, where EMR did not.
+    pub public_name: Option<String>,
 }
 
 impl Settings {
+    /// The name by which the Internet reaches this node, as far as it is known.
+    pub fn public_name(&self) -> Option<&str> {
+        let described = self.cluster.as_ref().and_then(|cluster| cluster.public_dns.as_deref());
+        described.or(self.public_name.as_deref())
+    }
+
+    /// Whether jobs of this cluster can run under roles of their own, as far as it is known.
+    pub(crate) fn runtime_roles(&self) -> Option<bool> {
+        self.cluster.as_ref()?.runtime_roles
+    }
+
     /// This cluster's log URI, as far as it is known.
     pub fn log_uri(&self) -> Option<LogUri> {
         let described = || self.cluster.as_ref()?.log_uri.as_ref()?.parse().ok();

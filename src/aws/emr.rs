@@ -4,11 +4,22 @@ use super::config::{self, TimeoutProfile};
 use super::error::{credentials_failure, root_causes};
 use super::proxies;
 use super::uri::LogUri;
+use crate::signals;
+use aws_sdk_emr::config::http::HttpResponse;
 use aws_sdk_emr::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_emr::types::{ClusterState, LogType, LogUploadPolicyValue};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
+
+/// How long an installation goes on asking EMR. Clusters that start at the same moment ask at the same moment, and
+/// EMR answers some of them only later.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// The pause before the second request. Each further pause is twice as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// Why EMR did not describe the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,24 +30,91 @@ pub enum EmrError {
     NoCredentials(String),
     /// The role lacks the permission: EMR's code and message.
     AccessDenied(String),
+    /// EMR has too many requests, or fails by itself. A later request may succeed.
+    Busy(String),
+    /// No answer arrived.
+    NoAnswer(String),
     Other(String),
 }
 
 impl EmrError {
-    fn new<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Self {
+    fn new<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E, HttpResponse>) -> Self {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let is_busy = |code: &str| {
+            let code = code.to_ascii_lowercase();
+            let names = ["throttl", "toomanyrequests", "requestlimitexceeded", "slowdown"];
+            status.is_some_and(|status| status == 429 || status >= 500) || names.iter().any(|name| code.contains(name))
+        };
         let Some(code) = error.code() else {
             return match credentials_failure(error) {
                 Some(why) => Self::NoCredentials(why),
+                None if is_busy("") => Self::Busy(format!("HTTP {}", status.unwrap_or_default())),
                 None => {
                     let way = proxies::in_force().way_to("https://elasticmapreduce.amazonaws.com");
                     let way = way.map(|way| format!("; {way}")).unwrap_or_default();
-                    Self::Other(format!("EMR does not answer: {}{way}", root_causes(error)))
+                    let text = format!("EMR does not answer: {}{way}", root_causes(error));
+                    match error {
+                        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Self::NoAnswer(text),
+                        _ => Self::Other(text),
+                    }
                 }
             };
         };
         let text = format!("{code} {}", error.message().unwrap_or_default()).trim_end().to_string();
-        if code.starts_with("AccessDenied") { Self::AccessDenied(text) } else { Self::Other(text) }
+        match code {
+            _ if code.starts_with("AccessDenied") => Self::AccessDenied(text),
+            _ if is_busy(code) => Self::Busy(text),
+            _ => Self::Other(text),
+        }
     }
+}
+
+/// For which errors an installation asks EMR again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// While EMR is busy.
+    Busy,
+    /// Also while no answer arrives, because the command cannot do without the answer.
+    BusyOrSilent,
+}
+
+impl Retry {
+    fn covers(self, error: &EmrError) -> bool {
+        match error {
+            EmrError::Busy(_) => true,
+            EmrError::NoAnswer(_) => self == Self::BusyOrSilent,
+            _ => false,
+        }
+    }
+}
+
+/// Asks until an answer arrives that a further request would not change, at most for about [`PATIENCE`]. The pauses
+/// are random: nodes that were refused together must not come back together.
+fn ask_again<T>(retry: Retry, mut ask: impl FnMut() -> Result<T, EmrError>) -> Result<T, EmrError> {
+    let begun = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match ask() {
+            Err(error) if retry.covers(&error) => error,
+            result => return result,
+        };
+        let until = Instant::now() + pause.mul_f64(0.5 + random() / 2.0);
+        if until.duration_since(begun) > PATIENCE {
+            return Err(error);
+        }
+        while Instant::now() < until {
+            if signals::stop_requested() {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+/// A number from 0 to 1.
+fn random() -> f64 {
+    f64::from(u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 impl fmt::Display for EmrError {
@@ -44,7 +122,11 @@ impl fmt::Display for EmrError {
         f.write_str(match self {
             Self::NoClusterId => "this node's files name no cluster id",
             Self::NoRegion => "the AWS region is not known: add --region REGION",
-            Self::NoCredentials(text) | Self::AccessDenied(text) | Self::Other(text) => text,
+            Self::NoCredentials(text)
+            | Self::AccessDenied(text)
+            | Self::Busy(text)
+            | Self::NoAnswer(text)
+            | Self::Other(text) => text,
         })
     }
 }
@@ -62,6 +144,25 @@ pub struct Cluster {
     pub(crate) release: Option<String>,
     /// The primary node's public name. In a private subnet, its private name.
     pub(crate) public_dns: Option<String>,
+    /// Whether jobs can run under roles of their own; `None` if EMR did not say.
+    pub(crate) runtime_roles: Option<bool>,
+}
+
+/// What an installation asks EMR.
+pub(crate) struct Description {
+    /// The cluster, with its runtime roles if EMR told them.
+    pub cluster: Cluster,
+    /// Why EMR did not tell whether jobs can run under roles of their own.
+    pub roles_unknown: Option<EmrError>,
+}
+
+impl Description {
+    pub(crate) fn fetch(id: Option<&str>, region: Option<String>, retry: Retry) -> Result<Self, EmrError> {
+        let described = ask_again(retry, || ClusterDescription::fetch(id, region.clone(), TimeoutProfile::Usual))?;
+        let roles = ask_again(Retry::Busy, || described.has_runtime_roles());
+        let cluster = Cluster { runtime_roles: roles.as_ref().ok().copied(), ..described.cluster() };
+        Ok(Self { cluster, roles_unknown: roles.err() })
+    }
 }
 
 /// EMR's answer to DescribeCluster, and the client that sends further requests.
@@ -91,6 +192,7 @@ impl ClusterDescription {
             log_uri: self.cluster.log_uri().and_then(normalise_log_uri),
             release: self.cluster.release_label().map(str::to_string),
             public_dns: self.cluster.master_public_dns_name().map(str::to_string),
+            runtime_roles: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Whose credentials this node uses.
 
-use super::http_client;
+use super::{config, http_client};
 use aws_config::imds;
 use aws_config::provider_config::ProviderConfig;
 use fs_err as fs;
@@ -25,10 +25,29 @@ pub(crate) fn configured_credentials() -> Option<&'static str> {
     keys.iter().any(|key| files.contains(key)).then_some("the credentials in ~/.aws")
 }
 
+/// The name by which the Internet reaches this node, from the metadata service. `None` if the node has none, or the
+/// metadata service does not answer.
+pub(crate) fn public_name() -> Option<String> {
+    if is_metadata_disabled() {
+        return None;
+    }
+    let direct = ProviderConfig::without_region().with_http_client(http_client::direct());
+    let client = imds::Client::builder().configure(&direct).max_attempts(1).connect_timeout(Duration::from_secs(1));
+    let client = client.read_timeout(Duration::from_secs(1)).build();
+    let name = config::runtime().ok()?.block_on(client.get("/latest/meta-data/public-hostname")).ok()?;
+    let name = name.as_ref().trim();
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
+    is_name.then(|| name.to_string())
+}
+
+fn is_metadata_disabled() -> bool {
+    env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
 /// The role of the node's instance profile, for messages. `None` if the credentials come from
 /// elsewhere or the metadata service does not answer.
 pub(crate) fn instance_role(runtime: &Runtime) -> Option<String> {
-    if configured_credentials().is_some() || env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v == "true") {
+    if configured_credentials().is_some() || is_metadata_disabled() {
         return None;
     }
     let direct = ProviderConfig::without_region().with_http_client(http_client::direct());

@@ -3,7 +3,7 @@
 
 use super::component::Component;
 use super::desired::{Desired, DesiredState};
-use super::receipt::Receipt;
+use super::receipt::{Receipt, ReceiptEntry};
 use super::resource::{Resource, State};
 use crate::error::Fault;
 use crate::host::Host;
@@ -128,13 +128,13 @@ fn change(host: &Host, receipt: &Receipt, desired: &Desired) -> Result<Change> {
     let mut why = desired.why.clone();
     let mut yielded = false;
     let after = match &desired.state {
-        DesiredState::Is(state) => state.clone(),
+        DesiredState::Is(state) => wanted(&before, state.clone()),
         DesiredState::Directory { mode, owner } => match &before {
             State::Dir { .. } if entry.is_none() => {
                 refuse_shared_directory(host, &desired.resource)?;
                 before.clone()
             }
-            _ => State::Dir { mode: *mode, owner: *owner },
+            _ => wanted(&before, State::Dir { mode: *mode, owner: *owner }),
         },
         DesiredState::Value { value, yields } => {
             let Resource::Key { key, .. } = &desired.resource else {
@@ -172,6 +172,11 @@ fn refuse_shared_directory(host: &Host, resource: &Resource) -> Result<(), Fault
         )))
 }
 
+/// The wanted state, or the present one if it serves as well.
+fn wanted(before: &State, state: State) -> State {
+    if before.serves_as(&state) { before.clone() } else { state }
+}
+
 fn raw_line(state: &State) -> Option<&str> {
     match state {
         State::Line { raw } => Some(raw),
@@ -199,12 +204,17 @@ pub(crate) fn releases(
             Ok(Change {
                 resource: entry.resource.clone(),
                 after: if is_ours { entry.before.clone() } else { now.clone() },
-                before: now,
-                why: if is_ours { "no longer wanted" } else { "left alone: changed since" }.into(),
-                yields: false,
+                before: now.clone(),
+                why: if is_ours { "no longer wanted".into() } else { left_alone(entry, &now) },
+                yields: !is_ours,
             })
         })
         .collect()
+}
+
+/// Why an undo does not touch a resource.
+pub(crate) fn left_alone(entry: &ReceiptEntry, now: &State) -> String {
+    format!("left alone: changed since: {}", entry.difference(now))
 }
 
 /// Refuses to replace links and files that somebody else made.
@@ -225,9 +235,11 @@ pub(crate) fn refuse_foreign(receipt: &Receipt, changes: &[Change]) -> Result<()
                 "which replaces it",
             ),
         };
-        Err(Fault::preflight(message)
-            .detail(format!("found {}, wanted {}", change.before, change.after))
-            .unchanged()
-            .hint(hint!("move it away: sudo mv {} {}.old; or add --force, {}", path, path, Hint::from(force))))
+        Err(Fault::preflight(message).detail(change.before.difference(&change.after)).unchanged().hint(hint!(
+            "move it away: sudo mv {} {}.old; or add --force, {}",
+            path,
+            path,
+            Hint::from(force)
+        )))
     })
 }

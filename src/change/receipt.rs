@@ -3,6 +3,7 @@
 //! A receipt contains facts, not code: any later version can undo what it lists. `schema` is an integer, a reader
 //! ignores fields that it does not know, and nobody asks which version installed.
 
+use super::component::Component;
 use super::resource::{Resource, State};
 use crate::aws::proxies;
 use crate::error::{Fault, sudo_hint};
@@ -33,6 +34,8 @@ pub(crate) struct Receipt {
     pub owes_restart: bool,
     /// Whether the history server answered before emr-shs first changed what the server reads.
     pub was_alive: bool,
+    /// What the last run of a component wanted and could not make.
+    pub left_out: Vec<LeftOut>,
     /// Every resource that emr-shs owns, in the order in which it was made.
     pub entries: Vec<ReceiptEntry>,
     /// Entries of a version that knows more kinds of resources or states. They stay as they are.
@@ -51,6 +54,8 @@ struct StoredReceipt {
     owes_restart: bool,
     #[serde(default)]
     was_alive: bool,
+    #[serde(default)]
+    left_out: Vec<LeftOut>,
     entries: Vec<StoredEntry>,
 }
 
@@ -63,7 +68,7 @@ enum StoredEntry {
 
 impl From<StoredReceipt> for Receipt {
     fn from(stored: StoredReceipt) -> Self {
-        let StoredReceipt { schema, written_by, settings, owes_restart, was_alive, entries: stored } = stored;
+        let StoredReceipt { schema, written_by, settings, owes_restart, was_alive, left_out, entries: stored } = stored;
         let (mut entries, mut unknown) = (Vec::new(), Vec::new());
         for entry in stored {
             match entry {
@@ -71,16 +76,55 @@ impl From<StoredReceipt> for Receipt {
                 StoredEntry::Unknown(entry) => unknown.push(entry),
             }
         }
-        Self { schema, written_by, settings, owes_restart, was_alive, entries, unknown }
+        Self { schema, written_by, settings, owes_restart, was_alive, left_out, entries, unknown }
     }
 }
 
 impl From<Receipt> for StoredReceipt {
     fn from(receipt: Receipt) -> Self {
-        let Receipt { schema, written_by, settings, owes_restart, was_alive, entries, unknown } = receipt;
+        let Receipt { schema, written_by, settings, owes_restart, was_alive, left_out, entries, unknown } = receipt;
         let unknown = unknown.into_iter().map(StoredEntry::Unknown);
         let entries = entries.into_iter().map(StoredEntry::Known).chain(unknown).collect();
-        Self { schema, written_by, settings, owes_restart, was_alive, entries }
+        Self { schema, written_by, settings, owes_restart, was_alive, left_out, entries }
+    }
+}
+
+/// A part of an installation that a run wanted and could not make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeftOut {
+    pub part: Part,
+    pub why: String,
+    /// What to type, so that a later run makes it.
+    pub hint: String,
+}
+
+/// A part of an installation that a run can leave out. The receipt keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Part {
+    LogGateway,
+    LocalStore,
+    /// A part that a newer version knows.
+    #[serde(other)]
+    Other,
+}
+
+impl Part {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::LogGateway => "log gateway",
+            Self::LocalStore => "local store",
+            Self::Other => "a part that a newer emr-shs knows",
+        }
+    }
+
+    /// The component that makes the part; `None` if this version does not know the part.
+    pub(crate) fn component(self) -> Option<Component> {
+        match self {
+            Self::LogGateway => Some(Component::Gateway),
+            Self::LocalStore => Some(Component::Configure),
+            Self::Other => None,
+        }
     }
 }
 
@@ -96,8 +140,29 @@ pub(crate) struct ReceiptEntry {
 
 impl ReceiptEntry {
     /// Whether emr-shs wrote this state.
+    ///
+    /// A file with the content that emr-shs wrote is its own work, whoever owns the file since. So is a directory
+    /// that emr-shs made: with something in it, it stays anyway.
     pub(crate) fn wrote(&self, state: &State) -> bool {
-        self.ours.iter().any(|s| s.is_equivalent_to(state))
+        let is_dir = matches!(self.resource, Resource::Dir { .. }) && matches!(state, State::Dir { .. });
+        is_dir && self.before == State::Absent
+            || self.ours.iter().any(|s| s.is_equivalent_to(state) || s.has_content_of(state))
+    }
+
+    /// Whether the resource is as emr-shs wrote it last.
+    pub(crate) fn stands(&self, state: &State) -> bool {
+        self.ours.last().is_some_and(|wanted| state.serves_as(wanted))
+    }
+
+    /// Records that this state is the wanted one. The wanted state is the last of the list.
+    pub(crate) fn wants(&mut self, state: &State) {
+        self.ours.retain(|s| s != state);
+        self.ours.push(state.clone());
+    }
+
+    /// What differs from the state that emr-shs wrote last.
+    pub(crate) fn difference(&self, state: &State) -> String {
+        self.ours.last().map_or_else(|| state.to_string(), |wanted| state.difference(wanted))
     }
 }
 
@@ -109,6 +174,7 @@ impl Default for Receipt {
             settings: Settings::default(),
             owes_restart: false,
             was_alive: false,
+            left_out: Vec::new(),
             entries: Vec::new(),
             unknown: Vec::new(),
         }
@@ -194,11 +260,17 @@ impl Receipt {
         self.entries.iter().find(|e| e.resource == *resource)
     }
 
+    /// Remembers what a run of some components leaves out, and forgets what earlier runs of them left out.
+    pub(crate) fn leave_out(&mut self, components: &[Component], left_out: &[LeftOut]) {
+        let concerns = |part: Part| part.component().is_none_or(|component| components.contains(&component));
+        self.left_out.retain(|earlier| !concerns(earlier.part));
+        self.left_out.extend_from_slice(left_out);
+    }
+
     /// Records that emr-shs is about to replace `before` with `after`. The first `before` wins.
     pub(crate) fn record(&mut self, resource: &Resource, before: &State, after: &State) {
         match self.entries.iter_mut().find(|e| e.resource == *resource) {
-            Some(entry) if entry.ours.contains(after) => {}
-            Some(entry) => entry.ours.push(after.clone()),
+            Some(entry) => entry.wants(after),
             None => self.entries.push(ReceiptEntry {
                 resource: resource.clone(),
                 before: before.clone(),

@@ -8,7 +8,7 @@
 
 use super::component::Component;
 use super::plan::{Action, Change, is_read_by_server};
-use super::receipt::Receipt;
+use super::receipt::{LeftOut, Receipt};
 use super::resource::{Resource, State};
 use crate::host::Host;
 use crate::settings::Settings;
@@ -63,6 +63,11 @@ impl<'a> Transaction<'a> {
         self.receipt.settings = settings.clone();
     }
 
+    /// Records which parts this run of some components wants and cannot make.
+    pub(crate) fn leave_out(&mut self, components: &[Component], left_out: &[LeftOut]) {
+        self.receipt.leave_out(components, left_out);
+    }
+
     /// Makes the changes. On an error the caller rolls back.
     pub(crate) fn apply(&mut self, changes: &[Change], owes_restart: bool) -> Result<()> {
         self.changing.get_or_insert_with(Changing::begin);
@@ -72,6 +77,7 @@ impl<'a> Transaction<'a> {
         for change in real() {
             self.receipt.record(&change.resource, &change.before, &change.after);
         }
+        adopt(&mut self.receipt, changes);
         self.receipt.save(self.host).context("writing the receipt")?;
         for change in real() {
             signals::check()?;
@@ -149,6 +155,16 @@ impl<'a> Transaction<'a> {
         let mut receipt = if errors.is_empty() { self.original } else { self.receipt };
         if let Err(e) = receipt.save(self.host) {
             errors.push(format!("the receipt is not put back: {e:#}"));
+        }
+    }
+}
+
+/// Records for resources that emr-shs owns and that need no change that their present state is the wanted one: an
+/// earlier run may have wanted another.
+pub(crate) fn adopt(receipt: &mut Receipt, changes: &[Change]) {
+    for change in changes.iter().filter(|change| !change.has_effect() && !change.yields) {
+        if let Some(entry) = receipt.entries.iter_mut().find(|entry| entry.resource == change.resource) {
+            entry.wants(&change.after);
         }
     }
 }

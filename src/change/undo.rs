@@ -2,7 +2,7 @@
 //! `install` and `restart` do it when the history server does not start with settings that it has never run with.
 
 use super::component::Component;
-use super::plan::Change;
+use super::plan::{Change, left_alone};
 use super::receipt::{Receipt, ReceiptEntry};
 use super::resource::{Resource, State};
 use super::transaction;
@@ -92,7 +92,8 @@ fn row(host: &Host, entry: &ReceiptEntry) -> Result<UndoRow> {
     } else if entry.wrote(&now) || was_put_aside || matches!(entry.resource, Resource::Unit { .. }) {
         row(now, entry.before.clone(), UndoOutcome::Back, "as it was before")
     } else {
-        row(now.clone(), now, UndoOutcome::Changed, "left alone: changed since")
+        let why = left_alone(entry, &now);
+        row(now.clone(), now, UndoOutcome::Changed, &why)
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 #[command(
     after_help = "Typical use, on the primary node:\n  sudo emr-shs plan --event-logs s3://my-bucket/spark-events/\n  \
 sudo emr-shs install --event-logs s3://my-bucket/spark-events/\n  sudo emr-shs uninstall\n\nExit codes: 0 done or nothing to do, 1 failed and rolled back, \
-2 usage error, 3 a check failed, 4 plan --check: changes pending"
+2 usage error, 3 a check failed, 4 plan --check: changes pending, 5 done, but something that was wanted is missing"
 )]
 pub struct Cli {
     /// The command, followed by its own options.

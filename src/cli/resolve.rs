@@ -52,6 +52,7 @@ impl ComponentArgs {
             gateway: self.gateway.resolve(&earlier.gateway)?,
             proxies: Proxies::resolve(&earlier.proxies),
             cluster: earlier.cluster.clone(),
+            public_name: earlier.public_name.clone(),
         })
     }
 }

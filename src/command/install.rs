@@ -14,7 +14,9 @@ use crate::install::prepare::{Installation, Request};
 use crate::install::rights::Proven;
 use crate::install::run;
 use crate::installed::deferred_install::DeferredInstall;
-use crate::installed::log_gateway::{LogGateway, Tunnel};
+use crate::installed::log_gateway::{LogGateway, Trouble, Tunnel};
+use crate::installed::shortfall::{self, Shortfall};
+use crate::node::history_server::HistoryServer;
 use crate::node::identity::{Identity, Role};
 use crate::node::provisioning::is_pending;
 use crate::signals;
@@ -29,7 +31,7 @@ const GATEWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One run of `install` or of a component.
 struct Run<'a> {
-    command: &'a str,
+    command: &'static str,
     components: &'a [Component],
     args: &'a ComponentArgs,
     /// The further options of `install`; `None` for a component alone.
@@ -71,8 +73,8 @@ pub(crate) fn plan(root: &Path, args: &PlanArgs, console: &Console) -> Result<Ex
         return Ok(console.not_primary("plan"));
     }
     let job = Installation::prepare(request("install", Component::ALL, host, &args.install)?)?;
-    console.plan("plan", &job.plan);
-    Ok(if args.check && !job.plan.is_done() { Exit::Pending } else { Exit::Done })
+    console.plan("plan", &job.plan, &job.missing);
+    Ok(if args.check && !job.is_fulfilled() { Exit::Pending } else { Exit::Done })
 }
 
 /// Whether `--if-primary` makes the command do nothing here. A bootstrap action that fails ends the instance, so
@@ -82,14 +84,19 @@ fn skips_this_node(host: &Host, args: &ComponentArgs) -> bool {
 }
 
 /// The request of a command line, completed by what the receipt remembers.
-fn request<'a>(command: &'a str, components: &'a [Component], host: Host, args: &ComponentArgs) -> Result<Request<'a>> {
+fn request<'a>(
+    command: &'static str,
+    components: &'a [Component],
+    host: Host,
+    args: &ComponentArgs,
+) -> Result<Request<'a>> {
     let receipt = Receipt::load(&host)?;
     let settings = args.resolve(&receipt.settings)?;
     Ok(Request { command, components, host, receipt, settings, force: args.force })
 }
 
 impl<'a> Run<'a> {
-    fn of(command: &'a str, components: &'a [Component], args: &'a ComponentArgs, console: &'a Console) -> Self {
+    fn of(command: &'static str, components: &'a [Component], args: &'a ComponentArgs, console: &'a Console) -> Self {
         Self { command, components, args, whole: None, console, begun: Instant::now() }
     }
 
@@ -100,7 +107,7 @@ impl<'a> Run<'a> {
         }
         if self.args.dry_run {
             let job = Installation::prepare(request(self.command, self.components, host, self.args)?)?;
-            self.console.plan(self.command, &job.plan);
+            self.console.plan(self.command, &job.plan, &job.missing);
             return Ok(Exit::Done);
         }
         must_be_root(&host)?;
@@ -149,10 +156,8 @@ impl<'a> Run<'a> {
             ready = run::carry_out(&mut job, self.args.restart.timeout, &|progress| console.show(progress))?;
         }
         let mut outcome = Outcome::of(&job, ready, self.begun.elapsed());
+        outcome.add_missing(what_is_missing(&job)?);
         outcome.print(console);
-        if matches!(job.gateway, Some(Ok(_))) {
-            warn_unless_logs_open(&job.host, console)?;
-        }
         drop(lock);
         if let Some(args) = self.whole.filter(|args| args.verify) {
             outcome.verify = Some(verify::prove(job.host, &args.login, None, console)?);
@@ -160,7 +165,8 @@ impl<'a> Run<'a> {
         if console.is_json() {
             console.data(command, &outcome);
         }
-        outcome.verify.map_or(Ok(Exit::Done), |report| report.end(console))
+        let proved = outcome.verify.map_or(Ok(Exit::Done), |report| report.end(console))?;
+        Ok(if proved == Exit::Done && !outcome.missing.is_empty() { Exit::Incomplete } else { proved })
     }
 }
 
@@ -180,23 +186,36 @@ fn prove_rights(job: &mut Installation, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// Warns if the log gateway runs but logs do not open: S3 or credentials are missing.
-fn warn_unless_logs_open(host: &Host, console: &Console) -> Result<()> {
+/// What the user wanted and is missing now.
+fn what_is_missing(job: &Installation) -> Result<Vec<Shortfall>> {
+    if job.plan.is_done() {
+        // Nothing has changed since the plan was made.
+        return Ok(job.missing.clone());
+    }
+    let receipt = Receipt::load(&job.host)?;
+    if job.host.is_live() && matches!(job.gateway, Some(Ok(_))) {
+        wait_for_gateway(&receipt)?;
+    }
+    let server = match &job.node.server {
+        Some(_) => Some(HistoryServer::observe(&job.node.spark)?),
+        None => None,
+    };
+    let mut missing = shortfall::observe(&job.host, &receipt, server.as_ref())?;
+    missing.retain(|shortfall| job.concerns(shortfall));
+    Ok(missing)
+}
+
+/// Gives a gateway that has just started time to get credentials and to reach its buckets.
+fn wait_for_gateway(receipt: &Receipt) -> Result<()> {
     let deadline = Instant::now() + GATEWAY_TIMEOUT;
-    loop {
-        let Some(gateway) = LogGateway::observe(&Receipt::load(host)?)? else { return Ok(()) };
-        if gateway.is_ready() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            let says = gateway.says.unwrap_or("nothing".into());
-            console.warn(&format!(
-                "the log gateway answers: {says}; logs do not open yet. To see why: sudo emr-shs doctor"
-            ));
-            return Ok(());
+    while Instant::now() < deadline {
+        let trouble = LogGateway::observe(receipt)?.and_then(|gateway| gateway.trouble());
+        if !matches!(trouble, Some(Trouble::Silent | Trouble::NotReady(_))) {
+            break;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+    Ok(())
 }
 
 /// How an installation went.
@@ -220,6 +239,8 @@ struct Outcome {
     problems: Vec<String>,
     /// What the changes mean for people.
     notes: Vec<String>,
+    /// What was wanted and is missing.
+    missing: Vec<Shortfall>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verify: Option<verify::VerifyReport>,
 }
@@ -229,6 +250,8 @@ struct Outcome {
 enum InstallResult {
     Done,
     NothingToDo,
+    /// Something that was wanted is missing.
+    Incomplete,
 }
 
 impl Outcome {
@@ -246,14 +269,27 @@ impl Outcome {
             url: job.node.server.as_ref().map(|server| server.url(&job.node.spark, &job.settings.set)),
             problems: job.plan.problems.clone(),
             notes: job.plan.notes.clone(),
+            missing: Vec::new(),
             verify: None,
         }
     }
 
+    fn add_missing(&mut self, missing: Vec<Shortfall>) {
+        if !missing.is_empty() {
+            self.result = InstallResult::Incomplete;
+        }
+        self.missing = missing;
+    }
+
     fn print(&self, console: &Console) {
-        if self.result == InstallResult::NothingToDo {
-            console.say("nothing to do");
-            return console.notes(&self.notes);
+        if self.changes.is_empty() && self.ready_after.is_none() {
+            console.say(if self.missing.is_empty() {
+                "nothing to do"
+            } else {
+                "nothing that this command could change"
+            });
+            console.notes(&self.notes);
+            return console.missing(&self.missing);
         }
         let port = self.url.as_deref().and_then(|url| url.rsplit(':').next()).unwrap_or_default();
         if let Some(seconds) = self.ready_after {
@@ -264,7 +300,9 @@ impl Outcome {
             console.ok("history server", &text);
         }
         console.notes(&self.notes);
-        console.say(&format!("done in {:.1} s. Undo everything: sudo emr-shs uninstall", self.seconds));
+        console.missing(&self.missing);
+        let done = if self.missing.is_empty() { "done" } else { "ended incomplete" };
+        console.say(&format!("{done} in {:.1} s. Undo everything: sudo emr-shs uninstall", self.seconds));
         if self.owes_restart {
             console.say("To apply these settings: sudo emr-shs restart");
         }

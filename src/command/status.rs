@@ -1,17 +1,18 @@
 //! `status`: what is installed, what has drifted, and whether the history server and the log gateway answer.
 
 use super::{host, node_name};
-use crate::change::receipt::Receipt;
+use crate::change::receipt::{Part, Receipt};
 use crate::desired::local_store;
 use crate::error::Exit;
 use crate::host::Host;
 use crate::installed::deferred_install::DeferredInstall;
 use crate::installed::drift::{self, Condition, ResourceStatus};
-use crate::installed::log_gateway::LogGateway;
+use crate::installed::log_gateway::{LogGateway, Trouble};
+use crate::installed::shortfall::{Present, Shortfall, Subject, closed_hint, shortfalls};
 use crate::node::Node;
 use crate::node::history_server::{HistoryServer, Readiness};
 use crate::paths::DEFERRED_INSTALL_UNIT;
-use crate::ui::{Console, data, dataln, row};
+use crate::ui::{Console, data, dataln, missing_row, row};
 use anstyle::{AnsiColor, Style};
 use anyhow::{Result, anyhow};
 use serde::Serialize;
@@ -31,6 +32,8 @@ struct Status {
     owes_restart: bool,
     /// Why the history server has no local store. Without one it reads every event log again at each start.
     no_local_store: Option<String>,
+    /// What was wanted and is missing.
+    missing: Vec<Shortfall>,
     server: Option<HistoryServer>,
     server_reads_event_logs: bool,
     gateway: Option<LogGateway>,
@@ -51,10 +54,24 @@ pub(crate) fn run(root: &Path, console: &Console) -> Result<Exit> {
     let waiting = DeferredInstall::observe(&receipt)?;
     let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
     let readiness = Readiness { directory: event_logs.clone(), class_path: None };
+    let present = Present {
+        resources: &rows,
+        gateway: gateway.as_ref(),
+        deferred_install: waiting.as_ref(),
+        server: node.server.as_ref(),
+    };
+    let mut missing = shortfalls(&receipt, &present);
+    let no_local_store = if waiting.is_none() { no_local_store(&host, &node, &receipt) } else { None };
+    // The reason may have changed since the last run.
+    let store = missing.iter_mut().find(|shortfall| shortfall.subject == Subject::Part(Part::LocalStore));
+    if let (Some(store), Some(why)) = (store, &no_local_store) {
+        store.found.clone_from(why);
+    }
     let status = Status {
         node: node_name(&node),
         installed: !receipt.is_empty() && waiting.is_none(),
-        no_local_store: if waiting.is_none() { no_local_store(&host, &node, &receipt) } else { None },
+        no_local_store,
+        missing,
         waiting,
         owes_restart: receipt.owes_restart,
         server_reads_event_logs: event_logs.is_some() && node.server.as_ref().is_some_and(|s| s.is_ready(&readiness)),
@@ -75,7 +92,8 @@ fn no_local_store(host: &Host, node: &Node, receipt: &Receipt) -> Option<String>
     if receipt.is_empty() || local_store::is_managed(receipt) {
         return None;
     }
-    local_store::choose(host, node, receipt, &receipt.settings, receipt.settings.event_logs.as_ref()).err()
+    let choice = local_store::choose(host, node, receipt, &receipt.settings, receipt.settings.event_logs.as_ref());
+    choice.err().map(|why| why.to_string())
 }
 
 impl Status {
@@ -88,11 +106,23 @@ impl Status {
         if let Some(gateway) = &self.gateway {
             print_gateway(gateway);
         }
-        if let Some(why) = &self.no_local_store {
+        for shortfall in self.missing.iter().filter(|shortfall| self.is_told_nowhere_else(shortfall)) {
+            data(missing_row(shortfall).trim_end());
+        }
+        let is_missing = self.missing.iter().any(|shortfall| shortfall.subject == Subject::Part(Part::LocalStore));
+        if let Some(why) = self.no_local_store.as_ref().filter(|_| !is_missing) {
             data(&row("none", YELLOW, "local store", why));
         }
         self.print_resources(verbose);
         self.print_next_steps();
+    }
+
+    /// Resources, the gateway and the deferred installation have rows of their own.
+    fn is_told_nowhere_else(&self, shortfall: &Shortfall) -> bool {
+        match shortfall.subject {
+            Subject::Part(_) | Subject::Overridden => true,
+            Subject::Resource(_) | Subject::Gateway | Subject::DeferredInstall => false,
+        }
     }
 
     fn print_installation(&self) {
@@ -103,7 +133,12 @@ impl Status {
             };
         }
         match &self.event_logs {
-            Some(uri) if self.installed => data(&row("ok", GREEN, "installed", &format!("event logs in {uri}"))),
+            Some(uri) if self.installed && self.missing.is_empty() => {
+                data(&row("ok", GREEN, "installed", &format!("event logs in {uri}")));
+            }
+            Some(uri) if self.installed => {
+                data(&row("part", RED, "installed", &format!("event logs in {uri}; not all that was wanted is there")));
+            }
             _ if self.gateway.is_some() => data(&row("ok", GREEN, "installed", "the log gateway alone")),
             _ => data(&row("none", YELLOW, "not installed", "sudo emr-shs plan --event-logs s3://…")),
         }
@@ -143,8 +178,8 @@ impl Status {
         for r in rows.iter().filter(|r| verbose || r.condition != Condition::Ours) {
             let (verb, style, text) = match r.condition {
                 Condition::Ours => ("ok", GREEN, r.found.clone()),
-                Condition::Lost => ("lost", RED, format!("found {}, wanted {}", r.found, r.wanted)),
-                Condition::Changed => ("changed", YELLOW, format!("found {}, wanted {}", r.found, r.wanted)),
+                Condition::Lost => ("lost", RED, r.differs.clone()),
+                Condition::Changed => ("changed", RED, r.differs.clone()),
             };
             data(&row(verb, style, &r.name, &text));
         }
@@ -174,10 +209,13 @@ impl Status {
 }
 
 fn print_gateway(gateway: &LogGateway) {
-    let (verb, style, text) = match &gateway.says {
-        Some(says) if gateway.is_ready() => ("ok", GREEN, format!("{says} on port {}", gateway.port)),
-        Some(says) => ("down", RED, format!("answers on port {}, but: {says}", gateway.port)),
-        None => ("down", RED, format!("unit {}, nothing answers on port {}", gateway.unit.active, gateway.port)),
+    let (port, active) = (gateway.port, &gateway.unit.active);
+    let (verb, style, text) = match gateway.trouble() {
+        None => ("ok", GREEN, format!("{} on port {port}", gateway.says.as_deref().unwrap_or_default())),
+        Some(Trouble::Silent) => ("down", RED, format!("unit {active}, nothing answers on port {port}")),
+        Some(Trouble::NotReady(says)) => ("down", RED, format!("answers on port {port}, but: {says}")),
+        Some(Trouble::NotTheUnit) => ("down", RED, format!("unit {active}, something else answers on port {port}")),
+        Some(Trouble::Closed(why)) => ("closed", RED, format!("{why}; {}", closed_hint())),
     };
     data(&row(verb, style, "log gateway", &text));
 }

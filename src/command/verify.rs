@@ -122,6 +122,7 @@ fn explained_by(stage: Stage) -> &'static [CheckId] {
         Stage::Link => &[Drift, Defaults, LogPattern, CheckId::Gateway],
         Stage::Gateway => &[Drift, CheckId::Gateway, LogUri, Archive, Clock],
         Stage::Log => &[Clock, Credentials, Archive, CheckId::Gateway],
+        Stage::Complete => &[Drift, CheckId::Gateway],
         Stage::Removed => &[Delete, Credentials],
     }
 }

@@ -20,7 +20,7 @@ use crate::settings::{GatewaySettings, Settings};
 use crate::shown::{Hint, hint};
 use crate::systemd::quote_value;
 use anyhow::{Context as _, Result};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -42,21 +42,90 @@ pub(crate) struct GatewaySetup {
     program: Program,
 }
 
-/// Decides how to set the gateway up. The error says in a sentence why there will be no gateway. `described` is
-/// EMR's description of the cluster; `None` if EMR was not asked.
+/// Why an installation has no log gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoGateway {
+    /// The cluster archives no logs, so a gateway would have nothing to open.
+    NothingArchived,
+    /// EMR did not say where the cluster archives logs.
+    LogUriUnknown(EmrError),
+    /// EMR's log URI is none that emr-shs can use.
+    LogUriUnusable(String),
+    /// Jobs run under roles of their own, and the gateway would show every log to each of them.
+    NeedsLogin,
+}
+
+impl NoGateway {
+    /// What to type instead of this `command`.
+    pub(crate) fn hint(&self, command: &'static str) -> Hint {
+        let command = Hint::from(command);
+        match self {
+            Self::NothingArchived => hint!(
+                "create clusters with a log URI; to open logs of other clusters: sudo emr-shs {} --log-uri s3://my-bucket/elasticmapreduce/",
+                command
+            ),
+            Self::LogUriUnknown(EmrError::Busy(_) | EmrError::NoAnswer(_)) => hint!(
+                "again later: sudo emr-shs {}; or name the log URI: sudo emr-shs {} --log-uri s3://my-bucket/elasticmapreduce/; to do without the gateway: sudo emr-shs install --no-proxy",
+                command,
+                command
+            ),
+            Self::LogUriUnknown(_) | Self::LogUriUnusable(_) => hint!(
+                "name the log URI: sudo emr-shs {} --log-uri s3://my-bucket/elasticmapreduce/; to do without the gateway: sudo emr-shs install --no-proxy",
+                command
+            ),
+            Self::NeedsLogin => hint!(
+                "make a login: {}; then: sudo emr-shs {} --tls-self-signed --htpasswd {}/users; to do without the gateway: sudo emr-shs install --no-proxy",
+                how_to_make_users(),
+                command,
+                SETTINGS_DIR
+            ),
+        }
+    }
+}
+
+impl fmt::Display for NoGateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingArchived => f.write_str("this cluster has no log URI, so EMR archives no logs of it"),
+            Self::LogUriUnknown(why) => write!(f, "the cluster's log URI is not known ({why})"),
+            Self::LogUriUnusable(why) => f.write_str(why),
+            Self::NeedsLogin => f.write_str(
+                "jobs of this cluster run under roles of their own (runtime roles), and without a login every job could \
+                 read every executor log with the rights of the instance profile",
+            ),
+        }
+    }
+}
+
+/// What to type for a file with users that the log gateway can read, before or after its installation.
+pub(crate) fn how_to_make_users() -> Hint {
+    hint!(
+        "htpasswd -nB -C 10 NAME > users; getent group {} || sudo groupadd --system {}; sudo install -d {}; sudo install -m 640 -g {} users {}/",
+        GATEWAY_ACCOUNT,
+        GATEWAY_ACCOUNT,
+        SETTINGS_DIR,
+        GATEWAY_ACCOUNT,
+        SETTINGS_DIR
+    )
+}
+
+/// Decides how to set the gateway up. `described` is EMR's description of the cluster; `None` if EMR was not asked.
 pub(crate) fn setup(
     host: &Host,
     node: &Node,
     settings: &Settings,
     described: Result<Option<&Cluster>, &EmrError>,
     program: Program,
-) -> Result<GatewaySetup, String> {
+) -> Result<GatewaySetup, NoGateway> {
     let mut gateway = settings.gateway.clone();
+    if settings.runtime_roles() == Some(true) && gateway.htpasswd.is_none() {
+        return Err(NoGateway::NeedsLogin);
+    }
     if gateway.log_uris.is_empty() {
         gateway.log_uris.push(log_uri_of(described)?);
     }
     let private = private_name(host, node);
-    let public = described.ok().flatten().and_then(|cluster| cluster.public_dns.clone());
+    let public = settings.public_name().map(str::to_string);
     if gateway.public_url.is_none() {
         let scheme = if gateway.has_tls() { "https" } else { "http" };
         gateway.public_url = Some(format!("{scheme}://{private}:{}", gateway.address().port()));
@@ -81,14 +150,16 @@ pub(crate) fn setup(
 }
 
 /// The cluster's log URI, by EMR's description of the cluster.
-fn log_uri_of(described: Result<Option<&Cluster>, &EmrError>) -> Result<LogUri, String> {
+fn log_uri_of(described: Result<Option<&Cluster>, &EmrError>) -> Result<LogUri, NoGateway> {
     match described {
         Ok(Some(Cluster { log_uri: Some(uri), .. })) => {
             let why = |fault: Fault| fault.details.into_iter().next().unwrap_or(fault.message);
-            uri.parse().map_err(|fault| format!("emr-shs cannot read the cluster's log URI {uri}: {}", why(fault)))
+            uri.parse().map_err(|fault| {
+                NoGateway::LogUriUnusable(format!("emr-shs cannot read the cluster's log URI {uri}: {}", why(fault)))
+            })
         }
-        Ok(_) => Err("this cluster has no log URI, so EMR archives no logs of it".into()),
-        Err(e) => Err(format!("the cluster's log URI is not known ({e})")),
+        Ok(_) => Err(NoGateway::NothingArchived),
+        Err(e) => Err(NoGateway::LogUriUnknown(e.clone())),
     }
 }
 
@@ -203,7 +274,7 @@ fn check_readable(host: &Host, path: &Path) -> Result<(), Fault> {
         ));
     }
     let meta = fs_err::metadata(path).map_err(|e| refuse(e.to_string(), "check the path".into()))?;
-    let group = host.account(GATEWAY_ACCOUNT).map(|(_, group)| group);
+    let group = host.account(GATEWAY_ACCOUNT).map(|(_, group)| group).or_else(|| host.group(GATEWAY_ACCOUNT));
     if meta.mode() & 0o004 != 0 || meta.mode() & 0o040 != 0 && Some(meta.gid()) == group {
         return Ok(());
     }
@@ -213,8 +284,11 @@ fn check_readable(host: &Host, path: &Path) -> Result<(), Fault> {
         match group {
             Some(_) => hint!("sudo chgrp {} {} && sudo chmod g+r {}", GATEWAY_ACCOUNT, path, path),
             None => hint!(
-                "set the gateway up without the file first; that makes the group {}, which can then read the file",
-                GATEWAY_ACCOUNT
+                "sudo groupadd --system {} && sudo chgrp {} {} && sudo chmod g+r {}",
+                GATEWAY_ACCOUNT,
+                GATEWAY_ACCOUNT,
+                path,
+                path
             ),
         },
     ))

@@ -12,6 +12,7 @@ use crate::ids::Attempt;
 use crate::installed::deferred_install::DeferredInstall;
 use crate::installed::drift::ResourceStatus;
 use crate::installed::log_gateway::LogGateway;
+use crate::installed::shortfall::Present;
 use crate::node::Node;
 use crate::node::hadoop_client::Opinion;
 use crate::node::history_server::HistoryServer;
@@ -165,6 +166,16 @@ impl<'a> Facts<'a> {
         match self.mode {
             Mode::Live(observations) => Ok(observations),
             Mode::Preflight { .. } => skip("only doctor observes this"),
+        }
+    }
+
+    /// What of an installation is on a live node.
+    pub(crate) fn present(&self, observations: &'a Observations) -> Present<'a> {
+        Present {
+            resources: &observations.resources,
+            gateway: observations.gateway.as_ref().ok().and_then(Option::as_ref),
+            deferred_install: observations.deferred_install.as_ref(),
+            server: self.node.server.as_ref(),
         }
     }
 

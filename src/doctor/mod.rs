@@ -51,7 +51,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check(CheckId::Provisioning, &[], node::provisioning, "EMR installs Spark after bootstrap actions, so an installation by a bootstrap action waits for that."),
     check(CheckId::Release, NEEDS_SPARK, node::release, "The EMR release and Spark's version decide what works."),
     check(CheckId::Systemd, NEEDS_SPARK, node::systemd, "emr-shs restarts the history server through its systemd unit."),
-    check(CheckId::Drift, &[], drift::drift, "Everything that emr-shs installed is still there; EMR rewrites spark-defaults.conf when it reconfigures a cluster."),
+    check(CheckId::Drift, &[], drift::drift, "Everything that was wanted is there, and as emr-shs installed it; EMR rewrites spark-defaults.conf when it reconfigures a cluster."),
     check(CheckId::Defaults, CHANGES_SERVER, node::defaults, "Spark can read spark-defaults.conf, and the running server uses its settings."),
     check(CheckId::ClassPath, &[Component::Link], node::class_path, "The server's class path contains the file system class of the event logs, and one version of that class's AWS SDK."),
     check(CheckId::JobUploads, &[], node::job_uploads, "Every job uploads all jars in Spark's jars directory."),
@@ -78,7 +78,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check(CheckId::Archive, &[], logs::archive, "EMR uploads container logs, and the node's role can list and read them."),
     check(CheckId::LogPattern, &[], logs::pattern, "A log link can use only attributes that executors have in the event log; otherwise Spark keeps the link to the NodeManager."),
     check(CheckId::Gateway, &[Component::Gateway], logs::gateway, "The log gateway runs, answers, and has credentials."),
-    check(CheckId::RuntimeRoles, &[], logs::runtime_roles, "Jobs with roles of their own need S3 permissions of their own, and their logs need a gateway with a login."),
+    check(CheckId::RuntimeRoles, &[Component::Configure], logs::runtime_roles, "Jobs with roles of their own need S3 permissions of their own, and their logs need a gateway with a login."),
     check(CheckId::Primaries, &[], node::primaries, "A cluster with three primary nodes needs an installation on each of them."),
 ];
 

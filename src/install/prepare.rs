@@ -2,23 +2,26 @@
 
 use super::notes;
 use crate::aws::config::TimeoutProfile;
-use crate::aws::emr::{Cluster, EmrError};
+use crate::aws::emr::{Description, EmrError, Retry};
+use crate::aws::identity;
 use crate::aws::s3::{Bucket, Refusal, S3};
 use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
 use crate::change::plan::{self, Change, Plan};
-use crate::change::receipt::Receipt;
+use crate::change::receipt::{LeftOut, Part, Receipt};
 use crate::change::resource::{Program, Resource, State};
-use crate::desired::log_gateway::{self, GatewaySetup};
-use crate::desired::{Context, local_store};
+use crate::change::transaction;
+use crate::desired::Context;
+use crate::desired::log_gateway::{self, GatewaySetup, NoGateway};
 use crate::doctor;
 use crate::doctor::facts::{Facts, Mode, S3Observations};
 use crate::error::Fault;
 use crate::host::Host;
+use crate::installed::shortfall::Shortfall;
 use crate::node::hadoop_client::HadoopClients;
 use crate::node::history_server::Readiness;
 use crate::node::jars::Scheme;
-use crate::node::{Node, describe_cluster, jar};
+use crate::node::{Node, jar};
 use crate::paths::{LINK_DIR, LOG_LINK_KEY, PROGRAM_DIR};
 use crate::settings::Settings;
 use crate::signals;
@@ -33,7 +36,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// What a command asks for.
 pub(crate) struct Request<'a> {
     /// The command's name, for hints.
-    pub command: &'a str,
+    pub command: &'static str,
     pub components: &'a [Component],
     pub host: Host,
     pub receipt: Receipt,
@@ -54,12 +57,19 @@ pub(crate) struct Installation {
     /// What will change.
     pub plan: Plan,
     /// The log gateway, or why there is none; `None` where the command does not ask for one.
-    pub gateway: Option<Result<GatewaySetup, String>>,
+    pub gateway: Option<Result<GatewaySetup, NoGateway>>,
+    /// What the user wants and this run does not bring about.
+    pub missing: Vec<Shortfall>,
+    /// What of these the run itself leaves out. The receipt remembers it.
+    pub left_out: Vec<LeftOut>,
+    pub(super) command: &'static str,
+    /// Why it is not known whether jobs run under roles of their own; `None` if it is known, or does not matter.
+    pub(super) roles_unknown: Option<EmrError>,
     /// Hadoop's own clients, for the moment when S3 refuses emr-shs; `None` where S3 is not asked.
     pub(super) hadoop: Option<Arc<HadoopClients>>,
     pub(super) s3: S3Observations,
     pub(super) scheme: Option<Result<Scheme, Fault>>,
-    components: Vec<Component>,
+    pub(super) components: Vec<Component>,
     pub(super) force: bool,
     /// Whether nobody can tell if the S3 prefix exists, and `--force` leaves it as it is.
     leaves_prefix: bool,
@@ -70,7 +80,9 @@ struct Findings {
     scheme: Option<Result<Scheme, Fault>>,
     bucket: Option<Result<Bucket, Refusal>>,
     /// EMR's description of the cluster; `None` if nobody needs it.
-    described: Result<Option<Cluster>, EmrError>,
+    described: Result<Option<Description>, EmrError>,
+    /// The node's public name, where EMR did not tell it.
+    public_name: Option<String>,
     program: Option<Program>,
 }
 
@@ -96,10 +108,17 @@ impl Installation {
             .transpose()?;
         let asks_s3 = s3.as_mut().zip(event_logs.as_ref());
         let found = find_out(&mut node, &host, &receipt, &settings, components, asks_s3)?;
-        if let Ok(Some(cluster)) = &found.described {
-            settings.cluster = Some(cluster.clone());
+        let mut roles_unknown = found.described.as_ref().err().cloned();
+        if let Ok(Some(description)) = &found.described {
+            settings.cluster = Some(description.cluster.clone());
+            roles_unknown = description.roles_unknown.clone();
         }
-        let described = found.described.as_ref().map(|_| settings.cluster.as_ref());
+        settings.public_name = found.public_name.or(settings.public_name);
+        // What EMR said to an earlier run still holds.
+        let described = match (&settings.cluster, &found.described) {
+            (None, Err(why)) => Err(why),
+            (cluster, _) => Ok(cluster.as_ref()),
+        };
         let gateway = found.program.map(|program| log_gateway::setup(&host, &node, &settings, described, program));
         host.s3 = s3;
 
@@ -111,6 +130,10 @@ impl Installation {
             event_logs,
             plan: Plan { changes: Vec::new(), restart: None, problems: Vec::new(), notes: Vec::new() },
             gateway,
+            missing: Vec::new(),
+            left_out: Vec::new(),
+            command,
+            roles_unknown,
             s3: S3Observations { bucket: found.bucket, complete: true, ..S3Observations::default() },
             hadoop: None,
             scheme: found.scheme,
@@ -123,10 +146,7 @@ impl Installation {
         signals::check()?;
         doctor::preflight(&this.facts_with(&this.s3, force), &this.components)?;
         if let (Some(Err(why)), true) = (&this.gateway, only_gateway) {
-            return Err(Fault::preflight(format!("no log gateway: {why}"))
-                .unchanged()
-                .hint("sudo emr-shs proxy install --log-uri s3://my-bucket/elasticmapreduce/")
-                .into());
+            return Err(Fault::preflight(format!("no log gateway: {why}")).unchanged().hint(why.hint(command)).into());
         }
         this.make_plan()?;
         Ok(this)
@@ -145,9 +165,12 @@ impl Installation {
             self.plan.problems.extend(notes::server_is_down(&self.node));
             self.plan.problems.extend(notes::look_alikes(&self.node));
         }
+        self.left_out = self.what_is_left_out();
+        self.missing = self.what_stays_missing()?;
         self.plan.problems.extend(self.why_no_store());
         self.plan.problems.extend(self.why_logs_do_not_open());
         self.plan.notes = notes::consequences(&self.host, &self.node, &self.settings, &self.plan.changes);
+        self.plan.notes.extend(self.why_roles_are_unknown());
         Ok(())
     }
 
@@ -179,16 +202,18 @@ impl Installation {
     }
 
     fn why_no_store(&self) -> Option<String> {
-        let store =
-            local_store::choose(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref());
-        let why = store.err().filter(|_| self.is_whole())?;
-        Some(format!("No local store for the history server: {why}."))
+        let why = self.no_store().filter(|_| self.is_whole())?;
+        // What is missing says it too.
+        let is_told = self.left_out.iter().any(|left_out| left_out.part == Part::LocalStore);
+        (!is_told).then(|| format!("No local store for the history server: {why}."))
     }
 
     fn why_logs_do_not_open(&self) -> Option<String> {
         match self.gateway.as_ref()? {
+            // What is missing says it too.
+            Err(_) if self.left_out.iter().any(|left_out| left_out.part == Part::LogGateway) => None,
             Err(why) => Some(format!(
-                "No log gateway: {why}. Log links keep leading to NodeManagers. To add a gateway later: sudo emr-shs proxy install --log-uri s3://…"
+                "No log gateway: {why}. Log links keep leading to NodeManagers. To add a gateway later: sudo emr-shs proxy install --log-uri s3://my-bucket/elasticmapreduce/"
             )),
             Ok(_) => {
                 let version = self.node.spark.version.as_ref()?;
@@ -209,11 +234,18 @@ impl Installation {
             let is_set = matches!(resource, Resource::Key { key, .. } if settings.set.contains_key(key));
             // The history server has its store open until a restart, which a component alone does not make.
             let is_open = matches!(resource, Resource::Cache { .. }) && !self.is_whole();
-            self.components.contains(&Component::of(resource)) && !is_set && !is_open
+            let component = Component::of(resource);
+            let stays = component == Component::Gateway && self.keeps_gateway();
+            self.components.contains(&component) && !is_set && !is_open && !stays
         })?;
         let prefixes = changes.iter().take_while(|c| matches!(c.resource, Resource::Prefix { .. })).count();
         changes.splice(prefixes..prefixes, released);
         Ok(changes)
+    }
+
+    /// Whether an installed gateway stays although this run could not set one up: only for want of EMR's answer.
+    fn keeps_gateway(&self) -> bool {
+        matches!(self.gateway, Some(Err(NoGateway::LogUriUnknown(_) | NoGateway::LogUriUnusable(_))))
     }
 
     /// The keys that this installation sets in spark-defaults.conf. Keys that somebody else chose are not
@@ -272,10 +304,16 @@ impl Installation {
 
     /// Remembers settings that change nothing on the node. Without a receipt there is nothing to remember.
     pub(crate) fn remember_settings(&mut self) -> Result<(), Fault> {
-        if self.receipt.is_empty() || self.receipt.settings == self.settings {
+        if self.receipt.is_empty() {
             return Ok(());
         }
+        let before = self.receipt.clone();
         self.receipt.settings = self.settings.clone();
+        self.receipt.leave_out(&self.components, &self.left_out);
+        transaction::adopt(&mut self.receipt, &self.plan.changes);
+        if self.receipt == before {
+            return Ok(());
+        }
         self.receipt.save(&self.host).map_err(Fault::of)
     }
 }
@@ -324,17 +362,30 @@ fn find_out(
     s3: Option<(&mut S3, &EventLogs)>,
 ) -> Result<Findings> {
     let wants_gateway = host.is_live() && components.contains(&Component::Gateway) && !settings.no_proxy;
-    let asks_emr = wants_gateway && settings.gateway.log_uris.is_empty() && settings.cluster.is_none();
+    let makes_jobs_log = host.is_live() && components.contains(&Component::Configure) && !settings.history_only;
+    let asks_emr = (wants_gateway || makes_jobs_log) && settings.runtime_roles().is_none();
+    // A gateway needs the log URI. Everything else that EMR says is worth less waiting.
+    let needs_log_uri = wants_gateway && settings.gateway.log_uris.is_empty() && settings.cluster.is_none();
+    let retry = if needs_log_uri { Retry::BusyOrSilent } else { Retry::Busy };
+    let has_public_name = settings.public_name().is_some();
     let (cluster_id, region) = (node.identity.cluster_id.clone(), node.region(settings.region.as_deref()));
     std::thread::scope(|scope| {
         let bucket = scope.spawn(|| s3.map(|(s3, uri)| s3.find_bucket(uri)));
-        let described = scope.spawn(|| asks_emr.then(|| describe_cluster(cluster_id.as_deref(), region)).transpose());
+        let described = scope.spawn(|| {
+            let described = asks_emr.then(|| Description::fetch(cluster_id.as_deref(), region, retry)).transpose();
+            let told = matches!(&described, Ok(Some(description)) if description.cluster.public_dns.is_some());
+            let asks_for_name = wants_gateway && !has_public_name && !told;
+            (described, if asks_for_name { identity::public_name() } else { None })
+        });
         let program = scope.spawn(|| wants_gateway.then(|| Program::this(PROGRAM_DIR)).transpose());
         let scheme = observe(node, host, receipt, settings, components);
+        let (described, public_name) = described.join().map_err(|_| anyhow!("the thread that asks EMR died"))?;
+        signals::check()?;
         Ok(Findings {
             scheme: scheme?,
             bucket: bucket.join().map_err(|_| anyhow!("the thread that asks S3 died"))?,
-            described: described.join().map_err(|_| anyhow!("the thread that asks EMR died"))?,
+            described,
+            public_name,
             program: program.join().map_err(|_| anyhow!("the thread that reads this program died"))??,
         })
     })

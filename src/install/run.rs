@@ -34,6 +34,7 @@ pub(crate) fn carry_out(job: &mut Installation, timeout: Duration, show: Show<'_
     };
     let mut transaction = Transaction::begin(&run.job.host, run.job.receipt.clone());
     transaction.remember(&run.job.settings, was_alive);
+    transaction.leave_out(run.job.components(), &run.job.left_out);
     let made = run.change_and_restart(&mut transaction);
     let kept = made.and_then(|(changes, took)| transaction.keep(took.is_some()).map(|()| (changes, took)));
     match kept {

@@ -3,18 +3,20 @@
 use crate::change::receipt::{Receipt, ReceiptEntry};
 use crate::change::resource::{Resource, State};
 use crate::host::Host;
+use crate::paths::LOG_DIRECTORY_KEY;
+use crate::shown::{Hint, hint};
 use serde::Serialize;
 
 /// The condition of a resource that emr-shs wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Condition {
-    /// As emr-shs wrote it.
+    /// As emr-shs wrote it last, or as good.
     Ours,
     /// Gone, or as it was before emr-shs. EMR does this to spark-defaults.conf when it reconfigures a
     /// cluster.
     Lost,
-    /// Somebody else changed it.
+    /// Somebody else changed it, or brought back what an earlier run wrote.
     Changed,
 }
 
@@ -27,6 +29,8 @@ pub(crate) struct ResourceStatus {
     pub found: String,
     /// As emr-shs wrote it last.
     pub wanted: String,
+    /// What differs, for people.
+    pub differs: String,
     /// Whether this is a unit that is as emr-shs wrote it, but does not run.
     #[serde(skip)]
     pub is_stopped_unit: bool,
@@ -43,8 +47,12 @@ impl ResourceStatus {
     fn observe(host: &Host, entry: &ReceiptEntry) -> Self {
         let found = entry.resource.observe(host);
         let is_stopped_unit = matches!(found, Ok(State::Unit { enabled: true, runs: None }));
+        let differs = match &found {
+            Ok(state) => entry.difference(state),
+            Err(e) => e.to_string(),
+        };
         let (condition, found) = match &found {
-            Ok(state) if entry.wrote(state) => (Condition::Ours, state.to_string()),
+            Ok(state) if entry.stands(state) => (Condition::Ours, state.to_string()),
             Ok(state) if state.is_equivalent_to(&entry.before) || *state == State::Absent => {
                 (Condition::Lost, state.to_string())
             }
@@ -53,7 +61,28 @@ impl ResourceStatus {
         };
         let wanted = entry.ours.last().map(ToString::to_string).unwrap_or_default();
         let (name, resource) = (entry.resource.name(), entry.resource.clone());
-        Self { name, resource, condition, found, wanted, is_stopped_unit }
+        Self { name, resource, condition, found, wanted, differs, is_stopped_unit }
+    }
+
+    /// What to type, so that the resource is as wanted again.
+    pub(crate) fn hint(&self) -> Hint {
+        match (&self.resource, self.condition) {
+            (Resource::Key { key, .. }, Condition::Changed)
+                if key.starts_with("spark.history.") && key != LOG_DIRECTORY_KEY =>
+            {
+                hint!(
+                    "to see what an installation would change: sudo emr-shs plan; to keep the value that somebody else set: sudo emr-shs install --set {}=VALUE",
+                    key
+                )
+            }
+            (Resource::Key { .. }, Condition::Changed) => {
+                "sudo emr-shs install sets it again; to see how: sudo emr-shs plan".into()
+            }
+            (_, Condition::Changed) => {
+                "to see what an installation would change: sudo emr-shs plan; to replace what somebody else made, add --force".into()
+            }
+            _ => "sudo emr-shs install; to see what it would change: sudo emr-shs plan".into(),
+        }
     }
 
     pub(crate) fn is_key(&self) -> bool {

@@ -4,8 +4,8 @@ use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::host::Host;
 use crate::http::local_client;
-use crate::paths::GATEWAY_UNIT;
-use crate::settings::Settings;
+use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
+use crate::settings::{GatewaySettings, Settings};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
 use serde::Serialize;
@@ -16,6 +16,11 @@ use std::time::Duration;
 const WANTS_LOGIN: &str = "answers, wants a login";
 /// What `/-/readyz` answers while the gateway has no credentials.
 const NO_CREDENTIALS: &str = "no credentials";
+
+/// The path that answers without a login as long as the gateway runs.
+const HEALTH: &str = "/-/healthz";
+/// How long one answer may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The log gateway.
 #[derive(Debug, Serialize)]
@@ -28,9 +33,33 @@ pub(crate) struct LogGateway {
     pub credentials_left: Option<Duration>,
     /// The tunnel that brings the gateway to a browser.
     pub tunnel: Tunnel,
+    /// The ways on which a browser does not reach the gateway, each with the reason.
+    pub closed_ways: Vec<String>,
+}
+
+/// Why the log gateway does not open logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Nothing answers.
+    Silent,
+    /// The gateway answers, and says why it opens no logs.
+    NotReady(String),
+    /// Something answers on the port that does not belong to the unit.
+    NotTheUnit,
+    /// A browser does not reach the gateway in a way that the gateway is for.
+    Closed(String),
 }
 
 impl LogGateway {
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        match &self.says {
+            None => Some(Trouble::Silent),
+            Some(says) if !self.is_ready() => Some(Trouble::NotReady(says.clone())),
+            Some(_) if self.unit.active != "active" => Some(Trouble::NotTheUnit),
+            Some(_) => self.closed_ways.first().cloned().map(Trouble::Closed),
+        }
+    }
+
     /// Reads the unit of an installed gateway and asks the gateway itself. `None` if the receipt has no gateway.
     pub(crate) fn observe(receipt: &Receipt) -> Result<Option<Self>> {
         if !receipt.entries.iter().any(|e| matches!(&e.resource, Resource::Unit { name } if name == GATEWAY_UNIT)) {
@@ -40,7 +69,7 @@ impl LogGateway {
         let at = settings.address();
         let scheme = if settings.has_tls() { "https" } else { "http" };
         let base = format!("{scheme}://{}/-/", reachable(at));
-        let get = |path: &str| local_client(Duration::from_secs(2)).get(format!("{base}{path}")).call().ok();
+        let get = |path: &str| local_client(TIMEOUT).get(format!("{base}{path}")).call().ok();
         let says = get("readyz").and_then(|mut answer| {
             // Without a login the gateway tells nothing more than 401.
             let login = answer.status() == 401;
@@ -54,7 +83,8 @@ impl LogGateway {
         });
         let tunnel = Tunnel::of(&receipt.settings);
         let unit = systemd::show(GATEWAY_UNIT)?;
-        Ok(Some(Self { unit, port: at.port(), says, credentials_left, tunnel }))
+        let closed_ways = if says.is_some() { closed_ways(receipt) } else { Vec::new() };
+        Ok(Some(Self { unit, port: at.port(), says, credentials_left, tunnel, closed_ways }))
     }
 
     pub(crate) fn wants_login(&self) -> bool {
@@ -84,14 +114,88 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     pub(crate) fn of(settings: &Settings) -> Self {
         let (at, tls) = (settings.gateway.address(), settings.gateway.has_tls());
-        let public = settings.cluster.as_ref().and_then(|cluster| cluster.public_dns.clone());
-        let node = public.or_else(|| Host::this().name());
+        let node = settings.public_name().map(str::to_string).or_else(|| Host::this().name());
         let scheme = if tls { "https" } else { "http" };
         Self {
             command: settings.gateway.tunnel_command(node.as_deref()),
             url: format!("{scheme}://localhost:{}", at.port()),
         }
     }
+}
+
+/// The names by which browsers address the gateway: through a tunnel, through SSH's SOCKS proxy or a VPN, and from
+/// the Internet.
+pub(crate) fn names(settings: &Settings) -> Vec<String> {
+    let mut names = vec!["localhost".to_string()];
+    let more = Host::this().name().into_iter().chain(settings.public_name().map(str::to_string));
+    for name in more.chain(settings.gateway.host_names.iter().cloned()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The ways on which a browser does not reach the gateway that answers on this node.
+fn closed_ways(receipt: &Receipt) -> Vec<String> {
+    let settings = &receipt.settings;
+    let port = settings.gateway.address().port();
+    let authorities = names(settings).into_iter().map(|name| format!("{name}:{port}"));
+    let refused = authorities.filter_map(|authority| why_refused(&settings.gateway, &authority));
+    let link = receipt.entries.iter().find_map(|entry| match &entry.resource {
+        Resource::Key { key, .. } if key == LOG_LINK_KEY => entry.ours.last()?.value(),
+        _ => None,
+    });
+    refused.chain(link.and_then(|link| why_link_fails(&settings.gateway, &link))).collect()
+}
+
+/// Why the gateway does not answer a browser that addresses it in this way: `name:port`.
+fn why_refused(gateway: &GatewaySettings, authority: &str) -> Option<String> {
+    let scheme = if gateway.has_tls() { "https" } else { "http" };
+    let url = format!("{scheme}://{}{HEALTH}", reachable(gateway.address()));
+    match local_client(TIMEOUT).get(url).header("host", authority).call() {
+        Ok(answer) if answer.status() == 421 => {
+            Some(format!("the log gateway does not answer to the name {authority} (421)"))
+        }
+        Ok(answer) if answer.status() == 200 => None,
+        Ok(answer) => Some(format!("the log gateway answers {} to a browser at {authority}", answer.status().as_u16())),
+        Err(e) => Some(format!("the log gateway does not answer a browser at {authority}: {e}")),
+    }
+}
+
+/// Why a log link does not lead a browser to the gateway of this node. The link may be a pattern, because only its
+/// beginning counts.
+///
+/// SSH's SOCKS proxy looks names up on this node, so a name that leads nowhere here leads nowhere for a browser. An
+/// address that the user chose may belong to a server before the gateway, which this node need not reach.
+pub(crate) fn why_link_fails(gateway: &GatewaySettings, link: &str) -> Option<String> {
+    if link.starts_with('/') {
+        return None;
+    }
+    let Some((scheme, authority)) = address_of(link) else {
+        return Some(format!("log links begin with {link}, which is no URL of a server"));
+    };
+    if gateway.public_url.is_some() || gateway.address().ip().is_loopback() {
+        return why_refused(gateway, authority);
+    }
+    let shown = format!("{scheme}://{authority}");
+    match local_client(TIMEOUT).get(format!("{shown}{HEALTH}")).call() {
+        Ok(answer) if answer.status() == 421 => {
+            Some(format!("log links lead to {shown}, and the log gateway does not answer to that name (421)"))
+        }
+        Ok(answer) if answer.status() == 200 => None,
+        Ok(answer) => Some(format!("log links lead to {shown}, which answers {}", answer.status().as_u16())),
+        Err(e) => Some(format!("log links lead to {shown}, which does not answer on this node: {e}")),
+    }
+}
+
+/// The scheme, and `host` or `host:port`, of an absolute URL for a browser.
+pub(crate) fn address_of(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let parsed: ureq::http::uri::Authority = authority.parse().ok()?;
+    let is_address = !parsed.host().is_empty() && !authority.contains('@');
+    (matches!(scheme, "http" | "https") && is_address).then_some((scheme, authority))
 }
 
 /// The address at which this node itself reaches a listener on `at`.

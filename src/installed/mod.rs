@@ -3,3 +3,4 @@
 pub(crate) mod deferred_install;
 pub(crate) mod drift;
 pub(crate) mod log_gateway;
+pub(crate) mod shortfall;

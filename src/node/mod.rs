@@ -139,7 +139,7 @@ impl S3Connection {
     }
 }
 
-/// What EMR says of a cluster, or why EMR could not be asked.
+/// What EMR says of a cluster at the first request, or why EMR could not be asked.
 pub(crate) fn describe_cluster(id: Option<&str>, region: Option<String>) -> Result<Cluster, EmrError> {
     Ok(ClusterDescription::fetch(id, region, TimeoutProfile::Usual)?.cluster())
 }

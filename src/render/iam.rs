@@ -213,7 +213,7 @@ impl IamPolicyRequest<'_> {
         let clusters = format!("arn:{}:elasticmapreduce:{region}:{account}:cluster/*", self.partition());
         vec![
             Statement::allow("DescribeCluster", &["elasticmapreduce:DescribeCluster"], vec![clusters]),
-            // doctor asks whether jobs run under roles of their own. The action does not support resources.
+            // install and doctor ask whether jobs run under roles of their own. The action does not support resources.
             Statement::allow(
                 "DescribeSecurityConfiguration",
                 &["elasticmapreduce:DescribeSecurityConfiguration"],

@@ -11,6 +11,7 @@ use crate::change::plan::{Change, Plan};
 use crate::cli::{Color, Global};
 use crate::error::{Exit, Fault};
 use crate::install::Progress;
+use crate::installed::shortfall::Shortfall;
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::shown::{visible, visible_json, visible_line};
 use anstream::{stderr, stdout};
@@ -47,6 +48,14 @@ struct Document<'a, T: Serialize> {
     command: &'a str,
     #[serde(flatten)]
     data: T,
+}
+
+/// A plan as JSON, with what the plan does not bring about.
+#[derive(Serialize)]
+struct PlanDocument<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    missing: &'a [Shortfall],
 }
 
 impl Console {
@@ -157,10 +166,15 @@ impl Console {
         self.say(paragraphs(notes).trim_end());
     }
 
+    /// What was wanted and is missing, on stderr. `--quiet` does not suppress it.
+    pub(crate) fn missing(&self, missing: &[Shortfall]) {
+        missing.iter().for_each(|shortfall| talk(missing_row(shortfall).trim_end()));
+    }
+
     /// A plan, on stdout.
-    pub(crate) fn plan(&self, command: &str, plan: &Plan) {
+    pub(crate) fn plan(&self, command: &str, plan: &Plan, missing: &[Shortfall]) {
         if self.json {
-            return self.data(command, plan);
+            return self.data(command, PlanDocument { plan, missing });
         }
         let mut text: String = self.plan_rows(plan).iter().map(|row| format!("{row}\n")).collect();
         let count = plan.effective().filter(|c| !is_implied(c)).count();
@@ -168,12 +182,15 @@ impl Console {
         _ = writeln!(
             text,
             "\n{}",
-            if plan.is_done() {
+            if plan.is_done() && !missing.is_empty() {
+                "Nothing that an installation could change.".into()
+            } else if plan.is_done() {
                 "Nothing to do.".into()
             } else {
                 format!("{}, {}.", counted(count, "change"), counted(restarts, "restart"))
             }
         );
+        missing.iter().for_each(|shortfall| text.push_str(&missing_row(shortfall)));
         text.push_str(&paragraphs(&plan.problems));
         text.push_str(&paragraphs(&plan.notes));
         if count > 0 {
@@ -229,6 +246,13 @@ impl Console {
             talk(&format!("{green}hint{green:#}: {hint}"));
         }
     }
+}
+
+/// A row about something that was wanted and is missing, and below it what to type.
+pub(crate) fn missing_row(shortfall: &Shortfall) -> String {
+    let head = row("missing", AnsiColor::Red.on_default(), &shortfall.name, &shortfall.found);
+    let green = AnsiColor::Green.on_default();
+    format!("{head}\n{green}hint{green:#}: {}\n", shortfall.hint)
 }
 
 /// Writes a line to stderr. A closed terminal or a full disk must not stop an installation half-way.

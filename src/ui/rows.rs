@@ -19,7 +19,7 @@ pub(crate) fn row(verb: &str, style: Style, name: &str, text: &str) -> String {
 /// Whether another row already tells this change: a directory comes and goes with its content, a program with the
 /// link to it.
 pub(crate) fn is_implied(change: &Change) -> bool {
-    matches!(change.resource, Resource::Dir { .. } | Resource::Program { .. })
+    change.action() != Action::Change && matches!(change.resource, Resource::Dir { .. } | Resource::Program { .. })
 }
 
 /// The row of a change.
@@ -40,6 +40,9 @@ pub(crate) fn change_row(change: &Change) -> String {
         (before @ State::Line { .. }, State::Absent) => format!("was {before}"),
         (before @ State::Link { .. }, after @ State::Link { .. }) => format!("{before}, now {after}"),
         (_, State::Absent) | (State::Absent, _) => change.why.clone(),
+        (before @ (State::File { .. } | State::Dir { .. }), after @ (State::File { .. } | State::Dir { .. })) => {
+            format!("{}  {}", before.difference(after), change.why)
+        }
         (before, after) => format!("{before} → {after}  {}", change.why),
     };
     row(verb, style, &change.resource.name(), &text)

@@ -1,13 +1,15 @@
 //! Asking the log gateway for a log, as a browser does.
 
-use super::TIMEOUT;
+use super::synthetic::SyntheticApplication;
+use super::{TIMEOUT, stderr_link_in};
 use crate::aws::proxies::{Proxies, ProxyUrl};
 use crate::error::Fault;
 use crate::host::Host;
 use crate::http::{local_client, remote_client};
-use crate::installed::log_gateway::reachable;
+use crate::installed::log_gateway::{self, reachable};
+use crate::installed::shortfall::closed_hint;
 use crate::paths::{GATEWAY_TOKEN, GATEWAY_UNIT};
-use crate::settings::GatewaySettings;
+use crate::settings::Settings;
 use crate::shown::hint;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -37,16 +39,94 @@ impl Format {
     }
 }
 
-/// Asks the gateway of this node for a path: as the user of `login`, else as root.
-pub(super) fn ask(host: &Host, gateway: &GatewaySettings, path: &str, login: Option<&str>) -> Result<Answer, Fault> {
-    let scheme = if gateway.has_tls() { "https" } else { "http" };
-    let url = format!("{scheme}://{}{path}", reachable(gateway.address()));
-    let failed = |message: String| Fault::failed(message).detail(format!("asked {url}"));
-    let mut request = local_client(TIMEOUT).get(&url).header("accept-encoding", "identity");
-    let token = || host.read(Path::new(GATEWAY_TOKEN)).ok().flatten().map(|token| format!("Bearer {}", token.trim()));
-    if let Some(authorization) = login.map(|login| format!("Basic {}", STANDARD.encode(login))).or_else(token) {
-        request = request.header("authorization", authorization);
+/// Follows links to the gateway as browsers do.
+pub(super) struct Browser<'a> {
+    settings: &'a Settings,
+    /// The value of the header that logs in: as a user, else as root.
+    authorization: Option<String>,
+    /// Whether that is a user's login.
+    has_login: bool,
+}
+
+impl<'a> Browser<'a> {
+    /// `login` is `name:password`.
+    pub(super) fn new(host: &Host, settings: &'a Settings, login: Option<&str>) -> Self {
+        let token =
+            || host.read(Path::new(GATEWAY_TOKEN)).ok().flatten().map(|token| format!("Bearer {}", token.trim()));
+        let authorization = login.map(|login| format!("Basic {}", STANDARD.encode(login))).or_else(token);
+        Self { settings, authorization, has_login: login.is_some() }
     }
+
+    /// Opens a log link of the history server's page, exactly as the page shows it. A page of the gateway has
+    /// relative links; so has one of the history server with `--public-url /`.
+    pub(super) fn follow(&self, link: &str) -> Result<Answer, Fault> {
+        let gateway = &self.settings.gateway;
+        if let Some(path) = link.strip_prefix('/') {
+            return self.ask(&format!("localhost:{}", gateway.address().port()), &format!("/{path}"));
+        }
+        if let Some(why) = log_gateway::why_link_fails(gateway, link) {
+            return Err(Fault::failed("a browser that follows the log link does not reach the log gateway")
+                .detail(why)
+                .detail(format!("the link is {link}"))
+                .hint(closed_hint()));
+        }
+        let (_, authority) = log_gateway::address_of(link).unwrap_or_default();
+        let path = link.split_once(authority).map_or("/", |(_, path)| path);
+        // A name leads where others say. So the login goes to this node's own address, under the link's name.
+        self.ask(authority, path)
+    }
+
+    /// Opens the log as users of each further way do: they open the executors' page through the gateway, under the
+    /// name that the way has, and follow the link in it. Returns the ways.
+    pub(super) fn try_every_way(&self, synthetic: &SyntheticApplication, link: &str) -> Result<Vec<String>, Fault> {
+        let port = self.settings.gateway.address().port();
+        let ways: Vec<String> =
+            log_gateway::names(self.settings).into_iter().map(|name| format!("{name}:{port}")).collect();
+        for authority in &ways {
+            let path = format!("/api/v1/applications/{}/allexecutors", synthetic.id());
+            let page = self.ask(authority, &path)?;
+            let shown = serde_json::from_slice(&page.body).ok().and_then(|json| stderr_link_in(&json));
+            // Spark before 3.0 has no links to the gateway.
+            let shown = shown.filter(|_| !link.starts_with("/logs/"));
+            match shown.as_deref() {
+                Some(shown) if shown.starts_with("/logs/") => drop(self.ask(authority, shown)?),
+                Some(shown) => {
+                    return Err(Fault::failed(format!(
+                        "the page of executors at {authority} has a log link that leads away from there"
+                    ))
+                    .detail(format!("found {shown}, wanted a link that begins with /logs/")));
+                }
+                None => {}
+            }
+        }
+        Ok(ways)
+    }
+
+    /// Asks the gateway for a path as a browser does that addresses it as `host:port`, by whatever way its request
+    /// arrives here.
+    fn ask(&self, authority: &str, path: &str) -> Result<Answer, Fault> {
+        let gateway = &self.settings.gateway;
+        let scheme = if gateway.has_tls() { "https" } else { "http" };
+        let url = format!("{scheme}://{}{path}", reachable(gateway.address()));
+        read(self.get(&url).header("host", authority), &format!("{url} (Host: {authority})"), self.has_login)
+    }
+
+    fn get(&self, url: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
+        let request = local_client(TIMEOUT).get(url).header("accept-encoding", "identity");
+        match &self.authorization {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
+        }
+    }
+}
+
+/// Sends a request to the gateway, and reads the answer.
+fn read(
+    request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
+    shown: &str,
+    has_login: bool,
+) -> Result<Answer, Fault> {
+    let failed = |message: String| Fault::failed(message).detail(format!("asked {shown}"));
     let mut answer = request.call().map_err(|e| failed(format!("the log gateway does not answer: {e}")))?;
     let status = answer.status().as_u16();
     let location = answer.headers().get("location").and_then(|l| l.to_str().ok()).map(str::to_string);
@@ -56,11 +136,11 @@ pub(super) fn ask(host: &Host, gateway: &GatewaySettings, path: &str, login: Opt
         (302, Some(_)) | (200, None) => Ok(Answer { location, format, body }),
         (401, _) => {
             let fault = failed("the log gateway requires a login".into());
-            Err(match login {
-                Some(_) => fault
+            Err(match has_login {
+                true => fault
                     .detail("the gateway refuses the login in EMR_SHS_LOGIN")
                     .hint("without a login, because root needs none: sudo emr-shs verify"),
-                None => fault
+                false => fault
                     .detail(format!("root needs none, but {GATEWAY_TOKEN} does not contain the gateway's token"))
                     .hint(hint!("sudo systemctl restart {}; then: sudo emr-shs verify", GATEWAY_UNIT)),
             })

@@ -15,6 +15,7 @@ use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::error::{Fault, Verdict};
 use crate::host::Host;
+use crate::installed::shortfall;
 use crate::node::Node;
 use crate::node::hadoop_client::{HadoopClients, Planned};
 use crate::node::history_server::HistoryServer;
@@ -48,6 +49,8 @@ pub(crate) enum Stage {
     Gateway,
     #[serde(rename = "log")]
     Log,
+    #[serde(rename = "complete")]
+    Complete,
     #[serde(rename = "removed")]
     Removed,
 }
@@ -75,6 +78,7 @@ impl Stage {
             Self::Link => "link",
             Self::Gateway => "gateway",
             Self::Log => "log",
+            Self::Complete => "complete",
             Self::Removed => "removed",
         }
     }
@@ -174,10 +178,20 @@ impl Proof<'_> {
             })?);
             Ok(End::Pass("one, with a link to its stderr".into()))
         })?;
-        match found.link.filter(|_| found.has_container_log) {
-            Some(link) => self.gateway_stages(&synthetic, &link, listener),
-            None => Ok(()),
+        if let Some(link) = found.link.as_ref().filter(|_| found.has_container_log) {
+            self.gateway_stages(&synthetic, link, listener)?;
         }
+        interruptible(listener, Stage::Complete, |_| self.complete(found.server.as_ref()))
+    }
+
+    /// Whether everything is there that the user wanted, also what no stage of the proof uses.
+    fn complete(&self, server: Option<&HistoryServer>) -> Result<End, Fault> {
+        let missing = shortfall::observe(self.host, self.receipt, server).map_err(Fault::of)?;
+        let Some(first) = missing.first() else { return Ok(End::Pass("everything that was wanted is there".into())) };
+        let fault = Fault::failed("something that was wanted is not there").hint(first.hint.clone());
+        Err(missing
+            .iter()
+            .fold(fault, |fault, shortfall| fault.detail(format!("{}: {}", shortfall.name, shortfall.found))))
     }
 
     fn write_container_log(
@@ -262,24 +276,28 @@ impl Proof<'_> {
         link: &str,
         listener: OnEvent<'_>,
     ) -> Result<(), Failure> {
-        let mut path = String::new();
+        // What a browser asks for, if the history server's page has no link to the gateway.
+        let mut target = format!("/logs/{}/stderr", synthetic.container());
         interruptible(listener, Stage::Link, |_| {
-            path = format!("/logs/{}/stderr", synthetic.container());
             if !self.node.spark.version.as_ref().is_some_and(|v| v.at_least(3, 0)) {
                 return Ok(End::Skip(
                     "Spark before 3.0 links to NodeManagers; verify asks the log gateway directly".into(),
                 ));
             }
-            path = self.path_on_gateway(link, synthetic)?;
+            self.check_link(link, synthetic)?;
+            target = link.into();
             Ok(End::Pass(link.into()))
         })?;
         let mut answer = gateway::Answer::default();
         interruptible(listener, Stage::Gateway, |_| {
-            answer = gateway::ask(self.host, &self.receipt.settings.gateway, &path, self.login)?;
-            Ok(End::Pass(match &answer.location {
-                Some(_) => "redirects to a presigned URL".into(),
-                None => "answers with the log itself".into(),
-            }))
+            let browser = gateway::Browser::new(self.host, &self.receipt.settings, self.login);
+            answer = browser.follow(&target)?;
+            let how = match &answer.location {
+                Some(_) => "redirects to a presigned URL",
+                None => "answers with the log itself",
+            };
+            let ways = browser.try_every_way(synthetic, &target)?;
+            Ok(End::Pass(format!("{how}; opens by way of {}", ways.join(", "))))
         })?;
         interruptible(listener, Stage::Log, |_| {
             let log = gateway::log_as_browser_shows_it(&mut answer, &self.node.proxies())?;
@@ -346,19 +364,19 @@ impl Proof<'_> {
         }
     }
 
-    /// The path of the link on the gateway. A link that leads elsewhere opens nothing once the node of the
-    /// executor is gone.
-    fn path_on_gateway(&self, link: &str, synthetic: &SyntheticApplication) -> Result<String, Fault> {
+    /// Whether the history server's page has the installed link. A link that leads elsewhere opens nothing once the
+    /// node of the executor is gone.
+    fn check_link(&self, link: &str, synthetic: &SyntheticApplication) -> Result<(), Fault> {
         let key = Resource::Key { path: self.node.spark.defaults_path.clone(), key: LOG_LINK_KEY.into() };
         let installed = || self.receipt.entry(&key)?.ours.last()?.value();
         let pattern = self.receipt.settings.set.get(LOG_LINK_KEY).cloned().or_else(installed).unwrap_or_default();
         let wanted = synthetic.link(&pattern);
-        match wanted.find("/logs/").filter(|_| wanted == link) {
-            Some(at) => Ok(wanted[at..].to_string()),
-            None => Err(Fault::failed("the log link does not lead to the log gateway")
-                .detail(format!("found {link}"))
-                .detail(format!("wanted {wanted}"))),
+        if wanted == link && wanted.contains("/logs/") {
+            return Ok(());
         }
+        Err(Fault::failed("the log link does not lead to the log gateway")
+            .detail(format!("found {link}"))
+            .detail(format!("wanted {wanted}")))
     }
 }
 
@@ -371,7 +389,11 @@ fn unreachable(fault: Fault) -> NotWritten {
 
 /// The link to the executor's stderr that the history server shows.
 fn stderr_link(server: &HistoryServer, synthetic: &SyntheticApplication) -> Option<String> {
-    let executors = server.api(&format!("applications/{}/allexecutors", synthetic.id()), TIMEOUT)?;
+    stderr_link_in(&server.api(&format!("applications/{}/allexecutors", synthetic.id()), TIMEOUT)?)
+}
+
+/// The link in the answer of the history server's REST API.
+fn stderr_link_in(executors: &serde_json::Value) -> Option<String> {
     let executor = executors.as_array()?.iter().find(|executor| executor.get("id").is_some_and(|id| id == "1"))?;
     Some(executor.get("executorLogs")?.get("stderr")?.as_str()?.to_string())
 }

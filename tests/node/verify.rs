@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 /// A short scan interval saves waiting.
 const OFTEN: &str = "spark.history.fs.update.interval=3s";
-const STAGES: [&str; 8] = ["event log", "container log", "listed", "executors", "link", "gateway", "log", "removed"];
+const STAGES: [&str; 9] =
+    ["event log", "container log", "listed", "executors", "link", "gateway", "log", "complete", "removed"];
 
 fn installed(profile: Profile, more: &[&str]) -> Node {
     let node = Node::fresh(profile);
@@ -127,6 +128,7 @@ fn verify_passes_with_streaming_a_login_or_no_gateway() {
         ("container log", "skip"),
         ("listed", "pass"),
         ("executors", "pass"),
+        ("complete", "pass"),
         ("removed", "pass"),
     ];
     assert_eq!(stages(&ran), wanted.map(|(stage, result)| (stage.to_string(), result.to_string())));

@@ -2,6 +2,7 @@
 
 use crate::host::Owner;
 use crate::properties;
+use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -71,6 +72,86 @@ impl State {
     pub(crate) fn is_equivalent_to(&self, other: &State) -> bool {
         self == other || matches!((self.value(), other.value()), (Some(a), Some(b)) if a == b)
     }
+}
+
+impl State {
+    /// Whether this state serves as well as the wanted one. A file or a directory may have another group, if the
+    /// group has no right that everybody else lacks.
+    pub(crate) fn serves_as(&self, wanted: &State) -> bool {
+        let same_rights = |mode: u32, owner: Owner, wanted_mode: u32, wanted: Owner| {
+            let group_has_more = (mode >> 3) & !mode & 0o7 != 0;
+            mode == wanted_mode && owner.0 == wanted.0 && (owner.1 == wanted.1 || !group_has_more)
+        };
+        match (self, wanted) {
+            (State::File { content, mode, owner }, State::File { content: text, mode: bits, owner: account }) => {
+                content == text && same_rights(*mode, *owner, *bits, *account)
+            }
+            (State::Dir { mode, owner }, State::Dir { mode: bits, owner: account }) => {
+                same_rights(*mode, *owner, *bits, *account)
+            }
+            _ => self.is_equivalent_to(wanted),
+        }
+    }
+
+    /// Whether two states have the same content, whoever may read and write it. Of a directory the content counts
+    /// as its owner's.
+    pub(crate) fn has_content_of(&self, other: &State) -> bool {
+        match (self, other) {
+            (State::File { content, .. }, State::File { content: other, .. }) => content == other,
+            (State::Dir { owner, .. }, State::Dir { owner: other, .. }) => owner.0 == other.0,
+            _ => false,
+        }
+    }
+
+    /// What differs from the wanted state, for people.
+    pub(crate) fn difference(&self, wanted: &State) -> String {
+        let mut parts = Vec::new();
+        match (self, wanted) {
+            (State::File { content, mode, owner }, State::File { content: text, mode: bits, owner: account }) => {
+                if content != text {
+                    parts.push(format!("other content: {} bytes, wanted {}", content.len(), text.len()));
+                }
+                parts.extend(rights((*mode, *owner), (*bits, *account)));
+            }
+            (State::Dir { mode, owner }, State::Dir { mode: bits, owner: account }) => {
+                parts.extend(rights((*mode, *owner), (*bits, *account)));
+            }
+            (State::Unit { enabled, runs }, State::Unit { enabled: starts, runs: wanted }) => {
+                if enabled != starts {
+                    parts.push(if *enabled { "starts at boot" } else { "does not start at boot" }.into());
+                }
+                match (runs, wanted) {
+                    (None, Some(_)) => parts.push("does not run".into()),
+                    (Some(_), None) => parts.push("runs".into()),
+                    (Some(a), Some(b)) if a != b => {
+                        parts.push("runs with another program or other settings than those installed".into());
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        if parts.is_empty() { format!("found {self}, wanted {wanted}") } else { parts.join("; ") }
+    }
+}
+
+/// How the owner, the group and the mode differ.
+fn rights(found: (u32, Owner), wanted: (u32, Owner)) -> Vec<String> {
+    let user = |id: u32| User::from_uid(Uid::from_raw(id)).ok().flatten().map_or(id.to_string(), |user| user.name);
+    let group = |id: u32| Group::from_gid(Gid::from_raw(id)).ok().flatten().map_or(id.to_string(), |group| group.name);
+    let (mode, (uid, gid)) = found;
+    let (wanted_mode, (wanted_uid, wanted_gid)) = wanted;
+    let mut parts = Vec::new();
+    if uid != wanted_uid {
+        parts.push(format!("owner {}, wanted {}", user(uid), user(wanted_uid)));
+    }
+    if gid != wanted_gid {
+        parts.push(format!("group {}, wanted {}", group(gid), group(wanted_gid)));
+    }
+    if mode != wanted_mode {
+        parts.push(format!("mode {mode:04o}, wanted {wanted_mode:04o}"));
+    }
+    parts
 }
 
 impl fmt::Display for State {

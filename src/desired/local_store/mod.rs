@@ -22,6 +22,7 @@ use crate::paths::{
 };
 use crate::settings::Settings;
 use disk::{Limits, disks, has_noexec, largest_disk, usable};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -46,6 +47,25 @@ pub(crate) struct LocalStore {
     owner: Owner,
 }
 
+/// Why emr-shs manages no local store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoStore {
+    /// A store would be of no use, cannot work on this node, or is somebody else's.
+    Inapplicable(String),
+    /// The node has no place for one.
+    NoPlace(String),
+}
+
+impl fmt::Display for NoStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Inapplicable(why) | Self::NoPlace(why)) = self;
+        f.write_str(why)
+    }
+}
+
+/// What to type when the node has no place for a local store.
+pub(crate) const NO_PLACE_HINT: &str = "once that is mended: sudo emr-shs install; to choose a directory to which user spark may write: sudo emr-shs install --set spark.history.store.path=/DIRECTORY";
+
 /// Chooses the local store: the one that emr-shs made before for these event logs, else a new one on the largest of EMR's
 /// local disks that has room. The error says why emr-shs manages no local store: for example, somebody chose another
 /// directory. A history server without any store keeps its list in memory.
@@ -55,47 +75,48 @@ pub(crate) fn choose(
     receipt: &Receipt,
     settings: &Settings,
     event_logs: Option<&EventLogs>,
-) -> Result<LocalStore, String> {
+) -> Result<LocalStore, NoStore> {
     let spark = &node.spark;
     if !spark.version.as_ref().is_some_and(|v| v.at_least(2, 3)) {
-        return Err("Spark before 2.3 has none".into());
+        return Err(NoStore::Inapplicable("Spark before 2.3 has none".into()));
     }
-    let uri = event_logs.ok_or("the place of the event logs is not known")?;
+    let uri = event_logs.ok_or_else(|| NoStore::Inapplicable("the place of the event logs is not known".into()))?;
     let ours: Vec<&Path> = stores(receipt).collect();
     let named = settings.set.get(LOCAL_STORE_KEY).map(String::as_str);
     let chosen = named.or_else(|| spark.defaults.get(LOCAL_STORE_KEY)).map(Path::new);
     // `render cluster-config` of another node can have named the directory, which does not exist here yet.
     let rendered = chosen.filter(|path| !host.exists(path) && disks().any(|disk| is_store_on(&disk, path)));
     if let Some(chosen) = chosen.filter(|chosen| !ours.contains(chosen) && rendered.is_none()) {
-        return Err(format!("{LOCAL_STORE_KEY} is set to {} already", chosen.display()));
+        return Err(NoStore::Inapplicable(format!("{LOCAL_STORE_KEY} is set to {} already", chosen.display())));
     }
     if spark.rolls_event_logs() && named.is_none() {
-        return Err(
+        return Err(NoStore::Inapplicable(
             "event logs roll, so the history server lists applications while they run, and from a local store \
                     Spark can show the state in which somebody first opened an application for ever"
                 .into(),
-        );
+        ));
     }
-    let owner = host.account(HISTORY_SERVER_ACCOUNT).ok_or("this node has no user spark")?;
+    let owner = host.account(HISTORY_SERVER_ACCOUNT);
+    let owner = owner.ok_or_else(|| NoStore::NoPlace("this node has no user spark".into()))?;
     let name = store_name(uri);
     let existing = ours.iter().find(|path| path.ends_with(&name) && host.exists(path));
     let directory = match existing {
         Some(path) => path.to_path_buf(),
         None => match rendered.filter(|path| path.ends_with(&name)) {
             Some(path) => path.to_path_buf(),
-            None => largest_disk(host, settings, spark)?.join(LOCAL_DIR).join(&name),
+            None => largest_disk(host, settings, spark).map_err(NoStore::NoPlace)?.join(LOCAL_DIR).join(&name),
         },
     };
     let disk = directory.ancestors().nth(2).unwrap_or(Path::new("/")).to_path_buf();
     let limits = match existing {
         // The limits follow from the room that the first install found. Later the store itself uses the room.
         Some(_) => Limits::written(receipt),
-        None => usable(host, &disk, settings, spark)?,
+        None => usable(host, &disk, settings, spark).map_err(NoStore::NoPlace)?,
     };
     if existing.is_none() && host.exists(&directory) {
-        return Err(format!("{} exists, and emr-shs did not make it", directory.display()));
+        return Err(NoStore::NoPlace(format!("{} exists, and emr-shs did not make it", directory.display())));
     }
-    let java_tmp = java_tmp(host, node, &disk)?;
+    let java_tmp = java_tmp(host, node, &disk).map_err(NoStore::Inapplicable)?;
     let earlier = earlier(host, &ours, &directory);
     Ok(LocalStore { directory, earlier, java_tmp, limits, owner })
 }

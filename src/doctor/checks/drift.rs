@@ -1,11 +1,13 @@
 //! The check that everything emr-shs installed is still there.
 
 use crate::change::component::Component;
+use crate::change::receipt::Part;
 use crate::change::resource::Resource;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::facts::{Facts, Mode, Observations};
 use crate::error::Fault;
 use crate::installed::drift::{Condition, ResourceStatus};
+use crate::installed::shortfall::{Shortfall, Subject, shortfalls};
 
 /// At most this many resources are described.
 const DESCRIBED: usize = 5;
@@ -60,6 +62,18 @@ pub(crate) fn drift(f: &Facts<'_>) -> CheckResult {
     if observations.unreadable.is_some() {
         return skip("the keys in spark-defaults.conf cannot be compared: see defaults");
     }
+    let mut missing = shortfalls(f.receipt, &f.present(observations)).into_iter().filter(|s| match s.subject {
+        Subject::Part(part) => part != Part::LogGateway,
+        Subject::Overridden => true,
+        // Each of these has a check of its own, or is judged above.
+        Subject::Resource(_) | Subject::Gateway | Subject::DeferredInstall => false,
+    });
+    if let Some(first) = missing.next() {
+        let text = |s: &Shortfall| format!("{}: {}", s.name, s.found);
+        let fault =
+            Fault::preflight("something that was wanted is not there").detail(text(&first)).hint(first.hint.clone());
+        return Err(missing.fold(fault, |fault, shortfall| fault.detail(text(&shortfall))).into());
+    }
     if f.receipt.owes_restart {
         return Err(Fault::preflight("the history server has not been restarted since emr-shs changed its settings")
             .detail(
@@ -84,9 +98,10 @@ fn describe(drifted: &[&ResourceStatus], all: &[ResourceStatus]) -> Fault {
     } else {
         let verb = if drifted.len() == 1 { "is" } else { "are" };
         let fault = Fault::preflight(format!("{} of {} resources {verb} not as installed", drifted.len(), all.len()));
-        let fault = drifted.iter().take(DESCRIBED).fold(fault, |fault, resource| {
-            fault.detail(format!("{}: found {}, wanted {}", resource.name, resource.found, resource.wanted))
-        });
+        let fault = drifted
+            .iter()
+            .take(DESCRIBED)
+            .fold(fault, |fault, resource| fault.detail(format!("{}: {}", resource.name, resource.differs)));
         if drifted.len() > DESCRIBED { fault.detail("to list the others: sudo emr-shs status") } else { fault }
     };
     let someone_changed_it = drifted.iter().any(|resource| resource.condition == Condition::Changed);

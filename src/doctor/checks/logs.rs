@@ -2,12 +2,15 @@
 
 use super::drift::{caused_by_drift, lacks_gateway};
 use super::s3::ASK_METADATA_SERVICE;
-use crate::aws::uri::LogUri;
+use crate::aws::uri::{EventLogs, LogUri};
+use crate::change::receipt::{LeftOut, Part};
+use crate::desired::log_gateway::how_to_make_users;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::facts::{ContainerLogs, Facts, Mode};
 use crate::error::Fault;
-use crate::installed::log_gateway::LogGateway;
-use crate::paths::{GATEWAY_ACCOUNT, GATEWAY_UNIT, LOG_LINK_KEY};
+use crate::installed::log_gateway::{LogGateway, Trouble};
+use crate::installed::shortfall::closed_hint;
+use crate::paths::{EVENT_LOG_DIR_KEY, GATEWAY_ACCOUNT, GATEWAY_UNIT, LOG_LINK_KEY, SETTINGS_DIR};
 use crate::shown::{Hint, hint};
 use std::time::Duration;
 
@@ -124,7 +127,15 @@ pub(crate) fn gateway(f: &Facts<'_>) -> CheckResult {
         }
         Mode::Live(observations) => match &observations.gateway {
             Ok(Some(gateway)) => judge_gateway(f, gateway),
-            Ok(None) => skip("the log gateway is not installed: sudo emr-shs proxy install"),
+            Ok(None) => match f.receipt.left_out.iter().find(|left_out| left_out.part == Part::LogGateway) {
+                Some(LeftOut { why, hint, .. }) => {
+                    Err(Fault::preflight("the log gateway is wanted, but could not be installed")
+                        .detail(why.as_str())
+                        .hint(Hint::printed_before(hint))
+                        .into())
+                }
+                None => skip("the log gateway is not installed: sudo emr-shs proxy install"),
+            },
             Err(why) => skip(why.clone()),
         },
     }
@@ -132,9 +143,6 @@ pub(crate) fn gateway(f: &Facts<'_>) -> CheckResult {
 
 fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
     let port = gateway.port;
-    let Some(says) = &gateway.says else {
-        return Err(caused_by_drift(silent_gateway(gateway), lacks_gateway(f)));
-    };
     let root_has_credentials = matches!(f.s3.and_then(|s3| s3.credentials.as_ref()), Some(Ok(_)));
     if gateway.lacks_credentials() && root_has_credentials {
         return Err(Fault::preflight(format!(
@@ -150,26 +158,34 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
         ))
         .into());
     }
-    if !gateway.is_ready() {
-        let fault = Fault::preflight(format!("the log gateway answers, but it cannot open logs: {says}"))
-            .hint(hint!("sudo journalctl -u {} -n 20", GATEWAY_UNIT));
-        return Err(match gateway.lacks_credentials() {
-            true => NotPassed::CausedBy(&[CheckId::Credentials], fault),
-            false => fault.into(),
-        });
-    }
-    if gateway.unit.active != "active" {
-        return Err(Fault::preflight(format!(
-            "port {port} answers, but the log gateway's unit is {}",
-            gateway.unit.active
-        ))
-        .detail("a process that does not belong to the unit keeps the unit from starting")
-        .hint(hint!(
-            "find the process: sudo ss -ltnp | grep :{}; end it, then: sudo systemctl restart {}",
-            port,
-            GATEWAY_UNIT
-        ))
-        .into());
+    match gateway.trouble() {
+        None => {}
+        Some(Trouble::Silent) => return Err(caused_by_drift(silent_gateway(gateway), lacks_gateway(f))),
+        Some(Trouble::NotReady(says)) => {
+            let fault = Fault::preflight(format!("the log gateway answers, but it cannot open logs: {says}"))
+                .hint(hint!("sudo journalctl -u {} -n 20", GATEWAY_UNIT));
+            return Err(match gateway.lacks_credentials() {
+                true => NotPassed::CausedBy(&[CheckId::Credentials], fault),
+                false => fault.into(),
+            });
+        }
+        Some(Trouble::NotTheUnit) => {
+            let active = &gateway.unit.active;
+            return Err(Fault::preflight(format!("port {port} answers, but the log gateway's unit is {active}"))
+                .detail("a process that does not belong to the unit keeps the unit from starting")
+                .hint(hint!(
+                    "find the process: sudo ss -ltnp | grep :{}; end it, then: sudo systemctl restart {}",
+                    port,
+                    GATEWAY_UNIT
+                ))
+                .into());
+        }
+        Some(Trouble::Closed(why)) => {
+            let fault =
+                Fault::preflight("the log gateway runs, but a browser does not reach it in every way").detail(why);
+            let fault = gateway.closed_ways.iter().skip(1).fold(fault, Fault::detail);
+            return Err(fault.hint(closed_hint()).into());
+        }
     }
     if gateway.wants_login() {
         return skip(format!(
@@ -201,7 +217,29 @@ fn silent_gateway(gateway: &LogGateway) -> Fault {
     ))
 }
 
+/// Before an installation: `spark.eventLog.dir` is for the jobs of every role. A job whose role may not write there
+/// fails, so only the user can say that all of them may.
+fn may_make_jobs_log(f: &Facts<'_>) -> CheckResult {
+    let is_written = |uri: &EventLogs| f.node.spark.defaults.get(EVENT_LOG_DIR_KEY) == Some(uri.to_string().as_str());
+    let Some(uri) = f.event_logs.filter(|uri| !is_written(uri)) else { return skip("jobs log where they did before") };
+    if f.settings.runtime_roles() != Some(true) || f.settings.history_only || f.force() {
+        return Ok("nothing stops the installation".into());
+    }
+    Err(Fault::preflight("jobs of this cluster run under roles of their own (runtime roles)")
+        .detail("the cluster's security configuration has EnableApplicationScopedIAMRole")
+        .detail(format!(
+            "spark.eventLog.dir would apply to all jobs, and a job whose role may not write to {uri} would fail"
+        ))
+        .detail(format!("the policy that each role needs: emr-shs render iam-policy --for jobs --event-logs {uri}"))
+        .unchanged()
+        .hint("to leave spark.eventLog.* to the jobs: add --history-only; if every role may write there: add --force")
+        .into())
+}
+
 pub(crate) fn runtime_roles(f: &Facts<'_>) -> CheckResult {
+    if f.is_preflight() {
+        return may_make_jobs_log(f);
+    }
     let observations = f.observations()?;
     let emr = match &observations.emr {
         None => return skip(no_answer_of_emr(f)),
@@ -214,7 +252,11 @@ pub(crate) fn runtime_roles(f: &Facts<'_>) -> CheckResult {
         Ok(true) if f.settings.gateway.htpasswd.is_none() && matches!(observations.gateway, Ok(Some(_))) => {
             Err(Fault::preflight("jobs have roles of their own, but the log gateway requires no login")
                 .detail("anyone who runs a job or a notebook on this cluster can read every executor log through the gateway")
-                .hint("htpasswd -nB -C 10 NAME > users; sudo install -m 640 -g emr-shs users /etc/emr-shs/; sudo emr-shs proxy install --tls-self-signed --htpasswd /etc/emr-shs/users")
+                .hint(hint!(
+                    "{}; sudo emr-shs proxy install --tls-self-signed --htpasswd {}/users",
+                    how_to_make_users(),
+                    SETTINGS_DIR
+                ))
                 .into())
         }
         Ok(true) => skip("jobs have roles of their own; only a job shows whether its role has s3:PutObject and s3:DeleteObject"),

@@ -33,10 +33,11 @@ fn a_bucket_in_another_region(profile: Profile) {
 
 fn the_local_store_is_rebuilt_when_it_is_broken(profile: Profile) {
     let node = Node::fresh(profile);
-    // Without room on the disk there is no store, and `install` says so.
+    // Without room on the disk there is no store, and `install` says that it is missing.
     node.sh("mkdir /root/mnt; cp -a /mnt/. /root/mnt/; mount -t tmpfs -o size=64m none /mnt; cp -a /root/mnt/. /mnt/");
-    let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(5);
     let no_room = "/mnt has 63 MB free, and a local store needs 893 MB";
+    assert!(ran.err().contains("missing local store"), "{}", ran.err());
     assert!(ran.err().replace('\n', " ").contains(no_room), "{}", ran.err());
     assert!(node.emr_shs(&["status"]).expect(0).out().contains(no_room));
     assert!(!node.sh(&format!("cat {DEFAULTS}")).contains("spark.history.store"));

@@ -9,6 +9,8 @@
                        what DescribeSecurityConfiguration answers for the name in the cluster's "SecurityConfiguration"
     "security_configuration_error"
                        as "describe_error", for that call
+    "throttled_until"  null; until this time (UNIX seconds) the EMR API answers every call with a ThrottlingException
+    "public_hostname"  null, or the node's public name in the metadata service
     "imds_status"      200, or the HTTP status that all metadata requests get
     "outage"           null; "hang": metadata requests get no answer until this changes; "refuse": nothing listens
     "role"             the instance profile's role; null for an instance without one
@@ -92,6 +94,8 @@ def metadata(path, settings):
         "/latest/dynamic/instance-identity/document": json.dumps(
             {"accountId": ACCOUNT, "instanceId": INSTANCE, "region": REGION, "privateIp": "172.31.59.96"}),
     }
+    if settings.get("public_hostname"):
+        texts[base + "public-hostname"] = settings["public_hostname"]
     if role:
         texts[base + "iam/info"] = json.dumps(
             {"Code": "Success", "InstanceProfileArn": f"arn:aws:iam::{ACCOUNT}:instance-profile/{role}"})
@@ -202,6 +206,8 @@ class Handler(BaseHTTPRequestHandler):
             answer, error = None, {"__type": "MissingAuthenticationTokenException", "message": "Missing Authentication Token"}
         elif not call:
             answer, error = None, {"__type": "UnknownOperationException", "Message": f"no {target} here"}
+        elif time.time() < (settings.get("throttled_until") or 0):
+            answer, error = None, {"__type": "ThrottlingException", "Message": "Rate exceeded"}
         else:
             answer, error = call(json.loads(body or b"{}"), settings)
         self.answer(400 if error else 200, json.dumps(error or answer), kind)

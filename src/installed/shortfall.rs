@@ -1,0 +1,178 @@
+//! What the user wanted, and what is not there or does not work: the one comparison behind the exit code of `install`,
+//! `plan --check`, `status`, `doctor` and `verify`.
+
+use super::deferred_install::DeferredInstall;
+use super::drift::{self, Condition, ResourceStatus};
+use super::log_gateway::{LogGateway, Trouble};
+use crate::change::component::Component;
+use crate::change::receipt::{LeftOut, Part, Receipt};
+use crate::change::resource::Resource;
+use crate::host::Host;
+use crate::node::history_server::{HistoryServer, same_directory};
+use crate::paths::{DEFERRED_INSTALL_UNIT, GATEWAY_UNIT, LOG_DIRECTORY_KEY, LOG_LINK_KEY};
+use crate::shown::{Hint, hint};
+use anyhow::{Result, anyhow};
+use serde::Serialize;
+
+/// Something that the user wanted, and that is not there or does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Shortfall {
+    pub name: String,
+    pub found: String,
+    /// What to type.
+    pub hint: Hint,
+    #[serde(skip)]
+    pub subject: Subject,
+}
+
+/// What a [`Shortfall`] is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// A part that the last run could not make.
+    Part(Part),
+    /// A resource that is not as emr-shs wrote it.
+    Resource(Resource),
+    /// A key whose value in spark-defaults.conf has no effect.
+    Overridden,
+    /// The log gateway is there, and opens no logs.
+    Gateway,
+    DeferredInstall,
+}
+
+/// What is on the node.
+pub(crate) struct Present<'a> {
+    pub resources: &'a [ResourceStatus],
+    pub gateway: Option<&'a LogGateway>,
+    pub deferred_install: Option<&'a DeferredInstall>,
+    pub server: Option<&'a HistoryServer>,
+}
+
+/// Compares what the receipt says that the user wants with what is on the node.
+pub(crate) fn shortfalls(receipt: &Receipt, present: &Present<'_>) -> Vec<Shortfall> {
+    if let Some(failure) = present.deferred_install.and_then(|deferred| deferred.failure.as_ref()) {
+        return vec![Shortfall {
+            name: DEFERRED_INSTALL_UNIT.into(),
+            found: format!("the installation that waited for EMR failed: {}", failure.message),
+            hint: failure.hint.clone(),
+            subject: Subject::DeferredInstall,
+        }];
+    }
+    let parts = receipt.left_out.iter().map(Shortfall::of_part);
+    let gateway = present.gateway.and_then(Shortfall::of_gateway);
+    let is_told = |status: &ResourceStatus| status.is_stopped_unit && gateway.is_some();
+    let drifted = present.resources.iter().filter(|r| r.condition != Condition::Ours && !is_told(r));
+    let drifted = drifted.map(Shortfall::of_resource);
+    let overridden = present.server.map(|server| overridden(receipt, server)).unwrap_or_default();
+    parts.chain(drifted).chain(overridden).chain(gateway.clone()).collect()
+}
+
+/// Observes the node and compares.
+pub(crate) fn observe(host: &Host, receipt: &Receipt, server: Option<&HistoryServer>) -> Result<Vec<Shortfall>> {
+    if !host.is_live() {
+        // Below another root there are files and no services.
+        let resources = drift::compare(host, receipt);
+        let present = Present { resources: &resources, gateway: None, deferred_install: None, server: None };
+        return Ok(shortfalls(receipt, &present));
+    }
+    let (resources, gateway) = std::thread::scope(|scope| {
+        let gateway = scope.spawn(|| LogGateway::observe(receipt));
+        (drift::compare(host, receipt), gateway.join())
+    });
+    let gateway = gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??;
+    let deferred_install = DeferredInstall::observe(receipt)?;
+    let present = Present {
+        resources: &resources,
+        gateway: gateway.as_ref(),
+        deferred_install: deferred_install.as_ref(),
+        server,
+    };
+    Ok(shortfalls(receipt, &present))
+}
+
+/// The keys whose value a system property of the running history server replaces. Only keys that the user asked for,
+/// and the places of logs, count: of a tuning key anybody's value is as good.
+fn overridden(receipt: &Receipt, server: &HistoryServer) -> Vec<Shortfall> {
+    let Some(process) = &server.process else { return Vec::new() };
+    let asked_for =
+        |key: &str| [LOG_DIRECTORY_KEY, LOG_LINK_KEY].contains(&key) || receipt.settings.set.contains_key(key);
+    let keys = receipt.entries.iter().filter_map(|entry| match &entry.resource {
+        Resource::Key { key, .. } if asked_for(key) => Some((key.as_str(), entry.ours.last()?.value()?)),
+        _ => None,
+    });
+    keys.filter_map(|(key, wanted)| {
+        let found = process.property(key).filter(|found| !same_directory(found, &wanted))?;
+        Some(Shortfall {
+            name: key.into(),
+            found: format!("the history server was started with -D{key}={found}, which replaces {wanted}"),
+            hint: hint!("remove -D{} from SPARK_HISTORY_OPTS, then: sudo emr-shs restart", key),
+            subject: Subject::Overridden,
+        })
+    })
+    .collect()
+}
+
+impl Shortfall {
+    pub(crate) fn of_part(left_out: &LeftOut) -> Self {
+        Self {
+            name: left_out.part.name().into(),
+            found: left_out.why.clone(),
+            hint: Hint::printed_before(&left_out.hint),
+            subject: Subject::Part(left_out.part),
+        }
+    }
+
+    fn of_resource(status: &ResourceStatus) -> Self {
+        Self {
+            name: status.name.clone(),
+            found: status.differs.clone(),
+            hint: status.hint(),
+            subject: Subject::Resource(status.resource.clone()),
+        }
+    }
+
+    fn of_gateway(gateway: &LogGateway) -> Option<Self> {
+        let port = gateway.port;
+        let active = &gateway.unit.active;
+        let (found, hint) = match gateway.trouble()? {
+            Trouble::Silent => (
+                format!("its unit is {active}, and nothing answers on port {port}"),
+                hint!(
+                    "sudo systemctl restart {}; if it stops again: sudo journalctl -u {} -n 20",
+                    GATEWAY_UNIT,
+                    GATEWAY_UNIT
+                ),
+            ),
+            Trouble::NotReady(says) => (
+                format!("it answers on port {port}, but opens no logs: {says}"),
+                hint!("sudo journalctl -u {} -n 20; to see why: sudo emr-shs doctor", GATEWAY_UNIT),
+            ),
+            Trouble::NotTheUnit => (
+                format!("port {port} answers, but the unit {GATEWAY_UNIT} is {active}"),
+                hint!(
+                    "find the process: sudo ss -ltnp | grep :{}; end it, then: sudo systemctl restart {}",
+                    port,
+                    GATEWAY_UNIT
+                ),
+            ),
+            Trouble::Closed(why) => (why, closed_hint()),
+        };
+        Some(Self { name: Part::LogGateway.name().into(), found, hint, subject: Subject::Gateway })
+    }
+
+    /// The component that has to be installed again; `None` if no component's installation helps.
+    pub(crate) fn component(&self) -> Option<Component> {
+        match &self.subject {
+            Subject::Part(part) => part.component(),
+            Subject::Resource(resource) => Some(Component::of(resource)),
+            Subject::Overridden => Some(Component::Configure),
+            Subject::Gateway => Some(Component::Gateway),
+            Subject::DeferredInstall => Some(Component::DeferredInstall),
+        }
+    }
+}
+
+/// What to type when browsers do not reach the gateway.
+pub(crate) fn closed_hint() -> Hint {
+    "name the address that browsers use: sudo emr-shs proxy install --public-url http://NAME:PORT; then: sudo emr-shs restart"
+        .into()
+}

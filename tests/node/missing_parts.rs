@@ -1,0 +1,141 @@
+//! What a user wanted and what is not there: `install`, `plan --check`, `status`, `doctor` and `verify` all say so.
+
+use crate::helpers::node::{LOGS, Node, PRIVATE_NAME, Profile};
+use serde_json::{Value, json};
+
+const INSTALL: [&str; 5] = ["install", "--event-logs", LOGS, "--set", "spark.history.fs.update.interval=3s"];
+const UNIT: &str = "emr-shs-gateway";
+const LOG_URI: &str = "s3://acme-logs/elasticmapreduce/";
+
+fn names(missing: &Value) -> Vec<&str> {
+    missing.as_array().unwrap().iter().map(|shortfall| shortfall["name"].as_str().unwrap()).collect()
+}
+
+/// Fails unless the commands that only look report that this is missing, and say this about it.
+#[track_caller]
+fn is_red(node: &Node, name: &str, says: &str) {
+    let plan = node.emr_shs(&["plan", "--check"]).expect(4);
+    assert!(plan.out().contains(name), "{}", plan.out());
+    let status = node.emr_shs(&["status", "--json"]).expect(0).json();
+    assert!(names(&status["missing"]).contains(&name), "{}", status["missing"]);
+    assert!(status["missing"].to_string().contains(says), "wanted “{says}” in {}", status["missing"]);
+    assert!(node.emr_shs(&["status"]).expect(0).out().contains(says));
+    let doctor = node.emr_shs(&["doctor"]).expect(3).out();
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&doctor).contains(&words(says)), "wanted “{says}” in {doctor}");
+}
+
+#[track_caller]
+fn is_green(node: &Node) {
+    let plan = node.emr_shs(&["plan", "--check"]);
+    assert_eq!(plan.code(), 0, "{}{}", plan.out(), plan.err());
+    let status = node.emr_shs(&["status", "--json"]).expect(0).json();
+    assert_eq!(names(&status["missing"]), [""; 0], "{}", status["missing"]);
+    let doctor = node.emr_shs(&["doctor"]);
+    assert_eq!(doctor.code(), 0, "{}", doctor.out());
+}
+
+fn throttle(node: &Node, seconds: u64) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    node.stand_in("throttled_until", json!(now + seconds));
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn a_gateway_that_is_wanted_and_missing_is_red_everywhere() {
+    let node = Node::fresh(Profile::Emr712);
+    node.upload_event_logs(LOGS);
+    let denied = json!({"__type": "AccessDeniedException", "Message": "not authorized to perform: elasticmapreduce:DescribeCluster"});
+    node.stand_in("describe_error", denied);
+    let ran = node.emr_shs(&INSTALL).expect(5);
+    for says in ["missing log gateway", "AccessDeniedException", "--log-uri s3://", "ended incomplete"] {
+        assert!(ran.err().contains(says), "wanted “{says}” in {}", ran.err());
+    }
+    // The rest is there.
+    assert_eq!(node.reads(), LOGS);
+    is_red(&node, "log gateway", "AccessDeniedException");
+    let again = node.emr_shs(&["install", "--json"]).expect(5).json();
+    assert_eq!((&again["result"], names(&again["missing"])), (&json!("incomplete"), vec!["log gateway"]));
+    let verify = node.emr_shs(&["verify"]).expect(3);
+    assert!(verify.out().contains("FAIL  complete"), "{}", verify.out());
+    assert!(verify.err().contains("log gateway") && verify.err().contains("--log-uri"), "{}", verify.err());
+    // Without the wish nothing is missing.
+    node.emr_shs(&["install", "--no-proxy"]).expect(0);
+    is_green(&node);
+
+    // With a log URI the gateway needs no answer of EMR, and gets its public name from elsewhere.
+    node.stand_in("public_hostname", json!("ec2-203-0-113-9.eu-west-3.compute.amazonaws.com"));
+    node.emr_shs(&["install", "--no-proxy=false", "--log-uri", LOG_URI]).expect(0);
+    let status = node.emr_shs(&["status"]).expect(0).out();
+    assert!(status.contains("hadoop@ec2-203-0-113-9.eu-west-3.compute.amazonaws.com"), "{status}");
+    let code = "curl -s -o /dev/null -w '%{http_code}' -H 'Host: ec2-203-0-113-9.eu-west-3.compute.amazonaws.com:9977' localhost:9977/-/healthz";
+    assert_eq!(node.sh(code), "200");
+    node.emr_shs(&["uninstall"]).expect(0);
+
+    // EMR is asked for its name also where the log URI is known, and again while EMR is busy.
+    node.stand_in("describe_error", json!(null));
+    throttle(&node, 6);
+    let ran = node.emr_shs(&[&INSTALL[..], &["--log-uri", LOG_URI]].concat()).expect(0);
+    assert!(ran.err().contains("hadoop@ec2-203-0-113-7.eu-west-3.compute.amazonaws.com"), "{}", ran.err());
+    is_green(&node);
+    let verify = node.emr_shs(&["verify"]).expect(0).out();
+    for way in ["localhost:9977", &format!("{PRIVATE_NAME}:9977"), "ec2-203-0-113-7", "everything that was wanted"] {
+        let words: String = verify.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(way), "wanted “{way}” in {verify}");
+    }
+
+    // Parts of the gateway that somebody removed or changed.
+    for (breaks, name, says) in [
+        ("systemctl stop emr-shs-gateway", "log gateway", "nothing answers on port 9977"),
+        ("systemctl disable -q emr-shs-gateway", "emr-shs-gateway.service", "does not start at boot"),
+        ("kill -STOP $(systemctl show -p MainPID --value emr-shs-gateway)", "log gateway", "answer"),
+        ("rm -r /usr/libexec/emr-shs", "/usr/libexec/emr-shs/emr-shs", "absent"),
+        ("chmod 666 /etc/emr-shs/gateway.env", "/etc/emr-shs/gateway.env", "mode 0666, wanted 0644"),
+    ] {
+        node.sh(breaks);
+        is_red(&node, name, says);
+        if breaks.starts_with("kill") {
+            // No file differs, so only a restart helps.
+            node.emr_shs(&["install"]).expect(5);
+            node.sh(&format!("systemctl kill -s KILL {UNIT}; systemctl restart {UNIT}"));
+        }
+        node.emr_shs(&["install"]).expect(0);
+        is_green(&node);
+    }
+    node.sh("cp /usr/local/bin/emr-shs /srv/newer && printf x >> /srv/newer && cp -a /usr/libexec/emr-shs/ /srv/older");
+    node.run(&["/srv/newer", "proxy", "install"]).expect(0);
+    node.sh(&format!("cp -a /srv/older/* /usr/libexec/emr-shs/; systemctl restart {UNIT}"));
+    let plan = node.run(&["/srv/newer", "plan", "--check"]).expect(4);
+    assert!(plan.out().contains("/usr/libexec/emr-shs/emr-shs"), "{}", plan.out());
+    node.run(&["/srv/newer", "proxy", "install"]).expect(0);
+    node.emr_shs(&["install"]).expect(0);
+    // A group that gains nothing is no difference, and the file is still emr-shs's own.
+    node.sh("chgrp hadoop /etc/emr-shs/gateway.env /etc/emr-shs");
+    is_green(&node);
+
+    // A name that does not lead here is found before a browser finds it.
+    node.sh(&format!("cp /etc/hosts /srv/; grep -v {PRIVATE_NAME} /srv/hosts >/etc/hosts || true"));
+    is_red(&node, "log gateway", "does not answer on this node");
+    let verify = node.emr_shs(&["verify"]).expect(3);
+    assert!(verify.out().contains("FAIL  gateway"), "{}", verify.out());
+    assert!(verify.err().contains(&format!("http://{PRIVATE_NAME}:9977")), "{}", verify.err());
+    node.sh("cat /srv/hosts >/etc/hosts");
+    is_green(&node);
+
+    // A value of somebody else that wins over the one that the user asked for.
+    node.emr_shs(&["install", "--set", "spark.history.ui.maxApplications=123"]).expect(0);
+    node.sh("cp -p /etc/spark/conf/spark-env.sh /srv/; echo 'export SPARK_HISTORY_OPTS=\"$SPARK_HISTORY_OPTS -Dspark.history.ui.maxApplications=7\"' >>/etc/spark/conf/spark-env.sh");
+    node.emr_shs(&["restart"]).expect(0);
+    is_red(&node, "spark.history.ui.maxApplications", "-Dspark.history.ui.maxApplications=7");
+    node.sh("cp -p /srv/spark-env.sh /etc/spark/conf/");
+    node.emr_shs(&["restart"]).expect(0);
+    // A value of emr-shs that somebody else changed is red, until somebody decides.
+    node.emr_shs(&["install", "--set", "spark.history.fs.update.interval="]).expect(0);
+    node.sh("sed -i 's/^spark.history.fs.update.interval .*/spark.history.fs.update.interval 17s/' /etc/spark/conf.dist/spark-defaults.conf");
+    is_red(&node, "spark.history.fs.update.interval", "17s");
+    node.emr_shs(&["install", "--set", "spark.history.fs.update.interval=17s"]).expect(0);
+    is_green(&node);
+    let ran = node.emr_shs(&["uninstall"]).expect(0);
+    assert!(!ran.err().contains("left alone"), "{}", ran.err());
+    assert_eq!(node.sh("test ! -e /etc/emr-shs -a ! -e /var/lib/emr-shs && echo gone").trim(), "gone");
+}
