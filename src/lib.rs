@@ -31,6 +31,7 @@ mod shown;
 mod signals;
 mod systemd;
 mod ui;
+mod values;
 mod verify;
 
 pub use command::run;
@@ -48,9 +49,12 @@ pub mod testing {
     pub use crate::host::Host;
     pub use crate::ids::Attempt;
     pub use crate::node::Node;
+    pub use crate::node::hadoop::Hadoop;
     pub use crate::node::log_diagnosis::{Cause, diagnose, known_errors, unreadable_event_logs};
-    pub use crate::node::spark::duration;
+    pub use crate::node::s3a::{BucketEncryption, BucketSettings, Proxy};
+    pub use crate::node::spark_conf::SparkConf;
     pub use crate::properties::{SparkDefaults, line_with};
     pub use crate::settings::Settings;
+    pub use crate::values::{HadoopValue, SparkValue, TimeUnit};
     pub use crate::verify::synthetic::SyntheticApplication;
 }

@@ -60,8 +60,9 @@ impl SparkDefaults {
         self.segments.iter().flat_map(|p| p.raw.iter().copied()).collect()
     }
 
-    /// The value that Spark uses: the value of the last line with this key, trimmed.
-    pub fn get(&self, key: &str) -> Option<&str> {
+    /// The text of the last line with this key, trimmed as Spark trims it. What Spark makes of the text is a matter of
+    /// `SparkConf`.
+    pub fn trimmed(&self, key: &str) -> Option<&str> {
         self.entries().rfind(|e| e.key == key).map(|e| spark_trim(&e.value))
     }
 

@@ -22,7 +22,7 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
-use aws_sdk_s3::types::{ChecksumAlgorithm, RequestPayer, ServerSideEncryption};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ObjectCannedAcl, RequestPayer, ServerSideEncryption};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,10 +31,27 @@ use tokio::runtime::Runtime;
 /// How this node must encrypt objects. A bucket policy can insist on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Encryption {
-    /// `AES256` or `aws:kms`.
+    /// `AES256`, `aws:kms` or `aws:kms:dsse`.
     pub(crate) algorithm: String,
     /// The KMS key, if the configuration names one.
     pub(crate) key: Option<String>,
+}
+
+/// What the requests of this node's file systems contain. A bucket policy can insist on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RequestOptions {
+    /// How new objects are encrypted. `None` leaves it to the bucket.
+    pub(crate) encryption: Option<Encryption>,
+    /// The canned ACL of new objects, such as `bucket-owner-full-control`.
+    pub(crate) acl: Option<String>,
+    /// Whether this account pays for the requests, and not the bucket's owner.
+    pub(crate) requester_pays: bool,
+}
+
+impl RequestOptions {
+    fn payer(&self) -> Option<RequestPayer> {
+        self.requester_pays.then_some(RequestPayer::Requester)
+    }
 }
 
 /// A bucket that exists.
@@ -143,8 +160,8 @@ pub struct S3 {
     endpoint: Option<String>,
     region: Option<String>,
     proxies: Proxies,
-    /// How `put` encrypts objects. `None` leaves it to the bucket.
-    pub(crate) encryption: Option<Encryption>,
+    /// What the requests contain beside their subject.
+    pub(crate) options: RequestOptions,
 }
 
 impl S3 {
@@ -154,7 +171,7 @@ impl S3 {
         let region = config.region().map(ToString::to_string);
         let clock = Clock::default();
         let client = clock.client(&config, endpoint.as_deref(), None);
-        Self { runtime, config, client, clock, endpoint, region, proxies, encryption: None }
+        Self { runtime, config, client, clock, endpoint, region, proxies, options: RequestOptions::default() }
     }
 
     /// Finds the bucket and its region. All later requests are signed for that region.
@@ -210,7 +227,7 @@ impl S3 {
         let mut found = Listing { objects: Vec::new(), directories: Vec::new(), complete: true };
         let mut next = None;
         for _ in 0..pages {
-            let request = listing::request(&self.client, &uri.bucket, &uri.prefix).delimiter("/");
+            let request = self.listing(uri).delimiter("/");
             let page = self.runtime.block_on(request.set_continuation_token(next).send());
             let page = page.map_err(|e| self.refusal(uri, "s3:ListBucket", "list", &e))?;
             let name = |key: &str| key.strip_prefix(&uri.prefix).unwrap_or(key).to_string();
@@ -231,7 +248,13 @@ impl S3 {
     /// Reads one object, or its first `bytes` bytes.
     pub(crate) fn get(&self, uri: &EventLogs, key: &str, bytes: Option<u64>) -> Result<Vec<u8>, Refusal> {
         let range = bytes.map(|n| format!("bytes=0-{}", n.saturating_sub(1)));
-        let request = self.client.get_object().bucket(&uri.bucket).key(key).set_range(range);
+        let request = self
+            .client
+            .get_object()
+            .bucket(&uri.bucket)
+            .key(key)
+            .set_range(range)
+            .set_request_payer(self.options.payer());
         // Only receive here: explaining an error waits for the metadata service on the same runtime.
         let body = self.runtime.block_on(async { Ok(request.send().await?.body.collect().await) });
         let body = body.map_err(|e: SdkError<_>| self.refusal(uri, "s3:GetObject", "read", &e))?;
@@ -242,7 +265,7 @@ impl S3 {
         })
     }
 
-    /// Writes one object, encrypted by [`S3::encryption`], with a checksum if the bucket demands one.
+    /// Writes one object with [`S3::options`], and with a checksum if the bucket demands one.
     pub(crate) fn put(&self, uri: &EventLogs, key: &str, body: &[u8]) -> Result<(), Refusal> {
         match self.put_with(uri, key, body, None) {
             Err(refusal) if refusal.failure == S3Failure::ObjectLock => {
@@ -261,17 +284,22 @@ impl S3 {
     ) -> Result<(), Refusal> {
         let request = self.client.put_object().bucket(&uri.bucket).key(key).body(ByteStream::from(body.to_vec()));
         let mut request = request.set_checksum_algorithm(checksum);
-        if let Some(wanted) = &self.encryption {
+        if let Some(wanted) = &self.options.encryption {
             request = request
                 .server_side_encryption(ServerSideEncryption::from(wanted.algorithm.as_str()))
                 .set_ssekms_key_id(wanted.key.clone());
         }
+        request = request
+            .set_acl(self.options.acl.as_deref().map(ObjectCannedAcl::from))
+            .set_request_payer(self.options.payer());
         let answer = self.runtime.block_on(request.send());
         answer.map(drop).map_err(|e| self.refusal(uri, "s3:PutObject", "write to", &e))
     }
 
     pub(crate) fn delete(&self, uri: &EventLogs, key: &str) -> Result<(), Refusal> {
-        let answer = self.runtime.block_on(self.client.delete_object().bucket(&uri.bucket).key(key).send());
+        let answer = self.runtime.block_on(
+            self.client.delete_object().bucket(&uri.bucket).key(key).set_request_payer(self.options.payer()).send(),
+        );
         answer.map(drop).map_err(|e| self.refusal(uri, "s3:DeleteObject", "delete objects in", &e))
     }
 
@@ -316,9 +344,13 @@ impl S3 {
         Probe { put: Some(put), list: Some(list), get: Some(get), delete: Some(delete) }
     }
 
+    fn listing(&self, uri: &EventLogs) -> ListObjectsV2FluentBuilder {
+        listing::request(&self.client, &uri.bucket, &uri.prefix).set_request_payer(self.options.payer())
+    }
+
     /// The key of the first object below the prefix, at any depth.
     pub(crate) fn first_object(&self, uri: &EventLogs) -> Result<Option<String>, Refusal> {
-        let listing = listing::request(&self.client, &uri.bucket, &uri.prefix).max_keys(1).send();
+        let listing = self.listing(uri).max_keys(1).send();
         match self.runtime.block_on(listing) {
             Ok(page) => Ok(page.objects().next().map(|(key, _)| key)),
             Err(e) => Err(self.refusal(uri, "s3:ListBucket", "list", &e)),
@@ -382,13 +414,13 @@ impl S3 {
         if let Some(policy) = error.denying_policy() {
             fault = fault.detail(format!("what denies it: {policy}"));
         }
-        if action == "s3:PutObject" && self.encryption.is_none() {
+        if action == "s3:PutObject" && self.options.encryption.is_none() {
             fault = fault.detail("the object was written without encryption headers, which a bucket's policy can demand; S3A sends them if fs.s3a.encryption.algorithm is set");
         }
         if matches!(action, "s3:ListBucket" | "s3:GetObject") && self.is_requester_pays(uri) {
             return fault
                 .detail("the bucket answers only to those who pay for requests: with x-amz-request-payer it lists its objects")
-                .hint(hint!("let S3A pay: fs.s3a.bucket.{}.requester.pays.enabled true; emr-shs and its log gateway do not pay, so choose another bucket for logs", uri.bucket));
+                .hint(hint!("let S3A pay: fs.s3a.bucket.{}.requester.pays.enabled true; the log gateway does not pay, so choose another bucket for logs", uri.bucket));
         }
         fault.hint(match kms {
                 true => hint!("allow {} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the policy for the role: emr-shs render iam-policy --kms-key ARN", action),

@@ -108,6 +108,18 @@ fn check_bucket(bucket: &str) -> Result<(), Invalid> {
     Err(invalid(format!("the bucket name “{bucket}”"), "3 to 63 lower-case letters, digits, dots and hyphens"))
 }
 
+impl EventLogs {
+    /// Whether Java finds a host in this URI. Hadoop's file systems take the bucket from there: a label must neither
+    /// begin nor end with a hyphen, an underscore is none, and behind a dot the last label must begin with a letter.
+    pub(crate) fn has_java_host(&self) -> bool {
+        let ends = |label: &str, at: Option<u8>| at.is_some_and(|b| b.is_ascii_alphanumeric()) && !label.contains('_');
+        let is_label = |label: &str| ends(label, label.bytes().next()) && ends(label, label.bytes().next_back());
+        let last = self.bucket.rsplit_once('.').map(|(_, last)| last);
+        self.bucket.split('.').all(is_label)
+            && last.is_none_or(|last| last.starts_with(|c: char| c.is_ascii_alphabetic()))
+    }
+}
+
 /// The directory in S3 where EMR archives the logs of clusters. EMR accepts a log URI with several slashes in a row, with
 /// blanks, and with capital letters in its scheme.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -7,8 +7,9 @@ use super::options::given;
 use super::{ComponentArgs, DoctorArgs, GatewayArgs};
 use crate::aws::proxies::Proxies;
 use crate::error::Fault;
-use crate::ids::is_id;
+use crate::ids::{is_host_name, is_id};
 use crate::settings::{GatewaySettings, Settings};
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 /// Keys that have an option of their own.
@@ -160,11 +161,9 @@ fn public_url(url: &str) -> Result<String, Fault> {
     if url == "/" {
         return Ok(url.into());
     }
-    match host_of(url) {
-        Some(host) if !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]_".contains(c)) => {
-            Ok(url.trim_end_matches('/').into())
-        }
-        _ => Err(Fault::usage(format!("--public-url {url} is not a URL with which log links can begin"))
+    match is_base_url(url) {
+        true => Ok(url.trim_end_matches('/').into()),
+        false => Err(Fault::usage(format!("--public-url {url} is not a URL with which log links can begin"))
             .detail("wanted http:// or https://, a host, and perhaps a port; or / for relative links")
             .hint("--public-url https://logs.example.com")),
     }
@@ -172,23 +171,31 @@ fn public_url(url: &str) -> Result<String, Fault> {
 
 /// `http(s)://host[:port]`: an S3 endpoint.
 fn endpoint(url: &str) -> Result<String, Fault> {
-    match host_of(url) {
-        Some(host) if !host.is_empty() && !host.contains(['/', ' ', '?', '#', '@']) => {
-            Ok(url.trim_end_matches('/').into())
-        }
-        _ => Err(Fault::usage(format!("--endpoint-url {url} is not the URL of an S3 endpoint"))
+    match is_base_url(url) {
+        true => Ok(url.trim_end_matches('/').into()),
+        false => Err(Fault::usage(format!("--endpoint-url {url} is not the URL of an S3 endpoint"))
             .detail("wanted http:// or https:// and a host, and nothing after the host")
             .hint("--endpoint-url https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com")),
     }
 }
 
-/// What follows the scheme of a URL, without slashes at the end.
-fn host_of(url: &str) -> Option<&str> {
-    url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).map(|rest| rest.trim_end_matches('/'))
+/// Whether a URL is `http(s)://host[:port]`, with slashes at its end.
+fn is_base_url(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let Some(place) = rest.map(|rest| rest.trim_end_matches('/')) else { return false };
+    let is_host = |host: &str| match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => is_host_name(host),
+    };
+    is_host(place) || place.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn host_name(name: &str) -> Result<String, Fault> {
-    if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) {
+    if is_host_name(name) {
         return Ok(name.into());
     }
     Err(Fault::usage(format!("--host-name {name} is not a host name"))

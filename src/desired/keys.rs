@@ -5,8 +5,9 @@ use super::local_store::LocalStore;
 use crate::aws::endpoint::by_path;
 use crate::aws::uri::EventLogs;
 use crate::change::desired::{Desired, DesiredState};
+use crate::change::receipt::ReceiptEntry;
 use crate::change::resource::Resource;
-use crate::node::hadoop::S3A;
+use crate::node::s3a::BucketSettings;
 use crate::paths::{EVENT_LOG_DIR_KEY, LOG_DIRECTORY_KEY};
 use anyhow::{Context as _, Result};
 
@@ -54,28 +55,53 @@ impl Context<'_> {
         rows
     }
 
-    /// What S3A needs to reach the bucket, where the cluster's own configuration does not reach it.
+    /// What S3A needs to reach the bucket, where the cluster's own configuration does not say it. The keys are those
+    /// of this bucket alone: other buckets of jobs must not go to its endpoint.
     fn s3a_keys(&self, event_logs: &EventLogs) -> Vec<KeyRow> {
-        if self.node.hadoop.file_system(&event_logs.scheme) != Some(S3A) {
+        if !self.node.hadoop.is_s3a(&event_logs.scheme) {
             return Vec::new();
         }
+        let key = |name: &str| format!("spark.hadoop.fs.s3a.bucket.{}.{name}", event_logs.bucket);
+        let hadoop = self.node.hadoop.with_spark_keys(self.hadoop_keys_before());
+        let found = BucketSettings::read(&hadoop, &event_logs.scheme, &event_logs.bucket);
         let mut rows = Vec::new();
-        if let Some(endpoint) = &self.settings.endpoint_url {
-            rows.push(must("spark.hadoop.fs.s3a.endpoint", endpoint, "named with --endpoint-url"));
-            if by_path(endpoint) {
-                let why = "that store has no host name for each bucket";
-                rows.push(must("spark.hadoop.fs.s3a.path.style.access", "true", why));
-            }
+        let endpoint = self.settings.endpoint_url.as_ref();
+        if let Some(endpoint) = endpoint {
+            rows.push(must(&key("endpoint"), endpoint, "named with --endpoint-url"));
         }
-        let own = self.node.identity.region.as_ref();
-        if let Some(region) = self.bucket.and_then(|bucket| bucket.region.clone()).filter(|r| own != Some(r)) {
-            let key = format!("spark.hadoop.fs.s3a.bucket.{}.endpoint.region", event_logs.bucket);
-            let why = match own {
-                Some(_) => "the bucket lies in another region than the cluster",
-                None => "the bucket's region; nothing on the node names the cluster's region",
+        let uses_tls = endpoint.or(found.endpoint.as_ref()).is_none_or(|url| url.starts_with("https:"));
+        let path_style = if endpoint.is_some_and(|url| by_path(url)) {
+            Some("that store has no host name for each bucket")
+        } else if event_logs.bucket.contains('.') && uses_tls {
+            Some("S3's certificates do not cover bucket names with dots")
+        } else {
+            None
+        };
+        if let Some(why) = path_style.filter(|_| endpoint.is_some() || !found.path_style) {
+            rows.push(must(&key("path.style.access"), "true", why));
+        }
+        // Without a region S3A asks us-east-2 where the bucket is, which a node without a way to the internet cannot.
+        let region = self.bucket.and_then(|bucket| bucket.region.clone());
+        if let Some(region) = region.filter(|region| found.region.as_ref() != Some(region)) {
+            let why = match found.region {
+                Some(_) => "the configuration names another region than the bucket's",
+                None => "the bucket's region, which S3A would ask us-east-2 for",
             };
-            rows.push(must(&key, region, why));
+            rows.push(must(&key("endpoint.region"), region, why));
         }
         rows
+    }
+
+    /// The keys of Hadoop that emr-shs has set, with the values that they had before.
+    fn hadoop_keys_before(&self) -> Vec<(String, Option<String>)> {
+        let is_ours = |entry: &ReceiptEntry, key: &str| {
+            let now = self.node.spark.defaults.written(key);
+            entry.ours.iter().any(|state| state.value().as_deref() == now)
+        };
+        let key = |entry: &ReceiptEntry| match &entry.resource {
+            Resource::Key { key, .. } if is_ours(entry, key) => Some((key.clone(), entry.before.value())),
+            _ => None,
+        };
+        self.receipt.entries.iter().filter_map(key).collect()
     }
 }

@@ -1,16 +1,18 @@
 //! The log gateway's resources: a program, an account, settings, a unit, and the key that makes log links lead
 //! to the gateway.
 
+use super::private_name::private_name;
 use super::{Context, directory, exactly, file_owner};
 use crate::aws::emr::{Cluster, EmrError};
 use crate::aws::proxies::Proxies;
-use crate::aws::uri::LogUri;
+use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::resource::{Program, Resource, State, short_digest};
 use crate::error::Fault;
 use crate::gateway::access::Users;
 use crate::gateway::tls::Tls;
 use crate::host::Host;
+use crate::ids::is_host_name;
 use crate::node::{Node, process};
 use crate::paths::{
     GATEWAY_ACCOUNT, GATEWAY_ENVIRONMENT, GATEWAY_PORT, GATEWAY_UNIT, LOG_LINK_KEY, PROGRAM_DIR, SETTINGS_DIR,
@@ -125,7 +127,7 @@ pub(crate) fn setup(
         gateway.log_uris.push(log_uri_of(described)?);
     }
     let private = private_name(host, node);
-    let public = settings.public_name().map(str::to_string);
+    let public = settings.public_name().filter(|name| is_host_name(name)).map(str::to_string);
     if gateway.public_url.is_none() {
         let scheme = if gateway.has_tls() { "https" } else { "http" };
         gateway.public_url = Some(format!("{scheme}://{private}:{}", gateway.address().port()));
@@ -136,12 +138,14 @@ pub(crate) fn setup(
         }
     }
     let server = node.server.as_ref();
+    let store: Option<EventLogs> = gateway.log_uris.first().map(|uri| uri.clone().into());
+    let endpoint = store.as_ref().and_then(|uri| node.bucket_settings(uri).endpoint);
     Ok(GatewaySetup {
         settings: gateway,
         cluster_id: node.identity.cluster_id.clone(),
         region: node.region(settings.region.as_deref()),
-        endpoint_url: settings.endpoint_url.clone().or_else(|| node.hadoop.endpoint()),
-        proxies: node.proxies(),
+        endpoint_url: settings.endpoint_url.clone().or(endpoint),
+        proxies: store.map(|uri| node.proxies(&uri)).unwrap_or_default(),
         history_server: server
             .map_or(DEFAULT_HISTORY_SERVER.into(), |server| server.local_url(&node.spark, &settings.set)),
         serverless: settings.serverless.clone(),
@@ -161,13 +165,6 @@ fn log_uri_of(described: Result<Option<&Cluster>, &EmrError>) -> Result<LogUri, 
         Ok(_) => Err(NoGateway::NothingArchived),
         Err(e) => Err(NoGateway::LogUriUnknown(e.clone())),
     }
-}
-
-/// The node's private name. YARN's own pages link to the history server by that name.
-fn private_name(host: &Host, node: &Node) -> String {
-    let linked = node.spark.defaults.get("spark.yarn.historyServer.address").and_then(|a| a.split(':').next());
-    let linked = linked.map(str::trim).filter(|name| !name.is_empty()).map(str::to_string);
-    linked.or_else(|| host.name()).unwrap_or("localhost".into())
 }
 
 /// The pattern of log links, with or without the gateway's address. The pattern names only attributes that
@@ -355,7 +352,7 @@ impl Context<'_> {
         let resource = Resource::Key { path: path.clone(), key: LOG_LINK_KEY.into() };
         let value = setup.log_links();
         let mut why = "log links lead there".to_string();
-        if let Some(found) = self.node.spark.defaults.get(LOG_LINK_KEY).filter(|found| *found != value) {
+        if let Some(found) = self.node.spark.defaults.text(LOG_LINK_KEY).filter(|found| *found != value) {
             let state = resource.observe(self.host)?;
             let is_ours = self.receipt.entry(&resource).is_some_and(|entry| entry.wrote(&state));
             let is_published = found.contains("{{APP_ID}}") && found.contains(&format!(":{GATEWAY_PORT}/"));

@@ -5,6 +5,7 @@ pub(crate) mod deferred_install;
 pub(crate) mod keys;
 pub(crate) mod local_store;
 pub(crate) mod log_gateway;
+mod private_name;
 mod tuning;
 
 use crate::aws::s3::Bucket;

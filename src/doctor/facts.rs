@@ -22,6 +22,7 @@ use crate::node::process::PortOwner;
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::settings::Settings;
 use crate::shown::{Hint, hint};
+use crate::values::SparkValue;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -204,18 +205,18 @@ impl<'a> Facts<'a> {
 
     /// The value of a key for the history server, now or after the installation. A system property
     /// overrides spark-defaults.conf.
-    pub(crate) fn effective(&self, key: &str) -> Option<String> {
-        let set = || self.settings.set.get(key).filter(|_| self.is_preflight()).cloned();
-        let written = || self.node.spark.defaults.get(key).map(str::to_string);
-        self.system_property(key).or_else(set).or_else(written)
+    pub(crate) fn effective(&self, key: &str) -> Option<SparkValue> {
+        let defaults = &self.node.spark.defaults;
+        let set = || self.settings.set.get(key).filter(|_| self.is_preflight()).map(|text| defaults.value(text));
+        self.system_property(key).or_else(set).or_else(|| defaults.get(key).cloned())
     }
 
     /// A system property of the server's command line, now or after its next start.
-    pub(crate) fn system_property(&self, key: &str) -> Option<String> {
+    pub(crate) fn system_property(&self, key: &str) -> Option<SparkValue> {
         let running = self.node.server.as_ref().and_then(|s| s.process.as_ref()).and_then(|p| p.property(key));
         let options = self.node.spark.env.get("SPARK_HISTORY_OPTS").into_iter().flat_map(|o| o.split_whitespace());
         let written = options.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('=')).next_back();
-        running.or(written).map(str::to_string)
+        running.or(written).map(|text| self.node.spark.defaults.value(text))
     }
 
     /// The release label, from the node's files or from EMR.

@@ -69,7 +69,7 @@ impl Gathered {
     pub(crate) fn gather(host: Host, receipt: Receipt, settings: Settings) -> Result<Self> {
         let begun = Instant::now();
         let (mut node, unreadable) = Node::read_leniently(&host);
-        let configured = || node.spark.defaults.get(LOG_DIRECTORY_KEY)?.parse().ok();
+        let configured = || node.spark.defaults.text(LOG_DIRECTORY_KEY)?.parse().ok();
         let event_logs: Option<EventLogs> = settings.event_logs.clone().or_else(configured);
         let is_live = host.is_live();
 
@@ -234,7 +234,8 @@ fn ask_container_logs(
     uri: &LogUri,
     cluster: String,
 ) -> Receiver<Result<ContainerLogs, Refusal>> {
-    let connection = node.s3_connection(settings.region.as_deref(), settings.endpoint_url.as_deref());
+    let connection =
+        node.s3_connection(&uri.clone().into(), settings.region.as_deref(), settings.endpoint_url.as_deref());
     let directory = |uri: LogUri| EventLogs { prefix: format!("{}{cluster}/containers/", uri.prefix), ..uri.into() };
     let directories: Vec<EventLogs> = uri.spellings().into_iter().map(directory).collect();
     in_background(move || {
@@ -259,7 +260,7 @@ struct S3Answers {
 
 impl S3Answers {
     fn request(node: &Node, settings: &Settings, uri: &EventLogs) -> Self {
-        let connection = node.s3_connection(settings.region.as_deref(), settings.endpoint_url.as_deref());
+        let connection = node.s3_connection(uri, settings.region.as_deref(), settings.endpoint_url.as_deref());
         let so_far = Arc::new(Mutex::new(S3Observations::default()));
         let (uri, answers, may_write) = (uri.clone(), so_far.clone(), !settings.history_only);
         let done = in_background(move || {

@@ -54,7 +54,8 @@ impl NodeAddresses {
     }
 }
 
-fn interface_addresses() -> HashSet<IpAddr> {
+/// The addresses of all interfaces, the loopback one included.
+pub(crate) fn interface_addresses() -> HashSet<IpAddr> {
     let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
     interfaces
         .filter_map(|interface| {

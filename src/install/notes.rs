@@ -37,7 +37,7 @@ pub(crate) fn consequences(host: &Host, node: &Node, settings: &Settings, change
                 .into(),
         );
     }
-    if settings.endpoint_url.is_some() && node.hadoop.file_system("s3") == Some(EMRFS) {
+    if settings.endpoint_url.is_some() && node.hadoop.file_system("s3").as_deref() == Some(EMRFS) {
         notes.push(
             "AWS documents no endpoint setting for EMRFS, so the history server uses the endpoint that EMRFS is \
              configured with."
@@ -116,7 +116,8 @@ pub(crate) fn look_alikes(node: &Node) -> Option<String> {
 pub(crate) fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<String> {
     let mut found: Vec<String> = receipt.unknown_to_this_version().into_iter().collect();
     let defaults = &node.spark.defaults;
-    for (key, value) in defaults.iter() {
+    for key in defaults.keys() {
+        let value = defaults.text(key).unwrap_or_default();
         if key.ends_with("fs.s3a.customAWSCredentialsProvider") {
             found.push(format!(
                 "{key} is not a key of Hadoop: S3A reads fs.s3a.aws.credentials.provider, EMRFS fs.s3.customAWSCredentialsProvider. \
@@ -136,7 +137,14 @@ pub(crate) fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<Strin
             ));
         }
     }
-    let dirs = [defaults.get(EVENT_LOG_DIR_KEY), defaults.get(LOG_DIRECTORY_KEY)];
+    for (file, reference) in &node.hadoop.not_included {
+        found.push(format!(
+            "{} includes {reference} with xi:include, which emr-shs cannot read. Hadoop may find settings there that \
+             emr-shs does not know.",
+            file.display()
+        ));
+    }
+    let dirs = [defaults.text(EVENT_LOG_DIR_KEY), defaults.text(LOG_DIRECTORY_KEY)];
     if let [Some(written), Some(read)] = dirs
         && !same_directory(written, read)
     {

@@ -100,9 +100,11 @@ impl Installation {
         doctor::preflight(&Facts { mode: Mode::Preflight { force, gateway: None }, ..files }, components)?;
 
         let connects = host.is_live() && !only_gateway;
-        let mut s3 = connects
-            .then(|| {
-                node.s3_connection(settings.region.as_deref(), settings.endpoint_url.as_deref())
+        let mut s3 = event_logs
+            .as_ref()
+            .filter(|_| connects)
+            .map(|uri| {
+                node.s3_connection(uri, settings.region.as_deref(), settings.endpoint_url.as_deref())
                     .open(TimeoutProfile::Usual)
             })
             .transpose()?;

@@ -140,7 +140,7 @@ impl Installation {
         };
         let directory = EventLogs::from(log_uri);
         let connection =
-            self.node.s3_connection(self.settings.region.as_deref(), self.settings.endpoint_url.as_deref());
+            self.node.s3_connection(&directory, self.settings.region.as_deref(), self.settings.endpoint_url.as_deref());
         let answer = connection.open(TimeoutProfile::Short).map_err(Fault::of).and_then(|mut s3| {
             let found = s3.find_bucket(&directory).and_then(|_| s3.first_object(&directory));
             found.map(drop).map_err(|refusal| refusal.fault)

@@ -161,7 +161,7 @@ impl InstallRun<'_> {
         stop().and_then(|()| self.end_strays(&was.unit))?;
         let said = was.answer.as_ref().and_then(|a| a.reads.clone());
         // If somebody changed the file without a restart, the server comes back with the file's directory.
-        let written = job.node.spark.defaults.get(LOG_DIRECTORY_KEY);
+        let written = job.node.spark.defaults.text(LOG_DIRECTORY_KEY);
         let directory = said.filter(|said| written.is_some_and(|written| same_directory(written, said)));
         let readiness = Readiness { directory: directory.clone(), class_path: None };
         let lost = |why: String| format!("the history server does not come back with its old settings: {why}");

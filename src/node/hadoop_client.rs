@@ -144,7 +144,7 @@ impl HadoopClients {
             Ok(HadoopClient { java, account: (uid, gid), class_path, options, environment, settings })
         };
         let driver = ["spark.driver.defaultJavaOptions", "spark.driver.extraJavaOptions"];
-        let driver = driver.map(|key| node.spark.defaults.get(key).unwrap_or_default()).join(" ");
+        let driver = driver.map(|key| node.spark.defaults.text(key).unwrap_or_default()).join(" ");
         let stopped = |client| Mutex::new(Client { client, session: None, was_asked: false });
         Self {
             jobs: stopped(client(JOBS_ACCOUNT, jobs_class_path(node), definitions(driver.split_whitespace()))),
@@ -335,7 +335,7 @@ fn server_class_path(node: &Node, planned: Planned<'_>) -> Vec<String> {
 /// The class path of a driver: what spark-defaults.conf puts before it, then Spark's and Hadoop's configuration and jars.
 fn jobs_class_path(node: &Node) -> Vec<String> {
     let home = node.spark.home.display();
-    let extra = node.spark.defaults.get("spark.driver.extraClassPath").unwrap_or_default();
+    let extra = node.spark.defaults.text("spark.driver.extraClassPath").unwrap_or_default();
     let own = [format!("{home}/conf/"), format!("{home}/jars/*"), format!("{}/", node.spark.hadoop_conf().display())];
     extra.split(':').filter(|element| !element.is_empty()).map(str::to_string).chain(own).collect()
 }
@@ -353,7 +353,8 @@ fn settings(node: &Node, planned: Planned<'_>) -> BTreeMap<String, String> {
     ];
     let quick = quick.map(|(key, value)| (key.to_string(), value.to_string()));
     let mut settings: BTreeMap<String, String> = quick.into();
-    settings.extend(node.spark.defaults.iter().filter_map(hadoops));
+    let written = node.spark.defaults.hadoop_properties();
+    settings.extend(written.map(|(key, value)| (key.to_string(), value.to_string())));
     let planned = planned.keys.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));
     settings.extend(planned.filter_map(hadoops));
     settings

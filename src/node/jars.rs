@@ -167,7 +167,7 @@ impl Scheme {
         scheme: &str,
         extra: &[PathBuf],
     ) -> Result<Self, Fault> {
-        let Some(class) = hadoop.file_system(scheme).map(str::to_string) else {
+        let Some(class) = hadoop.file_system(scheme) else {
             return Err(Fault::preflight(format!("this node has no file system for {scheme}://"))
                 .detail(format!("core-site.xml does not set fs.{scheme}.impl"))
                 .hint("use a scheme that this node serves; Hadoop itself knows s3a://"));

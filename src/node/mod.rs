@@ -11,12 +11,15 @@ pub(crate) mod jars;
 pub(crate) mod log_diagnosis;
 pub(crate) mod process;
 pub(crate) mod provisioning;
+pub(crate) mod s3a;
 pub(crate) mod spark;
+pub(crate) mod spark_conf;
 
 use crate::aws::config::{self, TimeoutProfile};
 use crate::aws::emr::{Cluster, ClusterDescription, EmrError};
 use crate::aws::proxies::{self, Proxies};
-use crate::aws::s3::{Encryption, S3};
+use crate::aws::s3::{RequestOptions, S3};
+use crate::aws::uri::EventLogs;
 
 use crate::error::Fault;
 use crate::host::Host;
@@ -25,6 +28,7 @@ use hadoop::Hadoop;
 use history_server::HistoryServer;
 use identity::Identity;
 use jars::{ClassPath, Scheme};
+use s3a::BucketSettings;
 use spark::Spark;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +68,7 @@ impl Node {
             faults.push(Fault::of(e));
             Spark::without_configuration(host)
         });
-        let hadoop = Hadoop::observe(host, &spark.hadoop_conf(), &spark.defaults).unwrap_or_else(|e| {
+        let hadoop = Hadoop::observe(host, &spark.hadoop_conf(), &spark.defaults, &spark.env).unwrap_or_else(|e| {
             faults.push(Fault::of(e));
             Hadoop::default()
         });
@@ -91,19 +95,26 @@ impl Node {
         wanted.map(str::to_string).or_else(|| self.identity.region.clone())
     }
 
+    /// How this node's file systems reach the bucket of a directory.
+    pub fn bucket_settings(&self, uri: &EventLogs) -> BucketSettings {
+        BucketSettings::read(&self.hadoop, &uri.scheme, &uri.bucket)
+    }
+
     /// How to connect to S3 as the history server does. A region or an endpoint overrides the node's.
-    pub fn s3_connection(&self, region: Option<&str>, endpoint: Option<&str>) -> S3Connection {
+    pub fn s3_connection(&self, uri: &EventLogs, region: Option<&str>, endpoint: Option<&str>) -> S3Connection {
+        let settings = self.bucket_settings(uri);
         S3Connection {
             region: self.region(region),
-            endpoint: endpoint.map(str::to_string).or_else(|| self.hadoop.endpoint()),
-            encryption: self.hadoop.encryption(),
-            proxies: self.proxies(),
+            options: settings.request_options(),
+            endpoint: endpoint.map(str::to_string).or(settings.endpoint),
+            proxies: self.proxies(uri),
         }
     }
 
-    /// The proxies for requests to S3: S3A's, else those of this process.
-    pub fn proxies(&self) -> Proxies {
-        let s3a = Proxies::of_s3a(&|key| self.hadoop.get(key).map(str::to_string));
+    /// The proxies for requests to the bucket of a directory: S3A's, else those of this process.
+    pub fn proxies(&self, uri: &EventLogs) -> Proxies {
+        let hadoop = self.hadoop.for_bucket(&uri.bucket);
+        let s3a = Proxies::of_s3a(&|key| hadoop.text(key));
         s3a.unwrap_or_else(proxies::in_force)
     }
 
@@ -124,7 +135,7 @@ impl Node {
 pub struct S3Connection {
     region: Option<String>,
     endpoint: Option<String>,
-    encryption: Option<Encryption>,
+    options: RequestOptions,
     proxies: Proxies,
 }
 
@@ -134,7 +145,7 @@ impl S3Connection {
         let runtime = config::runtime()?;
         let config = config::load(&runtime, self.region, timeouts, &self.proxies);
         let mut s3 = S3::new(runtime, config, self.endpoint, self.proxies);
-        s3.encryption = self.encryption;
+        s3.options = self.options;
         Ok(s3)
     }
 }

@@ -1,10 +1,12 @@
 //! Spark on the node: its version, its configuration, and the environment of its daemons.
 
+use super::spark_conf::SparkConf;
 use crate::error::Fault;
 use crate::host::Host;
 use crate::paths::{SCAN_INTERVAL_KEY, SPARK_CONF, SPARK_DEFAULTS, SPARK_HOME};
 use crate::properties::SparkDefaults;
 use crate::shown::hint;
+use crate::values::{SparkValue, TimeUnit};
 use anyhow::Result;
 use fs_err as fs;
 use serde::Serialize;
@@ -49,7 +51,7 @@ pub struct Spark {
     pub version: Option<Version>,
     /// `/etc/spark/conf/spark-defaults.conf`: the first of a chain of links.
     pub defaults_path: PathBuf,
-    pub defaults: SparkDefaults,
+    pub defaults: SparkConf,
     /// The variables that spark-env.sh assigns, as far as emr-shs can tell without running the script.
     pub env: BTreeMap<String, String>,
 }
@@ -60,10 +62,11 @@ impl Spark {
         let home = PathBuf::from(SPARK_HOME);
         let defaults_path = PathBuf::from(SPARK_DEFAULTS);
         let env = host.read(&Path::new(SPARK_CONF).join("spark-env.sh"))?.unwrap_or_default();
+        let env = assignments(&env);
         Ok(Self {
             version: version(host, &home),
-            defaults: read_defaults(host, &defaults_path)?,
-            env: assignments(&env),
+            defaults: SparkConf::new(&read_defaults(host, &defaults_path)?, &env),
+            env,
             home,
             defaults_path,
         })
@@ -76,7 +79,7 @@ impl Spark {
             version: version(host, &home),
             home,
             defaults_path: PathBuf::from(SPARK_DEFAULTS),
-            defaults: SparkDefaults::default(),
+            defaults: SparkConf::default(),
             env: BTreeMap::new(),
         }
     }
@@ -101,10 +104,7 @@ impl Spark {
     pub fn rolls_event_logs(&self) -> bool {
         let by_default = self.version.as_ref().is_some_and(|v| v.at_least(4, 0));
         self.can_roll_event_logs()
-            && self
-                .defaults
-                .get("spark.eventLog.rolling.enabled")
-                .map_or(by_default, |on| on.eq_ignore_ascii_case("true"))
+            && self.defaults.get("spark.eventLog.rolling.enabled").and_then(SparkValue::boolean).unwrap_or(by_default)
     }
 
     /// How often the history server scans its directory, according to spark-defaults.conf.
@@ -168,23 +168,8 @@ pub(crate) fn is_installed(host: &Host) -> bool {
 }
 
 /// How often a history server with this setting scans its directory.
-pub(crate) fn scan_interval(setting: Option<&str>) -> Duration {
-    setting.and_then(duration).unwrap_or(Duration::from_secs(10))
-}
-
-/// Reads a time such as `60s`, `5m`, `1h`, or a bare number of seconds, as Spark does.
-pub fn duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let n: u64 = digits.parse().ok()?;
-    Some(match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "s" => Duration::from_secs(n),
-        "ms" => Duration::from_millis(n),
-        "m" | "min" => Duration::from_secs(n * 60),
-        "h" => Duration::from_secs(n * 3600),
-        "d" => Duration::from_secs(n * 86_400),
-        _ => return None,
-    })
+pub(crate) fn scan_interval(setting: Option<&SparkValue>) -> Duration {
+    setting.and_then(|interval| interval.time(TimeUnit::Seconds)).unwrap_or(Duration::from_secs(10))
 }
 
 /// The assignments in a shell script. This resolves quotes, `$NAME`, `${NAME}` and `${NAME:-default}`, and

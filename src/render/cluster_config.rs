@@ -3,6 +3,7 @@
 
 use super::release::{s3_file_system, spark_version};
 use super::{Rendered, shell_command};
+use crate::aws::s3::Bucket;
 use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
 use crate::change::desired::DesiredState;
@@ -114,7 +115,9 @@ pub(crate) fn for_release(request: &ReleaseConfigRequest<'_>) -> Result<Rendered
             None => left.push("the target of log links, which contains the node's name (or --public-url)"),
         }
     }
-    left.push("the region of the bucket, if it is not the cluster's");
+    if settings.region.is_none() && node.hadoop.is_s3a(&event_logs.scheme) {
+        left.push("the region of the bucket, which S3A must know (or --region)");
+    }
     Ok(document(keys, request.daemon_memory)?
         .note(left_to_install(&left.join("; ")))
         .note(safe_for_new_cluster(Some(event_logs))?))
@@ -172,13 +175,15 @@ fn safe_for_new_cluster(event_logs: Option<&EventLogs>) -> Result<String> {
 }
 
 fn keys_of(node: &Node, settings: &Settings, event_logs: &EventLogs) -> Result<Keys> {
+    // Without `--region` nothing tells where the bucket is.
+    let bucket = Bucket { region: settings.region.clone() };
     let context = Context {
         host: &Host::nowhere(),
         node,
         receipt: &Receipt::default(),
         settings,
         event_logs: Some(event_logs),
-        bucket: None,
+        bucket: settings.region.as_ref().map(|_| &bucket),
         scheme: None,
         gateway: None,
         force: false,

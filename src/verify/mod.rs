@@ -247,7 +247,7 @@ impl Proof<'_> {
     ) -> Result<&'static str, NotWritten> {
         let put = |written: &mut Written, encryption: Option<Encryption>| {
             let mut s3 = self.s3(uri).map_err(unreachable)?;
-            s3.encryption = encryption;
+            s3.options.encryption = encryption;
             written.put(&Writer::EmrShs(Arc::new(s3)), uri, objects)
         };
         let Err(first) = put(written, None) else { return Ok("") };
@@ -300,7 +300,9 @@ impl Proof<'_> {
             Ok(End::Pass(format!("{how}; opens by way of {}", ways.join(", "))))
         })?;
         interruptible(listener, Stage::Log, |_| {
-            let log = gateway::log_as_browser_shows_it(&mut answer, &self.node.proxies())?;
+            let uri = self.receipt.settings.log_uri().map(EventLogs::from);
+            let proxies = uri.map(|uri| self.node.proxies(&uri)).unwrap_or_default();
+            let log = gateway::log_as_browser_shows_it(&mut answer, &proxies)?;
             let wanted = synthetic.log();
             if log != wanted {
                 return Err(Fault::failed("the log that arrived differs from the log that was written")
@@ -312,7 +314,7 @@ impl Proof<'_> {
 
     fn s3(&self, uri: &EventLogs) -> Result<S3, Fault> {
         let settings = &self.receipt.settings;
-        let connection = self.node.s3_connection(settings.region.as_deref(), settings.endpoint_url.as_deref());
+        let connection = self.node.s3_connection(uri, settings.region.as_deref(), settings.endpoint_url.as_deref());
         let mut s3 = connection.open(TimeoutProfile::Usual).map_err(Fault::of)?;
         s3.find_bucket(uri).map_err(|refusal| refusal.fault)?;
         Ok(s3)

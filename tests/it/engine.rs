@@ -15,7 +15,7 @@ fn install(root: &RootDir, more: &[&str]) -> CommandOutput {
 
 fn value(root: &RootDir, key: &str) -> Option<String> {
     let file = emr_shs::testing::SparkDefaults::parse(root.read(DEFAULTS).as_bytes()).unwrap();
-    file.get(key).map(str::to_string)
+    file.trimmed(key).map(str::to_string)
 }
 
 #[test]
@@ -486,4 +486,67 @@ fn uninstall_reads_newer_receipts_and_refuses_unknown_schemas() {
     assert!(root.run(&["uninstall"]).expect(3).err().contains("newer emr-shs"));
     root.write("var/lib/emr-shs/receipt.json", "{");
     assert!(root.run(&["uninstall"]).expect(3).err().contains("receipt.json"));
+}
+
+#[test]
+fn keys_that_an_older_version_set_for_all_buckets_become_keys_of_one() {
+    const ALL: &str = "spark.hadoop.fs.s3a.";
+    const ONE: &str = "spark.hadoop.fs.s3a.bucket.acme-spark.";
+    let root = RootDir::new();
+    let before = root.tree();
+    install(&root, &["--endpoint-url", "http://s3.local:9000"]).expect(0);
+    for path in [DEFAULTS, "var/lib/emr-shs/receipt.json"] {
+        root.write(path, root.read(path).replace(ONE, ALL));
+    }
+    assert_eq!(value(&root, &format!("{ALL}endpoint")).as_deref(), Some("http://s3.local:9000"));
+    root.run(&["plan", "--check"]).expect(4);
+    root.run(&["install"]).expect(0);
+    for (name, wanted) in [("endpoint", "http://s3.local:9000"), ("path.style.access", "true")] {
+        assert_eq!(value(&root, &format!("{ONE}{name}")).as_deref(), Some(wanted));
+        assert_eq!(value(&root, &format!("{ALL}{name}")), None, "the key for all buckets is put back");
+    }
+    root.run(&["plan", "--check"]).expect(0);
+    root.run(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &root.tree());
+}
+
+#[test]
+fn a_bucket_name_with_dots_gets_path_style_and_one_without_a_host_for_java_is_refused() {
+    let root = RootDir::new();
+    let plan = |uri: &str| root.run(&["plan", "--event-logs", uri]);
+    let dotted = plan("s3://acme.spark/events/").expect(0);
+    assert!(dotted.out().contains("spark.hadoop.fs.s3a.bucket.acme.spark.path.style.access"), "{}", dotted.out());
+    assert!(!plan("s3://acme-spark/events/").expect(0).out().contains("path.style"));
+    for uri in ["s3://acme-spark-v1.1/events/", "s3://acme_spark/events/"] {
+        let refused = plan(uri).expect(3);
+        assert!(refused.err().contains("Hadoop finds no bucket"), "{}", refused.err());
+    }
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_end_no_command_and_stay_as_they_are() {
+    let root = RootDir::new();
+    let append = |path: &str, bytes: &[u8]| {
+        let old = fs::read(root.at(path)).unwrap();
+        root.write(path, [&old, bytes].concat());
+    };
+    append("etc/spark/conf.dist/spark-env.sh", b"\n# Andr\xe9\n");
+    append("etc/hadoop/conf/core-site.xml", b"<!-- Andr\xe9 -->\n");
+    append("etc/passwd", b"andr\xe9:x:7:7::/:/bin/sh\n");
+    append("mnt/var/lib/info/instance.json", b"\n");
+    append(DEFAULTS, b"# Andr\xe9\nspark.eventLog.dir hdfs:///andr\xe9\n");
+    let before = root.tree();
+    for command in [&["discover"][..], &["plan", LOGS[0], LOGS[1]]] {
+        root.run(command).expect(0);
+    }
+    install(&root, &[]).expect(0);
+    assert_eq!(value_of_bytes(&root, "spark.eventLog.dir").as_deref(), Some("s3://acme-spark/events/"));
+    root.run(&["status"]).expect(0);
+    root.run(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &root.tree());
+}
+
+fn value_of_bytes(root: &RootDir, key: &str) -> Option<String> {
+    let file = fs::read(root.at(DEFAULTS)).unwrap();
+    emr_shs::testing::SparkDefaults::parse(&file).unwrap().trimmed(key).map(str::to_string)
 }

@@ -1,9 +1,7 @@
 //! Which cause and fix `doctor` reads from a line of the history server's log, from names of event logs, and what a scan of
 //! them costs.
 
-use emr_shs::testing::{
-    Attempt, Cause, Listing, diagnose, duration, known_errors, requests, scanning, unreadable_event_logs,
-};
+use emr_shs::testing::{Attempt, Cause, Listing, diagnose, known_errors, requests, scanning, unreadable_event_logs};
 use std::time::Duration;
 
 #[test]
@@ -189,19 +187,6 @@ fn event_log_names_give_application_and_attempt() {
     for name in ["", ".emr-shs-probe-1-2", "_SUCCESS", "README", "application_1", "other/", "eventlog_v2_"] {
         assert_eq!(named(name), None, "{name}");
     }
-}
-
-#[test]
-fn durations_are_read_as_spark_reads_them() {
-    for (text, wanted) in
-        [("60", 60_000), ("60s", 60_000), (" 5m ", 300_000), ("2min", 120_000), ("1h", 3_600_000), ("500ms", 500)]
-    {
-        assert_eq!(duration(text), Some(Duration::from_millis(wanted)), "{text}");
-    }
-    assert_eq!(
-        (duration("1d"), duration("x"), duration("1 fortnight")),
-        (Some(Duration::from_secs(86_400)), None, None)
-    );
 }
 
 #[test]

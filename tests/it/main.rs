@@ -27,3 +27,4 @@ mod scale;
 mod spark_defaults;
 mod strangers;
 mod synthetic_application;
+mod values;

@@ -3,9 +3,10 @@
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::host::Host;
-use crate::node::spark::{Spark, mebibytes};
+use crate::node::spark::Spark;
 use crate::paths::{MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY};
 use crate::settings::Settings;
+use crate::values::SparkValue;
 use fs_err as fs;
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 use std::os::unix::fs::MetadataExt;
@@ -52,7 +53,7 @@ impl Limits {
         };
         Some(Self {
             retained: value(RETAINED_APPLICATIONS_KEY)?.parse().ok()?,
-            usage_mib: mebibytes(&value(MAX_DISK_USAGE_KEY)?)?,
+            usage_mib: mebibytes(&SparkValue::new(value(MAX_DISK_USAGE_KEY)?))?,
         })
     }
 
@@ -89,9 +90,10 @@ pub(super) fn largest_disk(host: &Host, settings: &Settings, spark: &Spark) -> R
 /// The limits that a store on this disk needs, `None` if Spark's own fit, or why the disk cannot hold a store.
 pub(super) fn usable(host: &Host, disk: &Path, settings: &Settings, spark: &Spark) -> Result<Option<Limits>, String> {
     let fs = file_system(host, disk)?;
-    let chosen = |key: &str| settings.set.get(key).map(String::as_str).or_else(|| spark.defaults.get(key));
-    let retained = chosen(RETAINED_APPLICATIONS_KEY).and_then(|n| n.trim().parse().ok());
-    let usage = chosen(MAX_DISK_USAGE_KEY).and_then(mebibytes);
+    let set = |key: &str| settings.set.get(key).map(|text| spark.defaults.value(text));
+    let chosen = |key: &str| set(key).or_else(|| spark.defaults.get(key).cloned());
+    let retained = chosen(RETAINED_APPLICATIONS_KEY).and_then(|n| n.number());
+    let usage = chosen(MAX_DISK_USAGE_KEY).as_ref().and_then(mebibytes);
     let spark = Limits::of_spark();
     let wanted = Limits { retained: retained.unwrap_or(spark.retained), usage_mib: usage.unwrap_or(spark.usage_mib) };
     let room = free(&fs).saturating_sub(spared(&fs));
@@ -126,6 +128,11 @@ pub(super) fn has_noexec(host: &Host, dir: &Path) -> bool {
     fs.is_some_and(|fs| fs.flags().contains(FsFlags::ST_NOEXEC))
 }
 
+/// A size in MiB. A bare number counts bytes.
+fn mebibytes(size: &SparkValue) -> Option<u64> {
+    size.size(1).map(|bytes| bytes >> 20)
+}
+
 /// MiB.
 fn total(fs: &Statvfs) -> u64 {
     (fs.blocks() * fs.fragment_size()) >> 20
@@ -148,10 +155,10 @@ pub(crate) fn spared_at(dir: &Path) -> u64 {
 }
 
 /// How many MiB a store can still grow, with the limits that the history server has.
-pub(crate) fn growth(retained: Option<&str>, usage: Option<&str>, size_mib: u64) -> u64 {
+pub(crate) fn growth(retained: Option<&SparkValue>, usage: Option<&SparkValue>, size_mib: u64) -> u64 {
     let spark = Limits::of_spark();
     let limits = Limits {
-        retained: retained.and_then(|n| n.trim().parse().ok()).unwrap_or(spark.retained),
+        retained: retained.and_then(SparkValue::number).unwrap_or(spark.retained),
         usage_mib: usage.and_then(mebibytes).unwrap_or(spark.usage_mib),
     };
     limits.most().saturating_sub(size_mib)

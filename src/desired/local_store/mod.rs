@@ -83,7 +83,7 @@ pub(crate) fn choose(
     let uri = event_logs.ok_or_else(|| NoStore::Inapplicable("the place of the event logs is not known".into()))?;
     let ours: Vec<&Path> = stores(receipt).collect();
     let named = settings.set.get(LOCAL_STORE_KEY).map(String::as_str);
-    let chosen = named.or_else(|| spark.defaults.get(LOCAL_STORE_KEY)).map(Path::new);
+    let chosen = named.or_else(|| spark.defaults.text(LOCAL_STORE_KEY)).map(Path::new);
     // `render cluster-config` of another node can have named the directory, which does not exist here yet.
     let rendered = chosen.filter(|path| !host.exists(path) && disks().any(|disk| is_store_on(&disk, path)));
     if let Some(chosen) = chosen.filter(|chosen| !ours.contains(chosen) && rendered.is_none()) {

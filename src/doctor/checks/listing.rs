@@ -27,7 +27,7 @@ const SECONDS_PER_LIST: f64 = 0.03;
 
 /// How often the server scans its directory.
 pub(super) fn scan_interval(f: &Facts<'_>) -> Duration {
-    spark::scan_interval(f.effective(SCAN_INTERVAL_KEY).as_deref())
+    spark::scan_interval(f.effective(SCAN_INTERVAL_KEY).as_ref())
 }
 
 /// How often something happened, in words.
@@ -112,7 +112,7 @@ fn unlisted_fault(f: &Facts<'_>, found: String, first: &Attempt) -> Result<Fault
                 "{}; once the event log is readable: sudo systemctl stop {}; sudo rm -rf -- {}; sudo systemctl start {}",
                 search,
                 HISTORY_SERVER_UNIT,
-                made_by_spark(f, Path::new(&store)).as_slice(),
+                made_by_spark(f, Path::new(store.text())).as_slice(),
                 HISTORY_SERVER_UNIT
             )),
         None => fault.hint(search),

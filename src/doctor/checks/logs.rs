@@ -94,6 +94,7 @@ pub(crate) fn pattern(f: &Facts<'_>) -> CheckResult {
         return skip("no application of moderate size has executors");
     };
     let used: Vec<&str> = pattern
+        .text()
         .split("{{")
         .skip(1)
         .filter_map(|rest| rest.split_once("}}"))
@@ -220,7 +221,7 @@ fn silent_gateway(gateway: &LogGateway) -> Fault {
 /// Before an installation: `spark.eventLog.dir` is for the jobs of every role. A job whose role may not write there
 /// fails, so only the user can say that all of them may.
 fn may_make_jobs_log(f: &Facts<'_>) -> CheckResult {
-    let is_written = |uri: &EventLogs| f.node.spark.defaults.get(EVENT_LOG_DIR_KEY) == Some(uri.to_string().as_str());
+    let is_written = |uri: &EventLogs| f.node.spark.defaults.text(EVENT_LOG_DIR_KEY) == Some(uri.to_string().as_str());
     let Some(uri) = f.event_logs.filter(|uri| !is_written(uri)) else { return skip("jobs log where they did before") };
     if f.settings.runtime_roles() != Some(true) || f.settings.history_only || f.force() {
         return Ok("nothing stops the installation".into());

@@ -160,7 +160,7 @@ pub(crate) fn defaults(f: &Facts<'_>) -> CheckResult {
     if let Some(fault) = &observations.unreadable {
         return Err(fault.clone().into());
     }
-    refuse_override(f, f.node.spark.defaults.get(LOG_DIRECTORY_KEY).map(str::to_string))?;
+    refuse_override(f, f.node.spark.defaults.text(LOG_DIRECTORY_KEY).map(str::to_string))?;
     same_directory_for_jobs(f)?;
     match &f.node.server {
         Some(server) => runs_with_defaults(f, server),
@@ -172,7 +172,7 @@ pub(crate) fn defaults(f: &Facts<'_>) -> CheckResult {
 /// have no effect.
 fn refuse_override(f: &Facts<'_>, wanted: Option<String>) -> Result<(), NotPassed> {
     match (f.system_property(LOG_DIRECTORY_KEY), wanted) {
-        (Some(dir), Some(wanted)) if !same_directory(&dir, &wanted) => {
+        (Some(dir), Some(wanted)) if !same_directory(dir.text(), &wanted) => {
             Err(Fault::preflight("the history server gets its directory on its command line, which overrides spark-defaults.conf")
                 .detail(format!("found -D{LOG_DIRECTORY_KEY}={dir}, wanted no such option"))
                 .unchanged()
@@ -187,7 +187,7 @@ fn refuse_override(f: &Facts<'_>, wanted: Option<String>) -> Result<(), NotPasse
 fn same_directory_for_jobs(f: &Facts<'_>) -> Result<(), NotPassed> {
     let defaults = &f.node.spark.defaults;
     let (Some(written), Some(read), false) =
-        (defaults.get(EVENT_LOG_DIR_KEY), defaults.get(LOG_DIRECTORY_KEY), f.settings.history_only)
+        (defaults.text(EVENT_LOG_DIR_KEY), defaults.text(LOG_DIRECTORY_KEY), f.settings.history_only)
     else {
         return Ok(());
     };
@@ -226,7 +226,7 @@ fn runs_with_defaults(f: &Facts<'_>, server: &HistoryServer) -> CheckResult {
         .into());
     }
     let reads = server.answer.as_ref().and_then(|answer| answer.reads.as_deref());
-    match (reads, f.node.spark.defaults.get(LOG_DIRECTORY_KEY)) {
+    match (reads, f.node.spark.defaults.text(LOG_DIRECTORY_KEY)) {
         (Some(reads), Some(written)) if !same_directory(reads, written) => {
             let fault = outdated(format!("the history server reads {reads}, but spark-defaults.conf says {written}"));
             Err(caused_by_drift(fault, lacks_keys(f)))
@@ -321,7 +321,7 @@ pub(crate) fn disk(f: &Facts<'_>) -> CheckResult {
     if !f.host.is_live() {
         return skip("a directory given with --root has no disks of its own");
     }
-    let store = f.effective(LOCAL_STORE_KEY).map(PathBuf::from);
+    let store = f.effective(LOCAL_STORE_KEY).map(|path| PathBuf::from(path.text()));
     let log = f.node.spark.log_dir();
     let directories = store
         .iter()
@@ -354,17 +354,17 @@ pub(crate) fn disk(f: &Facts<'_>) -> CheckResult {
 /// The free bytes that the local store's disk needs: what the store can still take, but at most a tenth of the disk.
 fn store_needs(f: &Facts<'_>, store: &Path) -> u64 {
     let (retained, usage) = (f.effective(RETAINED_APPLICATIONS_KEY), f.effective(MAX_DISK_USAGE_KEY));
-    let growth = local_store::growth(retained.as_deref(), usage.as_deref(), local_store::size_on_disk(store));
+    let growth = local_store::growth(retained.as_ref(), usage.as_ref(), local_store::size_on_disk(store));
     growth.min(local_store::spared_at(store)) << 20
 }
 
 /// Without a writable directory EMRFS fails with “Cannot create temp dirs” (`docs/emr.md §6.4`).
 pub(crate) fn buffer(f: &Facts<'_>) -> CheckResult {
     let Some(uri) = f.event_logs else { return skip("the event logs are not in S3") };
-    if f.node.hadoop.file_system(&uri.scheme) != Some(EMRFS) {
+    if f.node.hadoop.file_system(&uri.scheme).as_deref() != Some(EMRFS) {
         return Ok(format!("not needed: EMRFS does not serve {}://", uri.scheme));
     }
-    let Some(dirs) = f.node.hadoop.get("fs.s3.buffer.dir") else { return skip("fs.s3.buffer.dir is not set") };
+    let Some(dirs) = f.node.hadoop.text("fs.s3.buffer.dir") else { return skip("fs.s3.buffer.dir is not set") };
     let Some(ids) = f.host.account(HISTORY_SERVER_ACCOUNT) else {
         return skip(format!("this node has no user {HISTORY_SERVER_ACCOUNT}"));
     };

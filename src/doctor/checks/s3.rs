@@ -9,8 +9,8 @@ use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::facts::{Facts, Mode, S3Observations};
 use crate::error::Fault;
 use crate::hadoop_client::No;
-use crate::node::hadoop::S3A;
 use crate::node::hadoop_client::{Answers, Opinion};
+use crate::node::jars::Sdk;
 use crate::paths::LOG_DIRECTORY_KEY;
 use crate::shown::{Hint, hint};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) const ASK_METADATA_SERVICE: &str =
 /// The URI of the event logs, and the answers of S3 about it.
 fn answers<'a>(f: &Facts<'a>) -> Result<(&'a EventLogs, &'a S3Observations), NotPassed> {
     let Some(uri) = f.event_logs else {
-        let dir = f.node.spark.defaults.get(LOG_DIRECTORY_KEY).unwrap_or("no directory");
+        let dir = f.node.spark.defaults.text(LOG_DIRECTORY_KEY).unwrap_or("no directory");
         return skip(format!("the event logs are in {dir}, not in S3"));
     };
     match f.s3 {
@@ -194,6 +194,7 @@ pub(crate) fn clock(f: &Facts<'_>) -> CheckResult {
 }
 
 pub(crate) fn bucket(f: &Facts<'_>) -> CheckResult {
+    refuse_name_without_host(f)?;
     let (_, s3) = answers(f)?;
     match s3.bucket {
         Some(Err(_)) => last_word_on_failure(f, own_bucket(f), lists),
@@ -217,21 +218,41 @@ fn own_bucket(f: &Facts<'_>) -> CheckResult {
     Ok(format!("{} is in {region}", uri.bucket))
 }
 
+/// Refuses a bucket whose name Java does not take for the name of a host: Hadoop's file systems then find no bucket in
+/// the URI. A server that lists something proves that its file system does.
+fn refuse_name_without_host(f: &Facts<'_>) -> Result<(), NotPassed> {
+    let lists = match f.mode {
+        Mode::Preflight { force, .. } => force,
+        Mode::Live(observations) => observations.server.listed.as_ref().is_some_and(|listed| !listed.is_empty()),
+    };
+    match f.event_logs {
+        Some(uri) if !uri.has_java_host() && !lists => {
+            Err(Fault::preflight(format!("Hadoop finds no bucket in {uri}"))
+                .detail(format!("found the bucket name {}, in which Java sees no host name", uri.bucket))
+                .detail("wanted a name without underscores whose last part begins with a letter, if the name has dots")
+                .unchanged()
+                .hint("use a bucket with another name")
+                .into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The region in which the history server asks for the bucket, if that is the wrong one.
-fn wrong_region<'a>(f: &Facts<'a>, uri: &EventLogs, region: &str) -> Option<&'a str> {
+fn wrong_region(f: &Facts<'_>, uri: &EventLogs, region: &str) -> Option<String> {
     // An installation sets the region.
     let Mode::Live(observations) = f.mode else { return None };
-    let hadoop = &f.node.hadoop;
-    // EMRFS finds a bucket's region itself. So does a newer S3A, which shows in that it lists something.
+    // EMRFS finds a bucket's region itself. So does a newer S3A with a way to the internet, which shows in that it lists
+    // something.
     let lists = observations.server.listed.as_ref().is_some_and(|listed| !listed.is_empty());
-    if hadoop.file_system(&uri.scheme) != Some(S3A) || lists {
+    let settings = f.node.bucket_settings(uri);
+    if !settings.is_s3a || lists {
         return None;
     }
-    hadoop
-        .get(&format!("fs.s3a.bucket.{}.endpoint.region", uri.bucket))
-        .or_else(|| hadoop.get("fs.s3a.endpoint.region"))
-        .or(f.node.identity.region.as_deref())
-        .filter(|asked| *asked != region)
+    // S3A on SDK v2 asks that region without a setting.
+    let is_v2 = f.scheme.and_then(|scheme| scheme.as_ref().ok()?.sdk()) == Some(Sdk::V2);
+    let default = || if is_v2 { Some("us-east-2".to_string()) } else { f.node.identity.region.clone() };
+    settings.region.or_else(default).filter(|asked| asked != region)
 }
 
 pub(crate) fn prefix(f: &Facts<'_>) -> CheckResult {

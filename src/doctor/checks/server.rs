@@ -11,6 +11,7 @@ use crate::node::process::{self, LookAlike, PortOwner, Process};
 use crate::node::{Node, jars};
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::shown::{Hint, hint};
+use crate::values::SparkValue;
 use std::time::Duration;
 
 /// At most this many characters of a log line are shown: its end repeats its causes.
@@ -138,14 +139,13 @@ fn foreign_listener(port: u16, listener: &PortOwner, server: &HistoryServer) -> 
 pub(crate) fn cleaner(f: &Facts<'_>) -> CheckResult {
     compaction(f)?;
     const ENABLED: &str = "spark.history.fs.cleaner.enabled";
-    let is_true = |value: &str| value.eq_ignore_ascii_case("true");
     let Some(event_logs) = f.event_logs else { return skip("the event logs are not in S3") };
-    if f.force() || !f.effective(ENABLED).is_some_and(|value| is_true(&value)) {
+    if f.force() || f.effective(ENABLED).and_then(|value| value.boolean()) != Some(true) {
         return Ok("off".into());
     }
-    let age = f.effective("spark.history.fs.cleaner.maxAge").unwrap_or("7d".into());
+    let age = f.effective("spark.history.fs.cleaner.maxAge").unwrap_or(SparkValue::new("7d"));
     let (verb, hint) = match f.mode {
-        Mode::Live(_) if f.settings.set.get(ENABLED).is_some_and(|value| is_true(value)) => {
+        Mode::Live(_) if f.settings.set.get(ENABLED).is_some_and(|on| SparkValue::new(on).boolean() == Some(true)) => {
             return Ok(format!("on, as installed: it deletes event logs older than {age}"));
         }
         Mode::Live(_) => (
@@ -184,10 +184,10 @@ fn in_options(f: &Facts<'_>, key: &str) -> Option<Hint> {
 fn compaction(f: &Facts<'_>) -> Result<(), NotPassed> {
     const LIMIT: &str = "spark.history.fs.eventLog.rolling.maxFilesToRetain";
     let Some(event_logs) = f.event_logs else { return Ok(()) };
-    let limits = |value: &str| value.trim().parse::<i64>().is_ok_and(|n| n < i64::from(i32::MAX));
+    let limits = |value: &SparkValue| value.number::<i64>().is_some_and(|n| n < i64::from(i32::MAX));
     let Some(found) = f.effective(LIMIT).filter(|value| limits(value) && !f.force()) else { return Ok(()) };
     let (verb, hint) = match f.mode {
-        Mode::Live(_) if f.settings.set.get(LIMIT) == Some(&found) => return Ok(()),
+        Mode::Live(_) if f.settings.set.get(LIMIT).is_some_and(|set| set == found.text()) => return Ok(()),
         Mode::Live(_) => ("rewrites", hint!("{} --set {}={}", f.install_again(), LIMIT, i32::MAX)),
         Mode::Preflight { .. } => {
             ("would rewrite", hint!("switch it off: --set {}={}; or keep it on: --force", LIMIT, i32::MAX))

@@ -103,13 +103,14 @@ impl HistoryServer {
     fn refresh(&mut self, spark: &Spark) {
         self.process = Process::of_unit(&self.unit);
         let process = self.process.as_ref();
-        let setting = |key: &str| process.and_then(|p| p.property(key)).or_else(|| spark.defaults.get(key));
-        let number = |key: &str| setting(key).and_then(|p| p.parse::<u16>().ok());
+        let given = |key: &str| process.and_then(|p| p.property(key)).map(|text| spark.defaults.value(text));
+        let setting = |key: &str| given(key).or_else(|| spark.defaults.get(key).cloned());
+        let number = |key: &str| setting(key).and_then(|value| value.number::<u16>());
         let port = number("spark.history.ui.port").unwrap_or(18080);
         let tls = setting("spark.ssl.historyServer.enabled").or_else(|| setting("spark.ssl.enabled"));
-        let https = tls == Some("true");
+        let https = tls.and_then(|value| value.boolean()) == Some(true);
         let tls_port = || number("spark.ssl.historyServer.port").unwrap_or(port.saturating_add(TLS_OFFSET));
-        self.configured = setting(LOG_DIRECTORY_KEY).map(str::to_string);
+        self.configured = setting(LOG_DIRECTORY_KEY).map(|value| value.text().to_string());
         let (port, https, reply) = self.look(if https { tls_port() } else { port }, https);
         (self.port, self.https) = (port, https);
         (self.answer, self.barrier) = match reply {
@@ -212,7 +213,7 @@ impl HistoryServer {
     /// Its port after a restart. `set` are the keys that emr-shs will set.
     pub(crate) fn port_after(&self, spark: &Spark, set: &BTreeMap<String, String>) -> u16 {
         let has_tls_port = self.https && spark.defaults.get("spark.ssl.historyServer.port").is_some();
-        let number = |key: &str| set.get(key).and_then(|port| port.parse::<u16>().ok());
+        let number = |key: &str| set.get(key).and_then(|port| spark.defaults.value(port).number::<u16>());
         match number("spark.history.ui.port").filter(|_| !has_tls_port) {
             Some(port) if self.https => port.saturating_add(TLS_OFFSET),
             Some(port) => port,
@@ -226,7 +227,7 @@ impl HistoryServer {
         let on_page = self.answer.as_ref().and_then(|a| a.reads.clone());
         on_page
             .or_else(|| self.configured.clone())
-            .or_else(|| spark.defaults.get(LOG_DIRECTORY_KEY).map(str::to_string))
+            .or_else(|| spark.defaults.text(LOG_DIRECTORY_KEY).map(str::to_string))
     }
 }
 

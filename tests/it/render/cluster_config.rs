@@ -67,14 +67,18 @@ fn cluster_config_elsewhere_sets_the_keys_that_the_release_determines() {
     assert!(!keys(&format!("--release emr-6.0.0 --public-url {url}")).contains_key(links), "nor this one");
     assert!(keys(&format!("--release emr-6.1.0 --public-url {url}")).contains_key(links));
     assert_eq!(keys("--release emr-spark-8.1.0")["spark.history.fs.update.interval"], "300s", "event logs roll there");
-    assert_eq!(
-        keys("--release emr-7.12.0 --endpoint-url http://s3.local:9000")["spark.hadoop.fs.s3a.endpoint"],
-        "http://s3.local:9000"
-    );
+    let bucket = LOGS.trim_start_matches("s3://").split('/').next().unwrap();
+    let of_bucket = |name: &str| format!("spark.hadoop.fs.s3a.bucket.{bucket}.{name}");
+    let s3a = keys("--release emr-7.12.0 --endpoint-url http://s3.local:9000");
+    assert_eq!(s3a[&of_bucket("endpoint")], "http://s3.local:9000");
+    assert_eq!(s3a[&of_bucket("path.style.access")], "true");
+    assert!(!s3a.contains_key("spark.hadoop.fs.s3a.endpoint"), "other buckets stay where they are");
     assert!(
-        !keys("--release emr-7.9.0 --endpoint-url http://s3.local:9000").contains_key("spark.hadoop.fs.s3a.endpoint"),
+        !keys("--release emr-7.9.0 --endpoint-url http://s3.local:9000").contains_key(&of_bucket("endpoint")),
         "EMRFS"
     );
+    assert_eq!(keys("--release emr-7.12.0 --region eu-west-1")[&of_bucket("endpoint.region")], "eu-west-1");
+    assert!(!keys("--release emr-7.9.0 --region eu-west-1").contains_key(&of_bucket("endpoint.region")), "EMRFS");
     assert!(!keys("--spark-version 3.5 --history-only").contains_key("spark.eventLog.dir"));
     assert_eq!(keys("--spark-version 3.5 --set spark.history.store.path=/mnt/x")["spark.history.store.path"], "/mnt/x");
 
