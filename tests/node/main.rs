@@ -33,4 +33,5 @@ mod runtime_roles;
 mod scale;
 mod static_binary;
 mod step;
+mod strangers;
 mod verify;
