@@ -132,7 +132,7 @@ fn doctor_names_what_damaged_an_installation() {
         "malformed configuration",
         &format!("echo 'spark.foo bar\\u12' >>{DEFAULTS}"),
         &["defaults"],
-        &["cannot be read by Spark", "no \\uXXXX escape", "fix: correct line"],
+        &["cannot be read by Spark", "is not a \\uXXXX escape", "fix: correct line"],
         &format!("sed -i /spark.foo/d {DEFAULTS}"),
     );
     p.case("jobs log elsewhere", &format!("cp -p {DEFAULTS} /srv/defaults; sed -i 's#^spark.eventLog.dir.*#spark.eventLog.dir hdfs:///var/log/spark/apps#' {DEFAULTS}"), &["drift"], &["spark.eventLog.dir: found hdfs:///var/log/spark/apps", "jobs log to hdfs:///var/log/spark/apps", "see drift"], &format!("cp -p /srv/defaults {DEFAULTS}"));

@@ -69,7 +69,10 @@ fn a_step_installs_once_and_can_be_stopped() {
     // The message and exit code of a failed `install` are those of the step.
     node.sh("/opt/lab/s3 user limited limitedsecret user; echo limited >/etc/lab/session-user");
     let refused = emr.runs_true(ScriptKind::Step, "s-REFUSED", &["--event-logs", "s3://acme-spark/other/"]);
-    refused.failed(3, &["error: the role EMR_EC2_DefaultRole may not", "hint: ", "step: failed with exit code 3"]);
+    refused.failed(
+        3,
+        &["error: the role EMR_EC2_DefaultRole is not allowed to", "hint: ", "step: failed with exit code 3"],
+    );
     let odd = "two\nlines  *\t$HOME";
     let usage = emr.runs_true(ScriptKind::Step, "s-USAGE", &["--event-logs", LOGS, odd]);
     usage.failed(2, &[&format!("error: unexpected argument '{odd}' found"), "step: failed with exit code 2"]);
@@ -123,7 +126,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
             "sum of something else",
             from(BINARIES, &false_sum),
             1,
-            &["error: s3://acme-spark/emr-shs/emr-shs-x86_64 is not the binary that was meant", "wanted was 0000"],
+            &["error: s3://acme-spark/emr-shs/emr-shs-x86_64 is not the expected binary", "wanted 0000"],
         ),
         case("malformed sum", from(BINARIES, "abc"), 2, &["error: --sha256-x86_64 is 'abc'"]),
         case("a sum's length of no digits", from(BINARIES, &no_digits), 2, &["error: --sha256-x86_64 is 'ggg"]),
@@ -137,7 +140,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
             "no binaries",
             vec!["--event-logs", LOGS, "--binaries", BINARIES],
             2,
-            &["error: --binaries is missing, which comes before"],
+            &["error: --binaries is missing; it comes before"],
         ),
         case("no value", vec!["--binaries"], 2, &["error: --binaries needs a value"]),
         case(
@@ -150,13 +153,13 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
             "cut short",
             from("s3://acme-spark/short/", sum),
             1,
-            &["error: s3://acme-spark/short/emr-shs-x86_64 is not the binary"],
+            &["error: s3://acme-spark/short/emr-shs-x86_64 is not the expected binary"],
         ),
         case(
             "other content",
             from("s3://acme-spark/other/", sum),
             1,
-            &["error: s3://acme-spark/other/emr-shs-x86_64 is not the binary"],
+            &["error: s3://acme-spark/other/emr-shs-x86_64 is not the expected binary"],
         ),
         case(
             "no program, true sum",
@@ -188,7 +191,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
             "rm /etc/lab/session-user",
             &[
                 "(403)",
-                "error: could not copy s3://acme-spark/emr-shs/emr-shs-x86_64: S3 refuses it",
+                "error: could not copy s3://acme-spark/emr-shs/emr-shs-x86_64: S3 does not let",
                 "hint: allow s3:GetObject",
             ],
         ),
@@ -211,10 +214,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
             "disks full",
             full,
             roomy,
-            &[
-                "No space left on device",
-                "error: could not copy s3://acme-spark/emr-shs/emr-shs-x86_64: no room on the disk of ",
-            ],
+            &["No space left on device", "error: could not copy s3://acme-spark/emr-shs/emr-shs-x86_64: the disk of "],
         ),
         caused(
             "disk of /usr/bin full",
@@ -238,7 +238,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
             "no sudo",
             "mv /etc/sudoers.d/hadoop /srv/sudoers",
             "mv /srv/sudoers /etc/sudoers.d/hadoop",
-            &["error: hadoop may not use sudo here: "],
+            &["error: user hadoop cannot use sudo on this node: "],
         ),
     ];
     for (i, case) in cases.iter().enumerate() {
@@ -273,7 +273,7 @@ fn a_failed_step_says_why_and_leaves_nothing_behind() {
     let nowhere = from("s3://acme-spark/nowhere/", sum);
     let ends = emr.runs(ScriptKind::BootstrapAction, "1", &nowhere);
     assert!(ends.emr.contains("the instance would be terminated"), "{ends:?}");
-    ends.failed(1, &["it is not there", "bootstrap: failed with exit code 1", "hint: this ends the cluster"]);
+    ends.failed(1, &["it is not there", "bootstrap: failed with exit code 1", "hint: EMR now ends the cluster"]);
     let lives = emr.runs(ScriptKind::BootstrapAction, "2", &[&["--continue-on-failure"], &nowhere[..]].concat());
     assert!(!lives.emr.contains("terminated"), "{lives:?}");
     lives.failed(0, &["it is not there", "bootstrap: failed with exit code 1", "the cluster runs without emr-shs"]);
