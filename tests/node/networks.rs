@@ -113,7 +113,7 @@ fn buckets_and_accounts_with_rules_of_their_own_are_told_as_what_they_are() {
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     let doctor = node.emr_shs(&["doctor"]).expect(0).out();
     assert!(doctor.contains("s3://acme-logs//elasticmapreduce/"), "{doctor}");
-    // The lab's store has no key with two slashes in a row, so EMR's files are in the other directory.
+    // The lab's store takes the two directories for one.
     let log = "elasticmapreduce/j-3H6EATEWWRWS/containers/application_1700000000000_0001/container_1700000000000_0001_01_000001/stderr.gz";
     node.sh(&format!("echo hello | gzip | /opt/lab/s3 put - s3://acme-logs/{log}"));
     let found = node.sh("curl -s -o /dev/null -w '%{redirect_url}' http://localhost:9977/logs/container_1700000000000_0001_01_000001/stderr");
