@@ -47,11 +47,12 @@ pub mod testing {
         LogDirectory, LogRequest, Route, RouteError, container_directory, route, stored_name,
     };
     pub use crate::host::Host;
-    pub use crate::ids::Attempt;
     pub use crate::node::Node;
+    pub use crate::node::event_logs::{Attempt, EventLogName};
     pub use crate::node::hadoop::Hadoop;
     pub use crate::node::log_diagnosis::{Cause, diagnose, known_errors, unreadable_event_logs};
     pub use crate::node::s3a::{BucketEncryption, BucketSettings, Proxy};
+    pub use crate::node::spark::Version;
     pub use crate::node::spark_conf::SparkConf;
     pub use crate::properties::{SparkDefaults, line_with};
     pub use crate::settings::Settings;

@@ -71,15 +71,6 @@ pub struct Listing {
     pub complete: bool,
 }
 
-impl Listing {
-    /// The object that was written last, of those that are not empty. Spark writes no name with control characters, so
-    /// those are somebody else's.
-    pub fn newest(&self) -> Option<&Object> {
-        let objects = self.objects.iter().filter(|object| object.size > 0 && !listing::is_odd(&object.name));
-        objects.max_by_key(|object| object.modified)
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct Object {
     /// The object's name below the prefix.

@@ -9,19 +9,52 @@ pub(super) fn explained_by(cause: &Cause) -> &'static [CheckId] {
         Cause::NoDirectory => &[CheckId::Bucket, CheckId::Prefix],
         Cause::DirectoryIsFile => &[CheckId::Prefix],
         Cause::MissingClass(_) | Cause::NoFileSystem | Cause::TwoVersions => &[CheckId::Drift, CheckId::ClassPath],
-        Cause::NoBucket => &[CheckId::Bucket],
-        Cause::KeyDenied => &[CheckId::Kms],
+        Cause::NoMainClass => &[CheckId::Release, CheckId::ClassPath],
+        Cause::NoBucket | Cause::NoHostInUri => &[CheckId::Bucket],
+        Cause::KeyDenied | Cause::KeyUnusable => &[CheckId::Kms],
         Cause::WrongClock => &[CheckId::Clock],
         Cause::ExpiredCredentials | Cause::NoCredentials => &[CheckId::Credentials],
-        Cause::WrongRegion => &[CheckId::Drift, CheckId::Bucket, CheckId::List],
-        Cause::AccessDenied => &[CheckId::Credentials, CheckId::Clock, CheckId::List, CheckId::Kms, CheckId::Get],
-        Cause::NoAnswer => &[CheckId::Credentials, CheckId::Bucket],
+        Cause::WrongRegion | Cause::NoRegion => &[CheckId::Drift, CheckId::Bucket, CheckId::List],
+        Cause::BadRequest => &[CheckId::Drift, CheckId::Credentials, CheckId::Bucket, CheckId::List],
+        Cause::AccessDenied | Cause::EndpointDenied => {
+            &[CheckId::Credentials, CheckId::Clock, CheckId::List, CheckId::Kms, CheckId::Get]
+        }
+        Cause::NoAnswer | Cause::UnknownHost | Cause::NoTls => &[CheckId::Credentials, CheckId::Bucket],
         Cause::BufferNotWritable => &[CheckId::Buffer],
         Cause::OutOfMemory | Cause::InvalidHeap | Cause::HeapTooLarge => &[CheckId::Heap],
         Cause::WrongFileSystem => &[CheckId::Drift, CheckId::Defaults],
-        Cause::InvalidDefaults => &[CheckId::Defaults],
+        Cause::InvalidDefaults | Cause::InvalidSetting => &[CheckId::Defaults],
         Cause::PortTaken => &[CheckId::Port],
         Cause::DiskFull => &[CheckId::Disk],
-        Cause::HdfsDenied | Cause::Silenced => &[],
+        Cause::ObjectLock => &[CheckId::Put],
+        Cause::NativeLibrary
+        | Cause::OldJava
+        | Cause::NewJava
+        | Cause::InvalidJvmOption
+        | Cause::WrongCertificate
+        | Cause::UntrustedCertificate
+        | Cause::Throttled
+        | Cause::NoConnectionLeft
+        | Cause::RoleDenied
+        | Cause::WrongKeys
+        | Cause::Archived
+        | Cause::LocalDenied
+        | Cause::HdfsDenied
+        | Cause::NoHdfs
+        | Cause::Kerberos
+        | Cause::NoLocalDirectory
+        | Cause::NoThread
+        | Cause::OtherMemory
+        | Cause::WrongAddress
+        | Cause::TooManyFiles
+        | Cause::ReadOnly
+        | Cause::StoreLocked
+        | Cause::StoreFormat
+        | Cause::StoreMiscounted
+        | Cause::LongText
+        | Cause::UnknownCodec
+        | Cause::DamagedEventLog
+        | Cause::Silenced
+        | Cause::Unknown => &[],
     }
 }

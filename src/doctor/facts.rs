@@ -1,6 +1,7 @@
 //! What checks judge by: the facts about the node, and the observations of a running one.
 
 use super::check::{NotPassed, skip};
+use super::event_logs::EventLogAnswers;
 use crate::aws::emr::{Cluster, EmrError};
 use crate::aws::s3::{Bucket, Listing, Probe, Refusal};
 use crate::aws::uri::{EventLogs, LogUri};
@@ -8,12 +9,12 @@ use crate::change::receipt::Receipt;
 use crate::desired::log_gateway::GatewaySetup;
 use crate::error::Fault;
 use crate::host::Host;
-use crate::ids::Attempt;
 use crate::installed::deferred_install::DeferredInstall;
 use crate::installed::drift::ResourceStatus;
 use crate::installed::log_gateway::LogGateway;
 use crate::installed::shortfall::Present;
 use crate::node::Node;
+use crate::node::event_logs::Attempt;
 use crate::node::hadoop_client::Opinion;
 use crate::node::history_server::HistoryServer;
 use crate::node::jars::Scheme;
@@ -23,7 +24,6 @@ use crate::paths::HISTORY_SERVER_UNIT;
 use crate::settings::Settings;
 use crate::shown::{Hint, hint};
 use crate::values::SparkValue;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What the checks know. A check skips itself where it needs a fact that is `None`.
@@ -98,12 +98,12 @@ pub(crate) struct ServerObservations {
     /// The port on which the server answers instead of its own.
     pub moved_to: Option<u16>,
     pub listed: Option<Vec<Attempt>>,
-    /// An application, and the names of the attributes that its executors have in the event log.
-    pub attributes: Option<(String, Vec<String>)>,
     pub known_errors: Vec<KnownError>,
     /// The last lines of the log that mention errors.
     pub last_errors: Vec<String>,
     pub unreadable: UnreadableEventLogs,
+    /// Whether the log is longer than what doctor reads of it.
+    pub log_is_cut: bool,
 }
 
 /// What S3 answered, as far as it was asked.
@@ -118,8 +118,7 @@ pub(crate) struct S3Observations {
     pub clock_ahead: Option<i64>,
     /// The objects directly below the prefix.
     pub listing: Option<Result<Listing, Refusal>>,
-    /// The sizes of some rolling event logs, by their names below the prefix.
-    pub rolling: BTreeMap<String, i64>,
+    pub event_logs: EventLogAnswers,
     /// The answer to reading the first byte of the newest event log.
     pub sample: Option<Result<(), Refusal>>,
     /// The answers to writing, listing, reading and deleting an object.
@@ -189,7 +188,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The known errors in the history server's log, in the order in which they first appear. A preflight
+    /// The errors in the history server's log, in the order in which they first appear. A preflight
     /// reads no log, so it knows none.
     pub(crate) fn known_errors(&self) -> &'a [KnownError] {
         match self.mode {

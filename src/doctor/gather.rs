@@ -3,32 +3,35 @@
 //! which a person runs `doctor`.
 
 use super::check::{CheckId, CheckReport};
+use super::event_logs::{Questions, event_logs};
 use super::facts::{
     ContainerLogs, EmrObservations, Facts, Mode, Observations, S3Observations, ServerObservations, log_uri,
 };
 use super::report;
 use crate::aws::config::TimeoutProfile;
 use crate::aws::emr::{ClusterDescription, EmrError};
-use crate::aws::s3::{Listing, Refusal, S3};
+use crate::aws::s3::{Refusal, S3};
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::receipt::Receipt;
 use crate::error::{Fault, Verdict};
 use crate::host::Host;
-use crate::ids::{self, Attempt};
 use crate::installed::deferred_install::DeferredInstall;
 use crate::installed::drift;
 use crate::installed::log_gateway::LogGateway;
+use crate::node::event_logs::Attempt;
 use crate::node::hadoop_client::{About, HadoopClients, Planned};
 use crate::node::history_server::{self, STARTING};
 use crate::node::jars::Scheme;
+use crate::node::log_diagnosis::Cause;
 use crate::node::process::{self, Process};
+use crate::node::spark::Version;
 use crate::node::{Node, log_diagnosis, provisioning};
 use crate::paths::{HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY};
 use crate::settings::Settings;
 use crate::systemd;
 use anyhow::Result;
 use std::collections::BTreeMap;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,17 +39,8 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(14);
 /// After this time Hadoop's own client counts as silent. It is asked only where S3 refuses emr-shs.
 const HADOOP_DEADLINE: Duration = Duration::from_secs(16);
-/// doctor asks the history server to open only event logs smaller than this many bytes for each MiB of the
-/// server's heap: doctor must not be the reason why the server runs out of memory. A compressed event log
-/// counts tenfold.
-const MODERATE_SIZE: i64 = 20 << 10;
-const COMPRESSION: i64 = 10;
 /// How long a starting server may take to answer.
 const SETTLE: Duration = Duration::from_secs(6);
-/// How many applications the server opens until one has executors.
-const SAMPLES: usize = 3;
-/// How many rolling event logs are measured.
-const MEASURED: usize = 3;
 /// After this time no object is written any more: there must be time to delete it again.
 const LATEST_PROBE: Duration = Duration::from_secs(6);
 /// How many pages of a thousand names are listed.
@@ -86,13 +80,26 @@ impl Gathered {
             let cluster = node.identity.cluster_id.clone()?;
             within_deadline(&ask_container_logs(&node, &settings, &uri, cluster), begun)
         });
-        let mut s3 = s3.map(|answers| answers.within_deadline(begun));
+        let mut s3 = s3.map(|answers| {
+            answers.wait(begun);
+            if let Some(Ok(listing)) = answers.so_far().listing {
+                let listed = listed.as_deref().unwrap_or_default();
+                answers.ask(Questions::new(
+                    &listing,
+                    listed,
+                    node.spark.version.as_ref(),
+                    settings.serverless.is_some(),
+                ));
+                answers.wait(begun);
+            }
+            answers.so_far()
+        });
         if let (Some(s3), Some(uri)) = (s3.as_mut().filter(|s3| s3.is_refused()), &event_logs) {
             let about = if settings.history_only { About::Reading } else { About::Writing };
             let clients = HadoopClients::of(&host, &node, uri, Planned::default());
             s3.hadoop = Some(clients.ask(uri, about, begun + HADOOP_DEADLINE));
         }
-        let server = ServerObservations::gather(&node, s3.as_ref(), listed, begun);
+        let server = ServerObservations::gather(&host, &node, listed, begun);
         let observations = Observations {
             unreadable,
             is_pending: is_live && provisioning::is_pending(&host, false)?,
@@ -144,16 +151,17 @@ fn observe_server(host: &Host, node: &mut Node) -> Result<()> {
 }
 
 impl ServerObservations {
-    fn gather(node: &Node, s3: Option<&S3Observations>, listed: Option<Vec<Attempt>>, begun: Instant) -> Self {
+    fn gather(host: &Host, node: &Node, listed: Option<Vec<Attempt>>, begun: Instant) -> Self {
         let mut observed = Self::of_log(node);
         // systemd restarts the server again and again, and each start begins the log anew. Until the
         // new log contains a known error, doctor reads it again.
         let is_crash_looping = node.server.as_ref().is_some_and(|server| server.is_crash_looping());
-        while is_crash_looping && observed.known_errors.is_empty() && begun.elapsed() < DEADLINE {
+        let knows_none = |observed: &Self| observed.known_errors.iter().all(|e| e.diagnosis.cause == Cause::Unknown);
+        while is_crash_looping && knows_none(&observed) && begun.elapsed() < DEADLINE {
             std::thread::sleep(Duration::from_millis(200));
             observed = Self::of_log(node);
         }
-        observed.attributes = sample_attributes(node, s3, listed.as_deref(), begun);
+        observed.known_errors.retain(|error| error.diagnosis.cause != Cause::Silenced || is_silenced(host, node));
         observed.listed = listed;
         if let Some(server) = &node.server {
             observed.listener = process::listener(server.port);
@@ -170,36 +178,17 @@ impl ServerObservations {
             known_errors: log_diagnosis::known_errors(&text, age),
             last_errors: log_diagnosis::last_errors(&text),
             unreadable: log_diagnosis::unreadable_event_logs(&text, age),
+            log_is_cut: text.len() as u64 >= history_server::LOG_TAIL,
             ..Self::default()
         }
     }
 }
 
-/// The attribute names of an executor. The server opens the smallest applications first, and none whose
-/// size is not known.
-fn sample_attributes(
-    node: &Node,
-    s3: Option<&S3Observations>,
-    listed: Option<&[Attempt]>,
-    begun: Instant,
-) -> Option<(String, Vec<String>)> {
-    let (server, listed, s3) = (node.server.as_ref()?, listed?, s3?);
-    let moderate = i64::try_from(node.spark.daemon_heap_mib()).ok()?.saturating_mul(MODERATE_SIZE);
-    let objects = s3.listing.as_ref()?.as_ref().ok()?.objects.iter().map(|o| (&o.name, o.size));
-    let sizes: BTreeMap<Attempt, i64> = objects
-        .chain(s3.rolling.iter().map(|(name, size)| (name, *size)))
-        .filter_map(|(name, size)| Some((Attempt::of_event_log(name)?, uncompressed_size(name, size))))
-        .collect();
-    let known = listed.iter().filter_map(|attempt| Some((*sizes.get(attempt)?, attempt)));
-    let mut candidates: Vec<(i64, &Attempt)> =
-        known.filter(|(size, attempt)| *size < moderate && attempt.application.starts_with("application_")).collect();
-    candidates.sort();
-    let in_time = candidates.into_iter().take(SAMPLES).take_while(|_| begun.elapsed() < DEADLINE);
-    in_time.into_iter().find_map(|(_, attempt)| Some((attempt.application.clone(), server.attributes(attempt)?)))
-}
-
-fn uncompressed_size(event_log: &str, size: i64) -> i64 {
-    if ids::is_uncompressed_event_log(event_log) { size } else { size.saturating_mul(COMPRESSION) }
+/// Whether another jar's SLF4J precedes Spark's. A log without any entry can also be that of a server whose logger is
+/// told to write nothing.
+fn is_silenced(host: &Host, node: &Node) -> bool {
+    let source = node.class_path.source_of(host, "org.slf4j.LoggerFactory");
+    source.is_none_or(|jar| !jar.starts_with(node.spark.home.join("jars")))
 }
 
 /// Works in a thread of its own. The receiver may give up waiting.
@@ -255,7 +244,9 @@ fn ask_container_logs(
 /// Answers of S3 that arrive one by one. Whoever waits for them takes those that have arrived in time.
 struct S3Answers {
     so_far: Arc<Mutex<S3Observations>>,
+    /// Tells when all questions so far are answered.
     done: Receiver<()>,
+    questions: Sender<Questions>,
 }
 
 impl S3Answers {
@@ -263,21 +254,40 @@ impl S3Answers {
         let connection = node.s3_connection(uri, settings.region.as_deref(), settings.endpoint_url.as_deref());
         let so_far = Arc::new(Mutex::new(S3Observations::default()));
         let (uri, answers, may_write) = (uri.clone(), so_far.clone(), !settings.history_only);
-        let done = in_background(move || {
+        let spark = node.spark.version.clone();
+        let (questions, asked) = mpsc::channel::<Questions>();
+        let (is_done, done) = mpsc::channel();
+        std::thread::spawn(move || {
             let Ok(mut s3) = connection.open(TimeoutProfile::Short) else { return };
-            ask_s3(&answers, &mut s3, &uri, may_write);
+            ask_s3(&answers, &mut s3, &uri, spark.as_ref(), may_write);
+            // Sending fails if doctor has given up waiting.
+            while is_done.send(()).is_ok()
+                && let Ok(questions) = asked.recv()
+            {
+                questions.ask(&s3, &uri, |tell| {
+                    tell(&mut answers.lock().unwrap_or_else(PoisonError::into_inner).event_logs)
+                });
+            }
         });
-        Self { so_far, done }
+        Self { so_far, done, questions }
     }
 
-    fn within_deadline(self, begun: Instant) -> S3Observations {
+    /// Asks more. Without an answer to the questions before, this changes nothing.
+    fn ask(&self, questions: Questions) {
+        let _ = self.questions.send(questions);
+    }
+
+    fn wait(&self, begun: Instant) {
         within_deadline(&self.done, begun);
+    }
+
+    fn so_far(&self) -> S3Observations {
         self.so_far.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// Asks S3 step by step. The lock is never held during a request.
-fn ask_s3(answers: &Mutex<S3Observations>, s3: &mut S3, uri: &EventLogs, may_write: bool) {
+fn ask_s3(answers: &Mutex<S3Observations>, s3: &mut S3, uri: &EventLogs, spark: Option<&Version>, may_write: bool) {
     let begun = Instant::now();
     let answers = || answers.lock().unwrap_or_else(PoisonError::into_inner);
     let (credentials, role) = s3.credentials();
@@ -288,7 +298,14 @@ fn ask_s3(answers: &Mutex<S3Observations>, s3: &mut S3, uri: &EventLogs, may_wri
         let has_bucket = bucket.is_ok();
         (answers().bucket, answers().clock_ahead) = (Some(bucket), s3.clock_ahead());
         if has_bucket {
-            ask_event_logs(answers, s3, uri);
+            let listing = s3.list(uri, PAGES);
+            let newest = listing.as_ref().ok().and_then(|listing| {
+                let logs = event_logs(listing, &BTreeMap::new(), spark);
+                Some(logs.iter().filter(|log| !log.name.is_rolling).max_by_key(|log| log.written)?.entry.to_string())
+            });
+            answers().listing = Some(listing);
+            let sample = newest.map(|name| s3.get(uri, &format!("{}{name}", uri.prefix), Some(1)).map(drop));
+            answers().sample = sample;
         }
         if has_bucket && may_write && begun.elapsed() < LATEST_PROBE {
             let probe = s3.probe(uri);
@@ -296,21 +313,4 @@ fn ask_s3(answers: &Mutex<S3Observations>, s3: &mut S3, uri: &EventLogs, may_wri
         }
     }
     answers().complete = true;
-}
-
-/// Lists the event logs, reads a byte of the newest one, and measures some rolling ones.
-fn ask_event_logs<'a>(answers: impl Fn() -> std::sync::MutexGuard<'a, S3Observations>, s3: &S3, uri: &EventLogs) {
-    let listing = s3.list(uri, PAGES);
-    let newest = listing.as_ref().ok().and_then(Listing::newest).map(|log| format!("{}{}", uri.prefix, log.name));
-    let rolling: Vec<String> =
-        listing.iter().flat_map(|l| l.directories.iter().rev()).take(MEASURED).cloned().collect();
-    answers().listing = Some(listing);
-    let sample = newest.map(|key| s3.get(uri, &key, Some(1)).map(drop));
-    answers().sample = sample;
-    for name in rolling {
-        let directory = EventLogs { prefix: format!("{}{name}", uri.prefix), ..uri.clone() };
-        if let Ok(parts) = s3.list(&directory, 1) {
-            answers().rolling.insert(name, parts.objects.iter().map(|part| part.size).sum());
-        }
-    }
 }

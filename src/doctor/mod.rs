@@ -9,6 +9,7 @@
 mod causes;
 pub(crate) mod check;
 pub(crate) mod checks;
+mod event_logs;
 pub(crate) mod facts;
 pub(crate) mod gather;
 

@@ -99,6 +99,15 @@ impl ClassPath {
         Self { elements, from_process }
     }
 
+    /// The element from which the JVM takes a class.
+    pub(crate) fn source_of(&self, host: &Host, class: &str) -> Option<&Path> {
+        let names = [jar::entry_name(class)];
+        let is_there = |element: &&PathBuf| {
+            host.target(element).is_ok_and(|real| contains(&real, &names).into_iter().any(|found| found))
+        };
+        self.elements.iter().find(is_there).map(PathBuf::as_path)
+    }
+
     /// For each class, the elements that contain it.
     fn elements_with(&self, host: &Host, classes: &[&str]) -> Vec<Vec<PathBuf>> {
         let names: Vec<String> = classes.iter().map(|c| jar::entry_name(c)).collect();

@@ -2,6 +2,7 @@
 //! restart the history server and end its processes.
 
 mod control_group;
+pub(crate) mod event_logs;
 pub(crate) mod hadoop;
 pub(crate) mod hadoop_client;
 pub(crate) mod history_server;

@@ -16,6 +16,7 @@ mod helpers;
 mod architecture;
 mod documents;
 mod engine;
+mod event_log_names;
 mod gateway_routes;
 mod help;
 mod log_diagnosis;

@@ -18,6 +18,7 @@ mod profiles;
 mod bootstrap;
 mod browser;
 mod doctor;
+mod doctor_kinds;
 mod failures;
 mod gateway;
 mod hadoop_client;

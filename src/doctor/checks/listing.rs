@@ -2,16 +2,16 @@
 
 use crate::aws::s3::Listing;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
-use crate::doctor::facts::Facts;
+use crate::doctor::event_logs::{EventLog, event_logs, unlisted};
+use crate::doctor::facts::{Facts, S3Observations};
 use crate::error::Fault;
-use crate::ids::Attempt;
+use crate::node::event_logs::{EventLogName, reads_rolling};
 use crate::node::history_server::{self, same_directory};
-use crate::node::log_diagnosis::UNREADABLE_EVENT_LOG;
-use crate::node::spark;
+use crate::node::log_diagnosis::KnownError;
+use crate::node::spark::{self, Version};
 use crate::paths::{HISTORY_SERVER_UNIT, LOCAL_STORE_KEY, SCAN_INTERVAL_KEY};
 use crate::shown::hint;
 use fs_err as fs;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,6 +28,11 @@ const SECONDS_PER_LIST: f64 = 0.03;
 /// How often the server scans its directory.
 pub(super) fn scan_interval(f: &Facts<'_>) -> Duration {
     spark::scan_interval(f.effective(SCAN_INTERVAL_KEY).as_ref())
+}
+
+/// Whether the server has logged an error in its last two scans: an error that persists appears at each scan.
+pub(super) fn is_new(f: &Facts<'_>, error: &KnownError) -> bool {
+    error.is_within(scan_interval(f) * 2 + Duration::from_secs(30))
 }
 
 /// How often something happened, in words.
@@ -53,56 +58,92 @@ pub(crate) fn reads(f: &Facts<'_>) -> CheckResult {
     let observed = &f.observations()?.server;
     let Some(listed) = &observed.listed else { return skip("the history server did not answer what it lists in time") };
     let Some(listing) = f.listing() else { return skip("the prefix could not be listed") };
-    let logs: BTreeMap<Attempt, Option<i64>> = event_logs(listing).collect();
-    let listed: BTreeSet<&Attempt> = listed.iter().collect();
-    let unlisted: Vec<(&Attempt, Option<i64>)> =
-        logs.iter().filter(|(log, _)| !listed.contains(log)).map(|(log, written)| (log, *written)).collect();
+    let Some(s3) = f.s3 else { return skip("S3 was not asked") };
+    let spark = f.node.spark.version.as_ref();
+    let logs = event_logs(listing, &s3.event_logs.rolling, spark);
+    let (missing, foreign): (Vec<_>, Vec<_>) =
+        unlisted(&logs, listed).into_iter().partition(|log| log.name.is_of_spark);
     let at_least = if listing.complete { "" } else { "at least " };
-    let found = format!("{at_least}{} of {} event logs listed", logs.len() - unlisted.len(), logs.len());
-    if unlisted.is_empty() {
-        return Ok(found);
+    let total = logs.len() - foreign.len();
+    let found = format!("{at_least}{} of {total} event logs listed", total - missing.len());
+    if missing.is_empty() {
+        return Ok(with_notes(found, listing, &foreign, spark));
     }
-    let overdue = overdue(f, unlisted)?;
+    let overdue = overdue(f, missing)?;
     let Some(first) = overdue.first() else {
-        return skip(format!("{found}; the others are new, or rolling event logs, whose age S3 does not tell"));
+        return skip(format!("{found}; the others are new, or rolling event logs whose age is not known"));
     };
     let up = server.process.as_ref().and_then(|p| p.up()).unwrap_or_default();
-    if up < FIRST_SCAN && overdue.len() > observed.unreadable.count {
+    let may_still_read = up < FIRST_SCAN && overdue.len() > observed.unreadable.count;
+    if may_still_read && observed.unreadable.count == 0 {
         return skip(format!("{found}; the server has just started"));
     }
+    let fault = unlisted_fault(f, found, first)?;
+    // A cause that lies in single event logs explains nothing about all of them.
+    let mut new = f.known_errors().iter().filter(|error| is_new(f, error));
+    let causes: &[CheckId] = match new.all(|error| error.diagnosis.cause.is_of_single_event_logs()) {
+        true => &[CheckId::List, CheckId::Kms, CheckId::Get, CheckId::Disk],
+        false => &[CheckId::List, CheckId::Kms, CheckId::Get, CheckId::ServerLog, CheckId::Disk],
+    };
     Err(NotPassed::CausedBy(
-        &[CheckId::List, CheckId::Kms, CheckId::Get, CheckId::ServerLog, CheckId::Disk],
-        unlisted_fault(f, found, first)?,
+        causes,
+        match may_still_read {
+            true => fault
+                .detail(format!("the server has been running for {} s, and may still be reading others", up.as_secs())),
+            false => fault,
+        },
     ))
 }
 
+/// Adds what lies below the prefix and is no event log for this server.
+fn with_notes(found: String, listing: &Listing, foreign: &[&EventLog<'_>], spark: Option<&Version>) -> String {
+    if let [first, others @ ..] = foreign {
+        let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
+        return format!("{found}; no event log: {}{more}", first.entry);
+    }
+    let rolling = || listing.directories.iter().filter(|name| EventLogName::of_entry(name, 0, None).is_some()).count();
+    match spark {
+        Some(version) if !reads_rolling(spark) && rolling() > 0 => {
+            format!("{found}; Spark {version} reads none of {} rolling event logs", rolling())
+        }
+        _ => found,
+    }
+}
+
 /// The unlisted event logs that the server should have listed by now.
-fn overdue<'a>(f: &Facts<'_>, unlisted: Vec<(&'a Attempt, Option<i64>)>) -> Result<Vec<&'a Attempt>, NotPassed> {
+fn overdue<'l, 'a>(f: &Facts<'_>, unlisted: Vec<&'l EventLog<'a>>) -> Result<Vec<&'l EventLog<'a>>, NotPassed> {
     let unreadable = &f.observations()?.server.unreadable;
     let grace = scan_interval(f).saturating_mul(2) + Duration::from_secs(30);
     let now = seconds_since_1970();
     let settled = now.saturating_sub_unsigned(grace.as_secs());
-    let last_failure = now.saturating_sub_unsigned(unreadable.ago.as_secs());
-    let is_overdue = |written: Option<i64>| match written {
-        Some(written) => written < settled || unreadable.count > 0 && written <= last_failure,
+    let last_failure = unreadable.ago.map(|ago| now.saturating_sub_unsigned(ago.as_secs()));
+    let is_overdue = |log: &EventLog<'_>| match log.written {
+        Some(written) => written < settled || last_failure.is_some_and(|failed| written <= failed),
         // S3 does not tell when a directory was written.
         None => unreadable.count > 0,
     };
-    Ok(unlisted.into_iter().filter(|(_, written)| is_overdue(*written)).map(|(log, _)| log).collect())
+    Ok(unlisted.into_iter().filter(|log| is_overdue(log)).collect())
 }
 
-fn unlisted_fault(f: &Facts<'_>, found: String, first: &Attempt) -> Result<Fault, NotPassed> {
+fn unlisted_fault(f: &Facts<'_>, found: String, first: &EventLog<'_>) -> Result<Fault, NotPassed> {
     let unreadable = &f.observations()?.server.unreadable;
-    let application = &first.application;
-    let mut fault = Fault::preflight(found).detail(format!("the first event log that is not listed: {application}"));
+    let mut fault = Fault::preflight(found).detail(format!("the first event log that is not listed: {}", first.entry));
+    let lacks_status =
+        |s3: &S3Observations| s3.event_logs.rolling.get(first.entry).is_some_and(|rolling| !rolling.has_status);
+    if f.s3.is_some_and(lacks_status) {
+        fault = fault.detail(
+            "that directory contains no appstatus_ object, without which Spark cannot read a rolling event log",
+        );
+    }
+    if let Some(says) = &unreadable.says {
+        fault = fault.detail(format!("the server's log contains “{says}”, {}", times(unreadable.count)));
+    }
     if let Some(reason) = &unreadable.reason {
-        fault = fault
-            .detail(format!("the server's log contains “{UNREADABLE_EVENT_LOG}”, {}", times(unreadable.count)))
-            .detail(format!("the reason: {reason}"));
+        fault = fault.detail(format!("the reason: {reason}"));
     }
     let search = hint!(
-        "find the reason in the server's log: grep -A3 -e {} {}",
-        application,
+        "find the reason in the server's log: grep -FA3 -e {} {}",
+        first.name.stem,
         history_server::log_file(&f.node.spark)
     );
     Ok(match f.effective(LOCAL_STORE_KEY) {
@@ -131,13 +172,6 @@ fn made_by_spark(f: &Facts<'_>, store: &Path) -> Vec<PathBuf> {
     LISTINGS.iter().chain(others).map(|name| store.join(name)).collect()
 }
 
-/// The event logs of a listing, and when they were written, where S3 tells.
-fn event_logs(listing: &Listing) -> impl Iterator<Item = (Attempt, Option<i64>)> {
-    let files = listing.objects.iter().filter(|o| o.size > 0).map(|o| (o.name.as_str(), Some(o.modified)));
-    let directories = listing.directories.iter().map(|name| (name.as_str(), None));
-    files.chain(directories).filter_map(|(name, written)| Some((Attempt::of_event_log(name)?, written)))
-}
-
 fn seconds_since_1970() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed()
 }
@@ -145,7 +179,8 @@ fn seconds_since_1970() -> i64 {
 /// The LIST requests of one scan: one for each thousand names, and two for each rolling event log
 /// (`docs/emr.md §7.2`).
 pub fn requests(listing: &Listing) -> usize {
-    (listing.objects.len() + listing.directories.len()).div_ceil(1000).max(1) + 2 * listing.directories.len()
+    let rolling = listing.directories.iter().filter(|name| EventLogName::of_entry(name, 0, None).is_some()).count();
+    (listing.objects.len() + listing.directories.len()).div_ceil(1000).max(1) + 2 * rolling
 }
 
 /// The price of scanning in USD a month, and how many seconds one scan takes. The next scan begins after

@@ -81,17 +81,18 @@ pub(crate) fn pattern(f: &Facts<'_>) -> CheckResult {
     let Some(pattern) = f.effective(LOG_LINK_KEY) else {
         return skip(format!("{LOG_LINK_KEY} is not set, so log links lead to NodeManagers"));
     };
-    if f.node.server.as_ref().is_some_and(|server| server.barrier.is_some()) {
-        return skip("the pages of the history server cannot be seen: see pages");
-    }
-    if f.node.server.as_ref().is_some_and(|server| server.answer.is_none()) {
-        return skip("the history server does not answer");
-    }
     if f.listing().is_none() {
-        return skip("the sizes of the event logs are not known, so doctor does not open one");
+        return skip("not known: the prefix could not be listed");
     }
-    let Some((application, attributes)) = &f.observations()?.server.attributes else {
-        return skip("no application of moderate size has executors");
+    let Some(s3) = f.s3 else { return skip("S3 was not asked") };
+    let listed = f.observations()?.server.listed.as_deref().unwrap_or_default();
+    let old = listed.iter().find(|attempt| attempt.is_old()).and_then(|attempt| attempt.spark.clone());
+    let old = s3.event_logs.old.clone().or(old);
+    let Some((event_log, attributes)) = &s3.event_logs.executors else {
+        return skip(match old {
+            Some(old) => format!("executors of Spark {old} have no attributes, so their links lead to NodeManagers"),
+            None => "no event log that is not compressed shows an executor at its beginning".into(),
+        });
     };
     let used: Vec<&str> = pattern
         .text()
@@ -103,11 +104,15 @@ pub(crate) fn pattern(f: &Facts<'_>) -> CheckResult {
         .collect();
     let missing: Vec<&str> = used.iter().copied().filter(|name| !attributes.iter().any(|a| a == name)).collect();
     if missing.is_empty() {
-        return Ok(format!("executors have {}", used.join(", ")));
+        let found = format!("executors have {}", used.join(", "));
+        return Ok(match old {
+            Some(old) => format!("{found}; those of Spark {old} have none, and keep links to NodeManagers"),
+            None => found,
+        });
     }
     Err(Fault::preflight(format!("log links use {}, which executors do not have", missing.join(", ")))
         .detail(format!("found {LOG_LINK_KEY} {pattern}"))
-        .detail(format!("executors of {application} have {}", attributes.join(", ")))
+        .detail(format!("executors in the event log {event_log} have {}", listed_names(attributes)))
         .detail("without the attribute, Spark keeps the link to the NodeManager")
         .hint(match f.settings.set.contains_key(LOG_LINK_KEY) {
             true => hint!("sudo emr-shs install --set {}=", LOG_LINK_KEY),
@@ -116,6 +121,10 @@ pub(crate) fn pattern(f: &Facts<'_>) -> CheckResult {
             }
         })
         .into())
+}
+
+fn listed_names(attributes: &[String]) -> String {
+    if attributes.is_empty() { "no attribute".into() } else { attributes.join(", ") }
 }
 
 pub(crate) fn gateway(f: &Facts<'_>) -> CheckResult {

@@ -1,11 +1,11 @@
 //! The checks of the history server: its memory, its port, its process, and its log.
 
-use super::listing::{scan_interval, times};
+use super::listing::{is_new, times};
 use crate::doctor::causes::explained_by;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::facts::{Facts, Mode};
 use crate::error::Fault;
-use crate::node::history_server::{self, HistoryServer, NO_JAR, STARTING};
+use crate::node::history_server::{self, HistoryServer, LOG_TAIL, NO_JAR, STARTING};
 use crate::node::log_diagnosis::{Cause, KnownError};
 use crate::node::process::{self, LookAlike, PortOwner, Process};
 use crate::node::{Node, jars};
@@ -308,7 +308,8 @@ fn running_server(f: &Facts<'_>, server: &HistoryServer, process: &Process) -> C
 /// Adds the cause of the server's death to a fault. `known_errors` keeps the order in which errors first
 /// appear in the server's log, so its last element is the newest kind of error.
 fn explain_death(f: &Facts<'_>, fault: Fault) -> NotPassed {
-    let Some(KnownError { diagnosis, .. }) = f.known_errors().last() else {
+    let mut known = f.known_errors().iter().filter(|error| error.diagnosis.cause != Cause::Unknown);
+    let Some(KnownError { diagnosis, .. }) = known.next_back() else {
         return quote_last_errors(f, fault).into();
     };
     let cause = &diagnosis.cause;
@@ -356,22 +357,27 @@ pub(crate) fn log(f: &Facts<'_>) -> CheckResult {
     if server.process.is_none() {
         return skip("the history server does not run: see service");
     }
-    f.observations()?;
-    // An error that persists appears again at each scan.
-    let recent = scan_interval(f) * 2 + Duration::from_secs(30);
-    let (new, old): (Vec<&KnownError>, Vec<&KnownError>) = f.known_errors().iter().partition(|e| e.ago <= recent);
+    let log_is_cut = f.observations()?.server.log_is_cut;
+    let (new, old): (Vec<&KnownError>, Vec<&KnownError>) = f.known_errors().iter().partition(|e| is_new(f, e));
     let Some(first) = new.first() else {
         // `known_errors` keeps the order of first appearance, so this is the newest kind of error.
         return Ok(match old.last() {
-            Some(last) => format!("no known error now; {} ago: {}", rounded(last.ago), last.diagnosis.cause),
-            None => "no known error".into(),
+            Some(KnownError { diagnosis, ago: Some(ago), .. }) => {
+                format!("no error now; {} ago: {}", rounded(*ago), diagnosis.cause)
+            }
+            Some(error) => format!("an error of unknown time: {}", error.diagnosis.cause),
+            None => "no error".into(),
         });
     };
+    let count = |error: &KnownError| match log_is_cut {
+        true => format!("{} in the last {} MiB", times(error.count), LOG_TAIL >> 20),
+        false => times(error.count),
+    };
     let cause = &first.diagnosis.cause;
-    let fault = Fault::preflight(format!("{cause}, {}", times(first.count))).detail(shortened(&first.diagnosis.line));
+    let fault = Fault::preflight(format!("{cause}, {}", count(first))).detail(shortened(&first.diagnosis.line));
     let fault = new[1..].iter().fold(fault, |fault, other| {
         let line = shortened(&other.diagnosis.line);
-        fault.detail(format!("{}, {}: {line}", other.diagnosis.cause, times(other.count)))
+        fault.detail(format!("{}, {}: {line}", other.diagnosis.cause, count(other)))
     });
     let fix = match cause {
         // The variable overrides the class path that an installation gives the unit.
@@ -380,6 +386,8 @@ pub(crate) fn log(f: &Facts<'_>) -> CheckResult {
              spark-env/export classification), then: sudo emr-shs restart",
             f.node.spark.home
         ),
+        Cause::Unknown => hint!("read them in the server's log: tail -100 {}", history_server::log_file(&f.node.spark)),
+        _ if cause.needs_restart() => hint!("{}; then: sudo emr-shs restart", Hint::from(cause.fix())),
         _ => cause.fix().into(),
     };
     Err(NotPassed::CausedBy(explained_by(cause), fault.hint(fix)))

@@ -2,7 +2,8 @@
 
 use super::HistoryServer;
 use crate::http::local_client;
-use crate::ids::Attempt;
+use crate::node::event_logs::Attempt;
+use crate::node::spark::Version;
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
@@ -86,14 +87,6 @@ impl HistoryServer {
         Some(list.as_array()?.iter().filter_map(attempts).flatten().collect())
     }
 
-    /// The names of the attributes that an executor of the attempt has in the event log. The server
-    /// opens the event log to answer. `None` if there is no executor, or no answer in time.
-    pub fn attributes(&self, attempt: &Attempt) -> Option<Vec<String>> {
-        let executors = self.api(&format!("applications/{}/allexecutors", attempt.api_path()), API_TIMEOUT)?;
-        let executor = executors.as_array()?.iter().find(|e| e.get("id").is_some_and(|id| id != "driver"))?;
-        Some(executor.get("attributes")?.as_object()?.keys().cloned().collect())
-    }
-
     /// An answer of the REST API; `None` if it does not come in time or is not JSON.
     pub fn api(&self, path: &str, timeout: Duration) -> Option<Value> {
         let url = format!("{}/api/v1/{path}", base_url(self.address(self.port)?, self.https));
@@ -106,8 +99,15 @@ impl HistoryServer {
 fn attempts(application: &Value) -> Option<impl Iterator<Item = Attempt>> {
     let id = application.get("id")?.as_str()?.to_string();
     let attempts = application.get("attempts")?.as_array()?.clone();
-    let number = |attempt: &Value| Some(attempt.get("attemptId")?.as_str()?.to_string());
-    Some(attempts.into_iter().map(move |a| Attempt { application: id.clone(), attempt: number(&a) }))
+    Some(attempts.into_iter().map(move |a| {
+        let text = |name: &str| Some(a.get(name)?.as_str()?.to_string());
+        Attempt {
+            application: id.clone(),
+            attempt: text("attemptId"),
+            updated: a.get("lastUpdatedEpoch").and_then(Value::as_i64).map(|milliseconds| milliseconds / 1000),
+            spark: text("appSparkVersion").and_then(|version| Version::parse(&version)),
+        }
+    }))
 }
 
 pub(super) fn base_url(at: SocketAddr, https: bool) -> String {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// At most this much of the end of a log is read.
-const TAIL: u64 = 4 << 20;
+pub(crate) const LOG_TAIL: u64 = 4 << 20;
 /// How many bytes at the beginning of a log tell one log from its successor.
 const HEAD: u64 = 512;
 
@@ -50,9 +50,9 @@ fn read_from(path: &Path, from: impl Fn(u64) -> u64) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = files::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(from(length).max(length.saturating_sub(TAIL))))?;
+        file.seek(SeekFrom::Start(from(length).max(length.saturating_sub(LOG_TAIL))))?;
         let mut bytes = Vec::new();
-        file.take(TAIL).read_to_end(&mut bytes)?;
+        file.take(LOG_TAIL).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()

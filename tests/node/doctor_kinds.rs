@@ -1,0 +1,195 @@
+//! `doctor` judges event logs of any name and server logs of any layout as the history server does, counts errors that
+//! nobody has listed, and finds nothing wrong with healthy nodes of every kind.
+
+use crate::helpers::doctor_cases::{DoctorCases, Report};
+use crate::helpers::node::{LOGS, Node, Profile};
+use serde_json::Value;
+
+const SERVER: &str = "spark-history-server";
+const OUT: &str = "/var/log/spark/spark-history-server.out";
+const EVENTS: &str = "/srv/s3/acme-spark/events";
+
+/// Odd event logs in /srv/odd, made of the fixtures in /srv/eventlogs.
+const ODD: &str = r#"
+mkdir -p /srv/odd && cd /srv/odd
+app=application_1795352263709 id=00f5trm1fv0d3p0b
+# As Spark 2.4 writes it: executors without attributes.
+sed -E -e 's/,"Driver Attributes":\{[^}]*\}//' -e 's/"Spark Version":"[^"]*"/"Spark Version":"2.4.8-amzn-2"/' \
+  -e 's/,"Attributes":\{[^}]*\},"Resources":\{\},"Resource Profile Id":0(,"Registration Time":[0-9]+)?//g' \
+  -e '/ResourceProfileAdded/d' -e "s/${app}_0001/${app}_2401/g" /srv/eventlogs/${app}_0001_1 >${app}_2401_1
+renamed() { sed "s/${app}_0003/$1/g" /srv/eventlogs/${app}_0003; }
+mkdir eventlog_v2_$id && renamed $id >eventlog_v2_$id/events_1_$id && : >eventlog_v2_$id/appstatus_$id
+renamed jr_3c1d0f5e7a9b >jr_3c1d0f5e7a9b
+renamed spark-0c5f7bd7b9f34a4b >spark-0c5f7bd7b9f34a4b
+# Somebody has renamed this one: its name says nothing.
+renamed ${app}_2402 >nightly
+# What is no event log.
+mkdir eventlog_v2_empty other && : >eventlog_v2_empty/appstatus_empty && echo x >other/x
+echo 'These are event logs.' >README
+echo x >_SUCCESS
+echo x >.hidden
+"#;
+
+fn put(p: &DoctorCases, what: &str) {
+    p.node.sh(&format!("cd /srv/odd; for f in {what}; do if [ -d $f ]; then /opt/lab/s3 put-tree $f s3://acme-spark/events/$f/; else /opt/lab/s3 put $f s3://acme-spark/events/$f; fi; done"));
+}
+
+fn restart(p: &DoctorCases) {
+    p.node.sh(&format!("systemctl restart {SERVER}"));
+    p.recovered_with_skips();
+}
+
+impl DoctorCases {
+    /// Waits until the server answers and no check fails.
+    fn recovered_with_skips(&self) -> Report {
+        let mut last = String::new();
+        for _ in 0..60 {
+            let report = Report::of(&self.node);
+            if report.code == 0 && self.node.answers() {
+                return report;
+            }
+            last = report.text();
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+        panic!("doctor is not content:\n{last}");
+    }
+}
+
+fn found(report: &Report, check: &str) -> String {
+    let is = |c: &&Value| c["name"] == check;
+    report
+        .checks()
+        .iter()
+        .find(is)
+        .map(|c| format!("{}: {}", c["result"].as_str().unwrap(), c["found"].as_str().unwrap()))
+        .unwrap()
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
+    let node = Node::fresh(Profile::Emr712);
+    node.upload_event_logs(LOGS);
+    node.emr_shs(&["install", "--event-logs", LOGS, "--set", "spark.history.fs.update.interval=5s"]).expect(0);
+    let mut p = DoctorCases { node, said: String::new(), env: &[] };
+    p.node.sh(ODD);
+
+    // Every name that the server lists counts, and only those.
+    put(
+        &p,
+        "application_1795352263709_2401_1 eventlog_v2_00f5trm1fv0d3p0b jr_3c1d0f5e7a9b spark-0c5f7bd7b9f34a4b nightly",
+    );
+    p.node.wait_for_applications(14);
+    put(&p, "eventlog_v2_empty other README _SUCCESS .hidden");
+    let report = p.recovered_with_skips();
+    assert_eq!(
+        found(&report, "reads"),
+        "pass: 15 of 15 event logs listed; no event log: README, and 1 more",
+        "{}",
+        report.text()
+    );
+    let pattern = found(&report, "log pattern");
+    assert_eq!(
+        pattern,
+        "pass: executors have CONTAINER_ID; those of Spark 2.4.8-amzn-2 have none, and keep links to NodeManagers"
+    );
+    // doctor reads the beginnings of event logs itself: the server opens none of them for it.
+    assert_eq!(p.node.sh("find /mnt -path '*/apps/*'"), "");
+
+    // A rolling event log of Serverless that the server passes over without a word.
+    p.node.sh(&format!(
+        "mkdir /srv/odd/eventlog_v2_00f5trm1fv0d3p0c; cd /srv/odd/eventlog_v2_00f5trm1fv0d3p0c
+         echo 'no JSON' >events_1_00f5trm1fv0d3p0c; : >appstatus_00f5trm1fv0d3p0c
+         /opt/lab/s3 put-tree . s3://acme-spark/events/eventlog_v2_00f5trm1fv0d3p0c/
+         touch -d '1 hour ago' {EVENTS}/eventlog_v2_00f5trm1fv0d3p0c/*"
+    ));
+    p.suffers(
+        "a rolling event log that is none",
+        |_| {},
+        &["reads"],
+        &["15 of 16 event logs listed", "eventlog_v2_00f5trm1fv0d3p0c/", "grep -FA3 -- 00f5trm1fv0d3p0c"],
+    );
+    p.node.sh(&format!("rm -r {EVENTS}/eventlog_v2_00f5trm1fv0d3p0c"));
+    p.recovered_with_skips();
+
+    // The server fails to read hundreds of event logs, with an exception that nobody has listed. Its log is longer than what
+    // doctor reads of it.
+    p.node.sh("mkdir /srv/many; head -c 5000 /dev/urandom >/srv/none
+        for n in $(seq 1000 1299); do cp /srv/none /srv/many/application_1795352263709_$n.lz4; done
+        /opt/lab/s3 put-tree /srv/many s3://acme-spark/events/");
+    p.suffers(
+        "hundreds of event logs with an unknown error",
+        |node| drop(node.sh(&format!("for i in $(seq 300); do [ $(grep -c 'merging application listings' {OUT}) -ge 300 ] && exit; sleep 0.2; done"))),
+        &["server log", "reads"],
+        &["errors that emr-shs does not know, 300 times", "IOException", "15 of 315 event logs listed", "tail -100 /var/log/spark"],
+    );
+    p.node.sh("/opt/lab/s3 rm 's3://acme-spark/events/application_1795352263709_1*'");
+    // Log4j writes ISO 8601 times, then lines of JSON. Neither hides the server's log, nor makes an old error a new one.
+    let layouts = [
+        (
+            "PatternLayout",
+            "pattern = %d{ISO8601} %p [%t] %c{1}: %m%n%ex",
+            "2026-01-01T00:00:00,000 ERROR [x] Y: old\njava.lang.IllegalStateException: x",
+        ),
+        (
+            "JsonLayout",
+            "compact = true\nappender.console.layout.eventEol = true",
+            r#"{"instant":{"epochSecond":1767225600,"nanoOfSecond":0},"level":"ERROR","message":"old"}"#,
+        ),
+    ];
+    for (layout, setting, old) in layouts {
+        std::fs::write(
+            p.node.path("/etc/spark/conf/log4j2.properties"),
+            format!(
+                "rootLogger.level = info\nrootLogger.appenderRef.stdout.ref = console\nappender.console.type = Console\n\
+                 appender.console.name = console\nappender.console.target = SYSTEM_ERR\nappender.console.layout.type = {layout}\n\
+                 appender.console.layout.{setting}\n"
+            ),
+        )
+        .unwrap();
+        restart(&p);
+        assert_eq!(found(&Report::of(&p.node), "server log"), "pass: no error", "{layout}");
+        std::fs::write(p.node.path("/srv/old"), format!("{old}\n")).unwrap();
+        p.node.sh(&format!("cat {OUT} >>/srv/old; cat /srv/old >{OUT}"));
+        let said = found(&p.recovered_with_skips(), "server log");
+        assert!(
+            said.starts_with("pass: no error now; ") && said.ends_with("days ago: errors that emr-shs does not know"),
+            "{said}"
+        );
+        // An error of now is one in this layout, too.
+        p.node.sh("/opt/lab/s3 put /srv/none s3://acme-spark/events/application_1795352263709_1000.lz4");
+        p.suffers(
+            layout,
+            |node| {
+                drop(node.sh(&format!(
+                    "for i in $(seq 100); do grep -q 'merging application listings' {OUT} && exit; sleep 0.2; done"
+                )))
+            },
+            &["server log", "reads"],
+            &["IOException"],
+        );
+        p.node.sh("/opt/lab/s3 rm s3://acme-spark/events/application_1795352263709_1000.lz4");
+    }
+    // A server that logs errors only is not silenced.
+    p.node.sh("sed -i 's/^rootLogger.level.*/rootLogger.level = error/' /etc/spark/conf/log4j2.properties");
+    restart(&p);
+    p.node.sh(&format!(
+        "echo 'SLF4J: Defaulting to no-operation (NOP) logger implementation' >>{OUT}; touch -d '5 hours ago' {OUT}"
+    ));
+    assert_eq!(found(&p.recovered_with_skips(), "server log"), "pass: no error");
+
+    // Only old event logs, then none at all.
+    p.node.sh(&format!("cd {EVENTS}; mv application_1795352263709_2401_1 /srv/; rm -rf * .hidden; mv /srv/application_1795352263709_2401_1 ."));
+    restart(&p);
+    let report = p.recovered_with_skips();
+    assert_eq!(found(&report, "reads"), "pass: 1 of 1 event logs listed", "{}", report.text());
+    assert!(
+        found(&report, "log pattern").starts_with("skip: executors of Spark 2.4.8-amzn-2 have no attributes"),
+        "{}",
+        report.text()
+    );
+    p.node.sh("/opt/lab/s3 rm s3://acme-spark/events/application_1795352263709_2401_1; /opt/lab/s3 put /dev/null s3://acme-spark/events/");
+    p.node.sh("emr-shs install --history-only --no-proxy");
+    let report = p.recovered_with_skips();
+    assert_eq!(found(&report, "reads"), "pass: 0 of 0 event logs listed", "{}", report.text());
+}
