@@ -193,6 +193,7 @@ fn directory_on_page(html: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::{Barrier, Reply, ask};
     use std::io::{Read, Write};
