@@ -258,6 +258,7 @@ impl Place {
     }
 
     /// Removes a directory with its content. Follows no link.
+    #[expect(clippy::disallowed_methods, reason = "the error names the directory, and not the descriptor's path")]
     pub(crate) fn remove_dir_all(&self) -> io::Result<()> {
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", self.dir.as_raw_fd())).join(&self.name);
         match std::fs::remove_dir_all(by_descriptor) {
@@ -333,6 +334,7 @@ fn give(dir: &File, mode: u32, owner: (u32, u32)) -> io::Result<()> {
     dir.set_permissions(Permissions::from_mode(mode))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the callers name the directory")]
 fn entries(dir: &File) -> io::Result<Vec<OsString>> {
     let names = std::fs::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()))?;
     names.map(|entry| Ok(entry?.file_name())).collect()

@@ -33,9 +33,15 @@ pub struct Host {
 
 /// Finds and makes the directory of event logs with Hadoop's own client.
 pub(crate) struct HadoopWay {
-    pub exists: Box<dyn Fn(&EventLogs) -> Result<bool, No> + Send + Sync>,
-    pub make: Box<dyn Fn(&EventLogs) -> Result<(), No> + Send + Sync>,
+    pub exists: AskHadoop<bool>,
+    pub make: AskHadoop<()>,
 }
+
+/// A question to Hadoop's own client about a directory of event logs.
+type AskHadoop<T> = Box<dyn Fn(&EventLogs) -> Result<T, No> + Send + Sync>;
+
+/// Makes the new bytes of a file from the old ones; `None` leaves the file alone.
+type Edit<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>>;
 
 impl Host {
     /// The node itself (`/`), or a directory that stands for a node (`--root`).
@@ -220,7 +226,7 @@ impl Host {
     /// Changes a file that others change, too, so that no change of theirs is lost. `edit` makes the new bytes from
     /// those that are in the file, and `None` leaves the file alone. If somebody changes the file meanwhile, `edit`
     /// gets the new bytes. The file keeps its mode and its owner. Follows links.
-    pub(crate) fn edit(&self, path: &Path, edit: &mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>>) -> Result<()> {
+    pub(crate) fn edit(&self, path: &Path, edit: Edit<'_>) -> Result<()> {
         /// How often somebody else may be faster.
         const ATTEMPTS: usize = 50;
         let place = self.target_place(path)?;

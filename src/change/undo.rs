@@ -173,10 +173,10 @@ fn undo(
 ) -> Result<()> {
     let resource = &row.change.resource;
     if row.outcome == UndoOutcome::Back {
-        if let (Resource::Account { name }, State::Absent) = (resource, &row.change.after) {
-            if let Some(owner) = host.account(name) {
-                keep_from_successors(host, owner, &receipt.settings, errors, tell);
-            }
+        if let (Resource::Account { name }, State::Absent) = (resource, &row.change.after)
+            && let Some(owner) = host.account(name)
+        {
+            keep_from_successors(host, owner, &receipt.settings, errors, tell);
         }
         if let Err(e) = transaction::put_back(host, &row.change) {
             errors.push(e);

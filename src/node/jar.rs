@@ -32,7 +32,6 @@ pub(crate) fn entry_name(class: &str) -> String {
 }
 
 /// Opens a jar. Every caller names the jar in its own message.
-#[expect(clippy::disallowed_methods, reason = "the callers name the file")]
 fn open(jar: &Path) -> io::Result<File> {
     files::open(jar)
 }

@@ -22,7 +22,7 @@ impl RootDir {
         let root = Self(tempfile::tempdir().unwrap());
         root.write("etc/passwd", "root:x:0:0::/root:/bin/sh\n");
         let me = fs::metadata(root.path()).unwrap();
-        root.write("etc/passwd", &format!("spark:x:{}:{}::/:/bin/false\n", me.uid(), me.gid()));
+        root.write("etc/passwd", format!("spark:x:{}:{}::/:/bin/false\n", me.uid(), me.gid()));
         for dir in ["mnt", "var/lib", "etc/systemd/system", "etc/alternatives", "run", "usr/local"] {
             fs::create_dir_all(root.at(dir)).unwrap();
         }
@@ -69,7 +69,7 @@ impl RootDir {
             .collect();
         self.write(
             "etc/hadoop/conf/core-site.xml",
-            &format!("<?xml version=\"1.0\"?>\n<configuration>\n{rows}</configuration>\n"),
+            format!("<?xml version=\"1.0\"?>\n<configuration>\n{rows}</configuration>\n"),
         );
     }
 

@@ -96,7 +96,7 @@ fn edits_by_others_survive_uninstall_and_are_reported() {
             })
             .collect::<Vec<_>>()
             .join("\n");
-    root.write(DEFAULTS, &format!("{text}\nspark.acme.team data\n"));
+    root.write(DEFAULTS, format!("{text}\nspark.acme.team data\n"));
     fs::remove_file(root.at(&format!("{JARS}/aws-sdk-v2.jar"))).unwrap();
     symlink("/opt/other.jar", root.at(&format!("{JARS}/aws-sdk-v2.jar"))).unwrap();
     root.write(&format!("{JARS}/notes.txt"), "somebody's own");
@@ -177,7 +177,7 @@ fn an_install_that_crashed_anywhere_can_be_undone_and_finished() {
         let mut partial = receipt.clone();
         partial["entries"] = entries[..=made].to_vec().into();
         partial["owes_restart"] = true.into();
-        root.write("var/lib/emr-shs/receipt.json", &partial.to_string());
+        root.write("var/lib/emr-shs/receipt.json", partial.to_string());
         root.write("usr/lib/hadoop/.unrelated", "stays");
         let with_unrelated = {
             let mut t = before.clone();
@@ -189,7 +189,7 @@ fn an_install_that_crashed_anywhere_can_be_undone_and_finished() {
         };
         root.run(&["uninstall"]).expect(0);
         assert_same_tree(&with_unrelated, &root.tree());
-        root.write("var/lib/emr-shs/receipt.json", &partial.to_string());
+        root.write("var/lib/emr-shs/receipt.json", partial.to_string());
         root.run(&["install"]).expect(0);
         root.run(&["plan", "--check"]).expect(0);
         root.run(&["uninstall"]).expect(0);
@@ -270,7 +270,7 @@ fn event_logs_that_the_server_would_rewrite_stop_the_installation() {
         refused.err()
     );
     assert_same_tree(&before, &root.tree());
-    root.write("etc/spark/conf.dist/spark-env.sh", &format!("export SPARK_HISTORY_OPTS=\"-D{LIMIT}=3\"\n"));
+    root.write("etc/spark/conf.dist/spark-env.sh", format!("export SPARK_HISTORY_OPTS=\"-D{LIMIT}=3\"\n"));
     let refused = install(&root, &["--set", &format!("{LIMIT}={}", i32::MAX)]).expect(3);
     assert!(refused.err().contains(&format!("take -D{LIMIT} out of SPARK_HISTORY_OPTS")), "{}", refused.err());
     install(&root, &["--force"]).expect(0);
@@ -280,7 +280,7 @@ fn event_logs_that_the_server_would_rewrite_stop_the_installation() {
 fn threads_that_read_event_logs_have_room_in_the_heap() {
     let threads = |heap: &str| {
         let root = RootDir::new();
-        root.write("etc/spark/conf.dist/spark-env.sh", &format!("export SPARK_DAEMON_MEMORY={heap}\n"));
+        root.write("etc/spark/conf.dist/spark-env.sh", format!("export SPARK_DAEMON_MEMORY={heap}\n"));
         install(&root, &[]).expect(0);
         value(&root, "spark.history.fs.numReplayThreads")
     };
@@ -478,7 +478,7 @@ fn uninstall_reads_newer_receipts_and_refuses_unknown_schemas() {
     install(&root, &[]).expect(0);
     // A field that a later version wrote is ignored.
     let text = root.read("var/lib/emr-shs/receipt.json");
-    root.write("var/lib/emr-shs/receipt.json", &text.replacen('{', r#"{"of_a_later_version": {"a": 1},"#, 1));
+    root.write("var/lib/emr-shs/receipt.json", text.replacen('{', r#"{"of_a_later_version": {"a": 1},"#, 1));
     root.run(&["uninstall"]).expect(0);
     assert_same_tree(&before, &root.tree());
 

@@ -84,7 +84,7 @@ fn an_entry_that_a_later_version_wrote_stays_in_the_receipt() {
     let entries = receipt["entries"].as_array_mut().unwrap();
     let first = entries[0].clone();
     entries.insert(0, later.clone());
-    root.write(RECEIPT, &receipt.to_string());
+    root.write(RECEIPT, receipt.to_string());
     let ran = root.run(&INSTALL).expect(0);
     assert!(ran.err().contains("crontab"), "{}", ran.err());
     let ran = root.run(&["uninstall"]).expect(1);

@@ -24,7 +24,7 @@ const LISTING: u64 = 256;
 const LEAST_RETAINED: u64 = 5;
 const LEAST_USAGE: u64 = 256;
 /// MiB that a store leaves free at most: a tenth of a small disk, but not 200 GB of a disk of 2 TB.
-const MOST_SPARED: u64 = 10 << 10;
+const MOST_SPARED: u64 = 5 << 10;
 
 /// The limits that keep a store on a small disk from filling the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(super) fn disks() -> impl Iterator<Item = PathBuf> {
 pub(super) fn largest_disk(host: &Host, settings: &Settings, spark: &Spark) -> Result<PathBuf, String> {
     let (mut largest, mut refused) = (None, None);
     for disk in disks() {
-        match usable(host, &disk, settings, spark).and_then(|_| Ok(file_system(host, &disk)?)) {
+        match usable(host, &disk, settings, spark).and_then(|_| file_system(host, &disk)) {
             Ok(fs) if largest.as_ref().is_none_or(|(size, _)| total(&fs) > *size) => {
                 largest = Some((total(&fs), disk));
             }

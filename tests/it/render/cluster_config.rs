@@ -6,7 +6,7 @@ use super::*;
 fn cluster_config_on_a_node_sets_exactly_the_keys_of_its_plan() {
     let root = RootDir::new();
     let kept = "spark.history.fs.update.interval";
-    root.write(DEFAULTS, &format!("{}\n{kept} 5s\n", root.read(DEFAULTS)));
+    root.write(DEFAULTS, format!("{}\n{kept} 5s\n", root.read(DEFAULTS)));
     let args =
         ["--event-logs", LOGS, "--set", "spark.history.ui.title=Ours", "--set", "spark.history.retainedApplications=7"];
     let plan = json_of(&root.run(&[&["--json", "plan"], &args[..]].concat()));
