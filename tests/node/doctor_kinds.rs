@@ -96,22 +96,6 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
     // doctor reads the beginnings of event logs itself: the server opens none of them for it.
     assert_eq!(p.node.sh("find /mnt -path '*/apps/*'"), "");
 
-    // A rolling event log of Serverless that the server passes over without a word.
-    p.node.sh(&format!(
-        "mkdir /srv/odd/eventlog_v2_00f5trm1fv0d3p0c; cd /srv/odd/eventlog_v2_00f5trm1fv0d3p0c
-         echo 'no JSON' >events_1_00f5trm1fv0d3p0c; : >appstatus_00f5trm1fv0d3p0c
-         /opt/lab/s3 put-tree . s3://acme-spark/events/eventlog_v2_00f5trm1fv0d3p0c/
-         touch -d '1 hour ago' {EVENTS}/eventlog_v2_00f5trm1fv0d3p0c/*"
-    ));
-    p.suffers(
-        "a rolling event log that is none",
-        |_| {},
-        &["reads"],
-        &["15 of 16 event logs listed", "eventlog_v2_00f5trm1fv0d3p0c/", "grep -FA3 -- 00f5trm1fv0d3p0c"],
-    );
-    p.node.sh(&format!("rm -r {EVENTS}/eventlog_v2_00f5trm1fv0d3p0c"));
-    p.recovered_with_skips();
-
     // The server fails to read hundreds of event logs, with an exception that nobody has listed. Its log is longer than what
     // doctor reads of it.
     p.node.sh("mkdir /srv/many; head -c 5000 /dev/urandom >/srv/none

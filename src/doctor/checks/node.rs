@@ -346,9 +346,23 @@ pub(crate) fn disk(f: &Facts<'_>) -> CheckResult {
         }
     }
     match least {
-        Some((free, path)) => Ok(format!("{} GB left at {}", free >> 30, path.display())),
+        Some((free, path)) => Ok(format!("{} GB left at {}", free >> 30, mount_point(path).display())),
         None => skip("no file system tells how much space is free"),
     }
+}
+
+/// The topmost directory of the file system that a directory lies on.
+fn mount_point(dir: &Path) -> &Path {
+    let device = |dir: &Path| dir.metadata().ok().map(|meta| meta.dev());
+    let mut ancestors = dir.ancestors().skip_while(|dir| !dir.exists());
+    let Some(mut at) = ancestors.next() else { return dir };
+    for above in ancestors {
+        if device(above) != device(at) {
+            break;
+        }
+        at = above;
+    }
+    at
 }
 
 /// The free bytes that the local store's disk needs: what the store can still take, but at most a tenth of the disk.
