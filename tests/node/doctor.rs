@@ -155,7 +155,7 @@ fn doctor_names_what_damaged_an_installation() {
         "reconfiguration",
         "/opt/lab/reconfigure; until curl -sfo /dev/null localhost:18080/api/v1/version; do sleep 0.2; done",
         &["drift"],
-        &["spark-defaults.conf has lost all 8 keys", "when it reconfigures a cluster", "fix: sudo emr-shs install"],
+        &["spark-defaults.conf has lost all 7 keys", "when it reconfigures a cluster", "fix: sudo emr-shs install"],
         "emr-shs install",
     );
     p.case(
@@ -274,7 +274,7 @@ fn doctor_names_failures_of_aws_and_of_the_gateway() {
         "kill -CONT $(pgrep -u spark java)",
     );
     let links = "spark.history.custom.executor.log.url";
-    p.case("log pattern with APP_ID", &format!("emr-shs install --set '{links}=http://x/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}'; sleep 3; for i in $(seq 300); do curl -s localhost:18080/api/v1/applications | grep -q 0003 && exit; sleep 0.2; done"), &["log pattern"], &["log links use APP_ID, which executors do not have", "CONTAINER_ID", &format!("fix: sudo emr-shs install --set {links}=")], &format!("emr-shs install --set {links}="));
+    p.case("log pattern with APP_ID", &format!("emr-shs install --set '{links}=http://x/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}'; sleep 3; for i in $(seq 300); do curl -s localhost:18080/api/v1/applications | grep -q 0003 && exit; sleep 0.2; done"), &["log pattern", "gateway"], &["log links use APP_ID, which executors do not have", "CONTAINER_ID", &format!("fix: sudo emr-shs install --set {links}=")], &format!("emr-shs install --set {links}="));
     p.case("event logs that are none", &format!("systemctl stop {SERVER}; rm -rf /mnt/emr-shs/store-acme-spark-events-905771e932ca/*; head -c 5000 /dev/urandom >/srv/none; for name in application_1795352263709_0901.zstd application_1795352263709_0902.zstd; do /opt/lab/s3 put /srv/none s3://acme-spark/events/$name; done; systemctl start {SERVER}; for i in $(seq 300); do [ $(grep -c 'merging application listings' /var/log/spark/spark-history-server.out) = 2 ] && curl -s localhost:18080/api/v1/applications | grep -q 0001 && sleep 2 && exit; sleep 0.2; done"), &["server log", "reads"], &["10 of 12 event logs listed", "application_1795352263709_0901", "Exception while merging application listings", "fix: find the reason"], &format!("/opt/lab/s3 rm s3://acme-spark/events/application_1795352263709_0901.zstd s3://acme-spark/events/application_1795352263709_0902.zstd; systemctl restart {SERVER}"));
     p.suffers(
         "prefix gone",

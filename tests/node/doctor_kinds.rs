@@ -123,7 +123,7 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
     ];
     for (layout, setting, old) in layouts {
         std::fs::write(
-            p.node.path("/etc/spark/conf/log4j2.properties"),
+            p.node.path("/etc/spark/conf.dist/log4j2.properties"),
             format!(
                 "rootLogger.level = info\nrootLogger.appenderRef.stdout.ref = console\nappender.console.type = Console\n\
                  appender.console.name = console\nappender.console.target = SYSTEM_ERR\nappender.console.layout.type = {layout}\n\
