@@ -127,7 +127,7 @@ fn buckets_and_accounts_with_rules_of_their_own_are_told_as_what_they_are() {
     // The gateway's account gets no credentials.
     let unit = "/run/systemd/system/emr-shs-gateway.service.d/none.conf";
     node.sh(&format!("mkdir -p $(dirname {unit}); printf '[Service]\\nEnvironment=AWS_EC2_METADATA_DISABLED=true\\n' >{unit}; systemctl daemon-reload; systemctl restart emr-shs-gateway"));
-    let doctor = node.emr_shs(&["doctor"]).expect(3).out();
+    let doctor = in_one_line(&node.emr_shs(&["doctor"]).expect(3).out());
     assert!(
         doctor.contains("root gets credentials for AWS, and emr-shs, the account of the log gateway, gets none"),
         "{doctor}"
@@ -140,7 +140,7 @@ fn buckets_and_accounts_with_rules_of_their_own_are_told_as_what_they_are() {
         let rule =
             json!({ "method": "PUT", "match": "/acme-spark/", "status": status, "code": code, "message": message });
         node.sh(&format!("echo '{}' >/etc/lab/s3-fault.json", json!({ "refuse": [rule] })));
-        node.emr_shs(&["doctor"]).expect(3).out()
+        in_one_line(&node.emr_shs(&["doctor"]).expect(3).out())
     };
     let lock = told(
         "InvalidRequest",
@@ -156,4 +156,9 @@ fn buckets_and_accounts_with_rules_of_their_own_are_told_as_what_they_are() {
         "User: x is not authorized to perform: s3:PutObject on resource: y with an explicit deny in a resource-based policy",
     );
     assert!(policy.contains("what denies it: the policy of the bucket"), "{policy}");
+}
+
+/// Takes back the line ends of a report.
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
