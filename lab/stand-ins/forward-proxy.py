@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A forward proxy for plain HTTP on 127.0.0.1. Whatever host is asked for, a port of loopback answers.
+"""A forward proxy for plain HTTP and tunnels (CONNECT) on 127.0.0.1. Whatever host is asked for, a port of loopback answers.
 
     forward-proxy.py PORT TO-PORT [USER:PASSWORD]
 
@@ -9,7 +9,9 @@ people, as proxies do. The Host header and the body pass on unchanged, so that s
 import base64
 import http.client
 import http.server
+import socket
 import sys
+import threading
 import urllib.parse
 
 PORT, TO = int(sys.argv[1]), int(sys.argv[2])
@@ -49,6 +51,26 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         server.endheaders(body)
         got = server.getresponse()
         self.reply(got.status, got.getheaders(), got.read())
+
+    def do_CONNECT(self):
+        print(self.command, self.path, flush=True)
+        if LOGIN and self.headers.get("Proxy-Authorization") != LOGIN:
+            self.reply(407, [("Proxy-Authenticate", "Basic")], b"")
+            return
+        server = socket.create_connection(("127.0.0.1", TO))
+        self.send_response_only(200)
+        self.end_headers()
+
+        def copy(source, target):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+        back = threading.Thread(target=copy, args=(server, self.connection))
+        back.start()
+        copy(self.connection, server)
+        back.join()
+        self.close_connection = True
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
 

@@ -133,7 +133,15 @@ const SPARKS: &[(&str, &str, &[&str], &str)] = &[
         &[],
         "(for a long application earlier, with spark.eventLog.rolling.enabled)",
     ),
-    ("4.1.1", "spark.history.custom.executor.log.url", &[], "or a part of it"),
+    (
+        "4.1.1",
+        "spark.history.custom.executor.log.url",
+        &[
+            "No local store for the history server: event logs roll, so the history server lists applications while they \
+           run, and from a local store Spark can show the state in which somebody first opened an application for ever.",
+        ],
+        "or a part of it",
+    ),
 ];
 
 #[test]
