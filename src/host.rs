@@ -282,7 +282,7 @@ fn written_draft(place: &Place, mut content: &[u8], mode: u32, owner: Option<Own
     let draft = place.draft()?;
     draft.remove_file()?;
     let written = draft.create_file(mode, owner, &mut content);
-    or_remove(&draft, written)?;
+    or_remove(&draft, written).with_context(|| format!("writing {}", place.path().display()))?;
     Ok(draft)
 }
 

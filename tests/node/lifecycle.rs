@@ -102,7 +102,7 @@ fn each_option_does_what_it_says(profile: Profile) {
     assert_eq!(node.reads(), LOGS);
     assert!(node.sh("ls /usr/lib/spark/jars").contains("emr-shs-"));
     assert_eq!(
-        node.sh("test ! -e /usr/lib/emr-shs -a ! -e /etc/systemd/system/spark-history-server.service.d && echo gone")
+        node.sh("test ! -e /usr/lib/emr-shs -a ! -e /etc/systemd/system/spark-history-server.service.d/zz-emr-shs.conf && echo gone")
             .trim(),
         "gone"
     );
