@@ -173,6 +173,6 @@ impl Shortfall {
 
 /// What to type when browsers do not reach the gateway.
 pub(crate) fn closed_hint() -> Hint {
-    "name the address that browsers use: sudo emr-shs proxy install --public-url http://NAME:PORT; then: sudo emr-shs restart"
+    "start the log gateway if it does not run: sudo systemctl restart emr-shs-gateway.service; if it runs, name the address that browsers use: sudo emr-shs proxy install --public-url http://NAME:PORT; then: sudo emr-shs restart"
         .into()
 }
