@@ -5,6 +5,7 @@ use super::prepare::Installation;
 use crate::change::component::Component;
 use crate::change::receipt::{LeftOut, Part};
 use crate::change::resource::Resource;
+use crate::change::transaction;
 use crate::desired::local_store::{self, NoStore};
 use crate::desired::log_gateway::NoGateway;
 use crate::installed::shortfall::{self, Shortfall, Subject};
@@ -35,6 +36,7 @@ impl Installation {
     pub(super) fn what_stays_missing(&self) -> Result<Vec<Shortfall>> {
         let mut receipt = self.receipt.clone();
         receipt.leave_out(&self.components, &self.left_out);
+        transaction::adopt(&mut receipt, &self.plan.changes);
         if receipt.is_empty() {
             return Ok(self.left_out.iter().map(Shortfall::of_part).collect());
         }

@@ -40,20 +40,7 @@ pub(crate) struct ResourceStatus {
 /// reads says more than a request to S3, and takes less time.
 pub(crate) fn compare(host: &Host, receipt: &Receipt) -> Vec<ResourceStatus> {
     let on_node = receipt.entries.iter().filter(|e| !matches!(e.resource, Resource::Prefix { .. }));
-    on_node
-        .map(|entry| {
-            let mut status = ResourceStatus::observe(host, entry);
-            // A value that somebody wrote, and that the user then named with --set, is the wanted one.
-            let named = match &entry.resource {
-                Resource::Key { key, .. } => receipt.settings.set.get(key),
-                _ => None,
-            };
-            if status.condition == Condition::Changed && named == Some(&status.found) {
-                status.condition = Condition::Ours;
-            }
-            status
-        })
-        .collect()
+    on_node.map(|entry| ResourceStatus::observe(host, entry)).collect()
 }
 
 impl ResourceStatus {

@@ -550,3 +550,17 @@ fn value_of_bytes(root: &RootDir, key: &str) -> Option<String> {
     let file = fs::read(root.at(DEFAULTS)).unwrap();
     emr_shs::testing::SparkDefaults::parse(&file).unwrap().trimmed(key).map(str::to_string)
 }
+
+#[test]
+fn a_value_that_the_user_names_is_wanted_also_where_somebody_else_wrote_it() {
+    const KEY: &str = "spark.history.fs.update.interval";
+    let root = RootDir::new();
+    install(&root, &[]).expect(0);
+    let changed = root.read(DEFAULTS).replace(&format!("{KEY} 60s"), &format!("{KEY} 17s"));
+    root.write(DEFAULTS, &changed);
+    install(&root, &[]).expect(5);
+    install(&root, &["--set", &format!("{KEY}=17s")]).expect(0);
+    let removed = root.run(&["uninstall"]).expect(0);
+    assert!(!removed.err().contains("left alone"), "{}", removed.err());
+    assert_eq!(value(&root, KEY), None);
+}
