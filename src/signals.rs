@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// How long a command may take to notice a signal.
 const GRACE: Duration = Duration::from_millis(600);
-/// How long a command may take to delete what it has written to S3.
-const TIDY: Duration = Duration::from_secs(3);
+/// How long it may take to delete what a command has written to S3.
+const TIDY: Duration = Duration::from_secs(6);
 /// A file that has not answered for so long hangs.
 const HANGS: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(50);
@@ -25,8 +25,8 @@ static IGNORED: AtomicBool = AtomicBool::new(false);
 static JSON: AtomicBool = AtomicBool::new(false);
 /// How many [`Changing`] exist.
 static CHANGING: AtomicUsize = AtomicUsize::new(0);
-/// How many [`Tidying`] exist.
-static TIDYING: AtomicUsize = AtomicUsize::new(0);
+/// One for each [`Tidying`].
+static TIDYING: Mutex<Vec<(usize, Option<Cleanup>)>> = Mutex::new(Vec::new());
 /// The exit code of a command that a signal ends.
 static EXIT: AtomicI32 = AtomicI32::new(1);
 /// What a command that a signal ends has to say.
@@ -88,20 +88,51 @@ impl Drop for Changing {
     }
 }
 
+/// Deletes what a command has written to S3. The error names what is left.
+type Cleanup = Box<dyn FnOnce() -> Result<(), String> + Send>;
+
 /// While this exists, objects of this command lie in S3: after a signal there is a moment to delete them.
-pub(crate) struct Tidying(());
+pub(crate) struct Tidying(usize);
 
 impl Tidying {
+    /// For a command that deletes its objects by itself, whatever happens, and waits for S3 alone.
     pub(crate) fn begin() -> Self {
-        TIDYING.fetch_add(1, Ordering::Relaxed);
-        Self(())
+        Self::register(None)
+    }
+
+    /// For a command that also waits for others, which may hang: after a signal, `cleanup` runs on another thread.
+    pub(crate) fn by(cleanup: impl FnOnce() -> Result<(), String> + Send + 'static) -> Self {
+        Self::register(Some(Box::new(cleanup)))
+    }
+
+    fn register(cleanup: Option<Cleanup>) -> Self {
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        TIDYING.lock().unwrap_or_else(PoisonError::into_inner).push((id, cleanup));
+        Self(id)
     }
 }
 
 impl Drop for Tidying {
     fn drop(&mut self) {
-        TIDYING.fetch_sub(1, Ordering::Relaxed);
+        TIDYING.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| *id != self.0);
     }
+}
+
+/// Starts the cleanups of the command, and counts those that are not over. Each sends what it could not delete.
+fn tidy(failed: &mpsc::Sender<String>) -> usize {
+    let mut tidying = TIDYING.lock().unwrap_or_else(PoisonError::into_inner);
+    for (id, cleanup) in tidying.iter_mut() {
+        let (id, failed) = (*id, failed.clone());
+        if let Some(cleanup) = cleanup.take() {
+            thread::spawn(move || {
+                if let Err(left) = cleanup() {
+                    let _ = failed.send(left);
+                }
+                drop(Tidying(id));
+            });
+        }
+    }
+    tidying.len()
 }
 
 /// The exit code and the words of a command that a signal ends from here on.
@@ -145,6 +176,7 @@ fn end_if_nobody_does() {
     let begun = Instant::now();
     // A command that has put everything back still has to say so.
     let mut idle_since = begun;
+    let (failed, left) = mpsc::channel();
     loop {
         thread::sleep(POLL);
         let is_changing = CHANGING.load(Ordering::Relaxed) > 0 || IGNORED.load(Ordering::Relaxed);
@@ -161,10 +193,14 @@ fn end_if_nobody_does() {
             }
             continue;
         }
-        let may_tidy = TIDYING.load(Ordering::Relaxed) > 0 && begun.elapsed() < TIDY;
-        if idle_since.elapsed() > GRACE && !may_tidy {
+        if idle_since.elapsed() > GRACE && (tidy(&failed) == 0 || begun.elapsed() > TIDY) {
             let words = *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
-            end(words.unwrap_or("interrupted"), None);
+            let words: String = [words.unwrap_or("interrupted").to_string()]
+                .into_iter()
+                .chain(left.try_iter())
+                .collect::<Vec<_>>()
+                .join("; ");
+            end(&words, None);
         }
     }
 }

@@ -406,7 +406,7 @@ impl S3 {
             fault = fault.detail(format!("what denies it: {policy}"));
         }
         if action == "s3:PutObject" && self.options.encryption.is_none() {
-            fault = fault.detail("the object was written without encryption headers, which a bucket's policy can demand; S3A sends them if fs.s3a.encryption.algorithm is set");
+            fault = fault.detail("emr-shs's request had no encryption headers, which a bucket's policy can demand; S3A sends them if fs.s3a.encryption.algorithm is set");
         }
         if matches!(action, "s3:ListBucket" | "s3:GetObject") && self.is_requester_pays(uri) {
             return fault

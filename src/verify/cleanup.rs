@@ -4,9 +4,10 @@ use crate::aws::error::S3Failure;
 use crate::aws::s3::S3;
 use crate::aws::uri::EventLogs;
 use crate::error::Fault;
+use crate::hadoop_client::No;
 use crate::node::hadoop_client::{HadoopClients, LIMIT};
 use crate::signals::Tidying;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// A way to write objects.
@@ -17,10 +18,11 @@ pub(super) enum Writer {
     Hadoop(Arc<HadoopClients>),
 }
 
-/// The objects that were written. Dropped, it deletes those that are left.
+/// The objects that were written. Dropped, it deletes those that are left. After a signal they are deleted even while the
+/// proof waits for a history server that hangs.
 #[derive(Default)]
 pub(super) struct Written {
-    objects: Vec<WrittenObject>,
+    objects: Arc<Mutex<Vec<WrittenObject>>>,
     tidying: Option<Tidying>,
 }
 
@@ -45,7 +47,7 @@ impl From<NotWritten> for Fault {
 
 impl Written {
     pub(super) fn count(&self) -> usize {
-        self.objects.len()
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Writes objects below a prefix. An object whose request failed may exist all the same, unless S3
@@ -56,12 +58,20 @@ impl Written {
         uri: &EventLogs,
         objects: &[(String, Vec<u8>)],
     ) -> Result<(), NotWritten> {
-        self.tidying.get_or_insert_with(Tidying::begin);
+        self.tidying.get_or_insert_with(|| {
+            let objects = self.objects.clone();
+            Tidying::by(move || {
+                remove(&objects)
+                    .map_err(|fault| fault.details.into_iter().chain([fault.message]).collect::<Vec<_>>().join("; "))
+            })
+        });
         for (name, body) in objects {
             let key = format!("{}{name}", uri.prefix);
+            // Whoever deletes the objects waits for this one.
+            let mut written = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
             let (result, may_exist) = writer.write(uri, &key, body);
             if may_exist {
-                self.objects.push(WrittenObject { writer: writer.clone(), uri: uri.clone(), key });
+                written.push(WrittenObject { writer: writer.clone(), uri: uri.clone(), key });
             }
             result?;
         }
@@ -70,15 +80,19 @@ impl Written {
 
     /// Deletes every object. The fault names the objects that are left.
     pub(super) fn remove(&mut self) -> Result<(), Fault> {
-        let mut failed: Option<Fault> = None;
-        for WrittenObject { writer, uri, key } in self.objects.drain(..) {
-            if let Err(new) = writer.delete(&uri, &key) {
-                let fault = failed.take().unwrap_or(new);
-                failed = Some(fault.detail(format!("left behind: s3://{}/{key}", uri.bucket)));
-            }
-        }
-        failed.map_or(Ok(()), Err)
+        remove(&self.objects)
     }
+}
+
+fn remove(objects: &Mutex<Vec<WrittenObject>>) -> Result<(), Fault> {
+    let mut failed: Option<Fault> = None;
+    for WrittenObject { writer, uri, key } in objects.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        if let Err(new) = writer.delete(&uri, &key) {
+            let fault = failed.take().unwrap_or(new);
+            failed = Some(fault.detail(format!("left behind: s3://{}/{key}", uri.bucket)));
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 impl Writer {
@@ -94,8 +108,10 @@ impl Writer {
             Writer::Hadoop(clients) => {
                 let object = object(uri, key);
                 let written = clients.as_jobs(Instant::now() + LIMIT, |session| session.write(&object, body));
+                // Where S3 refuses the object, there is none.
+                let may_exist = !matches!(written, Err(No::Refused { .. }));
                 let fault = written.map_err(|no| Fault::preflight(no.as_detail()));
-                (fault.map_err(|fault| NotWritten { fault, is_refused: true }), true)
+                (fault.map_err(|fault| NotWritten { fault, is_refused: true }), may_exist)
             }
         }
     }

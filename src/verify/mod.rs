@@ -57,7 +57,7 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// In their order.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::WriteEventLog,
         Self::WriteContainerLog,
         Self::Listed,
@@ -65,6 +65,7 @@ impl Stage {
         Self::Link,
         Self::Gateway,
         Self::Log,
+        Self::Complete,
         Self::Removed,
     ];
 

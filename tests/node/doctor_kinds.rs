@@ -121,7 +121,7 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
             r#"{"instant":{"epochSecond":1767225600,"nanoOfSecond":0},"level":"ERROR","message":"old"}"#,
         ),
     ];
-    for (layout, setting, old) in layouts {
+    for (number, (layout, setting, old)) in (7001..).zip(layouts) {
         std::fs::write(
             p.node.path("/etc/spark/conf.dist/log4j2.properties"),
             format!(
@@ -134,6 +134,7 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
         restart(&p);
         assert_eq!(found(&Report::of(&p.node), "server log"), "pass: no error", "{layout}");
         std::fs::write(p.node.path("/srv/old"), format!("{old}\n")).unwrap();
+        // In the moment between, the server writes nothing: its scans are 5 s apart.
         p.node.sh(&format!("cat {OUT} >>/srv/old; cat /srv/old >{OUT}"));
         let said = found(&p.recovered_with_skips(), "server log");
         assert!(
@@ -141,7 +142,9 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
             "{said}"
         );
         // An error of now is one in this layout, too.
-        p.node.sh("/opt/lab/s3 put /srv/none s3://acme-spark/events/application_1795352263709_1000.lz4");
+        // Another name each time: the local store may still remember the last one.
+        let damaged = format!("s3://acme-spark/events/application_1795352263709_{number}.lz4");
+        p.node.sh(&format!("/opt/lab/s3 put /srv/none {damaged}"));
         p.suffers(
             layout,
             |node| {
@@ -152,7 +155,7 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
             &["server log", "reads"],
             &["IOException"],
         );
-        p.node.sh("/opt/lab/s3 rm s3://acme-spark/events/application_1795352263709_1000.lz4");
+        p.node.sh(&format!("/opt/lab/s3 rm {damaged}"));
     }
     // A server that logs errors only is not silenced.
     p.node.sh("sed -i 's/^rootLogger.level.*/rootLogger.level = error/' /etc/spark/conf/log4j2.properties");

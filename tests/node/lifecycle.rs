@@ -141,7 +141,7 @@ fn jars_on_the_class_path_are_not_linked_again(profile: Profile) {
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     assert_eq!(node.reads(), LOGS);
     assert_eq!(
-        node.sh("test ! -e /usr/lib/emr-shs -a ! -e /etc/systemd/system/spark-history-server.service.d && echo none")
+        node.sh("test ! -e /usr/lib/emr-shs -a ! -e /etc/systemd/system/spark-history-server.service.d/zz-emr-shs.conf && echo none")
             .trim(),
         "none"
     );

@@ -67,7 +67,9 @@ fn a_step_installs_once_and_can_be_stopped() {
     assert_eq!(emr.leftovers(), "/usr/bin/emr-shs\n");
 
     // The message and exit code of a failed `install` are those of the step.
-    node.sh("/opt/lab/s3 user limited limitedsecret user; echo limited >/etc/lab/session-user");
+    node.sh(r#"/opt/lab/s3 user limited limitedsecret user; echo limited >/etc/lab/session-user
+        cp -p /etc/hadoop/conf/core-site.xml /root/
+        sed -i 's/>labroot</>limited</; s/>labrootsecret</>limitedsecret</' /etc/hadoop/conf/core-site.xml"#);
     let refused = emr.runs_true(ScriptKind::Step, "s-REFUSED", &["--event-logs", "s3://acme-spark/other/"]);
     refused.failed(
         3,
@@ -76,7 +78,7 @@ fn a_step_installs_once_and_can_be_stopped() {
     let odd = "two\nlines  *\t$HOME";
     let usage = emr.runs_true(ScriptKind::Step, "s-USAGE", &["--event-logs", LOGS, odd]);
     usage.failed(2, &[&format!("error: unexpected argument '{odd}' found"), "step: failed with exit code 2"]);
-    node.sh("rm /etc/lab/session-user");
+    node.sh("rm /etc/lab/session-user; cp -p /root/core-site.xml /etc/hadoop/conf/");
     // The program stays, so that the user can run `doctor`.
     let doctor = emr.ssh("sudo emr-shs doctor").expect(0).out();
     assert!(doctor.contains(" PASS"), "{doctor}");

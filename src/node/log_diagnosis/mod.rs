@@ -59,7 +59,7 @@ fn shortened(line: &str) -> String {
 /// All entries of a log with one cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownError {
-    /// The first line.
+    /// The first line; of errors that nobody has listed the last one, because an old one says nothing about now.
     pub diagnosis: Diagnosis,
     pub count: usize,
     /// How long ago the last line was written; `None` if the log does not tell.
@@ -83,7 +83,12 @@ pub fn known_errors(log: &str, age: Duration) -> Vec<KnownError> {
         let Some(diagnosis) = error(entry) else { continue };
         let ago = ago(entry, end, age);
         match found.iter_mut().find(|known| known.diagnosis.cause == diagnosis.cause) {
-            Some(known) => (known.count, known.ago) = (known.count + 1, ago),
+            Some(known) => {
+                (known.count, known.ago) = (known.count + 1, ago);
+                if diagnosis.cause == Cause::Unknown {
+                    known.diagnosis = diagnosis;
+                }
+            }
             None => found.push(KnownError { diagnosis, count: 1, ago }),
         }
     }
