@@ -17,6 +17,20 @@ pub(crate) const S3A: &str = "org.apache.hadoop.fs.s3a.S3AFileSystem";
 
 const EMRFS_SITE: &str = "/usr/share/aws/emr/emrfs/conf/emrfs-site.xml";
 
+/// The properties that S3A looks up as secrets. For one bucket they have a second, longer name, which wins:
+/// `fs.s3a.bucket.NAME.fs.s3a.access.key` (`docs/emr.md §6.2`).
+const SECRETS: [&str; 9] = [
+    "access.key",
+    "secret.key",
+    "session.token",
+    "encryption.algorithm",
+    "encryption.key",
+    "server-side-encryption-algorithm",
+    "server-side-encryption.key",
+    "proxy.username",
+    "proxy.password",
+];
+
 /// How many `${…}` Hadoop replaces in one value.
 const MAX_REPLACED: usize = 20;
 /// How deep files may include one another.
@@ -141,14 +155,19 @@ impl Hadoop {
             let name = key.strip_prefix(&prefix).filter(|name| !name.starts_with("bucket.") && *name != "impl")?;
             Some((format!("fs.s3a.{name}"), value.clone()))
         });
+        let longer = SECRETS.iter().filter_map(|name| {
+            let value = self.properties.get(&format!("{prefix}fs.s3a.{name}")).filter(|value| !value.is_empty())?;
+            Some((format!("fs.s3a.{name}"), value.clone()))
+        });
         let mut this = self.clone();
-        this.properties.extend(own.collect::<Vec<_>>());
+        this.properties.extend(own.chain(longer).collect::<Vec<_>>());
         this
     }
 
-    /// The property of one bucket, where both names exist.
-    pub(super) fn of_bucket(&self, bucket: &str, name: &str) -> Option<String> {
-        self.text(&format!("fs.s3a.bucket.{bucket}.{name}"))
+    /// A property that S3A looks up as a secret of one bucket, by either of its names.
+    pub(super) fn secret_of_bucket(&self, bucket: &str, name: &str) -> Option<String> {
+        let of_bucket = |name: &str| self.text(&format!("fs.s3a.bucket.{bucket}.{name}"));
+        of_bucket(&format!("fs.s3a.{name}")).or_else(|| of_bucket(name))
     }
 
     /// Replaces `${NAME}`, `${env.NAME}`, `${env.NAME-default}` and `${env.NAME:-default}`. The first name that is

@@ -155,7 +155,7 @@ fn endpoint_url(endpoint: &str, tls: bool) -> Option<String> {
 /// the bucket alone wins over both.
 fn encryption(hadoop: &Hadoop, own: &Hadoop, bucket: &str, is_s3a: bool) -> BucketEncryption {
     let named = |new: &str, old: &str| {
-        let of_bucket = |name: &str| hadoop.of_bucket(bucket, name);
+        let of_bucket = |name: &str| hadoop.secret_of_bucket(bucket, name);
         let of_all = |name: &str| hadoop.text(&format!("fs.s3a.{name}"));
         of_bucket(new).or_else(|| of_bucket(old)).or_else(|| of_all(new)).or_else(|| of_all(old))
     };

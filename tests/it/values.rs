@@ -121,6 +121,25 @@ fn a_setting_of_one_bucket_wins_over_the_setting_of_all() {
 }
 
 #[test]
+fn the_longer_name_of_a_secret_of_one_bucket_wins() {
+    let found = hadoop(site(&[
+        ("fs.s3.impl", "org.apache.hadoop.fs.s3a.S3AFileSystem"),
+        ("fs.s3a.encryption.algorithm", "AES256"),
+        ("fs.s3a.bucket.b.fs.s3a.encryption.algorithm", "SSE-KMS"),
+        ("fs.s3a.bucket.b.encryption.key", "shorter"),
+        ("fs.s3a.bucket.b.fs.s3a.encryption.key", "longer"),
+        ("fs.s3a.bucket.b.fs.s3a.access.key", "AK"),
+        // Not a secret, so S3A does not know it by the longer name.
+        ("fs.s3a.bucket.b.fs.s3a.endpoint", "http://127.0.0.1:9"),
+    ]));
+    let b = BucketSettings::read(&found, "s3", "b");
+    let BucketEncryption::Server(encryption) = &b.encryption else { panic!("{:?}", b.encryption) };
+    assert_eq!(format!("{encryption:?}"), "Encryption { algorithm: \"aws:kms\", key: Some(\"longer\") }");
+    assert_eq!((b.has_access_key, b.endpoint), (true, None));
+    assert!(!BucketSettings::read(&found, "s3", "other").has_access_key);
+}
+
+#[test]
 fn what_s3a_does_not_know_is_named() {
     let found = hadoop(site(&[
         ("fs.s3.impl", "org.apache.hadoop.fs.s3a.S3AFileSystem"),
