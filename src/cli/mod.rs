@@ -220,6 +220,9 @@ pub struct ServeArgs {
     pub(crate) history_server: String,
     #[command(flatten)]
     pub(crate) s3: S3Args,
+    /// S3 endpoint of one bucket, where it is not that of --endpoint-url; repeatable
+    #[arg(long, value_name = "BUCKET=URL", env = "EMR_SHS_BUCKET_ENDPOINT", value_delimiter = ',')]
+    pub(crate) bucket_endpoint: Vec<String>,
 }
 
 /// Options of `plan`.

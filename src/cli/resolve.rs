@@ -4,11 +4,12 @@
 //! value back, except for `--event-logs`.
 
 use super::options::given;
-use super::{ComponentArgs, DoctorArgs, GatewayArgs};
+use super::{ComponentArgs, DoctorArgs, GatewayArgs, ServeArgs};
 use crate::aws::proxies::Proxies;
 use crate::error::Fault;
 use crate::ids::{is_host_name, is_id};
 use crate::settings::{GatewaySettings, Settings};
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
@@ -166,6 +167,20 @@ fn public_url(url: &str) -> Result<String, Fault> {
         false => Err(Fault::usage(format!("--public-url {url} is not a URL with which log links can begin"))
             .detail("wanted http:// or https://, a host, and perhaps a port; or / for relative links")
             .hint("--public-url https://logs.example.com")),
+    }
+}
+
+impl ServeArgs {
+    /// The endpoint of each bucket that `--bucket-endpoint` names.
+    pub(crate) fn bucket_endpoints(&self) -> Result<BTreeMap<String, String>, Fault> {
+        let one = |text: &String| {
+            let Some((bucket, url)) = text.split_once('=').filter(|(bucket, _)| !bucket.is_empty()) else {
+                return Err(Fault::usage(format!("--bucket-endpoint {text} is not BUCKET=URL"))
+                    .hint("--bucket-endpoint my-bucket=https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com"));
+            };
+            Ok((bucket.to_string(), url.to_string()))
+        };
+        self.bucket_endpoint.iter().filter(|text| !text.is_empty()).map(one).collect()
     }
 }
 

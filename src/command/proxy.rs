@@ -22,6 +22,7 @@ pub(crate) fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
         cluster_id: given(&args.cluster_id).map(Into::into),
         region: args.s3.region.given().map(Into::into),
         endpoint_url: given(&args.s3.endpoint_url).map(Into::into),
+        bucket_endpoints: args.bucket_endpoints()?,
         history_server: args.history_server.clone(),
         quiet: console.is_quiet(),
     })?;

@@ -22,6 +22,7 @@ use crate::settings::{GatewaySettings, Settings};
 use crate::shown::{Hint, hint};
 use crate::systemd::quote_value;
 use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ pub(crate) struct GatewaySetup {
     cluster_id: Option<String>,
     region: Option<String>,
     endpoint_url: Option<String>,
+    /// The endpoints of the buckets of the log URIs, where these differ.
+    bucket_endpoints: BTreeMap<String, String>,
     proxies: Proxies,
     history_server: String,
     /// The Serverless application whose logs links lead to.
@@ -139,18 +142,33 @@ pub(crate) fn setup(
     }
     let server = node.server.as_ref();
     let store: Option<EventLogs> = gateway.log_uris.first().map(|uri| uri.clone().into());
-    let endpoint = store.as_ref().and_then(|uri| node.bucket_settings(uri).endpoint);
+    let (endpoint_url, bucket_endpoints) = match &settings.endpoint_url {
+        Some(url) => (Some(url.clone()), BTreeMap::new()),
+        None => endpoints(node, &gateway.log_uris),
+    };
     Ok(GatewaySetup {
         settings: gateway,
         cluster_id: node.identity.cluster_id.clone(),
         region: node.region(settings.region.as_deref()),
-        endpoint_url: settings.endpoint_url.clone().or(endpoint),
+        endpoint_url,
+        bucket_endpoints,
         proxies: store.map(|uri| node.proxies(&uri)).unwrap_or_default(),
         history_server: server
             .map_or(DEFAULT_HISTORY_SERVER.into(), |server| server.local_url(&node.spark, &settings.set)),
         serverless: settings.serverless.clone(),
         program,
     })
+}
+
+/// The endpoint that the buckets of all log URIs have in common, or else that of each bucket that has one.
+fn endpoints(node: &Node, log_uris: &[LogUri]) -> (Option<String>, BTreeMap<String, String>) {
+    let of = |uri: &LogUri| (uri.bucket.clone(), node.bucket_settings(&uri.clone().into()).endpoint);
+    let all: BTreeMap<String, Option<String>> = log_uris.iter().map(of).collect();
+    let first = all.values().next().cloned().flatten();
+    match all.values().all(|endpoint| *endpoint == first) {
+        true => (first, BTreeMap::new()),
+        false => (None, all.into_iter().filter_map(|(bucket, endpoint)| Some((bucket, endpoint?))).collect()),
+    }
 }
 
 /// The cluster's log URI, by EMR's description of the cluster.
@@ -226,6 +244,8 @@ impl GatewaySetup {
     fn environment(&self) -> String {
         let GatewaySetup { settings, .. } = self;
         let uris: Vec<String> = settings.log_uris.iter().map(ToString::to_string).collect();
+        let endpoints: Vec<String> =
+            self.bucket_endpoints.iter().map(|(bucket, url)| format!("{bucket}={url}")).collect();
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let yes = |on: bool| on.then(|| "true".to_string());
         let mode = settings.mode.and_then(|m| clap::ValueEnum::to_possible_value(&m)).map(|v| v.get_name().to_string());
@@ -244,6 +264,7 @@ impl GatewaySetup {
             ("HISTORY_SERVER", Some(self.history_server.clone())),
             ("REGION", self.region.clone()),
             ("ENDPOINT_URL", self.endpoint_url.clone()),
+            ("BUCKET_ENDPOINT", Some(endpoints.join(",")).filter(|all| !all.is_empty())),
         ];
         let mut text = String::from("# Written by emr-shs; to change it: emr-shs proxy install\n");
         for (name, value) in lines {

@@ -56,7 +56,7 @@ impl Archive {
         uris: Vec<LogUri>,
         own_cluster: Option<String>,
         config: &SdkConfig,
-        endpoint: Option<String>,
+        endpoint: impl Fn(&LogUri) -> Option<String>,
         credentials: Arc<CredentialsCache>,
     ) -> Self {
         let config = config
@@ -64,8 +64,10 @@ impl Archive {
             .credentials_provider(SharedCredentialsProvider::new(CachedProvider(credentials.clone())))
             .identity_cache(IdentityCache::no_cache())
             .build();
-        let bucket =
-            |(position, uri)| LogBucket::new(uri, position, config.clone(), endpoint.clone(), credentials.clone());
+        let bucket = |(position, uri): (usize, LogUri)| {
+            let endpoint = endpoint(&uri);
+            LogBucket::new(uri, position, config.clone(), endpoint, credentials.clone())
+        };
         let buckets: Arc<[LogBucket]> = uris.into_iter().enumerate().map(bucket).collect();
         Self {
             clusters: Arc::new(Clusters::new(buckets.clone(), own_cluster.clone())),

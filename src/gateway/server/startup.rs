@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -34,6 +35,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) region: Option<String>,
     /// S3 endpoint; `None` means AWS's own.
     pub(crate) endpoint_url: Option<String>,
+    /// The endpoints of buckets that lie elsewhere.
+    pub(crate) bucket_endpoints: BTreeMap<String, String>,
     pub(crate) history_server: String,
     /// Writes no access log.
     pub(crate) quiet: bool,
@@ -58,7 +61,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
             log_uris,
             config.cluster_id.clone(),
             &sdk_config,
-            config.endpoint_url.clone(),
+            |uri| config.bucket_endpoints.get(&uri.bucket).or(config.endpoint_url.as_ref()).cloned(),
             credentials.clone(),
         )),
         credentials,
