@@ -4,13 +4,12 @@
 //! Requests and settings go through the process's standard input. Nothing secret is in its arguments, which every account
 //! can read, or in a file.
 
+use crate::programs::{self, Kept};
 use crate::signals;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fs_err as fs;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -19,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The class, compiled: `tests/node/hadoop_client.rs` compiles it again and compares.
@@ -110,7 +108,7 @@ pub(crate) struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
     answers: Receiver<String>,
-    printed: Arc<Mutex<Vec<u8>>>,
+    printed: Kept,
     /// Until when a request waits for its answer.
     pub deadline: Instant,
     _class: ClassDir,
@@ -135,30 +133,27 @@ impl HadoopClient {
         let mut command = as_account(uid, gid, &self.java);
         command.args(JVM_OPTIONS).args(&self.options);
         command.arg("-cp").arg(class_path.collect::<Vec<_>>().join(":")).arg(CLASS_NAME);
-        command.env_clear().envs(&self.environment).current_dir("/");
+        command.envs(&self.environment);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own: a Ctrl-C on the terminal reaches emr-shs alone, which then ends the whole group.
-        let mut child = command.process_group(0).spawn()?;
+        let mut child = command.spawn()?;
         let stdin = child.stdin.take();
         let (stdout, stderr) = (child.stdout.take().context("piped")?, child.stderr.take().context("piped")?);
-        let printed = Arc::new(Mutex::new(Vec::new()));
-        let (keep, kept) = (mpsc::channel(), printed.clone());
-        std::thread::spawn(move || pass_on(stdout, &keep.0));
-        std::thread::spawn(move || keep_some(stderr, &kept));
-        Ok(Session { child, stdin, answers: keep.1, printed, deadline, _class: class })
+        let (sender, answers) = mpsc::channel();
+        std::thread::spawn(move || pass_on(stdout, &sender));
+        let printed = Kept::of(stderr, KEPT_OUTPUT);
+        Ok(Session { child, stdin, answers, printed, deadline, _class: class })
     }
 }
 
 /// A command that runs `java` as an account, with all groups of the account. The Rust library alone can set the user and
 /// one group, which has to do where there is no setpriv.
 fn as_account(uid: u32, gid: u32, java: &Path) -> Command {
-    let setpriv = ["/usr/bin/setpriv", "/bin/setpriv"].map(Path::new).into_iter().find(|path| path.is_file());
-    let Some(setpriv) = setpriv else {
-        let mut command = Command::new(java);
+    let Some(setpriv) = programs::find("setpriv") else {
+        let mut command = programs::at(java);
         command.uid(uid).gid(gid);
         return command;
     };
-    let mut command = Command::new(setpriv);
+    let mut command = programs::at(&setpriv);
     command.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).args(["--init-groups", "--"]).arg(java);
     command
 }
@@ -219,10 +214,7 @@ impl Session {
     /// Why Java ended before it was asked to: the first line of an error that it printed.
     fn why_it_ended(&mut self) -> No {
         self.end();
-        // The thread that reads gets the last lines now.
-        std::thread::sleep(POLL);
-        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&printed);
+        let text = self.printed.text(POLL);
         let is_error = |line: &&str| ["rror", "xception", "nrecognized"].iter().any(|word| line.contains(word));
         let line = text.lines().find(is_error).or(text.lines().last()).unwrap_or("it printed nothing");
         No::CannotTell(format!("Java ended: {}", short(line)))
@@ -231,13 +223,7 @@ impl Session {
     /// Ends the process and all that it has started.
     fn end(&mut self) {
         self.stdin = None;
-        if let Ok(group) = i32::try_from(self.child.id())
-            && !matches!(self.child.try_wait(), Ok(Some(_)))
-        {
-            // This fails if the process is gone already, which is what we want.
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
-        let _ = self.child.wait();
+        programs::kill(&mut self.child);
     }
 }
 
@@ -333,16 +319,6 @@ fn pass_on(stdout: impl Read, answers: &mpsc::Sender<String>) {
         if line.starts_with("emr-shs ") && answers.send(line).is_err() {
             return;
         }
-    }
-}
-
-/// Keeps the beginning of what Java prints, and reads the rest so that Java does not wait.
-fn keep_some(mut stderr: impl Read, kept: &Mutex<Vec<u8>>) {
-    let mut chunk = [0; 4096];
-    while let Ok(n @ 1..) = stderr.read(&mut chunk) {
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = KEPT_OUTPUT.saturating_sub(kept.len()).min(n);
-        kept.extend_from_slice(&chunk[..room]);
     }
 }
 

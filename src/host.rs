@@ -190,6 +190,12 @@ impl Host {
         !is_ours || by_group || meta.mode() & 0o002 != 0
     }
 
+    /// Whether nobody else can change or exchange a file, by any of the directories that lead there.
+    pub(crate) fn is_roots_alone(&self, path: &Path) -> bool {
+        let is_ours = |path: &Path| fs::metadata(path).is_ok_and(|meta| !self.others_may_change(&meta));
+        self.target(path).is_ok_and(|real| real.ancestors().all(is_ours))
+    }
+
     /// Gives a file of an account, or of its group, to root alone. Returns whether that was needed.
     pub(crate) fn take_from(&self, path: &Path, (user, group): Owner) -> Result<bool> {
         let Some(meta) = self.metadata(path)? else { return Ok(false) };

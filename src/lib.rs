@@ -24,6 +24,7 @@ mod install;
 mod installed;
 mod node;
 mod paths;
+mod programs;
 mod properties;
 mod render;
 mod settings;

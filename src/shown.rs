@@ -219,6 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a shell as a person has it")]
     fn a_foreign_word_stays_one_word_of_a_shell() {
         for word in
             ["app-$(id>pwn)", "a b", "it's", "!!", "-rf", "~root", "a;b", "`id`", "x\ny", "\u{1b}[31mred", "a\u{202e}b"]

@@ -1,14 +1,12 @@
 //! systemd, through `systemctl`: reads units, and restarts them within a time limit.
 
 use crate::error::Fault;
+use crate::programs::{self, NotRun};
 use crate::shown::hint;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A unit as systemd knows it.
@@ -169,8 +167,9 @@ pub(crate) fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
 
 /// The last error that a unit of emr-shs wrote to the journal, with its facts and its hint.
 pub(crate) fn last_words(unit: &str) -> Vec<String> {
-    let out = Command::new("journalctl").args(["-q", "-u", unit, "-n", "20", "-o", "cat", "--no-pager"]).output();
-    let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+    let args = ["-q", "-u", unit, "-n", "20", "-o", "cat", "--no-pager"];
+    let text = programs::run("journalctl", &args, Duration::from_secs(10), &mut || ()).map(|ended| ended.out);
+    let text = text.unwrap_or_default();
     let error = text.rfind("error: ").map_or("", |at| &text[at..]);
     let of_ours = error.lines().filter(|l| l.starts_with("error:") || l.starts_with("  ") || l.starts_with("hint:"));
     of_ours.map(|line| line.trim().to_string()).collect()
@@ -198,50 +197,40 @@ fn run(args: &[&str], timeout: Duration) -> Result<String> {
 }
 
 fn run_watched(args: &[&str], timeout: Duration, watch: &mut dyn FnMut()) -> Result<String> {
-    let mut child = Command::new("systemctl")
-        .args(args)
-        // A Ctrl-C on the terminal must reach emr-shs and not systemctl.
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| {
-            Fault::preflight("systemctl cannot be run")
-                .detail(e.to_string())
-                .hint("emr-shs needs systemd: EMR 5.30, 6.0 or newer")
-        })?;
-    let deadline = Instant::now() + timeout;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        // Ctrl-C does not cut this short: the start script would go on alone, and the server that it starts would
-        // block the next one.
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            bail!("systemctl {} did not end within {} s", args.join(" "), timeout.as_secs());
-        }
-        watch();
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    // A unit's environment can contain bytes that are not UTF-8.
-    let text = |pipe: &mut dyn Read| -> Result<String> {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let out = text(&mut child.stdout.take().context("piped")?)?;
-    let err = text(&mut child.stderr.take().context("piped")?)?;
-    if !status.success() {
+    let ended = programs::run("systemctl", args, timeout, watch).map_err(|why| not_run(args, why))?;
+    if !ended.success {
         bail!(
             "systemctl {} failed: {}",
             args.join(" "),
-            err.lines().next().unwrap_or("no reason given").trim_end_matches('.')
+            ended.err.lines().next().unwrap_or("no reason given").trim_end_matches('.')
         );
     }
-    Ok(out)
+    Ok(ended.out)
+}
+
+fn not_run(args: &[&str], why: NotRun) -> Fault {
+    let limit = match why {
+        NotRun::NotStarted(why) => {
+            return Fault::preflight("systemctl cannot be run")
+                .detail(why.to_string())
+                .hint("emr-shs needs systemd: EMR 5.30, 6.0 or newer");
+        }
+        NotRun::Hangs { limit } => limit.as_secs(),
+    };
+    let verb = args.first().copied().unwrap_or_default();
+    let unit = args.last().copied().filter(|last| *last != verb);
+    let command = [Some("systemctl"), Some(verb), unit].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    match unit {
+        // These wait for the unit's own programs.
+        Some(unit) if ["restart", "stop"].contains(&verb) => {
+            Fault::failed(format!("{command} did not end within {limit} s"))
+                .hint(hint!("to see what {} waits for: sudo systemctl list-jobs; sudo systemctl status {}", unit, unit))
+        }
+        _ => Fault::failed(format!("systemd does not answer: {command} did not end within {limit} s")).hint(
+            "to see whether systemd answers again: sudo systemctl list-jobs; to see what it said last: sudo journalctl -n 50 \
+             _PID=1; then run this command again",
+        ),
+    }
 }
 
 /// Splits the `Environment` that `systemctl show` prints: words, quoted if they contain spaces. systemd's quoting is

@@ -285,7 +285,9 @@ fn server_account(host: &Host, node: &Node) -> String {
     of_process.unwrap_or_else(|| HISTORY_SERVER_ACCOUNT.into())
 }
 
-/// The program java: that of the server's process, else by JAVA_HOME of Spark's or Hadoop's files, else by the PATH.
+/// The program java: that of the server's process, else by JAVA_HOME of Spark's or Hadoop's files, else the system's. The
+/// server's account can write what it likes into the arguments of its process. So a program that others than root can
+/// exchange does not count: other accounts would run it, too.
 fn java(host: &Host, node: &Node) -> Option<PathBuf> {
     let process = node.server.as_ref().and_then(|server| server.process.as_ref());
     let of_process = process.and_then(|process| process.args.first()).map(PathBuf::from);
@@ -295,7 +297,7 @@ fn java(host: &Host, node: &Node) -> Option<PathBuf> {
     let of_hadoop = host.read(&node.spark.hadoop_conf().join("hadoop-env.sh")).ok().flatten();
     let of_hadoop = of_hadoop.and_then(|script| assignments(&script).remove("JAVA_HOME")).map(|home| of_home(&home));
     let mut all = of_process.into_iter().chain(of_spark).chain(of_hadoop).chain(places);
-    all.find(|java| java.is_absolute() && java.is_file())
+    all.find(|java| java.is_absolute() && java.is_file() && host.is_roots_alone(java))
 }
 
 /// The options that reach every Java of the history server, such as a trust store.
@@ -322,9 +324,7 @@ fn environment(node: &Node) -> BTreeMap<String, String> {
     let is_read = |name: &str| PREFIXES.iter().any(|prefix| name.to_ascii_uppercase().starts_with(prefix));
     let ours = std::env::vars().filter(|(name, _)| name.starts_with("AWS_EC2_METADATA_"));
     let sparks = node.spark.env.iter().filter(|(name, _)| is_read(name));
-    let base =
-        [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8")].map(|(name, value)| (name.to_string(), value.to_string()));
-    base.into_iter().chain(ours).chain(sparks.map(|(name, value)| (name.clone(), value.clone()))).collect()
+    ours.chain(sparks.map(|(name, value)| (name.clone(), value.clone()))).collect()
 }
 
 /// The class path that is planned for the history server.

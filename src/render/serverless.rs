@@ -313,6 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a shell as a person has it")]
     fn a_shell_reads_the_install_command_as_the_words_it_is_made_of() -> Result<()> {
         for log_uri in ["s3://acme-logs/emr/", "s3://acme-logs/it's/$HOME/`id`/\"x\"/{a}/*/!x/;&|/"] {
             let setup = ServerlessSetup::check(ServerlessRequest {

@@ -22,7 +22,7 @@ const LEVELS: &[&[&str]] = &[
     &["host"],
     &["aws", "hadoop_client"],
     &["files", "properties", "systemd"],
-    &["error", "http", "ids", "paths", "signals", "values"],
+    &["error", "http", "ids", "paths", "programs", "signals", "values"],
     &["dns", "shown"],
 ];
 

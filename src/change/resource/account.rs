@@ -1,9 +1,13 @@
 //! System accounts, through the node's own tools, which know its databases and their locks.
 
 use crate::host::Host;
-use anyhow::{Context, Result, bail};
+use crate::programs;
+use anyhow::{Result, anyhow, bail};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long a tool may wait for the locks of the node's databases, and for a directory service.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Creates a system account with a group of the same name, without a home directory and a shell.
 pub(super) fn create(host: &Host, name: &str) -> Result<()> {
@@ -22,11 +26,10 @@ pub(super) fn remove(name: &str) -> Result<()> {
 }
 
 fn run(program: &str, args: &[&str]) -> Result<()> {
-    let out = Command::new(program).args(args).stdin(Stdio::null()).output();
-    let out = out.with_context(|| format!("running {program}"))?;
-    if out.status.success() {
+    let ended = programs::run(program, args, LIMIT, &mut || ()).map_err(|why| anyhow!("{program} {why}"))?;
+    if ended.success {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&out.stderr);
-    bail!("{program} {}: {}", args.last().unwrap_or(&""), said.lines().next().unwrap_or("failed and gave no reason"))
+    let said = ended.err.lines().next().unwrap_or("failed and gave no reason");
+    bail!("{program} {}: {said}", args.last().unwrap_or(&""))
 }

@@ -1,0 +1,192 @@
+//! Other programs: how emr-shs starts them, and how long it waits for them.
+//!
+//! What sudo, a step or a shell's profile leaves in the environment must not decide what root executes: `PATH`,
+//! `LD_PRELOAD`, `BASH_ENV` or `JAVA_TOOL_OPTIONS` can make a program run somebody else's code. So a program is started by
+//! its absolute path, and its environment contains what this module and the caller name, and nothing else. Clippy refuses
+//! `Command::new` elsewhere (`clippy.toml`).
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::fmt;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The directories of the system's programs. Only root can write there.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// How often a program that runs is looked at.
+const POLL: Duration = Duration::from_millis(5);
+/// How long a program may take to end after SIGKILL, and its output to arrive after its end.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+/// How much of what a program prints is kept.
+const KEPT_OUTPUT: usize = 4 << 20;
+
+/// The program at an absolute path. A Ctrl-C on the terminal does not reach it: emr-shs decides when it ends.
+#[expect(clippy::disallowed_methods, reason = "this is the only place that starts programs")]
+pub(crate) fn at(path: &Path) -> Command {
+    let mut command = Command::new(path);
+    command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
+    command.current_dir("/").stdin(Stdio::null()).process_group(0);
+    command
+}
+
+/// Where a program of the system lies.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    PATH.split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
+}
+
+/// Why a program has not done its work.
+#[derive(Debug)]
+pub(crate) enum NotRun {
+    NotStarted(io::Error),
+    /// The program did not end in time, and was killed.
+    Hangs {
+        limit: Duration,
+    },
+}
+
+impl fmt::Display for NotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted(why) => write!(f, "cannot be run: {why}"),
+            Self::Hangs { limit } => write!(f, "did not end within {} s", limit.as_secs()),
+        }
+    }
+}
+
+impl std::error::Error for NotRun {}
+
+/// What a program that has ended printed.
+pub(crate) struct Ended {
+    pub success: bool,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs a program of the system, which has to end within a limit. Calls `watch` again and again meanwhile. A signal does
+/// not cut this short: what the program has begun would go on alone.
+pub(crate) fn run(name: &str, args: &[&str], limit: Duration, watch: &mut dyn FnMut()) -> Result<Ended, NotRun> {
+    let path = find(name).ok_or_else(|| {
+        NotRun::NotStarted(io::Error::new(ErrorKind::NotFound, format!("there is no {name} in {PATH}")))
+    })?;
+    let mut command = at(&path);
+    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let begun = Instant::now();
+    let mut child = command.spawn().map_err(NotRun::NotStarted)?;
+    let out = child.stdout.take().map(|pipe| Kept::of(pipe, KEPT_OUTPUT));
+    let err = child.stderr.take().map(|pipe| Kept::of(pipe, KEPT_OUTPUT));
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(NotRun::NotStarted)? {
+            break status;
+        }
+        if begun.elapsed() > limit {
+            kill(&mut child);
+            return Err(NotRun::Hangs { limit });
+        }
+        watch();
+        thread::sleep(POLL);
+    };
+    let text = |kept: Option<Kept>| kept.map(|kept| kept.text(LAST_MOMENT)).unwrap_or_default();
+    Ok(Ended { success: status.success(), out: text(out), err: text(err) })
+}
+
+/// Ends a program that [`at`] made, and all that it has started. Does not wait for one that the kernel holds.
+pub(crate) fn kill(child: &mut Child) {
+    if let Ok(group) = i32::try_from(child.id())
+        && !matches!(child.try_wait(), Ok(Some(_)))
+    {
+        // This fails if the process is gone already, which is what we want.
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+    let begun = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) && begun.elapsed() < LAST_MOMENT {
+        thread::sleep(POLL);
+    }
+}
+
+/// The beginning of what a program prints. The rest is read, too, so that the program does not wait.
+pub(crate) struct Kept {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    /// Disconnects when the program has closed the pipe.
+    end: Receiver<()>,
+}
+
+impl Kept {
+    pub(crate) fn of(mut pipe: impl Read + Send + 'static, most: usize) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (reads, end) = mpsc::channel::<()>();
+        let kept = bytes.clone();
+        thread::spawn(move || {
+            let _reads = reads;
+            let mut chunk = [0; 4096];
+            while let Ok(n @ 1..) = pipe.read(&mut chunk) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = most.saturating_sub(kept.len()).min(n);
+                kept.extend_from_slice(&chunk[..room]);
+            }
+        });
+        Self { bytes, end }
+    }
+
+    /// The text so far, once the pipe is closed or `patience` is over: what the program has started can keep the pipe open.
+    /// A unit's environment can contain bytes that are not UTF-8.
+    pub(crate) fn text(&self, patience: Duration) -> String {
+        let _ = self.end.recv_timeout(patience);
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+
+    use super::*;
+
+    fn sh(script: &str, limit: Duration) -> Result<Ended, NotRun> {
+        run("sh", &["-c", script], limit, &mut || ())
+    }
+
+    #[test]
+    fn a_program_gets_no_variable_of_this_process() {
+        assert!(std::env::vars().count() > 2);
+        let ended = run("env", &[], Duration::from_secs(10), &mut || ()).unwrap();
+        let mut lines: Vec<&str> = ended.out.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["LANG=C.UTF-8", &format!("PATH={PATH}")]);
+        assert!(PATH.split(':').all(|dir| find("sh").is_some_and(|sh| sh.is_absolute()) && dir.starts_with('/')));
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_with_all_that_it_started() {
+        let begun = Instant::now();
+        let dir = tempfile::tempdir().unwrap();
+        let late = dir.path().join("late");
+        let script = format!("(sleep 2; touch {}) & sleep 60", late.display());
+        let hangs = sh(&script, Duration::from_millis(300));
+        assert!(matches!(hangs, Err(NotRun::Hangs { .. })));
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        thread::sleep(Duration::from_secs(2));
+        assert!(!late.exists());
+    }
+
+    #[test]
+    fn output_of_any_length_arrives_also_from_a_program_that_leaves_something_running() {
+        let ended = sh("head -c 300000 /dev/zero | tr '\\0' x; echo end >&2; exit 3", Duration::from_secs(20)).unwrap();
+        assert_eq!((ended.success, ended.out.len(), ended.err.as_str()), (false, 300_000, "end\n"));
+        let begun = Instant::now();
+        let ended = sh("sleep 3 & echo done", Duration::from_secs(20)).unwrap();
+        assert_eq!(ended.out, "done\n");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let missing = run("no-such-program", &[], Duration::from_secs(1), &mut || ());
+        assert!(missing.err().unwrap().to_string().contains("there is no no-such-program in /usr/sbin"));
+    }
+}
