@@ -1,10 +1,11 @@
 //! Files among people who are not root: a path is opened component by component, by descriptors.
 //!
 //! The history server's account, and whoever may write to a disk such as `/mnt`, can put a link, a pipe or another
-//! directory where emr-shs, as root, expects a file of its own. So this module follows a link only if root, the user
-//! of this process, or the owner of the root directory made it; opens for reading only regular files, and never
-//! waits for a writer; and creates, removes and renames entries of a directory that it holds open. It uses no call
-//! that is newer than Linux 4.14.
+//! directory where emr-shs, as root, expects a file of its own, or give a file of root a second name there. So this
+//! module follows a link only if root, the user of this process, or the owner of the root directory made it; opens only
+//! regular files, none with a second name that somebody else can have made, and never waits for a writer; and creates,
+//! removes and renames entries of a directory that it holds open. Content is replaced by a rename, so a second name keeps
+//! the old content. It uses no call that is newer than Linux 4.14.
 
 use crate::signals;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
@@ -152,10 +153,12 @@ impl Place {
         let _watched = signals::reading(&path);
         // Only looks: opening a device can have effects, and a pipe can wait.
         let seen = self.open_as_is().map_err(|e| self.named(e))?;
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&seen)?.st_mode);
+        let stat = rustix::fs::fstat(&seen)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
         if kind != FileType::RegularFile {
             return Err(refusal(format!("{} is {}; emr-shs reads regular files only", path.display(), describe(kind))));
         }
+        self.refuse_borrowed(&stat)?;
         // The same file, by its descriptor: another one may have its name by now.
         let by_descriptor = format!("/proc/self/fd/{}", seen.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -226,10 +229,34 @@ impl Place {
             OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(&self.dir, &self.name, flags, Mode::from_raw_mode(mode));
         let file = File::from(opened.map_err(|e| self.named(e))?);
-        if !file.metadata()?.is_file() {
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(refusal(format!("{} is not a regular file", self.path().display())));
         }
+        self.refuse_borrowed(&stat)?;
         Ok(file)
+    }
+
+    /// Refuses a file that somebody can have given another name. Whoever can make entries of a directory can make a hard
+    /// link there to a file of root, and root would read, quote, change or give away that file. A file that belongs to
+    /// the directory's owner is no more than the owner's own.
+    fn refuse_borrowed(&self, file: &rustix::fs::Stat) -> io::Result<()> {
+        if file.st_nlink < 2 {
+            return Ok(());
+        }
+        let dir = rustix::fs::fstat(&self.dir)?;
+        let is_owners = file.st_uid == dir.st_uid && !is_ours(dir.st_uid);
+        if is_owners || !others_can_add(&dir) {
+            return Ok(());
+        }
+        Err(refusal(format!(
+            "{} is a file of user {} with {} names (hard links), and others than root can make names in {}; emr-shs leaves \
+             such a file alone",
+            self.path().display(),
+            file.st_uid,
+            file.st_nlink,
+            self.dir_path.display()
+        )))
     }
 
     pub(crate) fn create_link(&self, target: &Path) -> io::Result<()> {
@@ -343,10 +370,19 @@ fn entries(dir: &File) -> io::Result<Vec<OsString>> {
 /// Whether a user other than root and this one can exchange entries of the directory. In a sticky directory only the
 /// owner of an entry can.
 fn others_can_write(dir: &rustix::fs::Stat) -> bool {
-    let is_ours = [0, rustix::process::geteuid().as_raw()].contains(&dir.st_uid);
-    let by_group = dir.st_mode & 0o020 != 0 && dir.st_gid != 0;
     let is_sticky = dir.st_mode & 0o1000 != 0;
-    !is_ours || (by_group || dir.st_mode & 0o002 != 0) && !is_sticky
+    !is_ours(dir.st_uid) || others_can_add(dir) && !is_sticky
+}
+
+/// Whether a user other than root and this one can make entries of the directory.
+fn others_can_add(dir: &rustix::fs::Stat) -> bool {
+    let is_our_group = [0, rustix::process::getegid().as_raw()].contains(&dir.st_gid);
+    !is_ours(dir.st_uid) || dir.st_mode & 0o020 != 0 && !is_our_group || dir.st_mode & 0o002 != 0
+}
+
+/// Whether a user is root or the one of this process.
+fn is_ours(user: u32) -> bool {
+    [0, rustix::process::geteuid().as_raw()].contains(&user)
 }
 
 /// A directory that is opened only to go on from it, so that no right to read it is needed.

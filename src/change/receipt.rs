@@ -187,10 +187,18 @@ impl Receipt {
         self.entries.is_empty() && self.unknown.is_empty()
     }
 
+    /// The kind and the name of each entry that this version does not know.
+    pub(crate) fn unknown_entries(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.unknown.iter().map(|entry| {
+            let resource = &entry["resource"];
+            let name = ["path", "name", "uri", "key"].iter().find_map(|field| resource[field].as_str());
+            (resource["kind"].as_str().unwrap_or("no kind"), name)
+        })
+    }
+
     /// What the entries are called that this version does not know, and which version does.
     pub(crate) fn unknown_to_this_version(&self) -> Option<String> {
-        let kind = |entry: &serde_json::Value| entry["resource"]["kind"].as_str().unwrap_or("no kind").to_string();
-        let kinds: Vec<String> = self.unknown.iter().map(kind).collect();
+        let kinds: Vec<&str> = self.unknown_entries().map(|(kind, _)| kind).collect();
         (!kinds.is_empty()).then(|| {
             format!(
                 "the receipt {RECEIPT} lists what this version does not know ({}), and that stays as it is; {} wrote it",

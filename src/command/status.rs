@@ -38,6 +38,17 @@ struct Status {
     server_reads_event_logs: bool,
     gateway: Option<LogGateway>,
     rows: Vec<ResourceStatus>,
+    /// What a later version of emr-shs made, and this one does not know.
+    unknown: Vec<Unknown>,
+}
+
+/// An entry of the receipt that this version does not know.
+#[derive(Serialize)]
+struct Unknown {
+    kind: String,
+    name: Option<String>,
+    /// The version that wrote the receipt.
+    written_by: String,
 }
 
 /// The exit code says only whether the status could be found out.
@@ -79,6 +90,7 @@ pub(crate) fn run(root: &Path, console: &Console) -> Result<Exit> {
         server: node.server.clone(),
         gateway,
         rows,
+        unknown: unknown(&receipt),
     };
     if console.is_json() {
         console.data("status", &status);
@@ -86,6 +98,15 @@ pub(crate) fn run(root: &Path, console: &Console) -> Result<Exit> {
         status.print(&node, console.is_verbose());
     }
     Ok(Exit::Done)
+}
+
+fn unknown(receipt: &Receipt) -> Vec<Unknown> {
+    let entry = |(kind, name): (&str, Option<&str>)| Unknown {
+        kind: kind.into(),
+        name: name.map(str::to_string),
+        written_by: receipt.written_by.clone(),
+    };
+    receipt.unknown_entries().map(entry).collect()
 }
 
 fn no_local_store(host: &Host, node: &Node, receipt: &Receipt) -> Option<String> {
@@ -114,6 +135,11 @@ impl Status {
             data(&row("none", YELLOW, "local store", why));
         }
         self.print_resources(verbose);
+        for Unknown { kind, name, written_by } in &self.unknown {
+            let name = name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+            let text = format!("this version does not know it and leaves it alone; {written_by} wrote the receipt");
+            data(&row("unknown", YELLOW, &format!("{kind}{name}"), &text));
+        }
         self.print_next_steps();
     }
 

@@ -16,7 +16,7 @@ use crate::installed::shortfall::Present;
 use crate::node::Node;
 use crate::node::event_logs::Attempt;
 use crate::node::hadoop_client::Opinion;
-use crate::node::history_server::HistoryServer;
+use crate::node::history_server::{HistoryServer, NoLog};
 use crate::node::jars::Scheme;
 use crate::node::log_diagnosis::{KnownError, UnreadableEventLogs};
 use crate::node::process::PortOwner;
@@ -98,6 +98,8 @@ pub(crate) struct ServerObservations {
     /// The port on which the server answers instead of its own.
     pub moved_to: Option<u16>,
     pub listed: Option<Vec<Attempt>>,
+    /// Why the server's log could not be read.
+    pub no_log: Option<NoLog>,
     pub known_errors: Vec<KnownError>,
     /// The last lines of the log that mention errors.
     pub last_errors: Vec<String>,

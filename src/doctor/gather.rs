@@ -173,7 +173,10 @@ impl ServerObservations {
     }
 
     fn of_log(node: &Node) -> Self {
-        let (text, age) = history_server::log_tail(&node.spark);
+        let (text, age) = match history_server::log_tail(&node.spark) {
+            Ok(read) => read,
+            Err(why) => return Self { no_log: Some(why), ..Self::default() },
+        };
         Self {
             known_errors: log_diagnosis::known_errors(&text, age),
             last_errors: log_diagnosis::last_errors(&text),

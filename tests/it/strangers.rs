@@ -33,6 +33,29 @@ fn a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for() {
 }
 
 #[test]
+fn a_file_with_a_second_name_is_left_alone_where_others_can_make_names() {
+    for (directory, file) in [("etc/spark/conf.dist", "spark-defaults.conf"), ("var/lib/emr-shs", "receipt.json")] {
+        let root = RootDir::new();
+        root.run(&INSTALL).expect(0);
+        // What somebody else must neither read nor change, with the content that emr-shs expects.
+        let (secret, named) = (root.at("secret"), root.at(directory).join(file));
+        let content = fs::read(&named).unwrap();
+        fs::rename(&named, &secret).unwrap();
+        fs::hard_link(&secret, &named).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(root.at(directory), fs::Permissions::from_mode(0o777)).unwrap();
+        let ran = root.run(&["uninstall"]);
+        assert!(ran.code() != 0 && ran.err().contains("hard links") && ran.err().contains(file), "{}", ran.err());
+        assert_eq!(fs::read(&secret).unwrap(), content);
+        assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+        // Where only root makes names, root made this one. The second name keeps the old content.
+        fs::set_permissions(root.at(directory), fs::Permissions::from_mode(0o700)).unwrap();
+        root.run(&["uninstall"]).expect(0);
+        assert_eq!(fs::read(&secret).unwrap(), content);
+    }
+}
+
+#[test]
 fn no_line_that_somebody_adds_meanwhile_is_lost() {
     let root = RootDir::new();
     let path = root.at(DEFAULTS);
@@ -87,6 +110,11 @@ fn an_entry_that_a_later_version_wrote_stays_in_the_receipt() {
     root.write(RECEIPT, receipt.to_string());
     let ran = root.run(&INSTALL).expect(0);
     assert!(ran.err().contains("crontab"), "{}", ran.err());
+    let status = root.run(&["status"]).expect(0);
+    assert!(status.out().lines().any(|line| line.contains("crontab /etc/cron.d/x")), "{}", status.out());
+    let status: serde_json::Value = serde_json::from_str(&root.run(&["status", "--json"]).expect(0).out()).unwrap();
+    let entry = &status["unknown"][0];
+    assert_eq!((entry["kind"].as_str(), entry["name"].as_str()), (Some("crontab"), Some("/etc/cron.d/x")), "{status}");
     let ran = root.run(&["uninstall"]).expect(1);
     assert!(ran.err().contains("crontab") && ran.err().contains("not everything is uninstalled"), "{}", ran.err());
     let left: serde_json::Value = serde_json::from_str(&root.read(RECEIPT)).unwrap();

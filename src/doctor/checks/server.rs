@@ -5,7 +5,7 @@ use crate::doctor::causes::explained_by;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::facts::{Facts, Mode};
 use crate::error::Fault;
-use crate::node::history_server::{self, HistoryServer, LOG_TAIL, NO_JAR, STARTING};
+use crate::node::history_server::{self, HistoryServer, LOG_TAIL, NO_JAR, NoLog, STARTING};
 use crate::node::log_diagnosis::{Cause, KnownError};
 use crate::node::process::{self, LookAlike, PortOwner, Process};
 use crate::node::{Node, jars};
@@ -352,10 +352,27 @@ fn rounded(time: Duration) -> String {
     }
 }
 
+/// The server runs, and its log tells nothing. The start script makes the log anew (`docs/emr.md §3.1`).
+fn no_log(f: &Facts<'_>, why: &NoLog) -> CheckResult {
+    let path = history_server::log_file(&f.node.spark);
+    match why {
+        NoLog::Missing => skip(format!("there is no {}, so nothing tells the server's errors", path.display())),
+        NoLog::Denied => skip(format!("only root may read {}", path.display())),
+        NoLog::Unreadable(why) => Err(Fault::preflight("the history server's log cannot be read")
+            .detail(why)
+            .detail("so doctor cannot tell the server's errors, and emr-shs cannot tell why a restart fails")
+            .hint(hint!("look at it: sudo ls -la {}; move it away, and let the server make it again: sudo mv {} {}.old && sudo emr-shs restart", path, path, path))
+            .into()),
+    }
+}
+
 pub(crate) fn log(f: &Facts<'_>) -> CheckResult {
     let server = f.server()?;
     if server.process.is_none() {
         return skip("the history server does not run: see service");
+    }
+    if let Some(why) = &f.observations()?.server.no_log {
+        return no_log(f, why);
     }
     let log_is_cut = f.observations()?.server.log_is_cut;
     let (new, old): (Vec<&KnownError>, Vec<&KnownError>) = f.known_errors().iter().partition(|e| is_new(f, e));

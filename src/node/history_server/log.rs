@@ -4,7 +4,7 @@ use crate::files;
 use crate::node::log_diagnosis::{self, Diagnosis};
 use crate::node::spark::Spark;
 use fs_err as fs;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl LogPosition {
     pub(super) fn since(&self) -> String {
         let is_same_log = !self.head.is_empty() && head(&self.path).starts_with(&self.head);
         let from = |length: u64| if is_same_log && length >= self.length { self.length } else { 0 };
-        read_from(&self.path, from)
+        read_from(&self.path, from).unwrap_or_default()
     }
 }
 
@@ -46,16 +46,13 @@ fn head(path: &Path) -> Vec<u8> {
     head
 }
 
-fn read_from(path: &Path, from: impl Fn(u64) -> u64) -> String {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = files::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(from(length).max(length.saturating_sub(LOG_TAIL))))?;
-        let mut bytes = Vec::new();
-        file.take(LOG_TAIL).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+fn read_from(path: &Path, from: impl Fn(u64) -> u64) -> io::Result<String> {
+    let mut file = files::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(from(length).max(length.saturating_sub(LOG_TAIL))))?;
+    let mut bytes = Vec::new();
+    file.take(LOG_TAIL).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The log that EMR's unit writes; without one, the newest log of Spark's own start scripts.
@@ -73,14 +70,29 @@ pub(crate) fn log_file(spark: &Spark) -> PathBuf {
     logs.max_by_key(|e| e.metadata().and_then(|m| m.modified()).ok()).map_or(of_emr, |e| e.path())
 }
 
+/// Why nothing of the log could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoLog {
+    Missing,
+    /// This user must not read it.
+    Denied,
+    /// Something else has its place, such as a pipe, or it cannot be read for another reason.
+    Unreadable(String),
+}
+
 /// The end of the log, and how long ago the server last wrote to it.
-pub(crate) fn log_tail(spark: &Spark) -> (String, Duration) {
+pub(crate) fn log_tail(spark: &Spark) -> Result<(String, Duration), NoLog> {
     let path = log_file(spark);
+    let text = read_from(&path, |_| 0).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => NoLog::Missing,
+        ErrorKind::PermissionDenied => NoLog::Denied,
+        _ => NoLog::Unreadable(e.to_string()),
+    })?;
     let age = fs::metadata(&path).and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
-    (read_from(&path, |_| 0), age.unwrap_or_default())
+    Ok((text, age.unwrap_or_default()))
 }
 
 /// The first known error in the present log, for a server that has died.
 pub(crate) fn first_known_error(spark: &Spark) -> Option<Diagnosis> {
-    log_diagnosis::diagnose(&log_tail(spark).0)
+    log_diagnosis::diagnose(&log_tail(spark).ok()?.0)
 }
