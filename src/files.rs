@@ -134,6 +134,7 @@ impl Place {
 
     /// What the entry is, without following it; `None` if there is none.
     pub(crate) fn metadata(&self) -> io::Result<Option<std::fs::Metadata>> {
+        let _watched = signals::reading(&self.path());
         match self.open_as_is() {
             Ok(fd) => Ok(Some(File::from(fd).metadata()?)),
             Err(Errno::NOENT) => Ok(None),
@@ -143,6 +144,7 @@ impl Place {
 
     /// Where the link leads that the entry is.
     pub(crate) fn link_target(&self) -> io::Result<PathBuf> {
+        let _watched = signals::reading(&self.path());
         let target = rustix::fs::readlinkat(&self.dir, &self.name, Vec::new()).map_err(|e| self.named(e))?;
         Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
     }
@@ -174,6 +176,7 @@ impl Place {
     /// Makes a directory that is not there yet. Nobody else can have put anything into it, or anything else in its
     /// place, before it has its owner and its mode.
     pub(crate) fn create_dir(&self, mode: u32, owner: (u32, u32)) -> io::Result<()> {
+        let _watched = signals::writing(&self.path());
         rustix::fs::mkdirat(&self.dir, &self.name, Mode::from_raw_mode(0o700)).map_err(|e| self.named(e))?;
         let made = File::from(open_dir_to_read(&self.dir, &self.name).map_err(|e| self.named(e))?);
         let meta = made.metadata()?;
@@ -191,6 +194,7 @@ impl Place {
     /// Gives the directory that is there another mode and owner. Where somebody else can exchange entries, the
     /// directory could be one of root's.
     pub(crate) fn adopt_dir(&self, mode: u32, owner: (u32, u32)) -> io::Result<()> {
+        let _watched = signals::writing(&self.path());
         let dir = File::from(open_dir_to_read(&self.dir, &self.name).map_err(|e| self.named(e))?);
         let meta = dir.metadata()?;
         let is_given_away = (meta.uid(), meta.gid()) != owner || meta.mode() & 0o7777 != mode;
@@ -207,6 +211,7 @@ impl Place {
 
     /// Writes a new file. Fails if the name exists.
     pub(crate) fn create_file(&self, mode: u32, owner: Option<(u32, u32)>, content: &mut dyn Read) -> io::Result<()> {
+        let _watched = signals::writing(&self.path());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(&self.dir, &self.name, flags, Mode::from_raw_mode(0o600));
         let mut file = File::from(opened.map_err(|e| self.named(e))?);
@@ -225,6 +230,7 @@ impl Place {
 
     /// Opens a regular file to read and write it, and makes it if it is not there. Follows no link.
     pub(crate) fn open_or_create(&self, mode: u32) -> io::Result<File> {
+        let _watched = signals::writing(&self.path());
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(&self.dir, &self.name, flags, Mode::from_raw_mode(mode));
@@ -260,11 +266,13 @@ impl Place {
     }
 
     pub(crate) fn create_link(&self, target: &Path) -> io::Result<()> {
+        let _watched = signals::writing(&self.path());
         rustix::fs::symlinkat(target, &self.dir, &self.name).map_err(|e| self.named(e))
     }
 
     /// Removes a file or a link, if there is one.
     pub(crate) fn remove_file(&self) -> io::Result<()> {
+        let _watched = signals::writing(&self.path());
         // A read-only file system refuses to remove even a file that does not exist.
         if self.metadata()?.is_none() {
             return Ok(());
@@ -277,6 +285,7 @@ impl Place {
 
     /// Removes a directory that is empty. Returns whether the directory is gone.
     pub(crate) fn remove_empty_dir(&self) -> io::Result<bool> {
+        let _watched = signals::writing(&self.path());
         match rustix::fs::unlinkat(&self.dir, &self.name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(true),
             Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
@@ -287,6 +296,7 @@ impl Place {
     /// Removes a directory with its content. Follows no link.
     #[expect(clippy::disallowed_methods, reason = "the error names the directory, and not the descriptor's path")]
     pub(crate) fn remove_dir_all(&self) -> io::Result<()> {
+        let _watched = signals::writing(&self.path());
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", self.dir.as_raw_fd())).join(&self.name);
         match std::fs::remove_dir_all(by_descriptor) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(naming(e, &self.path())),
@@ -296,12 +306,14 @@ impl Place {
 
     /// Gives the entry another name in the same directory, and replaces what has that name.
     pub(crate) fn rename(&self, to: &Self) -> io::Result<()> {
+        let _watched = signals::writing(&self.path());
         rustix::fs::renameat(&self.dir, &self.name, &to.dir, &to.name).map_err(|e| to.named(e))
     }
 
     /// The same, but fails if something has that name already. File systems that cannot do that in one step look
     /// first.
     pub(crate) fn rename_to_free_name(&self, to: &Self) -> io::Result<()> {
+        let _watched = signals::writing(&self.path());
         match rustix::fs::renameat_with(&self.dir, &self.name, &to.dir, &to.name, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if to.metadata()?.is_none() => self.rename(to),
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(to.named(Errno::EXIST)),
@@ -311,6 +323,7 @@ impl Place {
 
     /// Exchanges two entries. Returns whether the file system can do that.
     pub(crate) fn exchange(&self, with: &Self) -> io::Result<bool> {
+        let _watched = signals::writing(&self.path());
         match rustix::fs::renameat_with(&self.dir, &self.name, &with.dir, &with.name, RenameFlags::EXCHANGE) {
             Ok(()) => Ok(true),
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
@@ -320,6 +333,7 @@ impl Place {
 
     /// Makes the entries of the directory survive a crash.
     pub(crate) fn sync(&self) -> io::Result<()> {
+        let _watched = signals::writing(&self.path());
         let dir = open_dir_to_read(&self.dir, OsStr::new(".")).map_err(|e| naming(e.into(), &self.dir_path))?;
         File::from(dir).sync_all()
     }

@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_millis(600);
 /// How long it may take to delete what a command has written to S3.
 const TIDY: Duration = Duration::from_secs(6);
-/// A file that has not answered for so long hangs.
-const HANGS: Duration = Duration::from_secs(1);
+/// A file that has not answered for so long hangs: one that is read, and one that is written, because a busy disk takes
+/// seconds to write.
+const READING_HANGS: Duration = Duration::from_secs(1);
+const WRITING_HANGS: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -31,8 +33,8 @@ static TIDYING: Mutex<Vec<(usize, Option<Cleanup>)>> = Mutex::new(Vec::new());
 static EXIT: AtomicI32 = AtomicI32::new(1);
 /// What a command that a signal ends has to say.
 static LAST_WORDS: Mutex<Option<&'static str>> = Mutex::new(None);
-/// The files that are being read, and since when.
-static READING: Mutex<Vec<(usize, PathBuf, Instant)>> = Mutex::new(Vec::new());
+/// The files that are being read or written, and from when on they hang.
+static USED: Mutex<Vec<(usize, PathBuf, Instant)>> = Mutex::new(Vec::new());
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// From now on a signal sets a flag, and ends the process if nobody looks at the flag. A signal that the caller made
@@ -141,26 +143,39 @@ pub(crate) fn end_with(exit: i32, words: &'static str) {
     *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
 }
 
-/// A file that is being read; dropped when the file has answered.
-pub(crate) struct Reading(usize);
+/// A file that is being read or written; dropped when the file has answered.
+pub(crate) struct Using(usize);
 
 /// Notes that a file is about to be opened or read.
-pub(crate) fn reading(path: &Path) -> Reading {
-    let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    READING.lock().unwrap_or_else(PoisonError::into_inner).push((id, path.into(), Instant::now()));
-    Reading(id)
+pub(crate) fn reading(path: &Path) -> Using {
+    Using::begin(path, READING_HANGS)
 }
 
-impl Drop for Reading {
-    fn drop(&mut self) {
-        READING.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, ..)| *id != self.0);
+/// Notes that a file or an entry of a directory is about to be written, made, renamed or removed.
+pub(crate) fn writing(path: &Path) -> Using {
+    Using::begin(path, WRITING_HANGS)
+}
+
+impl Using {
+    fn begin(path: &Path, patience: Duration) -> Self {
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let hangs_from = Instant::now() + patience;
+        USED.lock().unwrap_or_else(PoisonError::into_inner).push((id, path.into(), hangs_from));
+        Self(id)
     }
 }
 
-/// The file that has kept this process waiting the longest, if one hangs.
+impl Drop for Using {
+    fn drop(&mut self) {
+        USED.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, ..)| *id != self.0);
+    }
+}
+
+/// A file that keeps this process waiting, if one hangs.
 fn hanging_file() -> Option<PathBuf> {
-    let reading = READING.lock().unwrap_or_else(PoisonError::into_inner);
-    reading.iter().find(|(_, _, since)| since.elapsed() > HANGS).map(|(_, path, _)| path.clone())
+    let used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    used.iter().find(|(_, _, hangs_from)| now > *hangs_from).map(|(_, path, _)| path.clone())
 }
 
 /// Ends the process after `time`, whatever hangs. For commands that change nothing.
@@ -185,7 +200,7 @@ fn end_if_nobody_does() {
             if let Some(path) = hanging_file().filter(|_| begun.elapsed() > GRACE) {
                 end(
                     &format!(
-                        "interrupted while {} hangs, so the changes of this command are not put back",
+                        "interrupted while {} hangs, so this command stops in the middle; the receipt lists what it has changed",
                         path.display()
                     ),
                     Some("once the file answers: sudo emr-shs uninstall, or run the command again"),

@@ -44,6 +44,8 @@ pub(crate) fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<
             }
             console.warn("the history server does not start with the settings of emr-shs; restoring the earlier ones");
             let rows = undo_plan::plan_of_server(&host, &receipt)?;
+            // Settings that are half put back help nobody.
+            signals::ignore();
             return match undo::carry_out(&host, &mut receipt, &rows, args.timeout, &show) {
                 Ok(restarted) => {
                     server_reads(restarted, console);
