@@ -43,6 +43,9 @@ type AskHadoop<T> = Box<dyn Fn(&EventLogs) -> Result<T, No> + Send + Sync>;
 /// Makes the new bytes of a file from the old ones; `None` leaves the file alone.
 type Edit<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>>;
 
+/// Gives a draft its name.
+type Rename = fn(&Place, &Place) -> std::io::Result<()>;
+
 impl Host {
     /// The node itself (`/`), or a directory that stands for a node (`--root`).
     pub fn new(root: &Path) -> Self {
@@ -213,18 +216,18 @@ impl Host {
     /// Replaces a file's content in one step that survives a crash: a reader, and the next boot, finds either the
     /// old bytes or the new ones. For a file of emr-shs alone.
     pub(crate) fn write_atomic(&self, path: &Path, content: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
-        let place = self.place(path)?;
-        let draft = written_draft(&place, content, mode, owner)?;
-        let renamed = draft.rename(&place);
-        or_remove(&draft, renamed).with_context(|| format!("writing {}", path.display()))?;
-        Ok(place.sync()?)
+        self.write(path, content, mode, owner, Place::rename)
     }
 
     /// Writes a file where none is. Fails if somebody else has made one.
     pub(crate) fn write_new(&self, path: &Path, content: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
+        self.write(path, content, mode, owner, Place::rename_to_free_name)
+    }
+
+    fn write(&self, path: &Path, content: &[u8], mode: u32, owner: Option<Owner>, rename: Rename) -> Result<()> {
         let place = self.place(path)?;
         let draft = written_draft(&place, content, mode, owner)?;
-        let renamed = draft.rename_to_free_name(&place);
+        let renamed = rename(&draft, &place);
         or_remove(&draft, renamed).with_context(|| format!("writing {}", path.display()))?;
         Ok(place.sync()?)
     }

@@ -1,13 +1,13 @@
 //! The class path of the history server: links to the jars that the server lacks, and the drop-in that names them.
 
-use super::{Context, directory, exactly, file_owner};
+use super::{Context, directory, drop_in, environment, exactly, file_owner};
 use crate::change::desired::Desired;
 use crate::change::resource::{Resource, State};
 use crate::node::jars::Link;
-use crate::paths::{DROP_IN, HISTORY_SERVER_UNIT, LINK_DIR, UNIT_DIR};
+use crate::paths::{DROP_IN, LINK_DIR};
 use crate::settings::LinkInto;
 use anyhow::Result;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 impl Context<'_> {
     /// The links and what they need. Links do not go into `/usr/lib/spark/jars` by default: EMR sets neither
@@ -31,25 +31,25 @@ impl Context<'_> {
     fn for_the_server_alone(&self, links: Vec<Link>) -> Vec<Desired> {
         let owner = file_owner(self.host);
         let dir = Path::new(LINK_DIR);
-        let drop_ins = PathBuf::from(format!("{UNIT_DIR}/{HISTORY_SERVER_UNIT}.d"));
         let mut desired = vec![
             directory(dir.parent().unwrap_or(dir), owner, "holds what emr-shs adds"),
             directory(dir, owner, "holds the links to jars"),
         ];
         desired.extend(links.into_iter().map(|link| desired_link(dir, "", link)));
-        desired.push(directory(&drop_ins, owner, "holds settings of the history server's unit"));
-        desired.push(exactly(
-            Resource::File { path: drop_ins.join(DROP_IN) },
-            State::File { content: self.drop_in(), mode: 0o644, owner },
+        desired.extend(drop_in(
+            self.host,
+            DROP_IN,
+            "# The class path of the history server alone: jobs are not affected.\n",
+            &environment("SPARK_DAEMON_CLASSPATH", &self.elements()),
             "sets the class path of the history server alone; jobs are not affected",
         ));
         desired
     }
 
-    /// Sets the class path in the environment of the history server's unit. What another setting put there
+    /// The class path in the environment of the history server's unit. What another setting put there
     /// comes first. Spark's own jars come before the links, because the bundle of AWS SDK v2 contains an SLF4J
     /// and a Netty of its own: in front of Spark's jars they leave the history server without a log, or dead.
-    fn drop_in(&self) -> String {
+    fn elements(&self) -> String {
         let links = format!("{LINK_DIR}/*");
         let sparks = format!("{}/jars/*", self.node.spark.home.display());
         let server = self.node.server.as_ref();
@@ -57,13 +57,7 @@ impl Context<'_> {
         let mut elements: Vec<&str> =
             set.split(':').filter(|element| !element.is_empty() && *element != links && *element != sparks).collect();
         elements.extend([sparks.as_str(), links.as_str()]);
-        let value = elements.join(":").replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
-        format!(
-            "# Written by emr-shs; `emr-shs uninstall` removes it.\n\
-             # The class path of the history server alone: jobs are not affected.\n\
-             [Service]\n\
-             Environment=\"SPARK_DAEMON_CLASSPATH={value}\"\n"
-        )
+        elements.join(":")
     }
 }
 

@@ -17,9 +17,10 @@ use crate::change::resource::{Resource, State};
 use crate::host::{Host, Owner};
 use crate::node::Node;
 use crate::node::jars::Scheme;
+use crate::paths::{HISTORY_SERVER_UNIT, UNIT_DIR};
 use crate::settings::Settings;
 use anyhow::Result;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Everything that the desired state depends on.
 pub(crate) struct Context<'a> {
@@ -90,6 +91,23 @@ fn directory(path: &Path, owner: Owner, why: &str) -> Desired {
         state: DesiredState::Directory { mode: 0o755, owner },
         why: why.into(),
     }
+}
+
+/// A drop-in of the history server's unit, with the directory that holds it. `comment` says what `settings` are for.
+fn drop_in(host: &Host, name: &str, comment: &str, settings: &str, why: &str) -> [Desired; 2] {
+    let owner = file_owner(host);
+    let dir = PathBuf::from(format!("{UNIT_DIR}/{HISTORY_SERVER_UNIT}.d"));
+    let content = format!("# Written by emr-shs; `emr-shs uninstall` removes it.\n{comment}[Service]\n{settings}");
+    [
+        directory(&dir, owner, "holds settings of the history server's unit"),
+        exactly(Resource::File { path: dir.join(name) }, State::File { content, mode: 0o644, owner }, why),
+    ]
+}
+
+/// A variable of a unit, as its line in the unit's file.
+fn environment(name: &str, value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
+    format!("Environment=\"{name}={value}\"\n")
 }
 
 /// The owner of the files that emr-shs makes: root on a node; below another root the account that runs emr-shs.

@@ -72,43 +72,49 @@ pub(super) fn disks() -> impl Iterator<Item = PathBuf> {
     (0..10).map(|n| PathBuf::from(if n == 0 { "/mnt".into() } else { format!("/mnt{n}") }))
 }
 
-/// The largest disk with room for a store; of equal ones the first. The error is the first disk's.
-pub(super) fn largest_disk(host: &Host, settings: &Settings, spark: &Spark) -> Result<PathBuf, String> {
-    let (mut largest, mut refused) = (None, None);
+/// The largest disk with room for a store, and the limits that the store needs there; of equal disks the first. The error
+/// is the first disk's.
+pub(super) fn largest_disk(
+    host: &Host,
+    settings: &Settings,
+    spark: &Spark,
+) -> Result<(PathBuf, Option<Limits>), String> {
+    let mut largest: Option<(u64, PathBuf, Option<Limits>)> = None;
+    let mut refused = None;
     for disk in disks() {
-        match usable(host, &disk, settings, spark).and_then(|_| file_system(host, &disk)) {
-            Ok(fs) if largest.as_ref().is_none_or(|(size, _)| total(&fs) > *size) => {
-                largest = Some((total(&fs), disk));
+        let size_and_limits =
+            file_system(host, &disk).and_then(|fs| Ok((total(&fs), limits(&fs, &disk, settings, spark)?)));
+        match size_and_limits {
+            Ok((size, limits)) if largest.as_ref().is_none_or(|(most, ..)| size > *most) => {
+                largest = Some((size, disk, limits));
             }
             Ok(_) => {}
             Err(why) => refused = refused.or(Some(why)),
         }
     }
-    largest.map(|(_, disk)| disk).ok_or_else(|| refused.unwrap_or_default())
+    largest.map(|(_, disk, limits)| (disk, limits)).ok_or_else(|| refused.unwrap_or_default())
 }
 
 /// The limits that a store on this disk needs, `None` if Spark's own fit, or why the disk cannot hold a store.
 pub(super) fn usable(host: &Host, disk: &Path, settings: &Settings, spark: &Spark) -> Result<Option<Limits>, String> {
-    let fs = file_system(host, disk)?;
+    limits(&file_system(host, disk)?, disk, settings, spark)
+}
+
+fn limits(fs: &Statvfs, disk: &Path, settings: &Settings, spark: &Spark) -> Result<Option<Limits>, String> {
     let set = |key: &str| settings.set.get(key).map(|text| spark.defaults.value(text));
     let chosen = |key: &str| set(key).or_else(|| spark.defaults.get(key).cloned());
     let retained = chosen(RETAINED_APPLICATIONS_KEY).and_then(|n| n.number());
     let usage = chosen(MAX_DISK_USAGE_KEY).as_ref().and_then(mebibytes);
     let spark = Limits::of_spark();
     let wanted = Limits { retained: retained.unwrap_or(spark.retained), usage_mib: usage.unwrap_or(spark.usage_mib) };
-    let room = free(&fs).saturating_sub(spared(&fs));
+    let room = free(fs).saturating_sub(spared(fs));
     if wanted.most() <= room {
         return Ok(None);
     }
     let limits = Limits::for_room(room, retained).filter(|limits| usage.is_none_or(|usage| usage <= limits.usage_mib));
     limits.map(Some).ok_or_else(|| {
         let least = Limits { retained: retained.unwrap_or(LEAST_RETAINED), usage_mib: usage.unwrap_or(LEAST_USAGE) };
-        format!(
-            "{} has {} MB free, and a local store needs {} MB",
-            disk.display(),
-            free(&fs),
-            least.most() + spared(&fs)
-        )
+        format!("{} has {} MB free, and a local store needs {} MB", disk.display(), free(fs), least.most() + spared(fs))
     })
 }
 

@@ -9,16 +9,16 @@ mod disk;
 
 pub(crate) use disk::{growth, size_on_disk, spared_at};
 
-use super::{Context, directory, exactly, file_owner};
+use super::{Context, directory, drop_in, environment, file_owner};
 use crate::aws::uri::EventLogs;
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::receipt::Receipt;
-use crate::change::resource::{Resource, State, short_digest};
+use crate::change::resource::{Resource, short_digest};
 use crate::host::{Host, Owner};
 use crate::node::Node;
 use crate::paths::{
-    HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, JAVA_TMP_DIR, LOCAL_DIR, LOCAL_STORE_KEY, MAX_DISK_USAGE_KEY,
-    RETAINED_APPLICATIONS_KEY, STORE_DROP_IN, UNIT_DIR,
+    HISTORY_SERVER_ACCOUNT, JAVA_TMP_DIR, LOCAL_DIR, LOCAL_STORE_KEY, MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY,
+    STORE_DROP_IN,
 };
 use crate::settings::Settings;
 use disk::{Limits, disks, has_noexec, largest_disk, usable};
@@ -100,19 +100,20 @@ pub(crate) fn choose(
     let owner = owner.ok_or_else(|| NoStore::NoPlace("this node has no user spark".into()))?;
     let name = store_name(uri);
     let existing = ours.iter().find(|path| path.ends_with(&name) && host.exists(path));
-    let directory = match existing {
-        Some(path) => path.to_path_buf(),
-        None => match rendered.filter(|path| path.ends_with(&name)) {
-            Some(path) => path.to_path_buf(),
-            None => largest_disk(host, settings, spark).map_err(NoStore::NoPlace)?.join(LOCAL_DIR).join(&name),
-        },
-    };
-    let disk = directory.ancestors().nth(2).unwrap_or(Path::new("/")).to_path_buf();
-    let limits = match existing {
+    let place = |directory: &Path| directory.ancestors().nth(2).unwrap_or(Path::new("/")).to_path_buf();
+    let (directory, limits) = match (existing, rendered.filter(|path| path.ends_with(&name))) {
         // The limits follow from the room that the first install found. Later the store itself uses the room.
-        Some(_) => Limits::written(receipt),
-        None => usable(host, &disk, settings, spark).map_err(NoStore::NoPlace)?,
+        (Some(path), _) => (path.to_path_buf(), Limits::written(receipt)),
+        (None, Some(path)) => {
+            let limits = usable(host, &place(path), settings, spark).map_err(NoStore::NoPlace)?;
+            (path.to_path_buf(), limits)
+        }
+        (None, None) => {
+            let (disk, limits) = largest_disk(host, settings, spark).map_err(NoStore::NoPlace)?;
+            (disk.join(LOCAL_DIR).join(&name), limits)
+        }
     };
+    let disk = place(&directory);
     if existing.is_none() && host.exists(&directory) {
         return Err(NoStore::NoPlace(format!("{} exists, and emr-shs did not make it", directory.display())));
     }
@@ -200,7 +201,6 @@ impl LocalStore {
     pub(super) fn desired(&self, context: &Context<'_>) -> Vec<Desired> {
         let root = file_owner(context.host);
         let parent = self.directory.parent().unwrap_or(Path::new("/"));
-        let drop_ins = PathBuf::from(format!("{UNIT_DIR}/{HISTORY_SERVER_UNIT}.d"));
         let mut desired = vec![
             // It belongs to root, so that the server's account cannot put a link in the place of a store.
             directory(parent, root, "holds the history server's local store"),
@@ -210,10 +210,12 @@ impl LocalStore {
         if let Some(tmp) = &self.java_tmp {
             desired.push(self.cache(tmp, "Java loads native libraries from there, because /tmp is mounted noexec"));
         }
-        desired.push(directory(&drop_ins, root, "holds settings of the history server's unit"));
-        desired.push(exactly(
-            Resource::File { path: drop_ins.join(STORE_DROP_IN) },
-            State::File { content: self.drop_in(context.node), mode: 0o644, owner: root },
+        desired.extend(drop_in(
+            context.host,
+            STORE_DROP_IN,
+            "# Spark would show a parsed application as it was, although its event log has grown since.\n\
+             # The list of applications stays.\n",
+            &self.service(context.node),
             "deletes parsed applications at each start, because Spark does not notice that they have grown",
         ));
         desired
@@ -244,14 +246,10 @@ impl LocalStore {
     /// (`docs/emr.md §7.4`). The listing stays: Spark compares each of its rows with the event log.
     ///
     /// The server's own account deletes, because that account can put anything there.
-    fn drop_in(&self, node: &Node) -> String {
+    fn service(&self, node: &Node) -> String {
         let applications = self.directory.join("apps");
         let mut text = format!(
-            "# Written by emr-shs; `emr-shs uninstall` removes it.\n\
-             # Spark would show a parsed application as it was, although its event log has grown since.\n\
-             # The list of applications stays.\n\
-             [Service]\n\
-             ExecStartPre=-/bin/sh -c 'if [ \"$$(id -u)\" = 0 ]; then exec runuser -u {HISTORY_SERVER_ACCOUNT} -- rm -rf {0}; \
+            "ExecStartPre=-/bin/sh -c 'if [ \"$$(id -u)\" = 0 ]; then exec runuser -u {HISTORY_SERVER_ACCOUNT} -- rm -rf {0}; \
              else exec rm -rf {0}; fi'\n",
             applications.display()
         );
@@ -261,9 +259,8 @@ impl LocalStore {
             let set = server.and_then(|s| s.unit.environment.get(JAVA_OPTIONS)).map_or("", String::as_str);
             let others: Vec<&str> = set.split_whitespace().filter(|word| *word != option).collect();
             let value = others.into_iter().chain([option.as_str()]).collect::<Vec<_>>().join(" ");
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
             text.push_str("# /tmp is mounted noexec.\n");
-            text.push_str(&format!("Environment=\"{JAVA_OPTIONS}={value}\"\n"));
+            text.push_str(&environment(JAVA_OPTIONS, &value));
         }
         text
     }
