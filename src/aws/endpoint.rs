@@ -29,3 +29,13 @@ pub(crate) fn builder(config: &SdkConfig, endpoint: Option<&str>, region: Option
 pub fn by_path(endpoint: &str) -> bool {
     !partition::is_aws(endpoint)
 }
+
+/// The host that is asked, for messages.
+pub(super) fn host(endpoint: Option<&str>, region: Option<&str>) -> String {
+    let rest = endpoint.map(|endpoint| endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest));
+    match (rest.and_then(|rest| rest.split(['/', '?']).next()), region) {
+        (Some(host), _) => host.into(),
+        (None, Some(region)) => format!("s3.{region}.{}", partition::domain(region)),
+        (None, None) => "S3".into(),
+    }
+}

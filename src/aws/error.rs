@@ -82,8 +82,16 @@ pub(crate) enum Obstacle {
     Unknown,
 }
 
+/// What to do about a certificate whose authority this node does not know.
+pub(super) const TRUST: &str = "a proxy that opens TLS connections, or a store of your own, shows such a certificate; if you trust it, put the certificate of its authority into /etc/pki/ca-trust/source/anchors/, then: sudo update-ca-trust; Java has a store of its own";
+
+/// What an unknown authority means, for people.
+pub(super) fn unknown_authority(host: &str) -> String {
+    format!("the certificate of {host} is signed by an unknown authority")
+}
+
 impl Obstacle {
-    fn of(error: &(dyn Error + 'static)) -> Self {
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
         for cause in chain(error) {
             if cause.is::<NotResolved>() {
                 return Self::Dns;
@@ -248,7 +256,7 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 mod tests {
-    use super::{S3Error, S3Failure, classify};
+    use super::{Obstacle, S3Error, S3Failure, classify};
     use aws_config::SdkConfig;
     use aws_credential_types::provider::error::CredentialsError;
     use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
@@ -259,6 +267,8 @@ mod tests {
     use aws_sdk_s3::primitives::SdkBody;
     use aws_sdk_s3::types::error::InvalidObjectState;
     use aws_sdk_s3::types::{IntelligentTieringAccessTier, StorageClass};
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use rustls::CertificateError;
 
     #[test]
     fn each_answer_has_one_meaning() {
@@ -334,6 +344,20 @@ mod tests {
         assert_eq!(error.failure, S3Failure::Other);
         let wanted = "403, a page in HTML “Access Denied by policy” by 1.1 proxy.corp (squid)";
         assert_eq!(error.foreign.as_deref(), Some(wanted));
+    }
+
+    #[test]
+    fn a_certificate_of_an_unknown_authority_is_told_from_other_obstacles() {
+        let obstacle = |error: CertificateError| {
+            let io = std::io::Error::other(rustls::Error::InvalidCertificate(error));
+            Obstacle::of(&SdkError::<GetObjectError>::dispatch_failure(ConnectorError::io(io.into())))
+        };
+        assert_eq!(obstacle(CertificateError::UnknownIssuer), Obstacle::UnknownAuthority);
+        assert_eq!(obstacle(CertificateError::NotValidForName), Obstacle::OtherName);
+        assert_eq!(obstacle(CertificateError::Expired), Obstacle::Unknown);
+        let host = crate::aws::endpoint::host;
+        assert_eq!(host(Some("https://store.example.com:9000/"), None), "store.example.com:9000");
+        assert_eq!(host(None, Some("cn-north-1")), "s3.cn-north-1.amazonaws.com.cn");
     }
 
     #[test]

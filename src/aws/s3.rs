@@ -5,7 +5,7 @@
 //! answer.
 
 use super::endpoint;
-use super::error::{Obstacle, S3Error, S3Failure, credentials_failure, root_causes};
+use super::error::{Obstacle, S3Error, S3Failure, TRUST, credentials_failure, root_causes, unknown_authority};
 use super::identity::instance_role;
 use super::listing::{self, Names};
 use super::proxies::Proxies;
@@ -459,6 +459,12 @@ impl S3 {
     }
 
     fn unanswered(&self, uri: &EventLogs, why: &str, obstacle: &Obstacle) -> Fault {
+        let why = match obstacle {
+            Obstacle::UnknownAuthority => {
+                unknown_authority(&endpoint::host(self.endpoint.as_deref(), self.region.as_deref()))
+            }
+            _ => why.to_string(),
+        };
         let mut fault = Fault::preflight(format!("S3 could not be asked about {uri}")).detail(why).detail(format!(
             "region {}, endpoint {}",
             self.region_name(),
@@ -471,7 +477,7 @@ impl S3 {
         }
         fault.hint(match (obstacle, &self.endpoint) {
             (Obstacle::Dns, _) => "the name server of this node gives no address of that name; ask it yourself: getent hosts NAME; the name servers are in /etc/resolv.conf",
-            (Obstacle::UnknownAuthority, _) => "a proxy that opens TLS connections, or a store of your own, shows a certificate that this node does not trust: put the certificate of its authority into /etc/pki/ca-trust/source/anchors/, then: sudo update-ca-trust; Java has a store of its own",
+            (Obstacle::UnknownAuthority, _) => TRUST,
             (Obstacle::OtherName, _) => "the certificate of the server is for other names: a bucket name with dots does not fit AWS's wildcard, and an endpoint must be named as in its certificate",
             (Obstacle::ProxyLogin, _) => "name the proxy's login in its URL: sudo env HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT emr-shs …; for S3A: fs.s3a.proxy.username and fs.s3a.proxy.password",
             (Obstacle::Proxy, _) => "the proxy answers, but opens no connection to S3: let it open connections to this host, or exempt the host: NO_PROXY",
