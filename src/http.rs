@@ -29,6 +29,16 @@ pub(crate) fn remote_client(timeout: Duration, proxy: Option<&str>) -> Agent {
     client(timeout, tls.unversioned_rustls_crypto_provider(provider).build(), proxy)
 }
 
+/// Why there is no answer, without the words that ureq puts before the errors of others.
+pub(crate) fn why_no_answer(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Other(inner) => inner.to_string(),
+        ureq::Error::Io(inner) => inner.to_string(),
+        ureq::Error::Timeout(_) => "no answer in time".into(),
+        error => error.to_string(),
+    }
+}
+
 fn client(timeout: Duration, tls: TlsConfig, proxy: Option<Proxy>) -> Agent {
     let config = Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false);
     // A new connection for each request: on one that is used again Linux delays its
@@ -52,5 +62,20 @@ impl Resolver for Names {
         // The most that the list can hold.
         addresses.into_iter().take(16).for_each(|address| found.push(SocketAddr::new(address, port)));
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{local_client, why_no_answer};
+    use std::time::Duration;
+
+    #[test]
+    fn a_client_tells_why_there_is_no_answer_in_words_of_ours() {
+        let why = |url: &str| local_client(Duration::from_secs(5)).get(url).call().err().map(|e| why_no_answer(&e));
+        let no_address = why("http://no-such-name.invalid/").unwrap_or_default();
+        assert!(no_address.starts_with("DNS "), "{no_address}");
+        let refused = why("http://127.0.0.1:1/").unwrap_or_default();
+        assert!(refused.starts_with("Connection refused"), "{refused}");
     }
 }

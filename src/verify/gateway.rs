@@ -5,7 +5,7 @@ use super::{TIMEOUT, stderr_link_in};
 use crate::aws::proxies::{Proxies, ProxyUrl};
 use crate::error::Fault;
 use crate::host::Host;
-use crate::http::{local_client, remote_client};
+use crate::http::{local_client, remote_client, why_no_answer};
 use crate::installed::log_gateway::{self, reachable};
 use crate::installed::shortfall::closed_hint;
 use crate::paths::{GATEWAY_TOKEN, GATEWAY_UNIT};
@@ -127,7 +127,8 @@ fn read(
     has_login: bool,
 ) -> Result<Answer, Fault> {
     let failed = |message: String| Fault::failed(message).detail(format!("asked {shown}"));
-    let mut answer = request.call().map_err(|e| failed(format!("the log gateway does not answer: {e}")))?;
+    let mut answer =
+        request.call().map_err(|e| failed(format!("the log gateway does not answer: {}", why_no_answer(&e))))?;
     let status = answer.status().as_u16();
     let location = answer.headers().get("location").and_then(|l| l.to_str().ok()).map(str::to_string);
     let format = Format::of(&answer);
@@ -170,7 +171,7 @@ fn fetch(location: &str, proxies: &Proxies) -> Result<Vec<u8>, Fault> {
         .get(location)
         .header("accept-encoding", "identity")
         .call()
-        .map_err(|e| failed(format!("S3 does not answer to the presigned URL: {e}")))?;
+        .map_err(|e| failed(format!("S3 does not answer to the presigned URL: {}", why_no_answer(&e))))?;
     let status = answer.status().as_u16();
     let format = Format::of(&answer);
     let body = answer.body_mut().read_to_vec().unwrap_or_default();

@@ -100,7 +100,7 @@ pub(super) fn remove_file(host: &Host, path: &Path, before: &State) -> Result<()
 
 fn require_unchanged(now: &State, before: &State, path: &Path) -> Result<()> {
     if now != before && *now != State::Absent {
-        bail!("somebody has changed {} meanwhile: found {now}, which was {before}", path.display());
+        bail!("somebody has changed {} meanwhile: {}", path.display(), now.difference(before));
     }
     Ok(())
 }

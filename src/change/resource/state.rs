@@ -109,7 +109,8 @@ impl State {
         match (self, wanted) {
             (State::File { content, mode, owner }, State::File { content: text, mode: bits, owner: account }) => {
                 if content != text {
-                    parts.push(format!("other content: {} bytes, wanted {}", content.len(), text.len()));
+                    let is_secret = mode & 0o077 == 0 || bits & 0o077 == 0;
+                    parts.push(format!("other content: {}", lines_that_differ(content, text, is_secret)));
                 }
                 parts.extend(rights((*mode, *owner), (*bits, *account)));
             }
@@ -132,6 +133,39 @@ impl State {
             _ => {}
         }
         if parts.is_empty() { format!("found {self}, wanted {wanted}") } else { parts.join("; ") }
+    }
+}
+
+/// Where a text differs from the wanted one. A secret text is not quoted.
+fn lines_that_differ(found: &str, wanted: &str, is_secret: bool) -> String {
+    /// As much of a line is quoted, in characters.
+    const QUOTED: usize = 120;
+    let (mut found, mut wanted): (Vec<&str>, Vec<&str>) = (found.lines().collect(), wanted.lines().collect());
+    let same = found.iter().zip(&wanted).take_while(|(a, b)| a == b).count();
+    (found, wanted) = (found.split_off(same), wanted.split_off(same));
+    while found.last().is_some_and(|last| Some(last) == wanted.last()) {
+        found.pop();
+        wanted.pop();
+    }
+    let line = same + 1;
+    let quoted = |text: &str| match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("“{}…”", &text[..end]),
+        None => format!("“{text}”"),
+    };
+    let more = |n: usize| if n > 1 { format!(", and {} more lines", n - 1) } else { String::new() };
+    match (found.as_slice(), wanted.as_slice()) {
+        ([], []) => "the line ends differ".into(),
+        _ if is_secret => format!("it differs from line {line} on"),
+        ([], [first, ..]) => format!("line {line} lacks {}{}", quoted(first), more(wanted.len())),
+        ([first, ..], []) => format!("line {line} should not be there: {}{}", quoted(first), more(found.len())),
+        ([one, ..], [other, ..]) => {
+            format!(
+                "line {line}: found {}, wanted {}{}",
+                quoted(one),
+                quoted(other),
+                more(found.len().max(wanted.len()))
+            )
+        }
     }
 }
 
@@ -169,5 +203,32 @@ impl fmt::Display for State {
             }
             State::Occupied { by } => f.write_str(by),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+
+    #[test]
+    fn a_file_with_another_content_is_told_by_its_lines() {
+        let differs = |found: &str, wanted: &str, mode| {
+            let file = |content: &str| State::File { content: content.into(), mode, owner: (0, 0) };
+            file(found).difference(&file(wanted))
+        };
+        let table = [
+            ("a\nX=1\nb\n", "a\nX=2\nb\n", "line 2: found “X=1”, wanted “X=2”"),
+            ("a\nb\n", "a\nX=2\nb\n", "line 2 lacks “X=2”"),
+            ("a\nX=1\nX=2\nb\n", "a\nb\n", "line 2 should not be there: “X=1”, and 1 more lines"),
+            ("a\n1\n2\n3\n", "a\n4\n5\n6\n", "line 2: found “1”, wanted “4”, and 2 more lines"),
+            ("", "a\n", "line 1 lacks “a”"),
+            ("a\r\n", "a\n", "the line ends differ"),
+            ("a", "a\n", "the line ends differ"),
+        ];
+        for (found, wanted, says) in table {
+            assert_eq!(differs(found, wanted, 0o644), format!("other content: {says}"));
+        }
+        assert_eq!(differs("PASSWORD=a\n", "PASSWORD=b\n", 0o600), "other content: it differs from line 1 on");
+        assert!(differs(&"x".repeat(999), "y", 0o644).chars().count() < 200);
     }
 }
