@@ -57,6 +57,7 @@ impl Session {
 pub(super) struct CredentialsCache {
     chain: CredentialsProviderChain,
     current: RwLock<Option<Arc<Session>>>,
+    role: Arc<RwLock<Option<String>>>,
     /// When and why the last attempt failed. An attempt holds the lock, so that there is one at a time.
     failure: Mutex<Option<(Instant, String)>>,
 }
@@ -66,18 +67,24 @@ impl CredentialsCache {
     pub(super) async fn new() -> Arc<Self> {
         let client = http_client::client(&proxies::in_force());
         let config = ProviderConfig::without_region().with_http_client(client);
+        let role = Arc::new(RwLock::new(None));
         let chain = CredentialsProviderChain::first_try("environment", EnvironmentVariableCredentialsProvider::new())
             .or_else("profile", ProfileFileCredentialsProvider::builder().configure(&config).build())
             .or_else("web identity", WebIdentityTokenCredentialsProvider::builder().configure(&config).build())
             .or_else("container", EcsCredentialsProvider::builder().configure(&config).build())
-            .or_else("instance profile", InstanceProfile::new(&config));
-        Arc::new(Self { chain, current: RwLock::new(None), failure: Mutex::new(None) })
+            .or_else("instance profile", InstanceProfile::new(&config, role.clone()));
+        Arc::new(Self { chain, current: RwLock::new(None), role, failure: Mutex::new(None) })
     }
 
     /// The cached credentials, if they are valid.
     pub(super) fn current(&self) -> Option<Arc<Session>> {
         let cached = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         cached.filter(|session| session.is_valid(SystemTime::now()))
+    }
+
+    /// The role of the instance profile, if the credentials are its credentials.
+    pub(super) fn role(&self) -> Option<String> {
+        self.role.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Valid credentials: cached, or fetched now. The error says why there are none.
@@ -167,7 +174,11 @@ impl ProvideCredentials for CachedProvider {
 
 /// The instance profile's credentials, with the expiry that the metadata service gives.
 #[derive(Debug)]
-struct InstanceProfile(imds::Client);
+struct InstanceProfile {
+    client: imds::Client,
+    /// The role of the last credentials.
+    role: Arc<RwLock<Option<String>>>,
+}
 
 /// The metadata service's answer for a role.
 #[derive(Deserialize)]
@@ -180,9 +191,9 @@ struct RoleCredentials {
 }
 
 impl InstanceProfile {
-    fn new(config: &ProviderConfig) -> Self {
+    fn new(config: &ProviderConfig, role: Arc<RwLock<Option<String>>>) -> Self {
         let client = imds::Client::builder().configure(config).max_attempts(2);
-        Self(client.connect_timeout(METADATA_TIMEOUT).read_timeout(METADATA_TIMEOUT).build())
+        Self { client: client.connect_timeout(METADATA_TIMEOUT).read_timeout(METADATA_TIMEOUT).build(), role }
     }
 
     async fn fetch(&self) -> provider::Result {
@@ -190,7 +201,7 @@ impl InstanceProfile {
         if std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|v| v.eq_ignore_ascii_case("true")) {
             return Err(CredentialsError::not_loaded("AWS_EC2_METADATA_DISABLED is true"));
         }
-        let get = async |path: String| self.0.get(path).await.map_err(CredentialsError::provider_error);
+        let get = async |path: String| self.client.get(path).await.map_err(CredentialsError::provider_error);
         let roles = get(PATH.into()).await?;
         let role = roles.as_ref().lines().next().unwrap_or_default();
         let text = get(format!("{PATH}{role}")).await?;
@@ -204,6 +215,7 @@ impl InstanceProfile {
                 let found = &answer.expiration;
                 CredentialsError::provider_error(format!("the Expiration of the credentials is not a time: {found}"))
             })?;
+        *self.role.write().unwrap_or_else(PoisonError::into_inner) = Some(role.to_string());
         Ok(Credentials::new(
             answer.access_key_id,
             answer.secret_access_key,

@@ -176,7 +176,11 @@ impl Gateway {
                 let (status, text) = self.readiness(credentials_left.is_some());
                 (status, "text/plain", text)
             }
-            "/-/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", self.metrics.text(credentials_left)),
+            "/-/metrics" => (
+                StatusCode::OK,
+                "text/plain; version=0.0.4",
+                self.metrics.text(credentials_left, self.credentials.role()),
+            ),
             _ => {
                 return (Message::new(StatusCode::NOT_FOUND, "Page not found").response(), RequestOutcome::NotFound);
             }

@@ -52,8 +52,8 @@ impl Metrics {
     }
 
     /// The text of `/-/metrics`. `credentials_left` is `None` without credentials, and `Some(None)`
-    /// if the credentials do not expire.
-    pub(super) fn text(&self, credentials_left: Option<Option<Duration>>) -> String {
+    /// if the credentials do not expire. `role` is the role of the instance profile.
+    pub(super) fn text(&self, credentials_left: Option<Option<Duration>>, role: Option<String>) -> String {
         let mut text = String::from(
             "# HELP emr_shs_gateway_requests_total Requests by outcome.\n\
              # TYPE emr_shs_gateway_requests_total counter\n",
@@ -77,6 +77,16 @@ impl Metrics {
              # TYPE emr_shs_gateway_credentials_left_seconds gauge\n\
              emr_shs_gateway_credentials_left_seconds {seconds_left}\n"
         );
+        // A name that IAM would not allow could end the label.
+        let is_name = |role: &String| role.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
+        if let Some(role) = role.filter(is_name) {
+            let _ = write!(
+                text,
+                "# HELP emr_shs_gateway_credentials_info The role of the instance profile whose credentials the gateway has.\n\
+                 # TYPE emr_shs_gateway_credentials_info gauge\n\
+                 emr_shs_gateway_credentials_info{{role=\"{role}\"}} 1\n"
+            );
+        }
         text
     }
 }

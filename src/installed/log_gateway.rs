@@ -3,19 +3,22 @@
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::host::Host;
-use crate::http::local_client;
-use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
+use crate::http::{local_client, why_no_answer};
+use crate::paths::{GATEWAY_TOKEN, GATEWAY_UNIT, LOG_LINK_KEY};
 use crate::settings::{GatewaySettings, Settings};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
 use serde::Serialize;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 /// What [`LogGateway::says`] is for a gateway that wants a login.
 const WANTS_LOGIN: &str = "answers, wants a login";
 /// What `/-/readyz` answers while the gateway has no credentials.
 const NO_CREDENTIALS: &str = "no credentials";
+
+type Answer = ureq::http::Response<ureq::Body>;
 
 /// The path that answers without a login as long as the gateway runs.
 const HEALTH: &str = "/-/healthz";
@@ -31,6 +34,12 @@ pub(crate) struct LogGateway {
     pub says: Option<String>,
     /// How long the gateway's credentials remain valid; `None` if they do not expire or the gateway does not tell.
     pub credentials_left: Option<Duration>,
+    /// The role whose credentials the gateway has, if they come from the metadata service and the gateway tells.
+    #[serde(skip)]
+    pub role: Option<String>,
+    /// Whether this process saw what lies behind the gateway's login.
+    #[serde(skip)]
+    passed_login: bool,
     /// The tunnel that brings the gateway to a browser.
     pub tunnel: Tunnel,
     /// The ways on which a browser does not reach the gateway, each with the reason.
@@ -69,26 +78,45 @@ impl LogGateway {
         let at = settings.address();
         let scheme = if settings.has_tls() { "https" } else { "http" };
         let base = format!("{scheme}://{}/-/", reachable(at));
-        let get = |path: &str| local_client(TIMEOUT).get(format!("{base}{path}")).call().ok();
-        let says = get("readyz").and_then(|mut answer| {
-            // Without a login the gateway tells nothing more than 401.
-            let login = answer.status() == 401;
-            let text = answer.body_mut().read_to_string().ok()?;
-            Some(if login { WANTS_LOGIN.into() } else { text.trim().into() })
-        });
-        let credentials_left = says.as_ref().and_then(|_| {
-            let metrics = get("metrics")?.body_mut().read_to_string().ok()?;
-            let left = metrics.lines().find_map(|l| l.strip_prefix("emr_shs_gateway_credentials_left_seconds "))?;
-            left.parse().ok().map(Duration::from_secs)
-        });
-        let tunnel = Tunnel::of(&receipt.settings);
         let unit = systemd::show(GATEWAY_UNIT)?;
+        // A server that does not belong to the unit must not get the token.
+        let token = || Host::this().read(Path::new(GATEWAY_TOKEN)).ok().flatten().filter(|_| unit.active == "active");
+        let token = token().map(|token| format!("Bearer {}", token.trim()));
+        let get = |path: &str, token: Option<&String>| {
+            let request = local_client(TIMEOUT).get(format!("{base}{path}"));
+            token.into_iter().fold(request, |request, token| request.header("authorization", token)).call().ok()
+        };
+        let text = |mut answer: Answer| Some(answer.body_mut().read_to_string().ok()?.trim().to_string());
+        let (mut says, mut passed_login) = (None, false);
+        if let Some(answer) = get("readyz", None) {
+            // Without a login the gateway tells nothing more than 401.
+            let wants_login = answer.status() == 401;
+            let behind = token.as_ref().filter(|_| wants_login).and_then(|token| get("readyz", Some(token)));
+            let behind = behind.filter(|answer| answer.status() != 401);
+            passed_login = behind.is_some();
+            let is_ready = behind.as_ref().is_none_or(|answer| answer.status() == 200);
+            says = if wants_login && is_ready { Some(WANTS_LOGIN.into()) } else { text(behind.unwrap_or(answer)) };
+        }
+        let metrics = says.as_ref().and_then(|_| text(get("metrics", token.as_ref().filter(|_| passed_login))?));
+        let metric = |name: &str| metrics.as_ref()?.lines().find_map(|line| line.strip_prefix(name));
+        let credentials_left = metric("emr_shs_gateway_credentials_left_seconds ")
+            .and_then(|left| left.parse().ok())
+            .map(Duration::from_secs);
+        let role = metric("emr_shs_gateway_credentials_info{role=\"").and_then(|rest| rest.split('"').next());
+        let role = role.map(str::to_string);
+        let tunnel = Tunnel::of(&receipt.settings);
         let closed_ways = if says.is_some() { closed_ways(receipt) } else { Vec::new() };
-        Ok(Some(Self { unit, port: at.port(), says, credentials_left, tunnel, closed_ways }))
+        let port = at.port();
+        Ok(Some(Self { unit, port, says, credentials_left, role, passed_login, tunnel, closed_ways }))
     }
 
-    pub(crate) fn wants_login(&self) -> bool {
+    fn wants_login(&self) -> bool {
         self.says.as_deref() == Some(WANTS_LOGIN)
+    }
+
+    /// Whether the gateway wants a login, and told this process nothing else.
+    pub(crate) fn is_behind_login(&self) -> bool {
+        self.wants_login() && !self.passed_login
     }
 
     /// Whether the gateway cannot open logs because it has no credentials.
@@ -159,7 +187,7 @@ fn why_refused(gateway: &GatewaySettings, authority: &str) -> Option<String> {
         }
         Ok(answer) if answer.status() == 200 => None,
         Ok(answer) => Some(format!("the log gateway answers {} to a browser at {authority}", answer.status().as_u16())),
-        Err(e) => Some(format!("the log gateway does not answer a browser at {authority}: {e}")),
+        Err(e) => Some(format!("the log gateway does not answer a browser at {authority}: {}", why_no_answer(&e))),
     }
 }
 
@@ -185,7 +213,7 @@ pub(crate) fn why_link_fails(gateway: &GatewaySettings, link: &str) -> Option<St
         }
         Ok(answer) if answer.status() == 200 => None,
         Ok(answer) => Some(format!("log links lead to {shown}, which answers {}", answer.status().as_u16())),
-        Err(e) => Some(format!("log links lead to {shown}, which does not answer on this node: {e}")),
+        Err(e) => Some(format!("log links lead to {shown}, which does not answer on this node: {}", why_no_answer(&e))),
     }
 }
 

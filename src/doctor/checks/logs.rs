@@ -6,12 +6,14 @@ use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::receipt::{LeftOut, Part};
 use crate::desired::log_gateway::how_to_make_users;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
+use crate::doctor::event_logs::event_logs;
 use crate::doctor::facts::{ContainerLogs, Facts, Mode};
 use crate::error::Fault;
 use crate::installed::log_gateway::{LogGateway, Trouble};
 use crate::installed::shortfall::closed_hint;
 use crate::paths::{EVENT_LOG_DIR_KEY, GATEWAY_ACCOUNT, GATEWAY_UNIT, LOG_LINK_KEY, SETTINGS_DIR};
 use crate::shown::{Hint, hint};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The gateway renews its credentials long before they have only this time left.
@@ -64,6 +66,11 @@ pub(crate) fn archive(f: &Facts<'_>) -> CheckResult {
         None => skip("S3 did not answer in time"),
         Some(Err(refusal)) => Err(refusal.clone().into()),
         Some(Ok(ContainerLogs::None)) => skip("there is no container log yet; EMR uploads them every 5 minutes"),
+        // doctor asked as root.
+        Some(Ok(ContainerLogs::Readable)) if let Some((own, root)) = roles_differ(f) => skip(format!(
+            "the role {root} of root can read container logs; the log gateway has the role {own}, and what that may read shows: \
+             sudo emr-shs verify"
+        )),
         Some(Ok(ContainerLogs::Readable)) if loses_logs(&f.release().unwrap_or_default()) => {
             Ok("readable; EMR 7.9 to 7.12 can lose logs of long jobs".into())
         }
@@ -81,8 +88,9 @@ pub(crate) fn pattern(f: &Facts<'_>) -> CheckResult {
     let Some(pattern) = f.effective(LOG_LINK_KEY) else {
         return skip(format!("{LOG_LINK_KEY} is not set, so log links lead to NodeManagers"));
     };
-    if f.listing().is_none() {
-        return skip("not known: the prefix could not be listed");
+    let Some(listing) = f.listing() else { return skip("not known: the prefix could not be listed") };
+    if event_logs(listing, &BTreeMap::new(), f.node.spark.version.as_ref()).is_empty() {
+        return skip("there is no event log yet, which would show what executors have");
     }
     let Some(s3) = f.s3 else { return skip("S3 was not asked") };
     let listed = f.observations()?.server.listed.as_deref().unwrap_or_default();
@@ -197,11 +205,13 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
             return Err(fault.hint(closed_hint()).into());
         }
     }
-    if gateway.wants_login() {
+    if gateway.is_behind_login() {
         return skip(format!(
             "the log gateway on port {port} requires a login, so doctor cannot see whether logs open"
         ));
     }
+    let of_role = roles_differ(f).map(|(own, root)| format!(" of the role {own}, while root has {root}"));
+    let of_role = of_role.unwrap_or_default();
     match gateway.credentials_left {
         Some(left) if left < RENEWED_BEFORE => {
             let fault = Fault::preflight(format!("the log gateway's credentials expire in {} s", left.as_secs()))
@@ -209,9 +219,16 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
                 .hint(hint!("sudo journalctl -u {} -n 20; and check that the metadata service answers", GATEWAY_UNIT));
             Err(NotPassed::CausedBy(&[CheckId::Credentials], fault))
         }
-        Some(left) => Ok(format!("ready on port {port}, credentials for {} min", left.as_secs() / 60)),
-        None => Ok(format!("ready on port {port}")),
+        Some(left) => Ok(format!("ready on port {port}, credentials for {} min{of_role}", left.as_secs() / 60)),
+        None => Ok(format!("ready on port {port}{of_role}")),
     }
+}
+
+/// The role of the log gateway's account and that of root, where what gives credentials tells accounts apart.
+fn roles_differ<'a>(f: &Facts<'a>) -> Option<(&'a str, &'a str)> {
+    let gateway = f.observations().ok()?.gateway.as_ref().ok()?.as_ref()?;
+    let (own, root) = (gateway.role.as_deref()?, f.s3?.role.as_deref()?);
+    (own != root).then_some((own, root))
 }
 
 fn silent_gateway(gateway: &LogGateway) -> Fault {
