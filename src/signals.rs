@@ -3,6 +3,7 @@
 //! being made or put back, only if a file hangs. Then the receipt tells the next run what is left to do.
 
 use anyhow::{Result, bail};
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{IsTerminal, Write};
@@ -44,8 +45,14 @@ pub(crate) fn listen(json: bool) -> Result<()> {
     let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let mask =
         status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("SigIgn:")?.trim(), 16).ok()).unwrap_or(0);
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| mask & (1 << (s - 1)) == 0))?;
+    let wanted: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| mask & (1 << (s - 1)) == 0).collect();
+    let mut signals = Signals::new(&wanted)?;
+    // The kernel gives a signal to the first thread that does not block it, and that thread may wait for a file without an
+    // end. So only the thread for signals gets them. Threads that start later inherit this; programs do not.
+    let blocked: SigSet = wanted.iter().filter_map(|signal| Signal::try_from(*signal).ok()).collect();
+    blocked.thread_block()?;
     thread::Builder::new().name("signals".into()).spawn(move || {
+        let _ = blocked.thread_unblock();
         if signals.forever().next().is_some() {
             ASKED.store(true, Ordering::Relaxed);
             // Further signals change nothing, and must not kill the process.
@@ -210,8 +217,10 @@ fn end_if_nobody_does() {
         }
         if idle_since.elapsed() > GRACE && (tidy(&failed) == 0 || begun.elapsed() > TIDY) {
             let words = *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+            let hangs = hanging_file().map(|path| format!("{} does not answer", path.display()));
             let words: String = [words.unwrap_or("interrupted").to_string()]
                 .into_iter()
+                .chain(hangs)
                 .chain(left.try_iter())
                 .collect::<Vec<_>>()
                 .join("; ");
