@@ -2,12 +2,17 @@
 //! its control group as it chooses its arguments.
 
 use fs_err as fs;
+use std::path::{Path, PathBuf};
+
+const PROC: &str = "/proc";
 
 /// The control group of a unit, as `/proc/PID/cgroup` spells it for this process.
 ///
 /// `systemctl` names the group from the root that systemd itself sees. Inside a container the kernel puts further
 /// elements before that name. The kernel puts the same elements before the group of process 1.
 pub(super) struct UnitGroup {
+    /// Where the kernel shows processes.
+    proc: PathBuf,
     hierarchy: Hierarchy,
     path: String,
 }
@@ -15,20 +20,21 @@ pub(super) struct UnitGroup {
 impl UnitGroup {
     /// `None` if process 1 cannot be seen.
     pub(super) fn new(control_group: &str) -> Option<Self> {
-        Self::below(&fs::read_to_string("/proc/1/cgroup").ok()?, control_group)
+        Self::seen_in(Path::new(PROC), control_group)
     }
 
-    /// `first` are the control groups of process 1.
-    fn below(first: &str, control_group: &str) -> Option<Self> {
+    fn seen_in(proc: &Path, control_group: &str) -> Option<Self> {
+        let first = groups_of(proc, 1)?;
+        let first = first.as_str();
         let hierarchy = if path_in(first, Hierarchy::Named).is_some() { Hierarchy::Named } else { Hierarchy::Unified };
         let path = path_in(first, hierarchy)?;
         // systemd moves itself there since version 226.
         let root = path.strip_suffix("/init.scope").unwrap_or(path).trim_end_matches('/');
-        Some(Self { hierarchy, path: format!("{root}{control_group}") })
+        Some(Self { proc: proc.into(), hierarchy, path: format!("{root}{control_group}") })
     }
 
     pub(super) fn contains(&self, pid: u32) -> bool {
-        fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| self.is_in(&groups))
+        groups_of(&self.proc, pid).is_some_and(|groups| self.is_in(&groups))
     }
 
     fn is_in(&self, groups: &str) -> bool {
@@ -36,6 +42,17 @@ impl UnitGroup {
             .and_then(|path| path.strip_prefix(&self.path))
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
+}
+
+/// The control groups of a process; `None` for one that is gone, or that this user may not see.
+fn groups_of(proc: &Path, pid: u32) -> Option<String> {
+    fs::read_to_string(proc.join(pid.to_string()).join("cgroup")).ok()
+}
+
+/// Whether `/proc` hides the processes of others from this user, as it does when it is mounted with `hidepid`. Everybody
+/// can read the control groups of a process that is not hidden.
+pub(super) fn is_hiding_processes() -> bool {
+    groups_of(Path::new(PROC), 1).is_none()
 }
 
 /// The hierarchy in which systemd keeps its units.
@@ -57,7 +74,7 @@ fn path_in(groups: &str, wanted: Hierarchy) -> Option<&str> {
 
 /// The unit or the session in which systemd keeps a process, such as `acme.service` or `session-3.scope`.
 pub(super) fn unit_of(pid: u32) -> Option<String> {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let groups = groups_of(Path::new(PROC), pid)?;
     let path = path_in(&groups, Hierarchy::Named).or_else(|| path_in(&groups, Hierarchy::Unified))?;
     let is_unit = |element: &&str| element.ends_with(".service") || element.ends_with(".scope");
     path.split('/').rev().find(is_unit).map(str::to_string)
@@ -65,13 +82,32 @@ pub(super) fn unit_of(pid: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+
     use super::UnitGroup;
+    use fs_err as fs;
 
     const UNIT: &str = "/system.slice/spark-history-server.service";
 
+    /// Writes a tree as `/proc` shows it: the control groups of process 1, and those of another process.
     #[track_caller]
     fn is_member(first: &str, of_process: &str) -> bool {
-        UnitGroup::below(first, UNIT).is_some_and(|group| group.is_in(of_process))
+        let proc = tempfile::tempdir().unwrap();
+        for (pid, groups) in [(1, first), (42, of_process)] {
+            fs::create_dir(proc.path().join(pid.to_string())).unwrap();
+            fs::write(proc.path().join(format!("{pid}/cgroup")), groups).unwrap();
+        }
+        let group = UnitGroup::seen_in(proc.path(), UNIT);
+        assert!(!group.as_ref().is_some_and(|group| group.contains(43)), "a process that is gone is in no group");
+        group.is_some_and(|group| group.contains(42))
+    }
+
+    #[test]
+    fn nothing_is_the_unit_s_where_process_1_is_hidden() {
+        let proc = tempfile::tempdir().unwrap();
+        fs::create_dir(proc.path().join("42")).unwrap();
+        fs::write(proc.path().join("42/cgroup"), format!("0::{UNIT}\n")).unwrap();
+        assert!(UnitGroup::seen_in(proc.path(), UNIT).is_none());
     }
 
     #[test]
@@ -79,7 +115,8 @@ mod tests {
         // Version 1 with systemd 219, which stays in the root group.
         let old = "11:memory:/\n1:name=systemd:/\n";
         assert!(is_member(old, "11:memory:/\n1:name=systemd:/system.slice/spark-history-server.service\n"));
-        // Version 2.
+        // Version 2, where systemd has moved itself, and where a container hides its own elements.
+        assert!(is_member("0::/\n", "0::/system.slice/spark-history-server.service\n"));
         assert!(is_member("0::/init.scope\n", "0::/system.slice/spark-history-server.service\n"));
         assert!(is_member("0::/init.scope\n", "0::/system.slice/spark-history-server.service/server\n"));
         // Both, in a container.

@@ -51,7 +51,7 @@ impl Process {
         }
         Self::servers_in_group(unit).into_iter().max_by_key(|p| p.started).or(main).or_else(|| {
             // Where /proc is mounted with hidepid, users other than root do not see the processes of others.
-            let hidden = unit.main_pid.filter(|_| fs::metadata("/proc/1").is_err())?;
+            let hidden = unit.main_pid.filter(|_| control_group::is_hiding_processes())?;
             Some(Self { pid: hidden, started: 0, args: Vec::new(), listens: Vec::new(), scans: false })
         })
     }
