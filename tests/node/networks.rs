@@ -133,6 +133,15 @@ fn buckets_and_accounts_with_rules_of_their_own_are_told_as_what_they_are() {
         "{doctor}"
     );
     node.sh(&format!("rm {unit}; systemctl daemon-reload; systemctl restart emr-shs-gateway"));
+    wait("the gateway", || (node.sh("curl -s http://localhost:9977/-/readyz || true") == "ready\n").then_some(()));
+
+    // The gateway's account has credentials of another role than root.
+    node.stand_in("role", json!("RoleOfRoot"));
+    let doctor = in_one_line(&node.emr_shs(&["doctor"]).expect(0).out());
+    let role = settings["role"].as_str().unwrap();
+    assert!(doctor.contains(&format!("of the role {role}, while root has RoleOfRoot")), "{doctor}");
+    assert!(doctor.contains(&format!("the log gateway has the role {role}")), "{doctor}");
+    node.stand_in("role", settings["role"].clone());
 
     // What S3 says of a request.
     node.sh("/opt/lab/s3-fault on");

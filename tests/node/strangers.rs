@@ -1,6 +1,9 @@
 //! Other accounts of the node: what they put in the way of root, and what they could read afterwards.
 
-use crate::helpers::node::{LOGS, Node, Profile};
+use crate::helpers::command_output::{CommandOutput, assert_same_tree};
+use crate::helpers::node::{LOGS, Node, Profile, script};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const LOG: &str = "/var/log/spark/spark-history-server.out";
@@ -23,14 +26,26 @@ const SIGNALLED: &str = "import signal, subprocess, sys, time\n\
 fn other_accounts_neither_stop_root_nor_use_it() {
     let node = Node::fresh(Profile::Emr712);
     // The history server's account owns the directory of its log.
-    node.sh(&format!("mv {LOG} {LOG}.away; runuser -u spark -- mkfifo {LOG}"));
-    let begun = Instant::now();
-    node.emr_shs(&["doctor"]);
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    node.sh(&format!("echo 'Exception of root' >/root/secret; rm {LOG}; runuser -u spark -- ln -s /root/secret {LOG}"));
-    let ran = node.emr_shs(&["doctor", "-v"]);
-    assert!(!ran.out().contains("Exception of root"), "{}", ran.out());
-    node.sh(&format!("rm {LOG} /root/secret; mv {LOG}.away {LOG}"));
+    node.sh(&format!("mv {LOG} {LOG}.away; echo 'ERROR Exception of root' >/root/secret"));
+    for (puts, found) in [
+        ("runuser -u spark -- mkfifo", "is a pipe"),
+        ("runuser -u spark -- mkdir", "is a directory"),
+        ("runuser -u spark -- ln -s /root/secret", "is a link that user"),
+        ("ln /root/secret", "hard links"),
+    ] {
+        node.sh(&format!("{puts} {LOG}"));
+        let begun = Instant::now();
+        let ran = node.emr_shs(&["doctor", "-v"]).expect(3);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert!(!ran.out().contains("Exception of root"), "{}", ran.out());
+        let says = in_one_line(&ran.out());
+        assert!(
+            says.contains("FAIL server log the history server's log cannot be read") && says.contains(found),
+            "{says}"
+        );
+        node.sh(&format!("rm -r {LOG}"));
+    }
+    node.sh(&format!("rm /root/secret; mv {LOG}.away {LOG}"));
 
     // A service that hangs.
     node.sh(&format!("systemd-run --quiet --unit=silent python3 -c \"{SILENT}\"; sleep 1"));
@@ -60,4 +75,134 @@ fn other_accounts_neither_stop_root_nor_use_it() {
     assert!(ran.err().contains("/etc/emr-shs/key.pem") && ran.err().contains("only root may read it"), "{}", ran.err());
     assert_eq!(node.sh("stat -c '%U %G %a' /etc/emr-shs/key.pem /etc/emr-shs/users"), "root root 600\nroot root 600\n");
     node.sh("rm -r /etc/emr-shs");
+}
+
+/// Mounts a file system that answers nothing on a directory of a node, once another file of the node exists. From the end
+/// of its standard input on, every file of the file system gives an error.
+const HANGING: &str = "import ctypes, os, sys, time\n\
+    pid, path, after = sys.argv[1:]\n\
+    libc = ctypes.CDLL(None, use_errno=True)\n\
+    fuse = os.open('/dev/fuse', os.O_RDWR)\n\
+    def must(result):\n\
+    \x20   if result: raise OSError(ctypes.get_errno(), path)\n\
+    must(libc.setns(os.open(f'/proc/{pid}/ns/mnt', os.O_RDONLY), 0))\n\
+    print('waits', flush=True)\n\
+    while not os.path.exists(after): time.sleep(0.0005)\n\
+    options = f'fd={fuse},rootmode=40755,user_id=0,group_id=0,allow_other'\n\
+    must(libc.mount(b'hanging', path.encode(), b'fuse', 0, options.encode()))\n\
+    print('hangs', flush=True)\n\
+    sys.stdin.read()";
+
+struct Hanging {
+    server: Child,
+    says: BufReader<std::process::ChildStdout>,
+}
+
+impl Hanging {
+    fn on(node: &Node, path: &str, after: &str) -> Self {
+        let pid = String::from_utf8(script(&["pid", node.name()]).stdout).unwrap();
+        let mut server = Command::new("python3");
+        server.args(["-c", HANGING, pid.trim(), path, after]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut server = server.spawn().unwrap();
+        let mut hanging = Self { says: BufReader::new(server.stdout.take().unwrap()), server };
+        hanging.wait_until("waits");
+        hanging
+    }
+
+    #[track_caller]
+    fn wait_until(&mut self, wanted: &str) {
+        let mut line = String::new();
+        self.says.read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), wanted);
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        drop(self.server.stdin.take());
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn whatever_hangs_or_is_left_in_the_environment_a_command_ends_as_it_should() {
+    const CONF: &str = "/etc/spark/conf.dist";
+    let node = Node::fresh(Profile::Emr712);
+    let before = node.tree();
+
+    // A file system that hangs in the middle of the changes, and two signals.
+    let mut hanging = Hanging::on(&node, CONF, "/var/lib/emr-shs/receipt.json");
+    let child = node.spawn(&["emr-shs", "install", "--event-logs", LOGS]);
+    hanging.wait_until("hangs");
+    std::thread::sleep(Duration::from_millis(1500));
+    let begun = Instant::now();
+    node.sh("pkill -TERM -x emr-shs; sleep 0.1; pkill -TERM -x emr-shs || true");
+    let ran = CommandOutput(child.wait_with_output().unwrap());
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let says = in_one_line(&ran.err());
+    assert_eq!(ran.code(), 1, "{says}");
+    assert!(says.contains("interrupted while /etc/spark/conf") && says.contains("hangs"), "{says}");
+    assert!(
+        says.contains("the receipt lists what it has changed") && says.contains("sudo emr-shs uninstall"),
+        "{says}"
+    );
+    for (signal, command) in [("SIGINT", "doctor"), ("SIGINT", "status"), ("SIGTERM", "verify"), ("SIGTERM", "plan")] {
+        let ran = node.run(&["python3", "-c", SIGNALLED, signal, "emr-shs", command]).expect(0);
+        assert_eq!(ran.out().trim(), "None 1 True", "{signal} {command}");
+    }
+    drop(hanging);
+    node.sh(&format!("umount -l {CONF}"));
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert_same_tree(&before, &node.tree());
+
+    // A systemd that hangs.
+    node.sh("printf '#!/bin/sh\\nexec sleep 600\\n' >/root/hangs; chmod 755 /root/hangs");
+    let without_answer = |command| {
+        let line = format!("mount --bind /root/hangs /usr/bin/systemctl; exec emr-shs {command}");
+        node.spawn(&["unshare", "-m", "bash", "-c", &line])
+    };
+    let begun = Instant::now();
+    for child in ["doctor", "status", "install --event-logs s3://acme-spark/events/"].map(without_answer) {
+        let ran = CommandOutput(child.wait_with_output().unwrap());
+        let says = in_one_line(&ran.err());
+        let wanted = "systemd does not answer: systemctl show spark-history-server.service did not end within 10 s";
+        assert!(ran.code() != 0 && says.contains(wanted) && says.contains("journalctl"), "{says}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
+    node.sh("rm /root/hangs");
+
+    // Processes that only root sees.
+    for (hidden, user) in [(1, "hadoop"), (2, "hadoop"), (2, "root")] {
+        let line = format!(
+            "mount -t proc -o hidepid={hidden} proc /proc; exec runuser -u {user} -- /usr/local/bin/emr-shs status"
+        );
+        let ran = node.run(&["unshare", "-m", "bash", "-c", &line]).expect(0);
+        assert!(ran.out().contains("answers on port 18080"), "hidepid={hidden} {user}: {}", ran.out());
+    }
+
+    // Programs and settings that a shell's profile, or sudo -E, leaves in the environment.
+    node.sh(
+        "mkdir /tmp/theirs; cd /tmp/theirs; printf '#!/bin/sh\\ntouch /tmp/theirs/ran\\n' >systemctl
+        chmod 755 systemctl; for name in journalctl useradd userdel setpriv java sh bash runuser; do cp systemctl $name; done",
+    );
+    let theirs = [
+        "PATH=/tmp/theirs:/usr/local/bin:/usr/bin:/bin",
+        "BASH_ENV=/tmp/theirs/sh",
+        "ENV=/tmp/theirs/sh",
+        "JAVA_TOOL_OPTIONS=-Dno=such -XX:NoSuchOption",
+        "HADOOP_CLASSPATH=/tmp/theirs",
+        "TMPDIR=/tmp/theirs",
+    ];
+    for command in [&["install", "--event-logs", LOGS][..], &["doctor"], &["verify"], &["uninstall"]] {
+        node.run(&[&["env"], &theirs[..], &["/usr/local/bin/emr-shs"], command].concat()).expect(0);
+    }
+    assert_eq!(node.sh("ls /tmp/theirs/ran 2>&1 || true; ls /tmp/theirs | wc -l").lines().last(), Some("9"));
+    node.sh("rm -r /tmp/theirs");
+    assert_same_tree(&before, &node.tree());
+}
+
+/// Takes back the line ends of a report.
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
