@@ -135,7 +135,7 @@ impl HadoopClient {
         command.arg("-cp").arg(class_path.collect::<Vec<_>>().join(":")).arg(CLASS_NAME);
         command.envs(&self.environment);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
+        let mut child = programs::spawn(&mut command)?;
         let stdin = child.stdin.take();
         let (stdout, stderr) = (child.stdout.take().context("piped")?, child.stderr.take().context("piped")?);
         let (sender, answers) = mpsc::channel();

@@ -5,7 +5,7 @@
 //! its absolute path, and its environment contains what this module and the caller name, and nothing else. Clippy refuses
 //! `Command::new` elsewhere (`clippy.toml`).
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -33,6 +33,17 @@ pub(crate) fn at(path: &Path) -> Command {
     command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
     command.current_dir("/").stdin(Stdio::null()).process_group(0);
     command
+}
+
+/// Starts a program that [`at`] made. emr-shs blocks signals in most of its threads (`src/signals.rs`), and a program would
+/// inherit that.
+#[expect(clippy::disallowed_methods, reason = "this is the only place that starts programs")]
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mask = SigSet::thread_get_mask()?;
+    SigSet::empty().thread_set_mask()?;
+    let child = command.spawn();
+    mask.thread_set_mask()?;
+    child
 }
 
 /// Where a program of the system lies.
@@ -77,7 +88,7 @@ pub(crate) fn run(name: &str, args: &[&str], limit: Duration, watch: &mut dyn Fn
     let mut command = at(&path);
     command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
     let begun = Instant::now();
-    let mut child = command.spawn().map_err(NotRun::NotStarted)?;
+    let mut child = spawn(&mut command).map_err(NotRun::NotStarted)?;
     let out = child.stdout.take().map(|pipe| Kept::of(pipe, KEPT_OUTPUT));
     let err = child.stderr.take().map(|pipe| Kept::of(pipe, KEPT_OUTPUT));
     let status = loop {
@@ -159,6 +170,15 @@ mod tests {
         lines.sort_unstable();
         assert_eq!(lines, ["LANG=C.UTF-8", &format!("PATH={PATH}")]);
         assert!(PATH.split(':').all(|dir| find("sh").is_some_and(|sh| sh.is_absolute()) && dir.starts_with('/')));
+    }
+
+    #[test]
+    fn a_program_blocks_no_signal_that_this_process_blocks() {
+        let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+        signals.thread_block().unwrap();
+        let ended = run("grep", &["SigBlk", "/proc/self/status"], Duration::from_secs(10), &mut || ()).unwrap();
+        signals.thread_unblock().unwrap();
+        assert_eq!(ended.out.trim_start_matches("SigBlk:").trim(), "0000000000000000");
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub(crate) fn listen(json: bool) -> Result<()> {
     let wanted: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| mask & (1 << (s - 1)) == 0).collect();
     let mut signals = Signals::new(&wanted)?;
     // The kernel gives a signal to the first thread that does not block it, and that thread may wait for a file without an
-    // end. So only the thread for signals gets them. Threads that start later inherit this; programs do not.
+    // end. So only the thread for signals gets them. Threads that start later inherit this. Programs would, too, without
+    // `programs::spawn`.
     let blocked: SigSet = wanted.iter().filter_map(|signal| Signal::try_from(*signal).ok()).collect();
     blocked.thread_block()?;
     thread::Builder::new().name("signals".into()).spawn(move || {

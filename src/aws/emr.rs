@@ -1,7 +1,7 @@
 //! The description of this cluster, as EMR gives it.
 
 use super::config::{self, TimeoutProfile};
-use super::error::{Obstacle, TRUST, credentials_failure, root_causes, unknown_authority};
+use super::error::{Obstacle, credentials_failure, root_causes};
 use super::proxies;
 use super::uri::LogUri;
 use crate::signals;
@@ -52,12 +52,8 @@ impl EmrError {
                 None => {
                     let way = proxies::in_force().way_to("https://elasticmapreduce.amazonaws.com");
                     let way = way.map(|way| format!("; {way}")).unwrap_or_default();
-                    let why = match Obstacle::of(error) {
-                        Obstacle::UnknownAuthority => {
-                            format!("{} ({TRUST})", unknown_authority("EMR's API (elasticmapreduce)"))
-                        }
-                        _ => root_causes(error),
-                    };
+                    let certificate = Obstacle::of(error).certificate("EMR's API (elasticmapreduce)");
+                    let why = certificate.map_or_else(|| root_causes(error), |(says, fix)| format!("{says}; {fix}"));
                     let text = format!("EMR does not answer: {why}{way}");
                     match error {
                         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Self::NoAnswer(text),

@@ -72,6 +72,10 @@ pub(crate) enum Obstacle {
     Dns,
     /// No certificate authority that this node trusts has signed the server's certificate.
     UnknownAuthority,
+    /// The server's certificate is that of an authority itself.
+    AuthorityAsServer,
+    /// The server's certificate has expired, or is not valid yet.
+    NotValidNow,
     /// The server's certificate is for another name.
     OtherName,
     /// The proxy wants a login.
@@ -80,14 +84,6 @@ pub(crate) enum Obstacle {
     Proxy,
     #[default]
     Unknown,
-}
-
-/// What to do about a certificate whose authority this node does not know.
-pub(super) const TRUST: &str = "a proxy that opens TLS connections, or a store of your own, shows such a certificate; if you trust it, put the certificate of its authority into /etc/pki/ca-trust/source/anchors/, then: sudo update-ca-trust; Java has a store of its own";
-
-/// What an unknown authority means, for people.
-pub(super) fn unknown_authority(host: &str) -> String {
-    format!("the certificate of {host} is signed by an unknown authority")
 }
 
 impl Obstacle {
@@ -109,10 +105,46 @@ impl Obstacle {
                 Some(rustls::Error::InvalidCertificate(
                     CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
                 )) => return Self::OtherName,
+                Some(rustls::Error::InvalidCertificate(
+                    CertificateError::Expired
+                    | CertificateError::ExpiredContext { .. }
+                    | CertificateError::NotValidYet
+                    | CertificateError::NotValidYetContext { .. },
+                )) => return Self::NotValidNow,
+                // rustls keeps the type of this one to itself.
+                Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+                    if other.0.to_string() == "CaUsedAsEndEntity" =>
+                {
+                    return Self::AuthorityAsServer;
+                }
                 _ => {}
             }
         }
         Self::Unknown
+    }
+
+    /// What is wrong with the certificate of a host, and what to do; `None` if it is another obstacle.
+    pub(super) fn certificate(&self, host: &str) -> Option<(String, &'static str)> {
+        let (wrong, fix) = match self {
+            Self::UnknownAuthority => (
+                "is signed by an unknown authority",
+                "a proxy that opens TLS connections, or a store of your own, shows such a certificate; if you trust it, put the certificate of its authority into /etc/pki/ca-trust/source/anchors/, then: sudo update-ca-trust; Java has a store of its own",
+            ),
+            Self::AuthorityAsServer => (
+                "is that of an authority itself (CA:TRUE)",
+                "emr-shs does not accept such a certificate for a server, whoever trusts it, although Java does: give the server a certificate without CA:TRUE",
+            ),
+            Self::NotValidNow => (
+                "has expired, or is not valid yet",
+                "compare the dates of the certificate with the clock of this node: timedatectl status; curl -vI https://HOST",
+            ),
+            Self::OtherName => (
+                "is for other names",
+                "a bucket name with dots does not fit AWS's wildcard, and an endpoint must be named as in its certificate",
+            ),
+            Self::Dns | Self::ProxyLogin | Self::Proxy | Self::Unknown => return None,
+        };
+        Some((format!("the certificate of {host} {wrong}"), fix))
     }
 }
 
@@ -354,7 +386,11 @@ mod tests {
         };
         assert_eq!(obstacle(CertificateError::UnknownIssuer), Obstacle::UnknownAuthority);
         assert_eq!(obstacle(CertificateError::NotValidForName), Obstacle::OtherName);
-        assert_eq!(obstacle(CertificateError::Expired), Obstacle::Unknown);
+        assert_eq!(obstacle(CertificateError::Expired), Obstacle::NotValidNow);
+        assert_eq!(obstacle(CertificateError::Revoked), Obstacle::Unknown);
+        let (says, fix) = Obstacle::UnknownAuthority.certificate("s3.corp").unwrap();
+        assert_eq!(says, "the certificate of s3.corp is signed by an unknown authority");
+        assert!(fix.contains("update-ca-trust"));
         let host = crate::aws::endpoint::host;
         assert_eq!(host(Some("https://store.example.com:9000/"), None), "store.example.com:9000");
         assert_eq!(host(None, Some("cn-north-1")), "s3.cn-north-1.amazonaws.com.cn");

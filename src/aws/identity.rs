@@ -1,9 +1,9 @@
 //! Whose credentials this node uses.
 
 use super::{config, http_client};
+use crate::files;
 use aws_config::imds;
 use aws_config::provider_config::ProviderConfig;
-use fs_err as fs;
 use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,8 +18,9 @@ pub(crate) fn configured_credentials() -> Option<&'static str> {
         return Some("the environment's credentials");
     }
     let home = env::var_os("HOME").map(PathBuf::from)?;
-    let read = |name: &str| fs::read(home.join(".aws").join(name)).unwrap_or_default();
-    let read = |name: &str| String::from_utf8_lossy(&read(name)).into_owned();
+    // HOME can be the directory of somebody else, who can put a pipe there.
+    let read = |path: PathBuf| files::open(&path).and_then(|file| files::read_all(&file, &path)).unwrap_or_default();
+    let read = |name: &str| String::from_utf8_lossy(&read(home.join(".aws").join(name))).into_owned();
     let files = read("credentials") + &read("config");
     let keys = ["aws_access_key_id", "credential_process", "role_arn"];
     keys.iter().any(|key| files.contains(key)).then_some("the credentials in ~/.aws")

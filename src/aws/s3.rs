@@ -5,7 +5,7 @@
 //! answer.
 
 use super::endpoint;
-use super::error::{Obstacle, S3Error, S3Failure, TRUST, credentials_failure, root_causes, unknown_authority};
+use super::error::{Obstacle, S3Error, S3Failure, credentials_failure, root_causes};
 use super::identity::instance_role;
 use super::listing::{self, Names};
 use super::proxies::Proxies;
@@ -459,31 +459,27 @@ impl S3 {
     }
 
     fn unanswered(&self, uri: &EventLogs, why: &str, obstacle: &Obstacle) -> Fault {
-        let why = match obstacle {
-            Obstacle::UnknownAuthority => {
-                unknown_authority(&endpoint::host(self.endpoint.as_deref(), self.region.as_deref()))
-            }
-            _ => why.to_string(),
-        };
-        let mut fault = Fault::preflight(format!("S3 could not be asked about {uri}")).detail(why).detail(format!(
-            "region {}, endpoint {}",
-            self.region_name(),
-            self.endpoint_name()
-        ));
+        let host = endpoint::host(self.endpoint.as_deref(), self.region.as_deref());
+        let certificate = obstacle.certificate(&host);
+        let fault = Fault::preflight(format!("S3 could not be asked about {uri}"));
+        let fault = certificate.iter().fold(fault, |fault, (says, _)| fault.detail(says.as_str()));
+        let mut fault =
+            fault.detail(why).detail(format!("region {}, endpoint {}", self.region_name(), self.endpoint_name()));
         let way = self.way();
         let is_proxied = way.is_some();
         if let Some(way) = way {
             fault = fault.detail(way);
         }
+        if let Some((_, fix)) = certificate {
+            return fault.hint(fix);
+        }
         fault.hint(match (obstacle, &self.endpoint) {
             (Obstacle::Dns, _) => "the name server of this node gives no address of that name; ask it yourself: getent hosts NAME; the name servers are in /etc/resolv.conf",
-            (Obstacle::UnknownAuthority, _) => TRUST,
-            (Obstacle::OtherName, _) => "the certificate of the server is for other names: a bucket name with dots does not fit AWS's wildcard, and an endpoint must be named as in its certificate",
             (Obstacle::ProxyLogin, _) => "name the proxy's login in its URL: sudo env HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT emr-shs …; for S3A: fs.s3a.proxy.username and fs.s3a.proxy.password",
             (Obstacle::Proxy, _) => "the proxy answers, but opens no connection to S3: let it open connections to this host, or exempt the host: NO_PROXY",
-            (Obstacle::Unknown, _) if is_proxied => "check that the proxy lets this node reach S3; what the shell sets for this run alone: sudo env HTTPS_PROXY=http://PROXY:PORT NO_PROXY=HOSTS emr-shs …; an empty HTTPS_PROXY takes a remembered proxy back",
-            (Obstacle::Unknown, Some(_)) => "check that this endpoint answers; it comes from --endpoint-url, or from fs.s3a.endpoint in core-site.xml",
-            (Obstacle::Unknown, None) => "check that a NAT gateway, a VPC endpoint or a proxy leads from this node to S3; on this node, try: aws s3 ls; a proxy: sudo env HTTPS_PROXY=http://PROXY:PORT emr-shs …",
+            (_, _) if is_proxied => "check that the proxy lets this node reach S3; what the shell sets for this run alone: sudo env HTTPS_PROXY=http://PROXY:PORT NO_PROXY=HOSTS emr-shs …; an empty HTTPS_PROXY takes a remembered proxy back",
+            (_, Some(_)) => "check that this endpoint answers; it comes from --endpoint-url, or from fs.s3a.endpoint in core-site.xml",
+            (_, None) => "check that a NAT gateway, a VPC endpoint or a proxy leads from this node to S3; on this node, try: aws s3 ls; a proxy: sudo env HTTPS_PROXY=http://PROXY:PORT emr-shs …",
         })
     }
 

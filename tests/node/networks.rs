@@ -7,6 +7,18 @@ use serde_json::{Value, json};
 
 const FORWARD_PROXY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/stand-ins/forward-proxy.py");
 
+/// Serves TLS on two ports: with a server's certificate, and with that of the authority.
+const TLS: &str = "import socket, ssl, threading, time
+def serve(port, name):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain('/root/' + name + '.pem', '/root/' + name + '.key')
+    s = socket.create_server(('127.0.0.1', port))
+    while True:
+        try: context.wrap_socket(s.accept()[0], server_side=True).close()
+        except OSError: pass
+threading.Thread(target=serve, args=(9443, 'tls')).start()
+serve(9444, 'ca')";
+
 /// Starts a forward proxy. Its log is the journal of the unit `lab-proxy-PORT`.
 fn start_proxy(node: &Node, port: u16, login: &str) {
     node.copy(FORWARD_PROXY, "/opt/lab/forward-proxy.py");
@@ -142,6 +154,30 @@ fn buckets_and_accounts_with_rules_of_their_own_are_told_as_what_they_are() {
     assert!(doctor.contains(&format!("of the role {role}, while root has RoleOfRoot")), "{doctor}");
     assert!(doctor.contains(&format!("the log gateway has the role {role}")), "{doctor}");
     node.stand_in("role", settings["role"].clone());
+
+    // Certificates: of an authority that nobody knows, and of an authority in the place of a server's.
+    node.sh(&format!(
+        "cd /root && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=ca -days 2 -keyout ca.key -out ca.pem 2>&1
+        openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout tls.key -out tls.csr 2>&1
+        echo 'subjectAltName=DNS:localhost' >san
+        openssl x509 -req -in tls.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out tls.pem 2>&1
+        systemd-run -q --unit tls python3 -c \"{TLS}\"; until (: </dev/tcp/127.0.0.1/9444) 2>/dev/null; do sleep 0.05; done"
+    ));
+    for (port, says) in
+        [(9443, "is signed by an unknown authority"), (9444, "is that of an authority itself (CA:TRUE)")]
+    {
+        let endpoint = format!("https://localhost:{port}");
+        let ran = node.emr_shs(&["plan", "--event-logs", "s3://acme-spark/x/", "--endpoint-url", &endpoint]).expect(3);
+        let told = in_one_line(&ran.err());
+        assert!(told.contains(&format!("the certificate of localhost:{port} {says}")), "{told}");
+    }
+    let emr = "AWS_ENDPOINT_URL_EMR=https://localhost:9443";
+    let told = in_one_line(&node.run(&["env", emr, "emr-shs", "doctor"]).out());
+    assert!(
+        told.contains("the certificate of EMR's API (elasticmapreduce) is signed by an unknown authority"),
+        "{told}"
+    );
+    node.sh("systemctl stop tls; rm /root/ca.* /root/tls.* /root/san");
 
     // What S3 says of a request.
     node.sh("/opt/lab/s3-fault on");
