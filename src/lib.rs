@@ -7,6 +7,7 @@
 #![warn(unreachable_pub)]
 
 mod aws;
+mod bundle;
 mod change;
 pub mod cli;
 mod command;
@@ -26,6 +27,7 @@ mod node;
 mod paths;
 mod programs;
 mod properties;
+mod redact;
 mod render;
 mod settings;
 mod shown;
@@ -56,7 +58,13 @@ pub mod testing {
     pub use crate::node::spark::Version;
     pub use crate::node::spark_conf::SparkConf;
     pub use crate::properties::{SparkDefaults, line_with};
+    pub use crate::redact::{Kind, Redactor, protobuf_shape, shape};
     pub use crate::settings::Settings;
     pub use crate::values::{HadoopValue, SparkValue, TimeUnit};
     pub use crate::verify::synthetic::SyntheticApplication;
+
+    /// Number, text and command of each open question about EMR.
+    pub fn open_questions() -> Vec<(u8, &'static str, &'static str)> {
+        crate::bundle::questions::QUESTIONS.iter().map(|q| (q.number, q.text, q.how)).collect()
+    }
 }

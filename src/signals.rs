@@ -180,7 +180,7 @@ impl Drop for Using {
 }
 
 /// A file that keeps this process waiting, if one hangs.
-fn hanging_file() -> Option<PathBuf> {
+pub(crate) fn hanging_file() -> Option<PathBuf> {
     let used = USED.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
     used.iter().find(|(_, _, hangs_from)| now > *hangs_from).map(|(_, path, _)| path.clone())

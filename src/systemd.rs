@@ -235,7 +235,7 @@ fn not_run(args: &[&str], why: NotRun) -> Fault {
 
 /// Splits the `Environment` that `systemctl show` prints: words, quoted if they contain spaces. systemd's quoting is
 /// not that of a shell, so no library for shell words fits.
-fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quote = None;

@@ -236,13 +236,20 @@ pub struct PlanArgs {
 }
 
 /// Options of `doctor`. An option that is left out has the installed value, or else the configured one.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(
     mut_arg("event_logs", |arg| arg.help("S3 prefix to check, such as s3://my-bucket/spark-events/ [default: the installed or configured one]")),
     after_help = "doctor changes nothing on the node and finishes within 20 seconds. In S3 it writes one small object \
-below the prefix and deletes it, as install does. -v explains each check.\n\nExit codes: 0 no check failed, 3 a check failed"
+below the prefix and deletes it, as install does. -v explains each check.\n\nA bundle contains the checks, versions, settings, \
+units, ends of logs, and the shapes of EMR's own files. Secrets never get into it, and names of buckets, accounts, \
+machines and people become placeholders. To look into it before you send it:\n  sudo tar -xzOf FILE | less\n\n\
+Exit codes: 0 no check failed, 3 a check failed"
 )]
 pub struct DoctorArgs {
+    /// Also write a bundle for somebody who helps you: a new file, such as
+    /// /tmp/emr-shs-bundle.tar.gz
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, env = "EMR_SHS_BUNDLE")]
+    pub(crate) bundle: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) event_logs: EventLogsArgs,
     #[command(flatten)]

@@ -19,38 +19,65 @@ const DEADLINE: Duration = Duration::from_millis(19_500);
 /// The column of the findings: after the verdict and the longest name.
 const INDENT: &str = "                     ";
 
-#[derive(Serialize)]
-struct DoctorReport<'a> {
+/// The report for programs.
+#[derive(Clone, Serialize)]
+pub(super) struct DoctorReport {
     node: String,
     failed: usize,
     skipped: usize,
     passed: usize,
-    checks: &'a [CheckReport],
+    checks: Vec<CheckReport>,
+}
+
+impl DoctorReport {
+    /// Gathers the facts and judges them.
+    pub(super) fn examine(root: &Path, args: &DoctorArgs) -> Result<(Self, Gathered)> {
+        let host = host(root)?;
+        let receipt = Receipt::load(&host)?;
+        let settings = args.resolve(&receipt.settings)?;
+        let gathered = Gathered::gather(host, receipt, settings)?;
+        let checks = gathered.report(|_| true);
+        let count = |verdict: Verdict| checks.iter().filter(|check| check.verdict == verdict).count();
+        let report = Self {
+            node: super::node_name(gathered.node()),
+            failed: count(Verdict::Fail),
+            skipped: count(Verdict::Skip),
+            passed: count(Verdict::Pass),
+            checks,
+        };
+        Ok((report, gathered))
+    }
+
+    /// The report for people.
+    pub(super) fn text(&self, verbose: bool) -> String {
+        let counts = format!("{} FAIL, {} SKIP, {} PASS", self.failed, self.skipped, self.passed);
+        format!("{}\n\n{counts}", text(&self.checks, verbose))
+    }
+
+    pub(super) fn checks(&self) -> &[CheckReport] {
+        &self.checks
+    }
+
+    pub(super) fn exit(&self) -> Exit {
+        if self.failed > 0 { Exit::CheckFailed } else { Exit::Done }
+    }
+}
+
+/// Ends this process after the time that doctor promises.
+pub(super) fn promise_an_end() {
+    signals::deadline(DEADLINE, "doctor has not finished within 20 s, because something on this node hangs");
 }
 
 /// Runs all checks. The exit code says whether one has failed.
 pub(super) fn run(root: &Path, args: &DoctorArgs, console: &Console) -> Result<Exit> {
-    signals::deadline(DEADLINE, "doctor has not finished within 20 s, because something on this node hangs");
-    let host = host(root)?;
-    let receipt = Receipt::load(&host)?;
-    let settings = args.resolve(&receipt.settings)?;
-    let gathered = Gathered::gather(host, receipt, settings)?;
-    let checks = gathered.report(|_| true);
-    let count = |verdict: Verdict| checks.iter().filter(|check| check.verdict == verdict).count();
-    let report = DoctorReport {
-        node: super::node_name(gathered.node()),
-        failed: count(Verdict::Fail),
-        skipped: count(Verdict::Skip),
-        passed: count(Verdict::Pass),
-        checks: &checks,
-    };
+    promise_an_end();
+    let (report, _) = DoctorReport::examine(root, args)?;
     if console.is_json() {
         console.data("doctor", &report);
     } else {
-        data(&text(&checks, console.is_verbose()));
-        data(&format!("\n{} FAIL, {} SKIP, {} PASS", report.failed, report.skipped, report.passed));
+        data(&report.text(console.is_verbose()));
     }
-    Ok(if report.failed > 0 { Exit::CheckFailed } else { Exit::Done })
+    Ok(report.exit())
 }
 
 /// The report for people: one line for each check, and more lines for one that has failed.

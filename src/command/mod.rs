@@ -1,5 +1,6 @@
 //! The commands. Each function reads top to bottom in the order in which the command works.
 
+mod bundle;
 mod deferred_install;
 mod discover;
 mod doctor;
@@ -55,7 +56,10 @@ fn dispatch(cli: &Cli, console: &Console) -> Result<Exit> {
         Command::Proxy(Proxy::Install(args)) => install::gateway(root, args, console),
         Command::Proxy(Proxy::Serve(args)) => proxy::serve(args, console),
         Command::Restart(args) => restart::run(root, args, console),
-        Command::Doctor(args) => doctor::run(root, args, console),
+        Command::Doctor(args) => match &args.bundle {
+            Some(file) => bundle::run(root, args, file, console),
+            None => doctor::run(root, args, console),
+        },
         Command::Verify(args) => verify::run(root, args, console),
         Command::Status => status::run(root, console),
         Command::Uninstall(args) => uninstall::run(root, args, console),

@@ -134,6 +134,21 @@ impl Gathered {
     pub(crate) fn node(&self) -> &Node {
         &self.node
     }
+
+    /// The place of the event logs, if anything names it.
+    pub(crate) fn event_logs(&self) -> Option<&EventLogs> {
+        self.event_logs.as_ref()
+    }
+
+    /// What EMR says of the cluster; `None` if EMR did not answer in time.
+    pub(crate) fn described(&self) -> Option<&Result<EmrObservations, EmrError>> {
+        self.observations.emr.as_ref()
+    }
+
+    /// The role of the instance profile, if S3 was asked as one.
+    pub(crate) fn role(&self) -> Option<&str> {
+        self.s3.as_ref()?.role.as_deref()
+    }
 }
 
 /// Observes the history server, and gives one that has just started time to answer.

@@ -39,7 +39,7 @@ pub enum Sdk {
 impl Sdk {
     const ALL: [Sdk; 2] = [Sdk::V2, Sdk::V1];
 
-    fn client(self) -> &'static str {
+    pub(crate) fn client(self) -> &'static str {
         match self {
             Sdk::V1 => "com.amazonaws.services.s3.AmazonS3Client",
             Sdk::V2 => "software.amazon.awssdk.services.s3.S3Client",

@@ -14,6 +14,7 @@
 mod helpers;
 
 mod architecture;
+mod bundle;
 mod documents;
 mod engine;
 mod event_log_names;
@@ -21,6 +22,7 @@ mod gateway_routes;
 mod help;
 mod log_diagnosis;
 mod presign;
+mod redaction;
 mod release;
 mod remembered_settings;
 mod render;
