@@ -4,6 +4,7 @@
 //! Requests and settings go through the process's standard input. Nothing secret is in its arguments, which every account
 //! can read, or in a file.
 
+use crate::files::Place;
 use crate::programs::{self, Kept};
 use crate::signals;
 use anyhow::{Context, Result};
@@ -12,7 +13,6 @@ use base64::engine::general_purpose::STANDARD;
 use fs_err as fs;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -331,13 +331,9 @@ impl ClassDir {
         sweep();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = Self(Path::new(RUNTIME_DIR).join(format!("{CLASS_DIR}{}-{number}", std::process::id())));
-        fs::create_dir(&dir.0)?;
-        let class = dir.0.join(format!("{CLASS_NAME}.class"));
-        fs::write(&class, CLASS)?;
-        // root's umask can take the right to read from others.
-        for (path, mode) in [(&dir.0, 0o755), (&class, 0o644)] {
-            fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-        }
+        let place = |path: &Path| Place::find(Path::new("/"), path, false);
+        place(&dir.0)?.create_dir(0o755, (0, 0))?;
+        place(&dir.0.join(format!("{CLASS_NAME}.class")))?.create_file(0o644, None, &mut &CLASS[..])?;
         Ok(dir)
     }
 }

@@ -6,6 +6,7 @@ mod discover;
 mod doctor;
 mod install;
 mod manual;
+mod own_directory;
 mod proxy;
 mod render;
 mod restart;

@@ -1,6 +1,7 @@
 //! `render`: prints documents on stdout, and notes about them on stderr.
 
 use super::host;
+use super::own_directory::own_directory;
 use crate::aws::config;
 use crate::aws::identity::instance_role;
 use crate::aws::uri::{EventLogs, LogUri};
@@ -197,11 +198,11 @@ fn serverless(identity: &Identity, args: &ServerlessArgs) -> Result<Rendered> {
 }
 
 fn write_files(dir: &Path, setup: &ServerlessSetup<'_>) -> Result<Rendered> {
-    fs::create_dir_all(dir)?;
+    let (host, own) = own_directory(dir, "emr-shs render serverless … --into ./serverless")?;
     for (part, name) in Part::FILES {
-        fs::write(dir.join(name), setup.part(part)? + "\n")?;
+        host.write_atomic(&own.join(name), (setup.part(part)? + "\n").as_bytes(), 0o644, None)?;
     }
-    fs::write(dir.join("README.txt"), setup.guide()? + "\n")?;
+    host.write_atomic(&own.join("README.txt"), (setup.guide()? + "\n").as_bytes(), 0o644, None)?;
     let names = Part::FILES.map(|(_, name)| name).join(", ");
     let text = format!("{}: {names}, and README.txt, which explains how to use them", dir.display());
     Ok(Rendered { text, is_json: false, notes: Vec::new() })

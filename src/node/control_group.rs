@@ -82,7 +82,7 @@ pub(super) fn unit_of(pid: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test says what it expects by unwrapping it")]
 
     use super::UnitGroup;
     use fs_err as fs;

@@ -151,20 +151,26 @@ fn files_have_their_modes_whatever_the_umask() {
 }
 
 #[test]
-fn man_writes_no_page_through_a_link_or_into_a_directory_of_everybody() {
-    let dir = tempfile::tempdir().unwrap();
-    let man = |at: &Path| Command::new(env!("CARGO_BIN_EXE_emr-shs")).arg("man").arg(at).output().unwrap();
-    let victim = dir.path().join("victim");
-    fs::write(&victim, "theirs").unwrap();
-    let pages = dir.path().join("pages");
-    fs::create_dir(&pages).unwrap();
-    symlink(&victim, pages.join("emr-shs.1")).unwrap();
-    assert!(man(&pages).status.success());
-    assert_eq!(fs::read_to_string(&victim).unwrap(), "theirs");
-    assert!(fs::symlink_metadata(pages.join("emr-shs.1")).unwrap().is_file());
-    fs::set_permissions(&pages, fs::Permissions::from_mode(0o1777)).unwrap();
-    let refused = man(&pages);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("others than you can change"));
+fn nothing_is_written_through_a_link_or_into_a_directory_of_everybody() {
+    let serverless = ["render", "serverless", "--application", "00f1r2fo0l4l4l09", "--region", "eu-west-3"];
+    let places =
+        ["--event-logs", "s3://acme-spark/e/", "--log-uri", "s3://acme-logs/l/", "--account", "123456789012", "--into"];
+    for (command, file) in [(vec!["man"], "emr-shs.1"), ([&serverless[..], &places[..]].concat(), "README.txt")] {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |at: &Path| Command::new(env!("CARGO_BIN_EXE_emr-shs")).args(&command).arg(at).output().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "theirs").unwrap();
+        let own = dir.path().join("own");
+        fs::create_dir(&own).unwrap();
+        symlink(&victim, own.join(file)).unwrap();
+        let written = run(&own);
+        assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "theirs");
+        assert!(fs::symlink_metadata(own.join(file)).unwrap().is_file());
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o1777)).unwrap();
+        let refused = run(&own);
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("others than you can change"));
+    }
 }
 
 #[test]
