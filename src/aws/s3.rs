@@ -256,6 +256,14 @@ impl S3 {
         })
     }
 
+    /// The content type and the encoding of one object.
+    pub(crate) fn types(&self, uri: &EventLogs, key: &str) -> Result<(Option<String>, Option<String>), Refusal> {
+        let request = self.client.head_object().bucket(&uri.bucket).key(key).set_request_payer(self.options.payer());
+        let found = self.runtime.block_on(request.send());
+        let found = found.map_err(|e| self.refusal(uri, "s3:GetObject", "read", &e))?;
+        Ok((found.content_type().map(str::to_string), found.content_encoding().map(str::to_string)))
+    }
+
     /// Writes one object with [`S3::options`], and with a checksum if the bucket demands one.
     pub(crate) fn put(&self, uri: &EventLogs, key: &str, body: &[u8]) -> Result<(), Refusal> {
         match self.put_with(uri, key, body, None) {

@@ -36,11 +36,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn whole(found: impl Into<String>) -> Self {
+    pub(super) fn whole(found: impl Into<String>) -> Self {
         Self { found: found.into(), is_partial: false }
     }
 
-    fn partial(found: impl Into<String>) -> Self {
+    pub(super) fn partial(found: impl Into<String>) -> Self {
         Self { found: found.into(), is_partial: true }
     }
 }

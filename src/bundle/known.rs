@@ -27,6 +27,8 @@ pub(super) struct Known {
     pub secrets: Vec<String>,
     pub names: Vec<(Kind, String)>,
     pub domains: Vec<String>,
+    /// Files that could not be read, and why. Their secrets are recognized by their shape alone.
+    pub unread: Vec<(PathBuf, String)>,
 }
 
 impl Known {
@@ -38,6 +40,8 @@ impl Known {
         known.add_machine(host);
         known.add_identity(host);
         known.add_process();
+        known.unread.sort();
+        known.unread.dedup_by(|a, b| a.0 == b.0);
         known
     }
 
@@ -46,6 +50,17 @@ impl Known {
         // Secrets first: one that is also a name stays a secret.
         self.secrets.iter().for_each(|secret| redactor.know_secret(secret));
         self.names.iter().for_each(|(kind, name)| redactor.know_name(*kind, name));
+    }
+
+    /// The text of a file; empty if there is none.
+    fn file(&mut self, host: &Host, path: &Path) -> String {
+        match host.read(path) {
+            Ok(text) => text.unwrap_or_default(),
+            Err(why) => {
+                self.unread.push((path.into(), format!("{why:#}")));
+                String::new()
+            }
+        }
     }
 
     fn secret(&mut self, key: &str, value: &str) {
@@ -136,7 +151,7 @@ impl Known {
         // As they are written: a file that emr-shs cannot read has secrets, too.
         let own = node.spark.hadoop_conf().join("core-site.xml");
         for file in CONFIGURATION.map(PathBuf::from).into_iter().chain([own]) {
-            let text = host.read(&file).ok().flatten().unwrap_or_default();
+            let text = self.file(host, &file);
             for property in text.split("<property>").skip(1) {
                 let element = |name: &str| {
                     let (_, rest) = property.split_once(&format!("<{name}>"))?;
@@ -147,14 +162,15 @@ impl Known {
                 self.setting(&key, &value.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"));
             }
         }
-        let defaults = host.read(&Path::new(SPARK_CONF).join("spark-defaults.conf")).ok().flatten().unwrap_or_default();
+        let defaults = self.file(host, &Path::new(SPARK_CONF).join("spark-defaults.conf"));
         for line in defaults.lines() {
             let line = line.trim_start_matches(['#', '!', ' ', '\t']);
             let key = line.split([' ', '\t', '=', ':']).next().unwrap_or_default();
             self.setting(key, line[key.len()..].trim_start_matches([' ', '\t', '=', ':']));
         }
         for script in [Path::new(SPARK_CONF).join("spark-env.sh"), "/etc/default/spark-history-server".into()] {
-            self.add_assignments(&host.read(&script).ok().flatten().unwrap_or_default());
+            let text = self.file(host, &script);
+            self.add_assignments(&text);
         }
     }
 
@@ -178,23 +194,29 @@ impl Known {
             self.of_settings(&receipt.settings);
         }
         // Also a receipt that this version cannot read.
-        self.text(&host.read(Path::new(RECEIPT)).ok().flatten().unwrap_or_default());
+        let text = self.file(host, Path::new(RECEIPT));
+        self.text(&text);
         let mut files: Vec<PathBuf> = receipt.iter().filter_map(|r| r.settings.gateway.htpasswd.clone()).collect();
         for name in read::names(host, Path::new(SETTINGS_DIR)).unwrap_or_default() {
             let path = Path::new(SETTINGS_DIR).join(&name);
-            match name.ends_with(".env") {
-                true => self.add_assignments(&host.read(&path).ok().flatten().unwrap_or_default()),
-                false => files.push(path),
+            if name.ends_with(".env") {
+                let text = self.file(host, &path);
+                self.add_assignments(&text);
+            } else {
+                files.push(path);
             }
         }
         for file in files {
-            self.add_passwords(&host.read(&file).ok().flatten().unwrap_or_default());
+            let text = self.file(host, &file);
+            self.add_passwords(&text);
         }
-        self.secrets.extend(host.read(Path::new(GATEWAY_TOKEN)).ok().flatten());
+        let token = self.file(host, Path::new(GATEWAY_TOKEN));
+        self.secret("", &token);
         let units = ["/etc/systemd/system/spark-history-server.service.d"];
         for unit in units.map(Path::new) {
             for name in read::names(host, unit).unwrap_or_default() {
-                self.add_assignments(&host.read(&unit.join(name)).ok().flatten().unwrap_or_default());
+                let text = self.file(host, &unit.join(name));
+                self.add_assignments(&text);
             }
         }
     }

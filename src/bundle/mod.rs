@@ -7,6 +7,7 @@
 
 mod answers;
 mod archive;
+mod container_logs;
 mod known;
 pub(crate) mod questions;
 mod read;
@@ -156,6 +157,11 @@ impl Collection {
                 Err(why) => Err(redactor.text(&why)),
             };
             made.add(source.name, source.purpose, text);
+        }
+        for (path, why) in known.iter().flat_map(|known| &known.unread) {
+            let why = format!("not read, so its secrets are recognized by their shape alone: {why}");
+            let (name, why) = (redactor.text(&path.display().to_string()), redactor.text(&why));
+            made.left_out.push(LeftOut { name, why });
         }
         made.finish(target)
     }

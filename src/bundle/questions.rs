@@ -1,8 +1,8 @@
 //! The open questions about EMR, which only a real cluster can answer: number, text and command are those of
 //! `docs/emr.md §11`, and a test compares them.
 
-use super::Checks;
 use super::answers::{self as find, Answer};
+use super::{Checks, container_logs};
 use crate::host::Host;
 use anyhow::Result;
 
@@ -43,8 +43,8 @@ pub(crate) const QUESTIONS: &[Question] = &[
     question(10, "Who owns spark-defaults.conf, and what is its mode?", Find::Node(find::defaults_owner), "`readlink -f /etc/spark/conf/spark-defaults.conf` and `stat -L -c '%U:%G %a' /etc/spark/conf/spark-defaults.conf`"),
     question(11, "What does spark-defaults.conf contain on 6.x, on 7.10 and newer, and on 8.x?", Find::Node(find::defaults), "`grep -e '^spark.history' -e '^spark.eventLog' -e '^spark.yarn' /etc/spark/conf/spark-defaults.conf`"),
     question(12, "Does EMR's Spark add APP_ID to executors on YARN, or contain keys of a newer Spark?", Find::Node(find::keys), "`curl -s localhost:18080/api/v1/applications/APPLICATION/allexecutors` (in cluster mode `APPLICATION/ATTEMPT`) shows `attributes`; `unzip -p /usr/lib/spark/jars/spark-core_*.jar 'org/apache/spark/internal/config/History$.class' >/tmp/keys; grep -ac logDirectory.names /tmp/keys`"),
-    question(13, "Which Content-Type and Content-Encoding do uploaded logs carry?", Find::Person, "`aws s3api head-object --bucket BUCKET --key PREFIX/CLUSTER/containers/APPLICATION/CONTAINER/stderr.gz`"),
-    question(14, "Which names do the container logs of long applications have?", Find::Person, "`aws s3 ls --recursive LOG-URI/CLUSTER/containers/APPLICATION/`"),
+    question(13, "Which Content-Type and Content-Encoding do uploaded logs carry?", Find::Node(container_logs::types), "`aws s3api head-object --bucket BUCKET --key PREFIX/CLUSTER/containers/APPLICATION/CONTAINER/stderr.gz`"),
+    question(14, "Which names do the container logs of long applications have?", Find::Node(container_logs::names), "`aws s3 ls --recursive LOG-URI/CLUSTER/containers/APPLICATION/`"),
     question(15, "Does the default role allow `DescribeCluster`, and how does the answer spell the log URI?", Find::Checks(find::described), "`aws emr describe-cluster --cluster-id CLUSTER --query Cluster.LogUri`"),
     question(16, "EMR Serverless: does `spark.eventLog.dir` of the image win, and do executors carry CONTAINER_ID and APP_ID?", Find::Person, "after one job: `aws s3 ls s3://BUCKET/PREFIX/` and `sudo emr-shs doctor` (line `log pattern`)"),
     question(17, "Does a history server that reads `s3a://` on 7.0 to 7.8 lose its credentials after hours (§1.3)?", Find::Node(find::expired), "after 12 hours: `grep -c ExpiredToken /var/log/spark/spark-history-server.out`"),

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// Names that end so have secrets as values.
 #[rustfmt::skip]
 const SECRETS: &[&str] = &[
-    "password", "passwd", "pwd", "passphrase", "pass", "secret", "secrets", "token", "tokens", "credential",
+    "password", "passcode", "pw", "sig", "passwd", "pwd", "passphrase", "pass", "secret", "secrets", "token", "tokens", "credential",
     "credentials", "apikey", "accesskey", "secretkey", "signature", "jwt", "auth", "cookie", "login", "accesskeyid",
     "htpasswd",
 ];

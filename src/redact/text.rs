@@ -12,7 +12,7 @@ const MARKS: &str = "\"'`<>()[]{}|,;";
 #[rustfmt::skip]
 const PEOPLE: &[&str] = &[
     "user", "username", "users", "owner", "principal", "ugi", "realuser", "proxyuser", "remoteuser", "login",
-    "submitter", "ruser", "author", "loginname", "sparkuser", "acls",
+    "submitter", "ruser", "author", "uid", "cn", "dn", "ou", "dc", "loginname", "sparkuser", "acls",
 ];
 const HOSTS: &[&str] = &["host", "hostname", "node", "nodename", "server", "remotehost", "localhost", "fqdn"];
 /// What follows `user` in sentences that name nobody.
@@ -161,7 +161,15 @@ impl Redactor {
                 rest = &rest[end..];
                 continue;
             }
+            let is_request =
+                word.starts_with('/') && ["GET", "HEAD", "POST", "PUT", "DELETE"].contains(&before.as_str());
             let shown = match next {
+                // A path in the log of a server of HTTP.
+                _ if is_request => {
+                    let (path, query) = word.split_at(word.find(['?', '#']).unwrap_or(word.len()));
+                    let query = query.get(..1).map(|mark| format!("{mark}{REMOVED}")).unwrap_or_default();
+                    format!("{}{query}", self.path(path))
+                }
                 Next::Person if is_joint => word.into(),
                 Next::Person => self.person(word, &before),
                 Next::Host if !is_joint && is_label(word) && !public::is_common(word) => self.named_host(word),
@@ -208,7 +216,9 @@ impl Redactor {
                 return (at + 1 + length, format!("{}{shown}", self.word(&word[..=at])));
             }
             let named = last_token(name);
-            let of = |list: &[&str]| list.contains(&named.as_str());
+            // `cn`, `dc` and the like are regions and countries, too.
+            let is_short = named.len() <= 3 && !word[at..].starts_with('=');
+            let of = |list: &[&str]| list.contains(&named.as_str()) && !is_short;
             let value = &word[at + 1..];
             if of(PEOPLE) && !value.is_empty() {
                 return (end, format!("{}{}", self.word(&word[..=at]), self.person(value, "=")));

@@ -29,6 +29,23 @@ const IDS: &[&str] = &[
 /// What the ids of access keys, users and roles begin with.
 const UNIQUE_IDS: &[&str] = &["AKIA", "ASIA", "AROA", "AIDA", "ANPA", "ABIA", "ACCA", "AGPA", "APKA", "ASCA"];
 
+/// What the tokens of other services begin with.
+const TOKENS: &[&str] = &[
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "xoxa-",
+    "sk_live_",
+    "sk-",
+    "hvs.",
+    "AIza",
+    "ya29.",
+];
+
 impl Redactor {
     /// A word without blanks and quotes: its parts between `=`, `:`, `/` and the like, each by its shape.
     pub(super) fn word(&mut self, word: &str) -> String {
@@ -52,6 +69,9 @@ impl Redactor {
         }
         if word.contains('@') {
             return self.person_at(word);
+        }
+        if let Some((host, tail)) = host_by_place(word) {
+            return format!("{}{}", self.named_host(host), self.parts(tail));
         }
         let is_mark = |c: char| !c.is_alphanumeric() && !"._-".contains(c);
         let (mut out, mut rest, mut before) = (String::new(), word, "");
@@ -137,7 +157,8 @@ impl Redactor {
     }
 
     fn is_host(&self, word: &str) -> bool {
-        let lower = word.to_ascii_lowercase();
+        // `*.example.com`
+        let lower = word.trim_start_matches('.').to_ascii_lowercase();
         if self.domains.iter().any(|domain| lower.ends_with(domain.as_str())) {
             return true;
         }
@@ -225,12 +246,42 @@ impl Redactor {
     }
 }
 
+/// A host whose name alone does not tell that it is one: `node7/10.0.0.1:8020`, as Java writes addresses, and
+/// `name-node:8020`.
+fn host_by_place(word: &str) -> Option<(&str, &str)> {
+    let end = word.find(['/', ':'])?;
+    let (host, tail) = word.split_at(end);
+    let is_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        && host.starts_with(|c: char| c.is_ascii_alphabetic());
+    if !is_name || public::is_common(host) {
+        return None;
+    }
+    let place = tail[1..].split(['/', ']']).next().unwrap_or_default();
+    let address = place.rsplit_once(':').map_or(place, |(address, _)| address);
+    let is_before_address =
+        tail.starts_with('/') && (address.parse::<IpAddr>().is_ok() || place.parse::<IpAddr>().is_ok());
+    let port = place.trim_end_matches(['.', ':']);
+    let is_plain = host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let has_sign = host.bytes().any(|b| b == b'-' || b.is_ascii_digit());
+    let is_before_port = tail.starts_with(':')
+        && (4..=5).contains(&port.len())
+        && port.bytes().all(|b| b.is_ascii_digit())
+        && is_plain
+        && has_sign;
+    (is_before_address || is_before_port).then_some((host, tail))
+}
+
 /// The word without its random parts: keys, digests, tokens. `None` if it has none.
 fn without_random(word: &str) -> Option<String> {
     let is_inner = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
     // The hash of a password, as password files have it.
     let hash = ["$2a$", "$2b$", "$2y$", "$argon2", "$apr1$", "$1$", "$5$", "$6$", "{SHA}", "{SSHA}"];
     if let Some(at) = hash.iter().filter_map(|mark| word.find(mark)).min().filter(|at| word.len() - at > 12) {
+        return Some(format!("{}{REMOVED}", &word[..at]));
+    }
+    // Tokens of other services.
+    let begins = |part: &str| TOKENS.iter().any(|begin| part.len() > begin.len() + 8 && part.starts_with(begin));
+    if let Some(at) = word.find(|c: char| c.is_ascii_alphanumeric()).filter(|at| begins(&word[*at..])) {
         return Some(format!("{}{REMOVED}", &word[..at]));
     }
     // A signed token: three such parts with dots between them.

@@ -46,6 +46,11 @@ fn secrets_of_many_kinds_go() {
         ("DefaultAWSCredentials(accessKey=x, secretKey=hunter2)", "hunter2"),
         ("api_key = hunter2", "hunter2"),
         ("the password is hunter2", "hunter2"),
+        ("uses ghp_hunter2hunter2 for git", "hunter2"),
+        ("https://x.blob.core.windows.net/c?sv=1&sig=hunter2%3D", "hunter2"),
+        ("X-Api-Key: hunter2", "hunter2"),
+        ("sasl.jaas.config=Plain required username=\"a\" password=\"hunter2\";", "hunter2"),
+        ("{aws_secret_access_key=hunter2, aws_session_token=hunter2}", "hunter2"),
         ("secret token: hunter2", "hunter2"),
         ("password => \"hunter2\"", "hunter2"),
         ("[password]=hunter2", "hunter2"),
@@ -95,6 +100,12 @@ fn names_of_many_kinds_become_placeholders() {
         ("process 17 of user alice in session-3.scope", "alice", "of user user-1 in"),
         ("Changing view acls to: spark,alice", "alice", "acls to: spark,user-1"),
         ("users with view permissions: Set(spark, alice); groups", "alice", "Set(spark, user-1)"),
+        ("Call From node7/10.0.0.9 to blue-name:8020 failed", "node7", "From host-1/address-1 to host-2:8020 failed"),
+        ("Call From node7/10.0.0.9 to blue-name:8020 failed", "blue-name", "host-2:8020"),
+        ("uid=alice,ou=whales,dc=acme,dc=com", "alice", "uid=user-1,ou=user-2"),
+        ("certificate for CN=*.acme.com", "acme", "CN=*host-1"),
+        ("10.1.2.3 GET /logs/blue/whale?q=1 200 redirect 1.2 ms", "whale", "address-1 GET /logs/name-1/name-2?*** 200"),
+        ("user CORP\\alice is gone", "alice", "user user-1 is gone"),
         ("hostname: node7", "node7", "hostname: host-1"),
     ];
     for (line, name, wanted) in rows {
@@ -128,6 +139,11 @@ fn what_helps_stays() {
         "eventlog_v2_application_1795352263709_0002_1/events_1_application_1795352263709_0002_1.zstd",
         "spark.history.fs.update.interval=30s, spark.history.ui.port=18080",
         "hadoop.security.authorization=true",
+        "HistoryServer.scala:300 and line:12, status:403, port 18080:, at 2026-11-26 19:33:51,123",
+        "GET /api/v1/applications/application_1795352263709_0001/1/allexecutors 200",
+        "Caused by: java.lang.NoSuchMethodError: 'void org.apache.hadoop.util.SemaphoredDelegatingExecutor.<init>(int)'",
+        "Started emr-shs-gateway.service - Executor logs of Spark applications, from S3 (emr-shs).",
+        "24 GiB of 80 GiB free; 50 applications x 75 MB, -> 3.7 GB",
         "1/1 (100%) 2026-11-26T19:33:51Z 12,345 bytes",
     ];
     for line in rows {
