@@ -72,6 +72,10 @@ pub(crate) const GATEWAY_ENVIRONMENT: &str = "gateway.env";
 pub(crate) const GATEWAY_RUN_DIR: &str = "/run/emr-shs-gateway";
 /// With this, root proves to the gateway that it is root: a new one at each start of the gateway.
 pub(crate) const GATEWAY_TOKEN: &str = "/run/emr-shs-gateway/token";
+/// What the log gateway keeps over restarts. The directory belongs to the gateway's account.
+pub(crate) const GATEWAY_STATE_DIR: &str = "/var/lib/emr-shs-gateway";
+/// Which clusters have which applications, as the log gateway found out.
+pub(crate) const GATEWAY_INDEX: &str = "/var/lib/emr-shs-gateway/clusters.json";
 /// The log gateway's port.
 pub(crate) const GATEWAY_PORT: u16 = 9977;
 

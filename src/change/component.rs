@@ -32,7 +32,10 @@ impl Component {
         match resource {
             Resource::Unit { name } if name == DEFERRED_INSTALL_UNIT => Component::DeferredInstall,
             Resource::File { path } if is_of_deferred_install(path) => Component::DeferredInstall,
-            Resource::Account { .. } | Resource::Program { .. } | Resource::Unit { .. } => Component::Gateway,
+            Resource::Account { .. }
+            | Resource::AccountDir { .. }
+            | Resource::Program { .. }
+            | Resource::Unit { .. } => Component::Gateway,
             Resource::Key { key, .. } if key == LOG_LINK_KEY => Component::Gateway,
             Resource::Dir { path } | Resource::Link { path } | Resource::File { path } if is_of_gateway(path) => {
                 Component::Gateway

@@ -15,8 +15,8 @@ use crate::host::Host;
 use crate::ids::is_host_name;
 use crate::node::{Node, process};
 use crate::paths::{
-    GATEWAY_ACCOUNT, GATEWAY_ENVIRONMENT, GATEWAY_PORT, GATEWAY_UNIT, LOG_LINK_KEY, PROGRAM_DIR, SETTINGS_DIR,
-    STARTED_AS_VARIABLE, UNIT_DIR,
+    GATEWAY_ACCOUNT, GATEWAY_ENVIRONMENT, GATEWAY_PORT, GATEWAY_STATE_DIR, GATEWAY_UNIT, LOG_LINK_KEY, PROGRAM_DIR,
+    SETTINGS_DIR, STARTED_AS_VARIABLE, UNIT_DIR,
 };
 use crate::settings::{GatewaySettings, Settings};
 use crate::shown::{Hint, hint};
@@ -335,6 +335,11 @@ impl Context<'_> {
                 Resource::Account { name: GATEWAY_ACCOUNT.into() },
                 State::Exists,
                 "system account of the log gateway",
+            ),
+            exactly(
+                Resource::AccountDir { path: GATEWAY_STATE_DIR.into(), account: GATEWAY_ACCOUNT.into() },
+                State::Exists,
+                "keeps which clusters have which applications, so that a restart costs no requests to S3",
             ),
             directory(Path::new(PROGRAM_DIR), owner, "holds the log gateway's program"),
             exactly(

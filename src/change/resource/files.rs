@@ -13,6 +13,8 @@ use std::path::Path;
 
 /// The largest file whose text the receipt keeps as `before`, in bytes.
 const MAX_TEXT: u64 = 1 << 20;
+/// The mode of a directory into which only its owner can look.
+const PRIVATE: u32 = 0o700;
 
 pub(super) fn observe_dir(host: &Host, path: &Path) -> Result<State> {
     let Some(meta) = host.metadata(path)? else { return Ok(State::Absent) };
@@ -20,6 +22,18 @@ pub(super) fn observe_dir(host: &Host, path: &Path) -> Result<State> {
         return Err(in_the_way(path, kind(&meta), "a directory").into());
     }
     Ok(State::Dir { mode: meta.mode() & 0o7777, owner: (meta.uid(), meta.gid()) })
+}
+
+/// [`State::Exists`] is a directory that belongs to the account, and into which nobody else can look.
+pub(super) fn observe_account_dir(host: &Host, path: &Path, account: &str) -> Result<State> {
+    let found = observe_dir(host, path)?;
+    let owner = host.account(account);
+    Ok(if owner.is_some_and(|owner| found == State::Dir { mode: PRIVATE, owner }) { State::Exists } else { found })
+}
+
+pub(super) fn make_account_dir(host: &Host, path: &Path, before: &State, account: &str) -> Result<()> {
+    let owner = host.account(account).with_context(|| format!("there is no account {account}"))?;
+    make_dir(host, path, before, PRIVATE, owner)
 }
 
 pub(super) fn observe_link(host: &Host, path: &Path) -> Result<State> {

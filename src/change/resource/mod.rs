@@ -33,6 +33,9 @@ pub(crate) enum Resource {
     Dir { path: PathBuf },
     /// A directory that the history server fills with what it can make again. emr-shs removes it with its content.
     Cache { path: PathBuf },
+    /// A directory in which an account of emr-shs keeps what it can make again. Nobody else may look into it. emr-shs removes
+    /// it with its content. The account may be made by the same run, so the state names no owner.
+    AccountDir { path: PathBuf, account: String },
     /// A symbolic link.
     Link { path: PathBuf },
     /// A small text file.
@@ -52,7 +55,9 @@ impl Resource {
     pub(crate) fn name(&self) -> String {
         match self {
             Resource::Prefix { uri } => uri.to_string(),
-            Resource::Dir { path } | Resource::Cache { path } => format!("{}/", path.display()),
+            Resource::Dir { path } | Resource::Cache { path } | Resource::AccountDir { path, .. } => {
+                format!("{}/", path.display())
+            }
             Resource::Account { name } => format!("user {name}"),
             Resource::Unit { name } => name.clone(),
             Resource::Program { path } | Resource::Link { path } => path.display().to_string(),
@@ -73,6 +78,7 @@ impl Resource {
                 _ => State::Absent,
             }),
             Resource::Dir { path } | Resource::Cache { path } => files::observe_dir(host, path),
+            Resource::AccountDir { path, account } => files::observe_account_dir(host, path, account),
             Resource::Link { path } => files::observe_link(host, path),
             Resource::File { path } => files::observe_file(host, path),
             Resource::Account { name } => Ok(if host.account(name).is_some() { State::Exists } else { State::Absent }),
@@ -93,9 +99,15 @@ impl Resource {
             (Resource::Prefix { uri }, State::Exists) => make_prefix(host, uri),
             (Resource::Prefix { .. }, State::Absent) => Ok(()),
             (Resource::Dir { path }, State::Absent) => files::remove_empty_dir(host, path),
-            (Resource::Cache { path }, State::Absent) => files::remove_dir_with_content(host, path),
-            (Resource::Dir { path } | Resource::Cache { path }, State::Dir { mode, owner }) => {
-                files::make_dir(host, path, before, *mode, *owner)
+            (Resource::Cache { path } | Resource::AccountDir { path, .. }, State::Absent) => {
+                files::remove_dir_with_content(host, path)
+            }
+            (
+                Resource::Dir { path } | Resource::Cache { path } | Resource::AccountDir { path, .. },
+                State::Dir { mode, owner },
+            ) => files::make_dir(host, path, before, *mode, *owner),
+            (Resource::AccountDir { path, account }, State::Exists) => {
+                files::make_account_dir(host, path, before, account)
             }
             (Resource::Link { path }, State::Absent) => files::remove(host, path),
             (Resource::File { path }, State::Absent) => files::remove_file(host, path, before),
@@ -123,6 +135,7 @@ impl Resource {
             Resource::Prefix { .. }
             | Resource::Dir { .. }
             | Resource::Cache { .. }
+            | Resource::AccountDir { .. }
             | Resource::Account { .. }
             | Resource::Unit { .. } => return Ok(()),
         };
