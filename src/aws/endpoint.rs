@@ -2,15 +2,9 @@
 
 use super::partition;
 use aws_config::{Region, SdkConfig};
-use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
 
-/// A client for AWS's own S3, or for the store at `endpoint`.
-pub(crate) fn client(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
-    Client::from_conf(builder(config, endpoint, region).build())
-}
-
-/// The configuration of [`client`]. A caller can add further settings to it.
+/// The configuration of a client for AWS's own S3, or for the store at `endpoint`. A caller can add further settings to it.
 pub(crate) fn builder(config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Builder {
     let mut builder = Builder::from(config)
         // Other stores than AWS's do not know the newer checksums.

@@ -437,7 +437,8 @@ mod tests {
                 aws_credential_types::Credentials::new("id", "secret", None, None, "test"),
             )),
         };
-        let client = crate::aws::endpoint::client(&config.build(), Some("http://127.0.0.1:1"), None);
+        let config = crate::aws::endpoint::builder(&config.build(), Some("http://127.0.0.1:1"), None).build();
+        let client = aws_sdk_s3::Client::from_conf(config);
         let error = runtime.block_on(client.list_objects_v2().bucket("b").send()).unwrap_err();
         S3Error::new(&error, "s3:ListBucket").failure
     }

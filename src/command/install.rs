@@ -209,8 +209,10 @@ fn what_is_missing(job: &Installation) -> Result<Vec<Shortfall>> {
 fn wait_for_gateway(receipt: &Receipt) -> Result<()> {
     let deadline = Instant::now() + GATEWAY_TIMEOUT;
     while Instant::now() < deadline {
-        let trouble = LogGateway::observe(receipt)?.and_then(|gateway| gateway.trouble());
-        if !matches!(trouble, Some(Trouble::Silent | Trouble::NotReady(_))) {
+        let gateway = LogGateway::observe(receipt)?;
+        let is_starting = gateway.as_ref().is_some_and(LogGateway::is_starting);
+        let trouble = gateway.and_then(|gateway| gateway.trouble());
+        if !is_starting && !matches!(trouble, Some(Trouble::Silent | Trouble::NotReady(_))) {
             break;
         }
         std::thread::sleep(Duration::from_millis(50));

@@ -241,6 +241,14 @@ fn print_gateway(gateway: &LogGateway) {
         Some(Trouble::Silent) => ("down", RED, format!("unit {active}, nothing answers on port {port}")),
         Some(Trouble::NotReady(says)) => ("down", RED, format!("answers on port {port}, but: {says}")),
         Some(Trouble::NotTheUnit) => ("down", RED, format!("unit {active}, something else answers on port {port}")),
+        Some(Trouble::LogUris(troubles)) => {
+            let told: Vec<String> = troubles.iter().map(|t| format!("{}: {}", t.uri, t.why)).collect();
+            (
+                "partly",
+                RED,
+                format!("answers on port {port}, but does not open all logs below {}", told.join("; below ")),
+            )
+        }
         Some(Trouble::Closed(why)) => ("closed", RED, format!("{why}; {}", closed_hint())),
     };
     data(&row(verb, style, "log gateway", &text));

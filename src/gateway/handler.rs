@@ -4,8 +4,9 @@
 //! server's own response (`history_server`).
 
 use super::access::{HostNames, NodeAddresses, RootToken, Users, canonical_ip};
-use super::archive::{Archive, Location, LogError};
+use super::archive::{Archive, Location, LogError, Readiness};
 use super::credentials::{CredentialsCache, Session};
+use super::cross_site;
 use super::history_server::proxy::HistoryServerProxy;
 use super::http::{Body, full, redirect, set_own_headers};
 use super::listing;
@@ -20,7 +21,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Semaphore;
 
 /// How long a presigned URL is valid, unless its credentials expire sooner. A URL serves one click,
@@ -131,6 +132,9 @@ impl Gateway {
                 ));
             }
         }
+        if let Some(refusal) = cross_site::refusal(request.headers()) {
+            return Some(refusal);
+        }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         (!reads)
             .then(|| Message::new(StatusCode::METHOD_NOT_ALLOWED, "This gateway answers only GET and HEAD requests"))
@@ -176,11 +180,15 @@ impl Gateway {
                 let (status, text) = self.readiness(credentials_left.is_some());
                 (status, "text/plain", text)
             }
-            "/-/metrics" => (
-                StatusCode::OK,
-                "text/plain; version=0.0.4",
-                self.metrics.text(credentials_left, self.credentials.role()),
-            ),
+            "/-/log-uris" => {
+                let troubles = serde_json::to_string(&self.archive.readiness().troubles);
+                (StatusCode::OK, "application/json", troubles.unwrap_or_default())
+            }
+            "/-/metrics" => {
+                let own = self.metrics.text(credentials_left, self.credentials.role());
+                let s3 = self.archive.budget.metrics(Instant::now());
+                (StatusCode::OK, "text/plain; version=0.0.4", own + &s3)
+            }
             _ => {
                 return (Message::new(StatusCode::NOT_FOUND, "Page not found").response(), RequestOutcome::NotFound);
             }
@@ -192,13 +200,16 @@ impl Gateway {
         (response, RequestOutcome::Page)
     }
 
+    /// One log URI that fails hides none of the others: the gateway is ready if it opens logs at all.
     fn readiness(&self, has_credentials: bool) -> (StatusCode, String) {
-        if !has_credentials {
-            (StatusCode::SERVICE_UNAVAILABLE, "no credentials\n".into())
-        } else if self.archive.buckets.iter().any(|bucket| bucket.known_client().is_none()) {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", self.archive.unreachable_reason()))
-        } else {
-            (StatusCode::OK, "ready\n".into())
+        let Readiness { opens_logs, troubles } = self.archive.readiness();
+        let told: Vec<String> = troubles.iter().map(|trouble| format!("{}: {}", trouble.uri, trouble.why)).collect();
+        let told = told.join("; ");
+        match (has_credentials, opens_logs) {
+            (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "no credentials\n".into()),
+            (true, false) => (StatusCode::SERVICE_UNAVAILABLE, format!("{told}\n")),
+            (true, true) if told.is_empty() => (StatusCode::OK, "ready\n".into()),
+            (true, true) => (StatusCode::OK, format!("ready, except {told}\n")),
         }
     }
 
@@ -334,6 +345,11 @@ fn outcome(error: &LogError) -> RequestOutcome {
     match error {
         LogError::Missing { .. } => RequestOutcome::NotFound,
         LogError::Denied { .. } | LogError::Archived { .. } => RequestOutcome::Refused,
-        LogError::Searching | LogError::NoCredentials(_) | LogError::Unreachable(_) => RequestOutcome::Unavailable,
+        LogError::Searching
+        | LogError::NoCredentials(_)
+        | LogError::Unasked
+        | LogError::Unreachable(_)
+        | LogError::Incomplete(_)
+        | LogError::OverBudget { .. } => RequestOutcome::Unavailable,
     }
 }

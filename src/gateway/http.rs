@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,6 +22,15 @@ pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
 pub(super) fn set_own_headers(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    protect(headers);
+}
+
+/// Forbids other sites' pages to embed a response, and browsers to guess its type. Every response gets these headers,
+/// the history server's, too.
+pub(super) fn protect(headers: &mut HeaderMap) {
+    const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 /// A redirect; 404 if `to` contains bytes that a header must not contain.

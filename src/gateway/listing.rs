@@ -1,7 +1,7 @@
 //! Listings: reads directories from the archive and names from the history server, and makes pages
-//! of them.
+//! of them. A log URI that does not answer takes nothing from the page but its own part, and the page names it.
 
-use super::archive::{Archive, ClusterLocation, LogError};
+use super::archive::{Archive, Failures, LogError, Objects, Whereabouts};
 use super::history_server::api::ApplicationInfo;
 use super::history_server::proxy::HistoryServerProxy;
 use super::http::Body;
@@ -9,6 +9,8 @@ use super::pages::{self, Message};
 use super::route::{self, LogDirectory, LogRequest};
 use crate::ids::{Application, is_cluster};
 use hyper::{Response, StatusCode};
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// The page of a listing. `log_uri` limits it to one log URI.
 pub(super) async fn page(
@@ -33,23 +35,44 @@ async fn applications(
     history_server: &HistoryServerProxy,
     cluster: Option<&str>,
 ) -> Result<Response<Body>, LogError> {
-    let mut clusters = Vec::new();
-    for (i, bucket) in archive.buckets.iter().enumerate() {
-        clusters.extend(archive.directories(i, &bucket.uri.prefix).await?);
-    }
-    clusters.retain(|name| is_cluster(name));
+    let listed = archive.directories("").await;
+    let names = listed.given.iter().flat_map(|(_, names)| names.iter());
+    let clusters: BTreeSet<String> = names.filter(|name| is_cluster(name)).cloned().collect();
+    let gaps = archive.gaps(&listed, clusters.is_empty())?;
     let own_cluster = archive.own_cluster.as_deref();
     let Some(cluster) = cluster.or(own_cluster).or(clusters.first().map(String::as_str)) else {
         return Ok(Message::new(StatusCode::NOT_FOUND, "There are no logs of clusters under the gateway's log URIs")
             .response());
     };
-    let mut ids = Vec::new();
-    for (i, bucket) in archive.buckets.iter().enumerate() {
-        ids.extend(archive.directories(i, &format!("{}{cluster}/containers/", bucket.uri.prefix)).await?);
-    }
+    let (_, failures) = listed.into_parts();
+    let listed = archive.directories(&format!("{cluster}/containers/")).await.and(failures);
+    let mut ids: Vec<String> = listed.given.iter().flat_map(|(_, ids)| ids.iter()).cloned().collect();
     ids.retain(|id| Application::parse(id).is_some());
+    ids.sort_unstable();
+    ids.dedup();
+    let gaps = if ids.is_empty() { gaps } else { archive.gaps(&listed, false)? };
     let names = history_server.application_names().await;
-    Ok(pages::applications(cluster, own_cluster == Some(cluster), ids, &names, &clusters))
+    let clusters: Vec<String> = clusters.iter().cloned().collect();
+    Ok(pages::applications(cluster, own_cluster == Some(cluster), ids, &names, &clusters, &gaps))
+}
+
+/// Where the logs of an application can be.
+struct Place {
+    buckets: Range<usize>,
+    cluster: String,
+    failures: Failures,
+}
+
+impl Place {
+    async fn of(archive: &Archive, application: &Application) -> Result<Self, LogError> {
+        Ok(match archive.cluster(application).await? {
+            Whereabouts::On(found) => {
+                Self { buckets: found.bucket..found.bucket + 1, cluster: found.id, failures: Failures::default() }
+            }
+            // Nothing is there that could be listed.
+            Whereabouts::Nowhere { own, failures } => Self { buckets: 0..0, cluster: own.id, failures },
+        })
+    }
 }
 
 async fn containers(
@@ -59,22 +82,17 @@ async fn containers(
     log_uri: Option<usize>,
     application: &ApplicationInfo,
 ) -> Result<Response<Body>, LogError> {
-    let (buckets, cluster) = match cluster {
-        Some(cluster) => (archive.buckets_of(log_uri), cluster.to_string()),
-        None => {
-            let ClusterLocation { bucket, id } = archive.cluster(id).await?;
-            (bucket..bucket + 1, id)
+    let place = match cluster {
+        Some(cluster) if archive.can_have_logs(id) => {
+            Place { buckets: archive.buckets_of(log_uri), cluster: cluster.to_string(), failures: Failures::default() }
         }
+        _ => Place::of(archive, id).await?,
     };
-    let (mut objects, mut complete) = (Vec::new(), true);
-    for bucket in buckets {
-        let prefix = format!("{}{cluster}/containers/{id}/", archive.buckets[bucket].uri.prefix);
-        (objects, complete) = archive.list_all(bucket, &prefix).await?;
-        if !objects.is_empty() {
-            break;
-        }
-    }
-    Ok(pages::containers(&id.to_string(), &cluster, &objects, complete, application))
+    let listed = archive.list_all(place.buckets, &format!("{}/containers/{id}/", place.cluster)).await;
+    let listed = listed.and(place.failures);
+    let Objects { objects, complete } = first_with_objects(&listed.given);
+    let gaps = archive.gaps(&listed, objects.is_empty())?;
+    Ok(pages::containers(&id.to_string(), &place.cluster, &objects, complete, application, &gaps))
 }
 
 async fn files(
@@ -83,22 +101,31 @@ async fn files(
     log_uri: Option<usize>,
     application: &ApplicationInfo,
 ) -> Result<Response<Body>, LogError> {
-    let (buckets, path) = match directory {
-        LogDirectory::Directory(path) => (archive.buckets_of(log_uri), path.clone()),
+    let is_impossible = directory.application().is_some_and(|application| !archive.can_have_logs(&application));
+    let (place, path) = match directory {
+        LogDirectory::Directory(path) => {
+            let buckets = if is_impossible { 0..0 } else { archive.buckets_of(log_uri) };
+            (Place { buckets, cluster: String::new(), failures: Failures::default() }, path.clone())
+        }
         LogDirectory::Container(container) => {
-            let ClusterLocation { bucket, id } = archive.cluster(&container.application).await?;
-            (bucket..bucket + 1, route::container_directory(&id, container))
+            let place = Place::of(archive, &container.application).await?;
+            let path = route::container_directory(&place.cluster, container);
+            (place, path)
         }
     };
-    let (mut objects, mut location) = (Vec::new(), String::new());
-    for bucket in buckets {
-        let uri = &archive.buckets[bucket].uri;
-        let prefix = format!("{}{path}", uri.prefix);
-        objects = archive.list(bucket, &prefix).await?;
-        location = format!("s3://{}/{prefix}", uri.bucket);
-        if !objects.is_empty() {
-            break;
-        }
-    }
-    Ok(pages::files(directory, &location, &objects, application))
+    let shown_bucket = place.buckets.start;
+    let listed = archive.list(place.buckets, &path).await.and(place.failures);
+    let Objects { objects, .. } = first_with_objects(&listed.given);
+    let gaps = archive.gaps(&listed, objects.is_empty())?;
+    let with_objects = listed.given.iter().find(|(_, list)| !list.objects.is_empty());
+    let uri = &archive.buckets[with_objects.map_or(shown_bucket, |(bucket, _)| *bucket)].uri;
+    let location = format!("s3://{}/{}{path}", uri.bucket, uri.prefix);
+    Ok(pages::files(directory, &location, &objects, application, &gaps))
+}
+
+/// The objects of the first log URI that has any.
+fn first_with_objects(given: &[(usize, Objects)]) -> Objects {
+    let lists = || given.iter().map(|(_, list)| list);
+    let first = lists().find(|list| !list.objects.is_empty()).or_else(|| lists().next()).cloned();
+    first.unwrap_or(Objects { objects: [].into(), complete: true })
 }

@@ -6,6 +6,7 @@
 pub(crate) mod access;
 mod archive;
 mod credentials;
+mod cross_site;
 mod handler;
 mod history_server;
 mod http;

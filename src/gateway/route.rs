@@ -35,6 +35,19 @@ pub enum LogDirectory {
     Directory(String),
 }
 
+impl LogDirectory {
+    /// The application on YARN to which the directory belongs.
+    pub(crate) fn application(&self) -> Option<Application> {
+        match self {
+            Self::Container(container) => Some(container.application.clone()),
+            Self::Directory(path) => match path.split('/').collect::<Vec<_>>()[..] {
+                [_, "containers", application, ..] => Application::parse(application),
+                _ => None,
+            },
+        }
+    }
+}
+
 /// The log or listing that a path names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LogRequest {

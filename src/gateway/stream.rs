@@ -80,7 +80,6 @@ impl Form {
 
     fn set_headers(&self, headers: &mut HeaderMap, object: &GetObjectOutput, attachment: Option<&str>) {
         set_own_headers(headers);
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let content_type = match (self.as_stored, self.gzipped) {
             (false, _) => "text/plain; charset=utf-8",
             (true, true) => "application/gzip",

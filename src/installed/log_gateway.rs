@@ -8,11 +8,13 @@ use crate::paths::{GATEWAY_TOKEN, GATEWAY_UNIT, LOG_LINK_KEY};
 use crate::settings::{GatewaySettings, Settings};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+/// What [`LogGateway::says`] is for a gateway that opens logs.
+const READY: &str = "ready";
 /// What [`LogGateway::says`] is for a gateway that wants a login.
 const WANTS_LOGIN: &str = "answers, wants a login";
 /// What `/-/readyz` answers while the gateway has no credentials.
@@ -42,8 +44,20 @@ pub(crate) struct LogGateway {
     passed_login: bool,
     /// The tunnel that brings the gateway to a browser.
     pub tunnel: Tunnel,
+    /// The log URIs below which the gateway does not open all logs.
+    pub log_uris: Vec<LogUriTrouble>,
     /// The ways on which a browser does not reach the gateway, each with the reason.
     pub closed_ways: Vec<String>,
+}
+
+/// A log URI below which the gateway does not open all logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogUriTrouble {
+    pub uri: String,
+    pub why: String,
+    /// Whether S3 has not answered yet, because the gateway has just started.
+    #[serde(default, skip_serializing)]
+    pub is_pending: bool,
 }
 
 /// Why the log gateway does not open logs.
@@ -57,6 +71,8 @@ pub(crate) enum Trouble {
     NotTheUnit,
     /// A browser does not reach the gateway in a way that the gateway is for.
     Closed(String),
+    /// The gateway opens logs, but not below each of its log URIs.
+    LogUris(Vec<LogUriTrouble>),
 }
 
 impl LogGateway {
@@ -65,7 +81,11 @@ impl LogGateway {
             None => Some(Trouble::Silent),
             Some(says) if !self.is_ready() => Some(Trouble::NotReady(says.clone())),
             Some(_) if self.unit.active != "active" => Some(Trouble::NotTheUnit),
-            Some(_) => self.closed_ways.first().cloned().map(Trouble::Closed),
+            Some(_) => {
+                let closed = self.closed_ways.first().cloned().map(Trouble::Closed);
+                let log_uris = Some(&self.log_uris).filter(|troubles| !troubles.is_empty());
+                closed.or_else(|| log_uris.cloned().map(Trouble::LogUris))
+            }
         }
     }
 
@@ -95,9 +115,18 @@ impl LogGateway {
             let behind = behind.filter(|answer| answer.status() != 401);
             passed_login = behind.is_some();
             let is_ready = behind.as_ref().is_none_or(|answer| answer.status() == 200);
-            says = if wants_login && is_ready { Some(WANTS_LOGIN.into()) } else { text(behind.unwrap_or(answer)) };
+            says = if wants_login && is_ready {
+                Some(WANTS_LOGIN.into())
+            } else {
+                let answer = behind.unwrap_or(answer);
+                // The log URIs that fail are asked for below.
+                if answer.status() == 200 { Some(READY.into()) } else { text(answer) }
+            };
         }
-        let metrics = says.as_ref().and_then(|_| text(get("metrics", token.as_ref().filter(|_| passed_login))?));
+        let login = token.as_ref().filter(|_| passed_login);
+        let log_uris = says.as_ref().and_then(|_| get("log-uris", login)).filter(|answer| answer.status() == 200);
+        let log_uris = log_uris.and_then(text).and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+        let metrics = says.as_ref().and_then(|_| text(get("metrics", login)?));
         let metric = |name: &str| metrics.as_ref()?.lines().find_map(|line| line.strip_prefix(name));
         let credentials_left = metric("emr_shs_gateway_credentials_left_seconds ")
             .and_then(|left| left.parse().ok())
@@ -107,7 +136,7 @@ impl LogGateway {
         let tunnel = Tunnel::of(&receipt.settings);
         let closed_ways = if says.is_some() { closed_ways(receipt) } else { Vec::new() };
         let port = at.port();
-        Ok(Some(Self { unit, port, says, credentials_left, role, passed_login, tunnel, closed_ways }))
+        Ok(Some(Self { unit, port, says, credentials_left, role, passed_login, tunnel, log_uris, closed_ways }))
     }
 
     fn wants_login(&self) -> bool {
@@ -124,9 +153,14 @@ impl LogGateway {
         self.says.as_deref() == Some(NO_CREDENTIALS)
     }
 
+    /// Whether the gateway has just started, and has not yet got an answer from S3 about each log URI.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.log_uris.iter().any(|trouble| trouble.is_pending)
+    }
+
     /// Whether logs open, as far as the gateway tells.
     pub(crate) fn is_ready(&self) -> bool {
-        matches!(self.says.as_deref(), Some("ready" | WANTS_LOGIN))
+        matches!(self.says.as_deref(), Some(READY | WANTS_LOGIN))
     }
 }
 

@@ -155,6 +155,11 @@ impl Shortfall {
                 ),
             ),
             Trouble::Closed(why) => (why, closed_hint()),
+            Trouble::LogUris(troubles) => {
+                let told: Vec<String> =
+                    troubles.iter().map(|trouble| format!("{}: {}", trouble.uri, trouble.why)).collect();
+                (format!("it does not open all logs below {}", told.join("; below ")), log_uris_hint())
+            }
         };
         Some(Self { name: Part::LogGateway.name().into(), found, hint, subject: Subject::Gateway })
     }
@@ -169,6 +174,12 @@ impl Shortfall {
             Subject::DeferredInstall => Some(Component::DeferredInstall),
         }
     }
+}
+
+/// What to type when the gateway does not open all logs below one of its log URIs.
+pub(crate) fn log_uris_hint() -> Hint {
+    "allow s3:ListBucket and s3:GetObject below it to the cluster's instance profile: emr-shs render iam-policy; or name only the log URIs that there are: sudo emr-shs proxy install --log-uri s3://BUCKET/PREFIX/"
+        .into()
 }
 
 /// What to type when browsers do not reach the gateway.

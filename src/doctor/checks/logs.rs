@@ -9,8 +9,8 @@ use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::event_logs::event_logs;
 use crate::doctor::facts::{ContainerLogs, Facts, Mode};
 use crate::error::Fault;
-use crate::installed::log_gateway::{LogGateway, Trouble};
-use crate::installed::shortfall::closed_hint;
+use crate::installed::log_gateway::{LogGateway, LogUriTrouble, Trouble};
+use crate::installed::shortfall::{closed_hint, log_uris_hint};
 use crate::paths::{EVENT_LOG_DIR_KEY, GATEWAY_ACCOUNT, GATEWAY_UNIT, LOG_LINK_KEY, SETTINGS_DIR};
 use crate::shown::{Hint, hint};
 use std::collections::BTreeMap;
@@ -197,6 +197,12 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
                     GATEWAY_UNIT
                 ))
                 .into());
+        }
+        Some(Trouble::LogUris(troubles)) => {
+            let fault = Fault::preflight("the log gateway runs, but does not open all logs below each of its log URIs");
+            let detail =
+                |fault: Fault, trouble: &LogUriTrouble| fault.detail(format!("{}: {}", trouble.uri, trouble.why));
+            return Err(troubles.iter().fold(fault, detail).hint(log_uris_hint()).into());
         }
         Some(Trouble::Closed(why)) => {
             let fault =

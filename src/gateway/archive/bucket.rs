@@ -1,5 +1,7 @@
 //! The bucket of one log URI: how the gateway reaches it, and the requests that the gateway sends to it.
 
+use super::ages;
+use super::budget::{Budget, OverBudget, Share, Spending};
 use super::error::LogError;
 use super::object::{Location, Object};
 use crate::aws::endpoint;
@@ -8,19 +10,26 @@ use crate::aws::listing::{self, Names};
 use crate::aws::uri::LogUri;
 use crate::gateway::credentials::CredentialsCache;
 use crate::gateway::presign::BucketAddress;
+use crate::ids::Application;
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
-use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Error;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::OnceCell;
+use aws_sdk_s3::operation::list_objects_v2::{ListObjectsV2Error, ListObjectsV2Output};
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, OnceCell};
 
 /// How long a request of a browser waits for one answer of S3.
 pub(crate) const S3_TIMEOUT: Duration = Duration::from_secs(8);
 /// How many pages of a thousand objects `list_all` reads.
 const MAX_PAGES: usize = 10;
+/// How many applications `timestamps` reads in a request. Most clusters have fewer, so that one request tells all.
+const APPLICATIONS: i32 = 100;
+/// After so many starts of its ResourceManager, further ones of a cluster are not read.
+const MAX_STARTS: usize = 32;
 
 const GET: &str = "s3:GetObject";
 const LIST: &str = "s3:ListBucket";
@@ -29,70 +38,167 @@ pub(crate) struct LogBucket {
     pub(crate) uri: LogUri,
     /// The log URI's position on the command line.
     position: usize,
-    config: SdkConfig,
+    /// The store that has the bucket; `None` for AWS's own S3.
     endpoint: Option<String>,
-    credentials: Arc<CredentialsCache>,
+    source: Arc<Source>,
     client: OnceCell<BucketClient>,
-    unreachable_reason: Mutex<String>,
+    state: Mutex<State>,
+    /// Tells that a log URI that was good does not answer.
+    silenced: Notify,
+}
+
+/// What the requests to all buckets have in common.
+pub(super) struct Source {
+    pub(super) config: SdkConfig,
+    pub(super) credentials: Arc<CredentialsCache>,
+    pub(super) budget: Arc<Budget>,
 }
 
 /// A client for a bucket whose region is known.
 pub(crate) struct BucketClient {
     pub(crate) client: Client,
+    /// The client of the gateway's own checks.
+    own: Client,
     /// The bucket's address for a browser.
     pub(crate) address: BucketAddress,
     /// The region that signatures must name.
     pub(crate) region: String,
 }
 
+/// What S3 has answered lately.
+#[derive(Default)]
+struct State {
+    /// When and why S3 did not answer. All requests of the next seconds fail at once.
+    silent: Option<(Instant, LogError)>,
+    /// When S3 last listed what is below the log URI.
+    listed: Option<Instant>,
+    /// Whether S3 has ever given an object, which it does also for a role that may not list.
+    gives: bool,
+    /// Why S3 does not list what is below the log URI.
+    trouble: Option<LogError>,
+}
+
+/// Whether a log URI gives its logs.
+#[derive(Clone, Debug)]
+pub(super) enum Health {
+    Good,
+    /// Logs open, as far as their places are known without a list.
+    Partly(LogError),
+    Bad(LogError),
+}
+
 impl LogBucket {
     /// Sends no request yet.
-    pub(super) fn new(
-        uri: LogUri,
-        position: usize,
-        config: SdkConfig,
-        endpoint: Option<String>,
-        credentials: Arc<CredentialsCache>,
-    ) -> Self {
-        let unreachable_reason = Mutex::new("S3 has not answered yet".into());
-        Self { uri, position, config, endpoint, credentials, client: OnceCell::new(), unreachable_reason }
+    pub(super) fn new(uri: LogUri, position: usize, endpoint: Option<String>, source: Arc<Source>) -> Self {
+        let state = Mutex::new(State { trouble: Some(LogError::Unasked), ..State::default() });
+        Self { uri, position, endpoint, source, client: OnceCell::new(), state, silenced: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The client. The first successful call finds the bucket's region, and later calls return the same
     /// client.
     pub(crate) async fn client(&self) -> Result<&BucketClient, LogError> {
-        let client = self.client.get_or_try_init(|| self.find_client()).await;
-        if let Err(LogError::Unreachable(why) | LogError::NoCredentials(why)) = &client {
-            self.unreachable_reason.lock().unwrap_or_else(PoisonError::into_inner).clone_from(why);
+        let found = self.client.get_or_try_init(|| async {
+            // Others may have waited for the same failure.
+            self.not_silent()?;
+            self.find_client().await
+        });
+        found.await.map_err(|error| self.note_silence(error))
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let state = self.state();
+        match &state.trouble {
+            None => Health::Good,
+            Some(trouble) if state.gives => Health::Partly(trouble.clone()),
+            Some(trouble) => Health::Bad(trouble.clone()),
         }
-        client
     }
 
-    /// The client, if the bucket's region is known.
-    pub(crate) fn known_client(&self) -> Option<&BucketClient> {
-        self.client.get()
+    /// Asks S3 for what is below the log URI, again and again, unless others do.
+    pub(super) async fn watch(&self) {
+        let mut pause = Duration::ZERO;
+        loop {
+            pause = self.check(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.silenced.notified() => {
+                    pause = ages::RECHECK.0;
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
     }
 
-    /// Why the bucket's region is not known. `None` if it is known.
-    pub(super) fn unreachable_reason(&self) -> Option<String> {
-        let why = self.unreachable_reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Some(why).filter(|_| self.client.get().is_none())
+    /// Asks S3, unless S3 has told lately. Returns when to ask again.
+    async fn check(&self, last_pause: Duration) -> Duration {
+        let age = self.state().listed.map(|listed| listed.elapsed());
+        if let Some(left) = age.and_then(|age| ages::GOOD_ANSWER.checked_sub(age)).filter(|left| !left.is_zero()) {
+            return left;
+        }
+        let (shortest, longest) = ages::RECHECK;
+        match self.check_now().await {
+            Ok(()) => ages::GOOD_ANSWER,
+            Err(error) => {
+                // Without credentials, no request is sent that would cost anything.
+                let is_free = matches!(error, LogError::NoCredentials(_));
+                self.state().trouble = Some(error);
+                if is_free { shortest } else { (2 * last_pause).clamp(shortest, longest) }
+            }
+        }
+    }
+
+    async fn check_now(&self) -> Result<(), LogError> {
+        self.source.credentials.session().await.map_err(LogError::NoCredentials)?;
+        let client = &self.client().await?.own;
+        let request = listing::request(client, &self.uri.bucket, &self.uri.prefix).max_keys(1);
+        self.page(&self.uri.prefix, request.send()).await.map(drop)
+    }
+
+    /// Fails if S3 did not answer a moment ago, or the bucket was not there. What S3 says of one key does not count:
+    /// whoever asks for an impossible key must not silence the bucket for others.
+    fn not_silent(&self) -> Result<(), LogError> {
+        match &self.state().silent {
+            Some((when, error)) if when.elapsed() < ages::FAILURE => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_silence(&self, error: LogError) -> LogError {
+        if matches!(error, LogError::Unreachable(_)) {
+            let mut state = self.state();
+            if state.silent.as_ref().is_none_or(|(when, _)| when.elapsed() >= ages::FAILURE) {
+                state.silent = Some((Instant::now(), error.clone()));
+            }
+            state.listed = None;
+            if state.trouble.replace(error.clone()).is_none() {
+                self.silenced.notify_one();
+            }
+        }
+        error
     }
 
     async fn find_client(&self) -> Result<BucketClient, LogError> {
+        let Source { config, budget, .. } = &*self.source;
         let store = self.endpoint.as_deref();
-        let client = endpoint::client(&self.config, store, None);
-        let found = with_timeout(client.head_bucket().bucket(&self.uri.bucket).send()).await?;
-        let region = match found.map_err(|e| S3Error::new(&e, LIST)) {
-            Ok(found) => found.bucket_region().map(str::to_string),
-            Err(error) => self.region_from(error)?,
+        let client = |share: Share, region: Option<String>| {
+            let spending = Spending { budget: budget.clone(), share };
+            Client::from_conf(endpoint::builder(config, store, region).interceptor(spending).build())
         };
-        let configured = self.config.region().map(ToString::to_string);
+        let found = client(Share::Own, None).head_bucket().bucket(&self.uri.bucket).send();
+        let region = match with_timeout(found).await? {
+            Ok(found) => found.bucket_region().map(str::to_string),
+            Err(error) => self.region_from(within_budget(&error)?.meaning(LIST))?,
+        };
+        let configured = config.region().map(ToString::to_string);
         let region = region.or(configured).unwrap_or_else(|| "us-east-1".into());
-        let client = endpoint::client(&self.config, store, Some(region.clone()));
         let address = BucketAddress::of(&self.uri.bucket, &region, store).await;
         let address = address.map_err(|e| LogError::Unreachable(format!("{e:#}")))?;
-        Ok(BucketClient { client, address, region })
+        let (visitors, own) = (client(Share::Visitors, Some(region.clone())), client(Share::Own, Some(region.clone())));
+        Ok(BucketClient { client: visitors, own, address, region })
     }
 
     /// The bucket's region, from an answer that names it although HeadBucket failed.
@@ -110,7 +216,8 @@ impl LogBucket {
 
     /// The SDK's client, once there are valid credentials.
     async fn s3(&self) -> Result<&Client, LogError> {
-        self.credentials.session().await.map_err(LogError::NoCredentials)?;
+        self.source.credentials.session().await.map_err(LogError::NoCredentials)?;
+        self.not_silent()?;
         Ok(&self.client().await?.client)
     }
 
@@ -118,12 +225,17 @@ impl LogBucket {
     /// answer to HEAD says nothing of the right to decrypt the object, and gives no reason for a refusal.
     pub(super) async fn contains(&self, key: &str) -> Result<bool, LogError> {
         let request = self.s3().await?.get_object().bucket(&self.uri.bucket).key(key).range("bytes=0-0");
-        let Err(error) = with_timeout(request.send()).await? else { return Ok(true) };
-        match S3Error::new(&error, GET).failure {
+        let answer = with_timeout(request.send()).await.map_err(|error| self.note_silence(error))?;
+        let Err(error) = answer else {
+            self.state().gives = true;
+            return Ok(true);
+        };
+        match within_budget(&error)?.meaning(GET).failure {
             // An empty object.
             S3Failure::InvalidRange => Ok(true),
             S3Failure::NotFound => Ok(false),
             S3Failure::Denied { .. } if self.listing_lacks(key).await => Ok(false),
+            S3Failure::NoAnswer(why) => Err(self.note_silence(LogError::Unreachable(why))),
             _ => Err(self.refusal(key, &error).await),
         }
     }
@@ -137,7 +249,10 @@ impl LogBucket {
 
     /// Why S3 does not give an object.
     pub(super) async fn refusal(&self, key: &str, error: &SdkError<GetObjectError>) -> LogError {
-        let mut error = LogError::new(S3Error::new(error, GET), self.location(key));
+        let mut error = match within_budget(error) {
+            Ok(error) => LogError::new(error.meaning(GET), self.location(key)),
+            Err(over) => return over,
+        };
         if let LogError::Denied { permission, .. } = &mut error
             && *permission == GET
             && self.list(key).await.is_err()
@@ -150,7 +265,7 @@ impl LogBucket {
     /// The objects directly below a prefix: at most a thousand.
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, LogError> {
         let request = listing::request(self.s3().await?, &self.uri.bucket, prefix).delimiter("/");
-        let page = with_timeout(request.send()).await?.map_err(|e| self.list_refusal(prefix, &e))?;
+        let page = self.page(prefix, request.send()).await?;
         Ok(page.objects().filter_map(|(key, object)| Object::new(&key, object, prefix)).collect())
     }
 
@@ -161,8 +276,7 @@ impl LogBucket {
         let mut token = None;
         for _ in 0..MAX_PAGES {
             let request = listing::request(client, &self.uri.bucket, prefix);
-            let request = request.set_continuation_token(token.take());
-            let page = with_timeout(request.send()).await?.map_err(|e| self.list_refusal(prefix, &e))?;
+            let page = self.page(prefix, request.set_continuation_token(token.take()).send()).await?;
             objects.extend(page.objects().filter_map(|(key, object)| Object::new(&key, object, prefix)));
             match page.next_continuation_token() {
                 Some(next) => token = Some(next.to_string()),
@@ -172,24 +286,17 @@ impl LogBucket {
         Ok((objects, false))
     }
 
-    /// The names of the directories directly below a prefix: those that `keep` accepts, from at most
-    /// `max_pages` pages of a thousand.
-    pub(super) async fn directories(
-        &self,
-        prefix: &str,
-        max_pages: usize,
-        keep: impl Fn(&str) -> bool,
-    ) -> Result<Vec<String>, LogError> {
+    /// The names of the directories directly below a prefix, from at most `max_pages` pages of a thousand.
+    pub(super) async fn directories(&self, prefix: &str, max_pages: usize) -> Result<Vec<String>, LogError> {
         let client = self.s3().await?;
         let mut names = Vec::new();
         let mut token = None;
         for _ in 0..max_pages {
             let request = listing::request(client, &self.uri.bucket, prefix).delimiter("/");
-            let request = request.set_continuation_token(token.take());
-            let page = with_timeout(request.send()).await?.map_err(|e| self.list_refusal(prefix, &e))?;
+            let page = self.page(prefix, request.set_continuation_token(token.take()).send()).await?;
             let found = page.directories().filter_map(|key| key.strip_prefix(prefix).map(str::to_string));
             let found = found.map(|name| name.trim_end_matches('/').to_string());
-            names.extend(found.filter(|name| keep(name) && !listing::is_odd(name)));
+            names.extend(found.filter(|name| !listing::is_odd(name)));
             match page.next_continuation_token() {
                 Some(next) => token = Some(next.to_string()),
                 None => break,
@@ -198,27 +305,77 @@ impl LogBucket {
         Ok(names)
     }
 
-    /// The name of the first directory whose key begins with `prefix`.
-    pub(super) async fn first_directory(&self, prefix: &str) -> Result<Option<String>, LogError> {
-        let request = listing::request(self.s3().await?, &self.uri.bucket, prefix).delimiter("/");
-        let page = with_timeout(request.max_keys(1).send()).await?.map_err(|e| self.list_refusal(prefix, &e))?;
-        let first = page.directories().next();
-        Ok(first.and_then(|key| key.trim_end_matches('/').rsplit('/').next().map(str::to_string)))
+    /// The cluster timestamps of a cluster's applications; those of `verify` do not count. From a page that is not the
+    /// last one, the next page begins behind all applications of the last timestamp, so that a cluster with a million
+    /// applications of one timestamp takes two requests.
+    pub(super) async fn timestamps(&self, cluster: &str) -> Result<BTreeSet<u64>, LogError> {
+        let client = self.s3().await?;
+        let prefix = format!("{}{cluster}/containers/application_", self.uri.prefix);
+        let mut found = BTreeSet::new();
+        let mut after = None;
+        for _ in 0..MAX_STARTS {
+            let request = listing::request(client, &self.uri.bucket, &prefix).delimiter("/").max_keys(APPLICATIONS);
+            let page = self.page(&prefix, request.set_start_after(after.take()).send()).await?;
+            let directories: Vec<String> = page.directories().collect();
+            let name = |key: &str| key.trim_end_matches('/').rsplit('/').next().map(str::to_string);
+            let names = directories.iter().filter_map(|key| name(key));
+            let applications = names.filter_map(|name| Application::parse(&name)).filter(|a| !a.is_synthetic());
+            found.extend(applications.map(|application| application.timestamp));
+            let Some(last) = directories.last().filter(|_| page.is_truncated() == Some(true)) else { break };
+            let timestamp =
+                last.strip_prefix(&prefix).and_then(|rest| rest.split(['_', '/']).next()).unwrap_or_default();
+            // A tilde sorts behind all digits.
+            after = Some(format!("{prefix}{timestamp}_~"));
+        }
+        Ok(found)
     }
 
-    fn list_refusal(&self, prefix: &str, error: &SdkError<ListObjectsV2Error>) -> LogError {
-        let error = S3Error::new(error, LIST);
+    /// A page of a list of what is below a prefix.
+    async fn page(
+        &self,
+        prefix: &str,
+        request: impl Future<Output = Result<ListObjectsV2Output, SdkError<ListObjectsV2Error>>>,
+    ) -> Result<ListObjectsV2Output, LogError> {
+        let answer = with_timeout(request).await.map_err(|error| self.note_silence(error))?;
+        let page = match answer {
+            Ok(page) => page,
+            Err(error) => return Err(self.list_refusal(prefix, within_budget(&error)?.meaning(LIST))),
+        };
+        let mut state = self.state();
+        (state.listed, state.trouble, state.silent) = (Some(Instant::now()), None, None);
+        drop(state);
+        Ok(page)
+    }
+
+    fn list_refusal(&self, prefix: &str, error: S3Error) -> LogError {
         match error.failure {
             // Only an object can be missing: a prefix without objects has an empty listing.
             S3Failure::NotFound | S3Failure::NoSuchBucket => {
-                LogError::Unreachable(format!("S3 answers {}", error.answer()))
+                self.note_silence(LogError::Unreachable(format!("there is no bucket {}", self.uri.bucket)))
             }
+            S3Failure::NoAnswer(why) => self.note_silence(LogError::Unreachable(why)),
             _ => LogError::new(error, self.location(prefix)),
         }
     }
 
     fn location(&self, key: &str) -> Location {
         Location { bucket: self.position, key: key.into() }
+    }
+}
+
+/// An error that is not the budget's.
+struct WithinBudget<'a, E>(&'a SdkError<E>);
+
+fn within_budget<E: Error + 'static>(error: &SdkError<E>) -> Result<WithinBudget<'_, E>, LogError> {
+    match OverBudget::of(error) {
+        Some(over) => Err(over.into()),
+        None => Ok(WithinBudget(error)),
+    }
+}
+
+impl<E: ProvideErrorMetadata + Error + 'static> WithinBudget<'_, E> {
+    fn meaning(&self, action: &'static str) -> S3Error {
+        S3Error::new(self.0, action)
     }
 }
 

@@ -1,29 +1,41 @@
 //! Which cluster an application ran on. An application's id contains the time at which its cluster's
 //! ResourceManager started, the cluster timestamp. The directories below a log URI name clusters by
-//! another id. So this module reads the id of each cluster's first application, once: it never changes.
+//! another id. So this module asks S3 once which timestamps each cluster has, and remembers it, also over restarts.
+//!
+//! Whoever asks for timestamps that do not exist costs little: each cluster is asked once. After that a search asks a few
+//! clusters again, and all searches together no more than [`AGAIN`] in a minute.
 
+use super::ages;
 use super::bucket::{LogBucket, S3_TIMEOUT};
+use super::budget::TokenBucket;
 use super::error::LogError;
-use crate::ids::{Application, is_cluster};
+use super::fresh::{Answer, Fresh, Known};
+use super::index::Index;
+use super::index_file::IndexFile;
+use super::lists::{Lists, Question, answer_of};
+use crate::ids::Application;
 use quick_cache::sync::Cache;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, Semaphore};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 /// How many cluster timestamps each cache holds.
 const MAX_TIMESTAMPS: usize = 1 << 14;
-/// How long the gateway trusts a search that found no cluster for a timestamp, and a listing of the clusters.
-const NOT_FOUND_FRESH: Duration = Duration::from_secs(30);
-/// How long the gateway trusts that a cluster has no application.
-const EMPTY_FRESH: Duration = Duration::from_secs(300);
-/// How many searches run at a time. Each sends many requests to S3.
+/// How many searches run at a time. Each can send many requests to S3.
 const MAX_SEARCHES: usize = 16;
 /// How many clusters a search asks about at a time.
 const MAX_REQUESTS: usize = 16;
-/// How many clusters that started before an application are searched for the application.
-const MAX_EARLIER_CLUSTERS: usize = 64;
+/// How many clusters one search asks again. A cluster whose ResourceManager restarted has applications of several
+/// timestamps, and one that was empty can have got its first application; the likeliest come first.
+const AGAIN_IN_A_SEARCH: usize = 12;
+/// How many clusters all searches together ask again in a minute.
+const AGAIN: u32 = 36;
+/// How long a search can take for the request that began it. The bucket's own limit comes first.
+const SEARCH_TIMEOUT: Duration = Duration::from_millis(S3_TIMEOUT.as_secs() * 1000 + 500);
+/// How long the file of the index waits for further changes.
+const WRITE_PAUSE: Duration = Duration::from_secs(2);
 
 /// A cluster below a log URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,257 +45,276 @@ pub(crate) struct ClusterLocation {
     pub(crate) id: String,
 }
 
-/// Finds clusters by cluster timestamp, and remembers them.
-pub(super) struct Clusters {
-    buckets: Arc<[LogBucket]>,
-    /// The cluster of this node.
-    own: Option<String>,
-    found: Cache<u64, ClusterLocation>,
-    /// When the last search for a timestamp ended without a result.
-    not_found: Cache<u64, Instant>,
-    searches: Arc<Semaphore>,
-    /// One for each bucket. A search holds the lock of the index that it extends, so that concurrent
-    /// searches do not send the same requests.
-    indexes: Vec<Mutex<Index>>,
+/// What a search below all log URIs came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Search {
+    pub(super) found: Option<ClusterLocation>,
+    /// The buckets that could not be searched.
+    pub(super) failures: Vec<(usize, LogError)>,
 }
 
-/// The clusters below a log URI.
-#[derive(Default)]
-struct Index {
-    listed: Option<Instant>,
-    clusters: BTreeMap<String, FirstApplication>,
-}
-
-/// The cluster timestamp of a cluster's first application.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FirstApplication {
-    Unknown,
-    /// The cluster had no application at that time.
-    None(Instant),
-    Timestamp(u64),
-}
-
-impl FirstApplication {
-    fn is_worth_asking(self) -> bool {
-        match self {
-            Self::Unknown => true,
-            Self::None(when) => when.elapsed() > EMPTY_FRESH,
-            Self::Timestamp(_) => false,
-        }
+impl Answer for Result<Search, LogError> {
+    fn confirms(&self, earlier: &Self) -> bool {
+        let is_nowhere = |answer: &Self| matches!(answer, Ok(Search { found: None, .. }));
+        is_nowhere(self) && is_nowhere(earlier)
     }
 }
 
+fn trust(known: &Known<Result<Search, LogError>>) -> Duration {
+    match &known.value {
+        Ok(Search { found: Some(_), .. }) => ages::EXISTENCE,
+        Ok(Search { failures, .. }) if failures.is_empty() => ages::absence(known.unchanged()),
+        // A log URI that fails makes the others no dearer.
+        Ok(_) => ages::absence(known.unchanged()).min(ages::UNSEARCHED),
+        Err(_) => Duration::ZERO,
+    }
+}
+
+/// Finds clusters by cluster timestamp, and remembers them.
+pub(super) struct Clusters {
+    buckets: Arc<[LogBucket]>,
+    lists: Arc<Lists>,
+    /// The cluster of this node.
+    own: Option<String>,
+    found: Cache<u64, ClusterLocation>,
+    searches: Fresh<u64, Result<Search, LogError>>,
+    own_answers: Fresh<usize, Result<bool, LogError>>,
+    permits: Arc<Semaphore>,
+    again: Mutex<TokenBucket>,
+    /// One for each bucket.
+    indexes: Vec<Mutex<Index>>,
+    /// One for each bucket. A search holds it, so that concurrent searches do not send the same requests.
+    searching: Vec<tokio::sync::Mutex<()>>,
+    file: Option<IndexFile>,
+    changed: Notify,
+}
+
 impl Clusters {
-    pub(super) fn new(buckets: Arc<[LogBucket]>, own: Option<String>) -> Self {
+    pub(super) fn new(buckets: Arc<[LogBucket]>, lists: Arc<Lists>, own: Option<String>) -> Self {
+        let file = IndexFile::find();
+        let mut stored = file.as_ref().map(IndexFile::read).unwrap_or_default();
+        let mut index = |bucket: &LogBucket| Mutex::new(stored.remove(&bucket.uri.to_string()).unwrap_or_default());
         Self {
-            indexes: buckets.iter().map(|_| Mutex::default()).collect(),
+            indexes: buckets.iter().map(&mut index).collect(),
+            searching: buckets.iter().map(|_| tokio::sync::Mutex::default()).collect(),
             buckets,
+            lists,
             own,
             found: Cache::new(MAX_TIMESTAMPS),
-            not_found: Cache::new(MAX_TIMESTAMPS),
-            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
+            searches: Fresh::new(MAX_TIMESTAMPS, MAX_TIMESTAMPS as u64),
+            own_answers: Fresh::new(16, 16),
+            permits: Arc::new(Semaphore::new(MAX_SEARCHES)),
+            again: Mutex::new(TokenBucket::new(AGAIN, f64::from(AGAIN) / 60.0, Instant::now())),
+            file,
+            changed: Notify::new(),
         }
     }
 
     /// The cluster of an application, if this gateway has found it before.
     pub(super) fn known(&self, application: &Application) -> Option<ClusterLocation> {
-        self.found.get(&application.timestamp)
+        let timestamp = application.timestamp;
+        if let Some(found) = self.found.get(&timestamp) {
+            return Some(found);
+        }
+        let located = |bucket: usize| {
+            let id = self.index(bucket).cluster_of(timestamp)?.to_string();
+            Some(ClusterLocation { bucket, id })
+        };
+        // `verify` writes logs under timestamps of no cluster.
+        let found = (0..self.buckets.len()).filter(|_| !application.is_synthetic()).find_map(located)?;
+        self.found.insert(timestamp, found.clone());
+        Some(found)
     }
 
     pub(super) fn remember(&self, application: &Application, cluster: ClusterLocation) {
-        self.found.insert(application.timestamp, cluster);
+        if !application.is_synthetic() {
+            self.found.insert(application.timestamp, cluster);
+        }
     }
 
-    /// The cluster of an application: known, or found below the log URIs.
-    pub(super) async fn find(self: &Arc<Self>, application: &Application) -> Result<Option<ClusterLocation>, LogError> {
-        let timestamp = application.timestamp;
+    /// Whether an application, whose cluster is not known, can be on this node's own cluster. Without an answer of S3, it
+    /// can.
+    pub(super) async fn can_be_on_own(self: &Arc<Self>, bucket: usize, own: &str, application: &Application) -> bool {
+        let asked = self.index(bucket).age_of(own, SystemTime::now());
+        let Some(age) = asked.filter(|_| !application.is_synthetic()) else { return true };
+        let missed = self.searches.known(&application.timestamp).map_or(Duration::ZERO, |search| search.unchanged());
+        if age < ages::absence(missed).max(ages::OWN_CLUSTER) {
+            return self.index(bucket).cluster_of(application.timestamp) == Some(own);
+        }
+        let request = || {
+            let (this, own) = (self.clone(), own.to_string());
+            async move { this.ask(bucket, &own, None).await }
+        };
+        let answered = self.own_answers.ask(bucket, |_| Duration::ZERO, request).answer().await;
+        match answered {
+            Some(Known { value: Ok(_), .. }) => self.index(bucket).cluster_of(application.timestamp) == Some(own),
+            _ => true,
+        }
+    }
+
+    /// Searches the cluster of an application below all log URIs. The search continues after this request has stopped
+    /// waiting, and the next request finds its result.
+    pub(super) async fn find(self: &Arc<Self>, application: &Application) -> Result<Search, LogError> {
         if let Some(known) = self.known(application) {
-            return Ok(Some(known));
+            return Ok(Search { found: Some(known), failures: Vec::new() });
         }
-        if self.not_found.get(&timestamp).is_some_and(|when| when.elapsed() < NOT_FOUND_FRESH) {
-            return Ok(None);
-        }
-        let Ok(permit) = self.searches.clone().try_acquire_owned() else { return Err(LogError::Searching) };
-        // The search continues after this request has stopped waiting. The next request finds its result.
-        let this = self.clone();
-        let search = tokio::spawn(async move {
-            let _permit = permit;
-            this.search(timestamp).await
-        });
-        match tokio::time::timeout(S3_TIMEOUT, search).await {
+        let timestamp = application.timestamp;
+        let request = || {
+            let this = self.clone();
+            async move {
+                let Ok(_permit) = this.permits.clone().try_acquire_owned() else { return Err(LogError::Searching) };
+                Ok(this.search(timestamp).await)
+            }
+        };
+        let search = self.searches.ask(timestamp, trust, request);
+        match tokio::time::timeout(SEARCH_TIMEOUT, search.answer()).await {
             Err(_) => Err(LogError::Searching),
-            Ok(Err(e)) => Err(LogError::Unreachable(e.to_string())),
-            Ok(Ok(found)) => found,
+            Ok(None) => Err(LogError::died()),
+            Ok(Some(Known { value, .. })) => value,
         }
     }
 
-    async fn search(&self, timestamp: u64) -> Result<Option<ClusterLocation>, LogError> {
-        let mut failure = None;
+    /// Searches all buckets at once, so that one that does not answer holds none up.
+    async fn search(self: &Arc<Self>, timestamp: u64) -> Search {
+        let mut searches = JoinSet::new();
         for bucket in 0..self.buckets.len() {
-            match self.search_bucket(bucket, timestamp).await {
-                Ok(Some(id)) => {
-                    let cluster = ClusterLocation { bucket, id };
-                    self.found.insert(timestamp, cluster.clone());
-                    return Ok(Some(cluster));
+            let this = self.clone();
+            searches.spawn(async move { (bucket, this.search_bucket(bucket, timestamp).await) });
+        }
+        let mut failures = Vec::new();
+        while let Some(ended) = searches.join_next().await {
+            match ended {
+                Ok((bucket, Ok(Some(id)))) => {
+                    let found = ClusterLocation { bucket, id };
+                    self.found.insert(timestamp, found.clone());
+                    return Search { found: Some(found), failures: Vec::new() };
                 }
-                Ok(None) => {}
-                Err(e) => failure = Some(e),
+                Ok((_, Ok(None))) => {}
+                Ok((bucket, Err(error))) => failures.push((bucket, error)),
+                Err(_) => failures.push((0, LogError::died())),
             }
         }
-        if let Some(e) = failure {
-            return Err(e);
-        }
-        self.not_found.insert(timestamp, Instant::now());
-        Ok(None)
+        failures.sort_by_key(|(bucket, _)| *bucket);
+        Search { found: None, failures }
     }
 
-    async fn search_bucket(&self, bucket: usize, timestamp: u64) -> Result<Option<String>, LogError> {
-        let mut index = self.indexes[bucket].lock().await;
-        // Another search may have found the cluster while this one waited for the index.
-        if let Some(found) = self.found.get(&timestamp).filter(|found| found.bucket == bucket) {
-            return Ok(Some(found.id));
+    async fn search_bucket(self: &Arc<Self>, bucket: usize, timestamp: u64) -> Result<Option<String>, LogError> {
+        let _one = self.searching[bucket].lock().await;
+        // Another search may have found the cluster while this one waited.
+        if let Some(cluster) = self.index(bucket).cluster_of(timestamp) {
+            return Ok(Some(cluster.to_string()));
         }
-        if let Some(cluster) = index.cluster(timestamp) {
-            return Ok(Some(cluster));
-        }
-        index.list(&self.buckets[bucket]).await?;
-        let failure = match self.read_first_applications(bucket, &mut index, timestamp).await? {
-            SearchStep::Found(cluster) => return Ok(Some(cluster)),
-            SearchStep::Done { failure } => failure,
+        let question = Question { bucket, path: String::new() };
+        let names = answer_of(self.lists.names(question, ages::CLUSTERS)).await?;
+        self.take_over(bucket, &names);
+        let unasked = self.index(bucket).unasked(self.own.as_deref());
+        let failure = match self.ask_each(bucket, unasked, timestamp).await? {
+            Asked::Found(cluster) => return Ok(Some(cluster)),
+            Asked::All { failure } => failure,
         };
-        match self.search_earlier_clusters(bucket, &index, timestamp).await? {
-            Some(cluster) => Ok(Some(cluster)),
-            None => failure.map_or(Ok(None), Err),
+        let mut again = self.index(bucket).worth_asking_again(timestamp, AGAIN_IN_A_SEARCH);
+        let allowed = lock(&self.again).take_up_to(again.len(), Instant::now());
+        again.truncate(allowed);
+        let failed_again = match self.ask_each(bucket, again, timestamp).await? {
+            Asked::Found(cluster) => return Ok(Some(cluster)),
+            Asked::All { failure } => failure,
+        };
+        failure.or(failed_again).map_or(Ok(None), Err)
+    }
+
+    /// Takes over a listing of all clusters.
+    fn take_over(&self, bucket: usize, names: &[String]) {
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let now = SystemTime::now();
+        let mut index = self.index(bucket);
+        index.list(&names, now);
+        // A cluster that is not listed has no logs.
+        if let Some(own) = self.own.as_deref().filter(|own| !names.contains(own)) {
+            index.answer(own, &BTreeSet::new(), now);
         }
     }
 
-    /// Reads the first application of each cluster that is not known, until one has the timestamp.
-    async fn read_first_applications(
-        &self,
+    /// Asks S3 about clusters, until one has the timestamp.
+    async fn ask_each(
+        self: &Arc<Self>,
         bucket: usize,
-        index: &mut Index,
+        clusters: Vec<String>,
         timestamp: u64,
-    ) -> Result<SearchStep, LogError> {
-        let mut unknown = index.unknown(self.own.as_ref()).into_iter();
+    ) -> Result<Asked, LogError> {
+        let mut clusters = clusters.into_iter();
         let mut requests = JoinSet::new();
         let send = |requests: &mut JoinSet<_>, cluster: String| {
-            let buckets = self.buckets.clone();
+            let this = self.clone();
             requests.spawn(async move {
-                let first = first_timestamp(&buckets[bucket], &cluster, None).await;
-                (cluster, first)
+                let answer = this.ask(bucket, &cluster, Some(timestamp)).await;
+                (cluster, answer)
             });
         };
-        for cluster in unknown.by_ref().take(MAX_REQUESTS) {
+        for cluster in clusters.by_ref().take(MAX_REQUESTS) {
             send(&mut requests, cluster);
         }
         let mut failure = None;
-        while let Some(answer) = requests.join_next().await {
-            let (cluster, first) = answer.map_err(|e| LogError::Unreachable(e.to_string()))?;
-            if let Some(next) = unknown.next() {
+        while let Some(ended) = requests.join_next().await {
+            match ended.map_err(|_| LogError::died())? {
+                (cluster, Ok(true)) => return Ok(Asked::Found(cluster)),
+                (_, Ok(false)) => {}
+                // Every further request would fail, too.
+                (_, Err(e @ (LogError::OverBudget { .. } | LogError::NoCredentials(_)))) => return Err(e),
+                // Another cluster may have the timestamp.
+                (_, Err(e)) => failure = Some(e),
+            }
+            if let Some(next) = clusters.next() {
                 send(&mut requests, next);
             }
-            match first {
-                // Another cluster may have the timestamp.
-                Err(e) => failure = Some(e),
-                Ok(first) => {
-                    index.insert(cluster.clone(), first);
-                    if first == Some(timestamp) {
-                        return Ok(SearchStep::Found(cluster));
-                    }
-                }
-            }
         }
-        Ok(SearchStep::Done { failure })
+        Ok(Asked::All { failure })
     }
 
-    /// Searches clusters for an application that is not their first one. A cluster whose ResourceManager
-    /// restarted has applications of several timestamps. The cluster that started last before the
-    /// timestamp is the most likely one.
-    async fn search_earlier_clusters(
-        &self,
-        bucket: usize,
-        index: &Index,
-        timestamp: u64,
-    ) -> Result<Option<String>, LogError> {
-        // This node's own cluster may have had no application yet.
-        let own = self.own.iter().filter(|own| index.clusters.contains_key(*own));
-        let earlier = index.clusters_before(timestamp).into_iter().take(MAX_EARLIER_CLUSTERS);
-        for cluster in own.chain(earlier) {
-            if first_timestamp(&self.buckets[bucket], cluster, Some(timestamp)).await?.is_some() {
-                return Ok(Some(cluster.clone()));
+    /// Asks S3 which timestamps a cluster has, and remembers the answer. Returns whether `wanted` is one of them.
+    async fn ask(&self, bucket: usize, cluster: &str, wanted: Option<u64>) -> Result<bool, LogError> {
+        let timestamps = self.buckets[bucket].timestamps(cluster).await?;
+        self.index(bucket).answer(cluster, &timestamps, SystemTime::now());
+        self.changed.notify_one();
+        Ok(wanted.is_some_and(|wanted| timestamps.contains(&wanted)))
+    }
+
+    fn index(&self, bucket: usize) -> MutexGuard<'_, Index> {
+        lock(&self.indexes[bucket])
+    }
+
+    /// Writes the file some seconds after each change.
+    pub(super) async fn write_forever(self: Arc<Self>) {
+        let mut has_warned = false;
+        loop {
+            self.changed.notified().await;
+            tokio::time::sleep(WRITE_PAUSE).await;
+            let this = self.clone();
+            let written = tokio::task::spawn_blocking(move || this.write()).await;
+            if let Ok(Err(error)) = written
+                && !has_warned
+            {
+                eprintln!("warning: the gateway will search clusters again after a restart: {error:#}");
+                has_warned = true;
             }
         }
-        Ok(None)
+    }
+
+    /// Writes what the gateway knows of clusters to its file, if it has one.
+    pub(super) fn write(&self) -> anyhow::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let index = |(i, bucket): (usize, &LogBucket)| (bucket.uri.to_string(), self.index(i).clone());
+        file.write(self.buckets.iter().enumerate().map(index).collect())
     }
 }
 
-enum SearchStep {
+enum Asked {
     Found(String),
-    /// No known cluster has the timestamp. The cluster of the failed request may have it.
-    Done {
+    /// None of them has the timestamp. The cluster of the failed request may have it.
+    All {
         failure: Option<LogError>,
     },
 }
 
-impl Index {
-    /// The cluster whose first application has this timestamp.
-    fn cluster(&self, timestamp: u64) -> Option<String> {
-        let wanted = FirstApplication::Timestamp(timestamp);
-        self.clusters.iter().find(|(_, first)| **first == wanted).map(|(cluster, _)| cluster.clone())
-    }
-
-    /// Lists the clusters below the log URI, unless the last listing is fresh.
-    async fn list(&mut self, bucket: &LogBucket) -> Result<(), LogError> {
-        if self.listed.is_some_and(|when| when.elapsed() <= NOT_FOUND_FRESH) {
-            return Ok(());
-        }
-        let names: BTreeSet<String> =
-            bucket.directories(&bucket.uri.prefix, usize::MAX, is_cluster).await?.into_iter().collect();
-        self.clusters.retain(|cluster, _| names.contains(cluster));
-        for name in names {
-            self.clusters.entry(name).or_insert(FirstApplication::Unknown);
-        }
-        self.listed = Some(Instant::now());
-        Ok(())
-    }
-
-    /// The clusters whose first application the gateway must look up in S3. `own` comes first: people mostly
-    /// ask for logs of the newest clusters, and `own` is the only cluster that the gateway knows to be new.
-    fn unknown(&self, own: Option<&String>) -> Vec<String> {
-        let unknown = self.clusters.iter().filter(|(_, first)| first.is_worth_asking());
-        let mut unknown: Vec<String> = unknown.map(|(cluster, _)| cluster.clone()).collect();
-        if let Some(own) = unknown.iter().position(|cluster| Some(cluster) == own) {
-            unknown.swap(0, own);
-        }
-        unknown
-    }
-
-    fn insert(&mut self, cluster: String, first: Option<u64>) {
-        let first = first.map_or_else(|| FirstApplication::None(Instant::now()), FirstApplication::Timestamp);
-        self.clusters.insert(cluster, first);
-    }
-
-    /// The clusters whose first application started before the timestamp, latest first.
-    fn clusters_before(&self, timestamp: u64) -> Vec<&String> {
-        let mut earlier: Vec<(u64, &String)> = self
-            .clusters
-            .iter()
-            .filter_map(|(cluster, first)| match first {
-                FirstApplication::Timestamp(first) if *first < timestamp => Some((*first, cluster)),
-                _ => None,
-            })
-            .collect();
-        earlier.sort_unstable_by(|a, b| b.cmp(a));
-        earlier.into_iter().map(|(_, cluster)| cluster).collect()
-    }
-}
-
-/// The cluster timestamp in the id of a cluster's first application. With `of`, only applications with that
-/// timestamp count.
-async fn first_timestamp(bucket: &LogBucket, cluster: &str, of: Option<u64>) -> Result<Option<u64>, LogError> {
-    let number = of.map(|timestamp| format!("{timestamp}_")).unwrap_or_default();
-    let prefix = format!("{}{cluster}/containers/application_{number}", bucket.uri.prefix);
-    let name = bucket.first_directory(&prefix).await?.unwrap_or_default();
-    let known = Application::parse(&name).filter(|application| of.is_some() || !application.is_synthetic());
-    Ok(known.map(|application| application.timestamp))
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

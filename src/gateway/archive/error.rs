@@ -1,16 +1,20 @@
 //! Why the archive cannot give a log or a listing.
 
+use super::budget::OverBudget;
 use super::object::{Location, Object};
 use crate::aws::error::{S3Error, S3Failure};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum LogError {
     /// There is no such log.
     Missing {
         /// The key that the gateway asked for first.
         location: Location,
         /// The objects in the log's directory. `None` if the gateway cannot list them.
-        others: Option<Vec<Object>>,
+        others: Option<Arc<[Object]>>,
     },
     Denied {
         location: Location,
@@ -25,11 +29,31 @@ pub(crate) enum LogError {
         /// `GLACIER`, `DEEP_ARCHIVE`, …
         class: String,
     },
+    /// The log URIs that answer do not have it. It can be below one that does not answer.
+    Incomplete(Vec<Unanswered>),
     /// The gateway is still searching the clusters below the log URIs.
     Searching,
     NoCredentials(String),
+    /// The gateway has just started, and S3 has not answered yet.
+    Unasked,
     /// S3 does not answer, or its answer is of no use.
     Unreachable(String),
+    /// The gateway has sent as many requests to S3 as it may.
+    OverBudget {
+        retry_after: Duration,
+    },
+}
+
+/// A log URI that does not give what is below it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Unanswered {
+    pub(crate) uri: String,
+    /// In a line.
+    pub(crate) why: String,
+    /// Whether S3 answers, and denies access.
+    pub(crate) is_denied: bool,
+    /// Whether S3 has not answered yet, because the gateway has just started.
+    pub(crate) is_pending: bool,
 }
 
 impl LogError {
@@ -51,5 +75,41 @@ impl LogError {
                 None => format!("S3 answers {}", error.answer()),
             }),
         }
+    }
+
+    /// A task of the gateway ended before it had an answer.
+    pub(super) fn died() -> Self {
+        Self::Unreachable("the gateway's own request ended without an answer".into())
+    }
+
+    /// The error in a line.
+    pub(crate) fn in_a_line(&self) -> String {
+        match self {
+            Self::Missing { .. } => "S3 has no such object".into(),
+            Self::Denied { permission, answer, .. } => format!("S3 denies {permission} ({answer})"),
+            Self::Archived { class, .. } => format!("the object is in the storage class {class}"),
+            Self::Incomplete(_) => "not every log URI answers".into(),
+            Self::Searching => "the gateway is still searching its clusters".into(),
+            Self::NoCredentials(why) => format!("no credentials: {why}"),
+            Self::Unasked => "S3 has not answered yet".into(),
+            Self::Unreachable(why) => why.clone(),
+            Self::OverBudget { .. } => "the gateway has spent its budget for requests to S3".into(),
+        }
+    }
+
+    /// Whether the object is there, and cannot be read: S3 asks for its key or its archive class only then.
+    pub(super) fn is_about_an_object(&self) -> bool {
+        matches!(self, Self::Archived { .. } | Self::Denied { permission: "kms:Decrypt", .. })
+    }
+
+    /// Whether the error has nothing to do with a log URI, so that no other one would answer.
+    pub(super) fn concerns_all(&self) -> bool {
+        matches!(self, Self::NoCredentials(_) | Self::OverBudget { .. } | Self::Searching)
+    }
+}
+
+impl From<OverBudget> for LogError {
+    fn from(OverBudget { retry_after }: OverBudget) -> Self {
+        Self::OverBudget { retry_after }
     }
 }

@@ -23,7 +23,7 @@ impl Object {
 }
 
 /// The place of a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Location {
     /// Which log URI's bucket, by the order of the log URIs on the command line.
     pub(crate) bucket: usize,

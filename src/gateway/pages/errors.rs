@@ -2,12 +2,14 @@
 
 use super::parts::{Absence, FileRow};
 use super::{Layout, Message, respond};
-use crate::gateway::archive::{Archive, Location, LogError, Object, S3_TIMEOUT};
+use crate::gateway::archive::{Archive, Location, LogError, Object, S3_TIMEOUT, Unanswered};
 use crate::gateway::history_server::api::ApplicationInfo;
 use crate::gateway::http::Body;
 use crate::gateway::route::{LogDirectory, LogRequest};
 use askama::Template;
+use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
+use std::time::Duration;
 
 pub(in crate::gateway) fn log_error(
     error: &LogError,
@@ -24,12 +26,15 @@ pub(in crate::gateway) fn log_error(
         }
         LogError::Denied { location, permission, answer } => denied(&subject, permission, &s3_url(location), answer),
         LogError::Archived { location, class } => archived(&subject, class, bucket(location), &location.key),
+        LogError::Incomplete(unanswered) => incomplete(&subject, unanswered),
+        LogError::OverBudget { retry_after } => return over_budget(*retry_after),
         LogError::Searching => searching(&subject),
         LogError::NoCredentials(reason) => no_credentials(reason),
+        LogError::Unasked => unreachable(&subject, &error.in_a_line()),
         LogError::Unreachable(reason) => unreachable(&subject, reason),
     };
     message.layout.parent = match error {
-        LogError::NoCredentials(_) | LogError::Unreachable(_) => None,
+        LogError::NoCredentials(_) | LogError::Unreachable(_) | LogError::Incomplete(_) => None,
         _ => parent(request),
     };
     message.response()
@@ -117,6 +122,33 @@ fn archived(subject: &str, class: &str, bucket: &str, key: &str) -> Message {
             "Its storage class is {class}, so you must restore it before you can read it. A restore takes minutes to hours."
         ))
         .code(format!("aws s3api restore-object --bucket {bucket} --key '{key}' --restore-request {restore_request}"))
+}
+
+/// Not found below the log URIs that answer, and the others are named.
+fn incomplete(subject: &str, unanswered: &[Unanswered]) -> Message {
+    let status = match unanswered.iter().all(|uri| uri.is_denied) {
+        true => StatusCode::FORBIDDEN,
+        false => StatusCode::BAD_GATEWAY,
+    };
+    let message = Message::new(status, format!("The gateway cannot look for {subject} everywhere")).text(
+        "No log URI that answers has it. The gateway gets nothing from these log URIs, and it can be below one of them:",
+    );
+    let message = unanswered.iter().fold(message, |message, uri| message.code(format!("{}: {}", uri.uri, uri.why)));
+    message
+        .text("To see which permission is missing, or why S3 does not answer, type on the node:")
+        .code("sudo emr-shs doctor")
+}
+
+fn over_budget(retry_after: Duration) -> Response<Body> {
+    let seconds = retry_after.as_secs() + 1;
+    let mut response = Message::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway has sent too many requests to S3")
+        .text(format!(
+            "S3 bills each request. The gateway has spent its budget for requests to S3, and sends the next one in {seconds} s. Logs that it has found before still open. Something asks for many logs or lists: `/-/metrics` counts the requests, and the journal names who asks:"
+        ))
+        .code("sudo journalctl -u emr-shs-gateway -n 200")
+        .response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 fn searching(subject: &str) -> Message {

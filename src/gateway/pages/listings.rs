@@ -2,7 +2,7 @@
 
 use super::parts::{Absence, FileRow};
 use super::{Layout, respond};
-use crate::gateway::archive::Object;
+use crate::gateway::archive::{Object, Unanswered};
 use crate::gateway::history_server::api::ApplicationInfo;
 use crate::gateway::http::Body;
 use crate::gateway::route::LogDirectory;
@@ -38,6 +38,7 @@ pub(in crate::gateway) fn applications(
     mut ids: Vec<String>,
     names: &BTreeMap<String, String>,
     clusters: &[String],
+    gaps: &[Unanswered],
 ) -> Response<Body> {
     ids.sort_unstable_by_key(|id| Reverse(numbers(id)));
     let row = |id| ApplicationRow {
@@ -49,7 +50,7 @@ pub(in crate::gateway) fn applications(
     let cluster_count = other_clusters.len();
     other_clusters.truncate(MAX_ROWS);
     let page = Applications {
-        layout: Layout::new(format!("Executor logs of {cluster}")),
+        layout: Layout::new(format!("Executor logs of {cluster}")).with_gaps(gaps),
         rows: ids.iter().take(MAX_ROWS).map(|id| row(id)).collect(),
         application_count: ids.len(),
         clusters: other_clusters,
@@ -89,6 +90,7 @@ pub(in crate::gateway) fn containers(
     objects: &[Object],
     complete: bool,
     application: &ApplicationInfo,
+    gaps: &[Unanswered],
 ) -> Response<Body> {
     let mut by_container: BTreeMap<&str, Vec<FileRow>> = BTreeMap::new();
     for object in objects {
@@ -102,7 +104,7 @@ pub(in crate::gateway) fn containers(
     };
     let status = if by_container.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
     let page = Containers {
-        layout: Layout::new(title).below(Some(cluster.into())),
+        layout: Layout::new(title).below(Some(cluster.into())).with_gaps(gaps),
         absence: by_container.is_empty().then(|| Absence::of(application)),
         rows: by_container
             .into_iter()
@@ -129,6 +131,7 @@ pub(in crate::gateway) fn files(
     location: &str,
     objects: &[Object],
     application: &ApplicationInfo,
+    gaps: &[Unanswered],
 ) -> Response<Body> {
     let (title, parent) = match directory {
         LogDirectory::Container(container) => {
@@ -137,7 +140,7 @@ pub(in crate::gateway) fn files(
         LogDirectory::Directory(path) => (format!("Logs in {path}"), None),
     };
     let page = Files {
-        layout: Layout::new(title).below(parent),
+        layout: Layout::new(title).below(parent).with_gaps(gaps),
         files: FileRow::of_directory(directory, objects),
         absence: objects.is_empty().then(|| Absence::of(application)),
         location,

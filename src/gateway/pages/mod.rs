@@ -9,6 +9,7 @@ mod parts;
 pub(super) use errors::log_error;
 pub(super) use listings::{applications, containers, files};
 
+use super::archive::Unanswered;
 use super::http::{Body, empty, full, set_own_headers};
 use askama::Template;
 use hyper::header::{self, HeaderValue};
@@ -27,11 +28,18 @@ struct Layout {
     parent: Option<String>,
     /// Seconds until the browser reloads the page.
     reload_after: Option<u32>,
+    /// The log URIs whose part of the page is missing.
+    gaps: Vec<Unanswered>,
 }
 
 impl Layout {
     fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), parent: None, reload_after: None }
+        Self { title: title.into(), parent: None, reload_after: None, gaps: Vec::new() }
+    }
+
+    fn with_gaps(mut self, gaps: &[Unanswered]) -> Self {
+        self.gaps = gaps.to_vec();
+        self
     }
 
     fn below(mut self, parent: Option<String>) -> Self {
@@ -99,7 +107,6 @@ fn respond(status: StatusCode, page: &impl Template) -> Response<Body> {
     set_own_headers(headers);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }

@@ -2,7 +2,7 @@
 
 use super::access_log::AccessLog;
 use crate::gateway::handler::Gateway;
-use crate::gateway::http::{Body, redirect};
+use crate::gateway::http::{Body, protect, redirect};
 use crate::gateway::pages;
 use crate::gateway::tls::Tls;
 use hyper::body::Incoming;
@@ -98,7 +98,8 @@ impl Connection {
     async fn respond(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let begun = Instant::now();
         let logged = self.access_log.is_on().then(|| (request.method().clone(), request.uri().clone()));
-        let (response, outcome) = self.gateway.handle(self.peer, request).await;
+        let (mut response, outcome) = self.gateway.handle(self.peer, request).await;
+        protect(response.headers_mut());
         self.gateway.metrics.count(outcome);
         if let Some((method, uri)) = logged {
             let status = response.status().as_u16();

@@ -28,8 +28,6 @@ const MAX_REFUSALS: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long open responses can take after SIGTERM; less than the unit's TimeoutStopSec.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long to wait before the next attempt to find a bucket at startup.
-const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the gateway until SIGTERM or SIGINT.
 pub(crate) fn run(config: GatewayConfig) -> Result<()> {
@@ -48,7 +46,7 @@ async fn listen(config: GatewayConfig) -> Result<()> {
     let access_log = AccessLog::start(config.quiet);
     let gateway = Arc::new(startup::gateway(&config, tls.is_some()).await?);
     tokio::spawn(gateway.credentials.clone().refresh_forever());
-    tokio::spawn(find_buckets(gateway.clone()));
+    gateway.archive.watch();
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().reload_forever(|text| eprintln!("warning: {text}")));
     }
@@ -69,19 +67,12 @@ async fn listen(config: GatewayConfig) -> Result<()> {
     acceptor.accept_until(&listener, &mut signals).await?;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     drop(listener);
+    let archive = acceptor.gateway.archive.clone();
     let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, acceptor.graceful.shutdown()).await;
+    archive.save();
     // The last lines of the access log.
     tokio::time::sleep(2 * PAUSE).await;
     Ok(())
-}
-
-/// Finds the region and address of each bucket, so that the first click does not wait for it.
-async fn find_buckets(gateway: Arc<Gateway>) {
-    for bucket in gateway.archive.buckets.iter() {
-        while bucket.client().await.is_err() {
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-    }
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {

@@ -8,7 +8,9 @@ use serde_json::json;
 use std::path::Path;
 
 mod access;
+mod cost;
 mod errors;
+mod log_uris;
 mod logs;
 mod service;
 

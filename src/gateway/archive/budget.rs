@@ -1,0 +1,255 @@
+//! What the gateway may spend on S3. Every request of the gateway's clients passes [`Spending`], whatever sends it, so no
+//! path of the program can leave the budget out.
+//!
+//! S3 bills requests: a LIST costs as much as 12.5 GETs (docs/emr.md §7.2). A token is the price of a GET.
+
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use std::error::Error;
+use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The price of a LIST in GETs, rounded up.
+const LIST_PRICE: u32 = 13;
+/// What visitors may spend in the long run: ten LISTs or 130 GETs a second. At the worst that is 4.32 USD a day.
+const RATE: u32 = 10 * LIST_PRICE;
+/// What visitors may spend at once: the first search through 10,000 clusters, which costs 5 cents, once.
+const BURST: u32 = 10_000 * LIST_PRICE;
+/// What the gateway's own checks may spend: one LIST a second, which is enough for 60 log URIs that do not answer. They
+/// have a bucket of their own, so that `/-/readyz` tells the truth while visitors have spent theirs.
+const OWN_RATE: u32 = LIST_PRICE;
+const OWN_BURST: u32 = 40 * LIST_PRICE;
+
+/// The operations that the gateway uses, by the SDK's names. Another one would count as the last.
+const OPERATIONS: [(&str, u32); 4] =
+    [("GetObject", 1), ("HeadBucket", 1), ("ListObjectsV2", LIST_PRICE), ("other", LIST_PRICE)];
+
+/// For whom the gateway asks S3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    Visitors,
+    /// The gateway's own checks.
+    Own,
+}
+
+/// The budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OverBudget {
+    pub(super) retry_after: Duration,
+}
+
+impl OverBudget {
+    /// Whether a request was not sent because of the budget.
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(cause) = next {
+            if let Some(over) = cause.downcast_ref() {
+                return Some(*over);
+            }
+            next = cause.source();
+        }
+        None
+    }
+}
+
+impl fmt::Display for OverBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the gateway has spent its budget for requests to S3")
+    }
+}
+
+impl Error for OverBudget {}
+
+/// A number of tokens that grows with time, up to a limit.
+#[derive(Debug)]
+pub(super) struct TokenBucket {
+    capacity: f64,
+    per_second: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl TokenBucket {
+    /// A full one.
+    pub(super) fn new(capacity: u32, per_second: f64, now: Instant) -> Self {
+        let capacity = f64::from(capacity);
+        Self { capacity, per_second, tokens: capacity, at: now }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.tokens = (self.tokens + passed * self.per_second).min(self.capacity);
+        self.at = self.at.max(now);
+    }
+
+    /// Takes tokens, or tells how long it takes until there are enough.
+    pub(super) fn take(&mut self, tokens: u32, now: Instant) -> Result<(), Duration> {
+        self.fill(now);
+        let lacking = f64::from(tokens) - self.tokens;
+        if lacking > 0.0 {
+            return Err(Duration::from_secs_f64(lacking / self.per_second));
+        }
+        self.tokens -= f64::from(tokens);
+        Ok(())
+    }
+
+    /// Takes as many tokens as there are, up to a number.
+    pub(super) fn take_up_to(&mut self, tokens: usize, now: Instant) -> usize {
+        (0..tokens).take_while(|_| self.take(1, now).is_ok()).count()
+    }
+
+    fn left(&mut self, now: Instant) -> f64 {
+        self.fill(now);
+        self.tokens / self.capacity
+    }
+}
+
+/// The tokens of both shares, and what was spent.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    visitors: Mutex<TokenBucket>,
+    own: Mutex<TokenBucket>,
+    sent: [AtomicU64; OPERATIONS.len()],
+    refused: AtomicU64,
+}
+
+impl Budget {
+    pub(super) fn new(now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            visitors: Mutex::new(TokenBucket::new(BURST, RATE.into(), now)),
+            own: Mutex::new(TokenBucket::new(OWN_BURST, OWN_RATE.into(), now)),
+            sent: Default::default(),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    fn spend(&self, share: Share, operation: &str, now: Instant) -> Result<(), OverBudget> {
+        let kind = OPERATIONS.iter().position(|(name, _)| *name == operation).unwrap_or(OPERATIONS.len() - 1);
+        let bucket = match share {
+            Share::Visitors => &self.visitors,
+            Share::Own => &self.own,
+        };
+        let taken = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(OPERATIONS[kind].1, now);
+        match taken {
+            Ok(()) => {
+                self.sent[kind].fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(retry_after) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Err(OverBudget { retry_after })
+            }
+        }
+    }
+
+    /// The lines of `/-/metrics`.
+    pub(crate) fn metrics(&self, now: Instant) -> String {
+        let mut text = String::from(
+            "# HELP emr_shs_gateway_s3_requests_total Requests to S3, as S3 bills them.\n\
+             # TYPE emr_shs_gateway_s3_requests_total counter\n",
+        );
+        for ((name, _), sent) in OPERATIONS.iter().zip(&self.sent) {
+            let sent = sent.load(Ordering::Relaxed);
+            let _ = writeln!(text, "emr_shs_gateway_s3_requests_total{{operation=\"{name}\"}} {sent}");
+        }
+        let refused = self.refused.load(Ordering::Relaxed);
+        let left = self.visitors.lock().unwrap_or_else(PoisonError::into_inner).left(now);
+        let _ = write!(
+            text,
+            "# HELP emr_shs_gateway_s3_requests_refused_total Requests to S3 that were not sent, because the budget was spent.\n\
+             # TYPE emr_shs_gateway_s3_requests_refused_total counter\n\
+             emr_shs_gateway_s3_requests_refused_total {refused}\n\
+             # HELP emr_shs_gateway_s3_budget_left_ratio The part of the budget for requests to S3 that is left.\n\
+             # TYPE emr_shs_gateway_s3_budget_left_ratio gauge\n\
+             emr_shs_gateway_s3_budget_left_ratio {left:.3}\n"
+        );
+        text
+    }
+}
+
+/// Counts each attempt of a client at a request, and lets it pass or not.
+#[derive(Debug)]
+pub(super) struct Spending {
+    pub(super) budget: Arc<Budget>,
+    pub(super) share: Share,
+}
+
+impl Intercept for Spending {
+    fn name(&self) -> &'static str {
+        "budget"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let operation = config.load::<Metadata>().map_or("", Metadata::name);
+        Ok(self.budget.spend(self.share, operation, Instant::now())?)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+mod tests {
+    use super::{BURST, Budget, LIST_PRICE, OWN_BURST, OWN_RATE, OverBudget, RATE, Share, Spending, TokenBucket};
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn tokens_are_spent_at_once_and_come_back_with_time() {
+        let begun = Instant::now();
+        let at = |seconds: f64| begun + Duration::from_secs_f64(seconds);
+        let mut bucket = TokenBucket::new(10, 2.0, begun);
+        assert_eq!((0..20).filter(|_| bucket.take(1, begun).is_ok()).count(), 10);
+        assert_eq!(bucket.take(1, begun), Err(Duration::from_millis(500)));
+        assert_eq!(bucket.take(4, at(1.0)), Err(Duration::from_secs(1)), "nothing is taken by a refusal");
+        assert_eq!(bucket.take(4, at(2.0)), Ok(()));
+        assert_eq!(bucket.take_up_to(8, at(3.0)), 2);
+        assert_eq!(bucket.take_up_to(100, at(1000.0)), 10, "no more than the limit is saved");
+        assert!(bucket.take(1, begun).is_err(), "a clock that goes back gives nothing");
+    }
+
+    #[test]
+    fn visitors_cannot_spend_what_the_gateways_own_checks_need() {
+        let begun = Instant::now();
+        let budget = Budget::new(begun);
+        let lists = || (0..).take_while(|_| budget.spend(Share::Visitors, "ListObjectsV2", begun).is_ok()).count();
+        assert_eq!(lists(), 10_000);
+        let OverBudget { retry_after } = budget.spend(Share::Visitors, "ListObjectsV2", begun).unwrap_err();
+        assert_eq!(retry_after, Duration::from_millis(100));
+        assert_eq!(budget.spend(Share::Own, "ListObjectsV2", begun), Ok(()));
+        // A day of nothing but LISTs.
+        let day = 86_400 * u64::from((RATE + OWN_RATE) / LIST_PRICE) + u64::from((BURST + OWN_BURST) / LIST_PRICE);
+        assert!(day * 5 < 5_000_000, "less than 5 USD, in millionths");
+        let text = budget.metrics(begun);
+        assert!(text.contains("s3_requests_total{operation=\"ListObjectsV2\"} 10001\n"), "{text}");
+        assert!(text.contains("s3_requests_refused_total 2\n") && text.contains("budget_left_ratio 0.000\n"), "{text}");
+    }
+
+    #[test]
+    fn a_client_does_not_send_what_the_budget_lacks() {
+        let budget = Budget::new(Instant::now());
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-3"))
+            .credentials_provider(Credentials::new("id", "secret", None, None, "test"))
+            .endpoint_url("http://127.0.0.1:1")
+            .interceptor(Spending { budget: budget.clone(), share: Share::Visitors })
+            .build();
+        let client = aws_sdk_s3::Client::from_conf(config);
+        let runtime = crate::aws::config::runtime().unwrap();
+        let list = || runtime.block_on(client.list_objects_v2().bucket("b").send()).unwrap_err();
+        assert_eq!(OverBudget::of(&list()), None, "nothing listens there");
+        // Nothing comes back before that time.
+        let later = Instant::now() + Duration::from_secs(3600);
+        while budget.spend(Share::Visitors, "ListObjectsV2", later).is_ok() {}
+        let refused = list();
+        assert!(OverBudget::of(&refused).is_some(), "{refused:?}");
+    }
+}

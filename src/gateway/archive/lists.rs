@@ -1,0 +1,114 @@
+//! Lists of what is below a log URI, kept for some seconds and fetched once for all who ask at the same time.
+
+use super::ages;
+use super::bucket::LogBucket;
+use super::error::LogError;
+use super::fresh::{Answer, Flight, Fresh, Known};
+use super::object::Object;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many names and objects all lists can have in all: some 40 MB.
+const MAX_WEIGHT: u64 = 200_000;
+/// How many lists there can be.
+const MAX_LISTS: usize = 4096;
+/// How many pages of a thousand directories a list of them has.
+const MAX_DIRECTORY_PAGES: usize = 50;
+
+/// What a list is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) bucket: usize,
+    /// Below the prefix of the log URI.
+    pub(super) path: String,
+}
+
+/// The objects below a prefix.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Objects {
+    pub(crate) objects: Arc<[Object]>,
+    /// Whether these are all.
+    pub(crate) complete: bool,
+}
+
+impl Answer for Result<Objects, LogError> {
+    fn weight(&self) -> u64 {
+        self.as_ref().map_or(1, |list| list.objects.len() as u64)
+    }
+}
+
+impl Answer for Result<Arc<[String]>, LogError> {
+    fn weight(&self) -> u64 {
+        self.as_ref().map_or(1, |names| names.len() as u64)
+    }
+}
+
+/// How deep a list of objects goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Depth {
+    /// The objects directly below the prefix: at most a thousand.
+    Directory,
+    /// The objects at any depth.
+    All,
+}
+
+pub(super) struct Lists {
+    buckets: Arc<[LogBucket]>,
+    names: Fresh<Question, Result<Arc<[String]>, LogError>>,
+    objects: Fresh<(Question, Depth), Result<Objects, LogError>>,
+}
+
+impl Lists {
+    pub(super) fn new(buckets: Arc<[LogBucket]>) -> Self {
+        let (names, objects) = (Fresh::new(MAX_LISTS, MAX_WEIGHT), Fresh::new(MAX_LISTS, MAX_WEIGHT));
+        Self { buckets, names, objects }
+    }
+
+    /// The names of the directories directly below a prefix: at most fifty thousand.
+    pub(super) fn names(&self, question: Question, trusted_for: Duration) -> Flight<Result<Arc<[String]>, LogError>> {
+        let trust = |known: &Known<Result<_, _>>| trust_in(known, trusted_for);
+        self.names.ask(question.clone(), trust, || {
+            let buckets = self.buckets.clone();
+            async move {
+                let bucket = &buckets[question.bucket];
+                let prefix = format!("{}{}", bucket.uri.prefix, question.path);
+                Ok(bucket.directories(&prefix, MAX_DIRECTORY_PAGES).await?.into())
+            }
+        })
+    }
+
+    pub(super) fn objects(
+        &self,
+        question: Question,
+        depth: Depth,
+        trusted_for: Duration,
+    ) -> Flight<Result<Objects, LogError>> {
+        let trust = |known: &Known<Result<_, _>>| trust_in(known, trusted_for);
+        self.objects.ask((question.clone(), depth), trust, || {
+            let buckets = self.buckets.clone();
+            async move {
+                let bucket = &buckets[question.bucket];
+                let prefix = format!("{}{}", bucket.uri.prefix, question.path);
+                match depth {
+                    Depth::Directory => Ok(Objects { objects: bucket.list(&prefix).await?.into(), complete: true }),
+                    Depth::All => {
+                        let (objects, complete) = bucket.list_all(&prefix).await?;
+                        Ok(Objects { objects: objects.into(), complete })
+                    }
+                }
+            }
+        })
+    }
+}
+
+fn trust_in<T>(known: &Known<Result<T, LogError>>, trusted_for: Duration) -> Duration {
+    if known.value.is_ok() { trusted_for } else { ages::FAILURE }
+}
+
+/// The answer of a flight.
+pub(super) async fn answer_of<T>(flight: Flight<Result<T, LogError>>) -> Result<T, LogError>
+where
+    Result<T, LogError>: Answer,
+{
+    flight.answer().await.map_or_else(|| Err(LogError::died()), |known| known.value)
+}
