@@ -49,7 +49,8 @@ impl Lock {
         let place = host.place(path)?;
         let file = place.open_or_create(0o600)?;
         let meta = file.metadata()?;
-        if meta.mode() & 0o077 != 0 {
+        let others_could_open = meta.mode() & 0o077 != 0;
+        if others_could_open {
             // Whoever can read the file can hold the lock.
             file.set_permissions(Permissions::from_mode(0o600))?;
         }
@@ -64,7 +65,17 @@ impl Lock {
                 Ok(Attempt::Taken(Self(held)))
             }
             Err((file, _)) => {
-                let holders = holders(&meta);
+                let mut holders = holders(&meta);
+                if !holders.iter().any(|pid| is_alive(*pid)) {
+                    // Whoever took the lock has ended and left the open file, and with it the lock, to others.
+                    let openers = openers(&meta);
+                    let is_seen = !openers.is_empty() || others_could_open || sees_all_processes();
+                    holders = openers.into_iter().filter(|pid| !is_stranger(host, *pid)).collect();
+                    if holders.is_empty() && is_seen {
+                        put_aside(&place, &meta)?;
+                        return Ok(Attempt::Again);
+                    }
+                }
                 if holders.iter().any(|pid| is_stranger(host, *pid)) {
                     put_aside(&place, &meta)?;
                     return Ok(Attempt::Again);
@@ -99,6 +110,31 @@ fn holders(file: &Metadata) -> Vec<u32> {
         (at.rsplit(':').next() == Some(inode.as_str())).then(|| pid.parse().ok())?
     };
     text.lines().filter_map(of_file).collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    pid != 0 && Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// The other processes that have the file open.
+fn openers(file: &Metadata) -> Vec<u32> {
+    let has_it = |pid: &u32| {
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        // The name first, because a look at the file itself can hang on a dead network file system.
+        let named = descriptors
+            .filter(|fd| fs::read_link(fd.path()).is_ok_and(|name| name.to_string_lossy().contains("/emr-shs.lock")));
+        named.map(|fd| fs::metadata(fd.path())).any(|found| is_same(found.ok().as_ref(), file))
+    };
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| *pid != std::process::id()).filter(has_it).collect()
+}
+
+/// Whether no process of this machine is hidden from this one, as in a container.
+fn sees_all_processes() -> bool {
+    /// The number that Linux gives the first namespace of processes.
+    const FIRST: &str = "pid:[4026531836]";
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == FIRST)
 }
 
 /// Whether the process belongs to a user who cannot change this node: it holds the lock only to keep others from it.
