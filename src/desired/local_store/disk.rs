@@ -67,6 +67,33 @@ impl Limits {
     }
 }
 
+/// The limits that somebody chose.
+pub(super) struct Chosen {
+    retained: Option<u64>,
+    usage_mib: Option<u64>,
+}
+
+impl Chosen {
+    /// Those of `--set`, else those of spark-defaults.conf. What emr-shs wrote there for the store of earlier event logs is
+    /// nobody's choice.
+    pub(super) fn read(receipt: &Receipt, settings: &Settings, spark: &Spark) -> Self {
+        let is_ours = |name: &str| {
+            let is_key = |resource: &Resource| matches!(resource, Resource::Key { key, .. } if key == name);
+            let entry = receipt.entries.iter().find(|entry| is_key(&entry.resource));
+            let now = spark.defaults.written(name);
+            entry.is_some_and(|entry| entry.ours.iter().any(|state| state.value().as_deref() == now))
+        };
+        let value = |name: &str| match settings.set.get(name) {
+            Some(text) => Some(spark.defaults.value(text)),
+            None => spark.defaults.get(name).filter(|_| !is_ours(name)).cloned(),
+        };
+        Self {
+            retained: value(RETAINED_APPLICATIONS_KEY).and_then(|n| n.number()),
+            usage_mib: value(MAX_DISK_USAGE_KEY).as_ref().and_then(mebibytes),
+        }
+    }
+}
+
 /// The mount points that EMR gives local disks: /mnt, /mnt1, …
 pub(super) fn disks() -> impl Iterator<Item = PathBuf> {
     (0..10).map(|n| PathBuf::from(if n == 0 { "/mnt".into() } else { format!("/mnt{n}") }))
@@ -74,16 +101,11 @@ pub(super) fn disks() -> impl Iterator<Item = PathBuf> {
 
 /// The largest disk with room for a store, and the limits that the store needs there; of equal disks the first. The error
 /// is the first disk's.
-pub(super) fn largest_disk(
-    host: &Host,
-    settings: &Settings,
-    spark: &Spark,
-) -> Result<(PathBuf, Option<Limits>), String> {
+pub(super) fn largest_disk(host: &Host, chosen: &Chosen) -> Result<(PathBuf, Option<Limits>), String> {
     let mut largest: Option<(u64, PathBuf, Option<Limits>)> = None;
     let mut refused = None;
     for disk in disks() {
-        let size_and_limits =
-            file_system(host, &disk).and_then(|fs| Ok((total(&fs), limits(&fs, &disk, settings, spark)?)));
+        let size_and_limits = file_system(host, &disk).and_then(|fs| Ok((total(&fs), limits(&fs, &disk, chosen)?)));
         match size_and_limits {
             Ok((size, limits)) if largest.as_ref().is_none_or(|(most, ..)| size > *most) => {
                 largest = Some((size, disk, limits));
@@ -96,15 +118,12 @@ pub(super) fn largest_disk(
 }
 
 /// The limits that a store on this disk needs, `None` if Spark's own fit, or why the disk cannot hold a store.
-pub(super) fn usable(host: &Host, disk: &Path, settings: &Settings, spark: &Spark) -> Result<Option<Limits>, String> {
-    limits(&file_system(host, disk)?, disk, settings, spark)
+pub(super) fn usable(host: &Host, disk: &Path, chosen: &Chosen) -> Result<Option<Limits>, String> {
+    limits(&file_system(host, disk)?, disk, chosen)
 }
 
-fn limits(fs: &Statvfs, disk: &Path, settings: &Settings, spark: &Spark) -> Result<Option<Limits>, String> {
-    let set = |key: &str| settings.set.get(key).map(|text| spark.defaults.value(text));
-    let chosen = |key: &str| set(key).or_else(|| spark.defaults.get(key).cloned());
-    let retained = chosen(RETAINED_APPLICATIONS_KEY).and_then(|n| n.number());
-    let usage = chosen(MAX_DISK_USAGE_KEY).as_ref().and_then(mebibytes);
+fn limits(fs: &Statvfs, disk: &Path, chosen: &Chosen) -> Result<Option<Limits>, String> {
+    let Chosen { retained, usage_mib: usage } = *chosen;
     let spark = Limits::of_spark();
     let wanted = Limits { retained: retained.unwrap_or(spark.retained), usage_mib: usage.unwrap_or(spark.usage_mib) };
     let room = free(fs).saturating_sub(spared(fs));

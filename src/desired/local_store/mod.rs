@@ -21,7 +21,7 @@ use crate::paths::{
     STORE_DROP_IN,
 };
 use crate::settings::Settings;
-use disk::{Limits, disks, has_noexec, largest_disk, usable};
+use disk::{Chosen, Limits, disks, has_noexec, largest_disk, usable};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -101,15 +101,16 @@ pub(crate) fn choose(
     let name = store_name(uri);
     let existing = ours.iter().find(|path| path.ends_with(&name) && host.exists(path));
     let place = |directory: &Path| directory.ancestors().nth(2).unwrap_or(Path::new("/")).to_path_buf();
+    let limits_chosen = || Chosen::read(receipt, settings, spark);
     let (directory, limits) = match (existing, rendered.filter(|path| path.ends_with(&name))) {
         // The limits follow from the room that the first install found. Later the store itself uses the room.
         (Some(path), _) => (path.to_path_buf(), Limits::written(receipt)),
         (None, Some(path)) => {
-            let limits = usable(host, &place(path), settings, spark).map_err(NoStore::NoPlace)?;
+            let limits = usable(host, &place(path), &limits_chosen()).map_err(NoStore::NoPlace)?;
             (path.to_path_buf(), limits)
         }
         (None, None) => {
-            let (disk, limits) = largest_disk(host, settings, spark).map_err(NoStore::NoPlace)?;
+            let (disk, limits) = largest_disk(host, &limits_chosen()).map_err(NoStore::NoPlace)?;
             (disk.join(LOCAL_DIR).join(&name), limits)
         }
     };
