@@ -23,8 +23,11 @@ public class EmrFileSystem extends S3AFileSystem {
       for (String line : Files.readAllLines(MAPPING)) {
         String[] words = line.split(" ");
         if (words[0].equals(UserGroupInformation.getCurrentUser().getShortUserName())) {
-          conf.set("fs.s3a.access.key", words[1]);
-          conf.set("fs.s3a.secret.key", words[2]);
+          // The names for one bucket, too: S3A prefers them, and EMRFS knows none of S3A's keys.
+          for (String prefix : new String[] {"fs.s3a.", "fs.s3a.bucket." + uri.getHost() + ".fs.s3a."}) {
+            conf.set(prefix + "access.key", words[1]);
+            conf.set(prefix + "secret.key", words[2]);
+          }
         }
       }
     }

@@ -2,8 +2,8 @@
 # Sourced by lab/node.
 # shellcheck shell=bash disable=SC2034,SC2154
 
-profiles=(5.33 6.4 7.1 7.12 8.1)
-declare -A spark_of=([5.33]=2.4.7 [6.4]=3.1.2 [7.1]=3.5.8 [7.12]=3.5.8 [8.1]=4.1.1)
+profiles=(5.33 6.4 7.1 7.12 8.1 hardened)
+declare -A spark_of=([5.33]=2.4.7 [6.4]=3.1.2 [7.1]=3.5.8 [7.12]=3.5.8 [8.1]=4.1.1 [hardened]=3.5.8)
 
 # --- Functions for the recipes in lab/layers --------------------------------------------------------------------
 
@@ -27,10 +27,10 @@ class_path_jar() {
   jar --create --file "$1" --manifest "$REPLY/manifest"
 }
 
-# emrfs VERSION HADOOP_AWS: makes a stand-in for EMRFS. The real jar contains copies of all that it needs. This one finds them
+# emrfs VERSION HADOOP_AWS SDK: makes a stand-in for EMRFS. The real jar contains copies of all that it needs. This one finds them
 # through its manifest, in a directory that nothing else reads.
 emrfs() {
-  local dir=$out/usr/share/aws/emr/emrfs/lib jar sdk=aws-java-sdk-bundle-1.12.262.jar
+  local dir=$out/usr/share/aws/emr/emrfs/lib jar sdk=$3
   jar=$dir/emrfs-hadoop-assembly-$1.jar
   mkdir -p "$dir" "$out/opt/lab/emrfs-private"
   jar_file "$downloads/$2" "$downloads/$sdk" "$out/opt/lab/emrfs-private/"
@@ -133,6 +133,6 @@ layers() {
   awscli=$REPLY
   layer lab root emr layers/os
   labfiles=$REPLY
-  layer "$1" lib/bases.sh deps.txt templates emr java layers/spark
+  layer "$1" lib/bases.sh deps.txt templates emr java layers/spark layers/7.12
   profile_files=$REPLY
 }

@@ -35,6 +35,8 @@ pub enum Profile {
     Emr712,
     /// The same, Spark 4.1, and neither EMRFS nor SDK v1 anywhere.
     Emr81,
+    /// Like 7.12 with EMRFS, on a node that a company has hardened and that other people use, too.
+    Hardened,
 }
 
 /// A running node. When it is dropped, it is kept for another test if nothing was changed on it, else it is powered off.
@@ -70,6 +72,7 @@ impl Node {
             Profile::Emr71 => "7.1",
             Profile::Emr712 => "7.12",
             Profile::Emr81 => "8.1",
+            Profile::Hardened => "hardened",
         };
         let prefix = format!("test-{}-", std::process::id());
         kept_nodes::take_down_at_the_end(SCRIPT, &prefix);

@@ -22,6 +22,7 @@ mod doctor_kinds;
 mod failures;
 mod gateway;
 mod hadoop_client;
+mod hardened;
 mod iam;
 mod lifecycle;
 mod local_store;

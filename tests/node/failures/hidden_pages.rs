@@ -9,24 +9,13 @@ on_profiles! {
     [a_login_before_the_pages_is_known_before_the_first_change]
 }
 
-/// As an OIDC filter does, this filter of Hadoop's redirects each request to another place.
-const FILTER: &str = "org.apache.hadoop.yarn.server.webproxy.amfilter.AmIpFilter";
 const LOGIN_PAGE: &str = "https://login.acme.example/oauth2/";
-
-/// A line of shell that puts the filter before the pages, from the next start on.
-fn filter() -> String {
-    format!(
-        "cp -p {DEFAULTS} /root/; printf '%s\\n' 'spark.ui.filters {FILTER}' 'spark.{FILTER}.param.PROXY_HOSTS 10.9.9.9' \
-         'spark.{FILTER}.param.PROXY_URI_BASES {}' >>{DEFAULTS}",
-        LOGIN_PAGE.trim_end_matches('/')
-    )
-}
 
 fn a_login_before_the_pages_is_known_before_the_first_change(profile: Profile) {
     let node = Node::fresh(profile);
     let redirects = || node.sh("curl -si localhost:18080/ || true").contains(LOGIN_PAGE).then_some(());
     let pid = || node.sh("systemctl show -p MainPID --value spark-history-server");
-    node.sh(&filter());
+    node.sh("/opt/lab/harden login");
 
     // The running server does not have the filter yet. The restarted one has it, and lives.
     let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
@@ -60,7 +49,7 @@ fn a_login_before_the_pages_is_known_before_the_first_change(profile: Profile) {
     assert!(redirects().is_some());
     assert_same_tree(&before, &node.tree());
 
-    node.sh(&format!("cp -p /root/spark-defaults.conf {DEFAULTS}; systemctl restart spark-history-server"));
+    node.sh("/opt/lab/harden no-login; systemctl restart spark-history-server");
     wait("the server", || node.answers().then_some(()));
     assert_eq!(node.reads(), HDFS);
 }

@@ -10,6 +10,7 @@
     "security_configuration_error"
                        as "describe_error", for that call
     "throttled_until"  null; until this time (UNIX seconds) the EMR API answers every call with a ThrottlingException
+    "throttled_calls"  null; so many calls of the EMR API, counted from the start of this program, get the same answer
     "public_hostname"  null, or the node's public name in the metadata service
     "imds_status"      200, or the HTTP status that all metadata requests get
     "outage"           null; "hang": metadata requests get no answer until this changes; "refuse": nothing listens
@@ -26,6 +27,7 @@ import base64
 import datetime
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import time
@@ -141,6 +143,9 @@ CALLS = {
 }
 
 
+calls = itertools.count()
+
+
 class Handler(BaseHTTPRequestHandler):
     # Headers and body are two packets. Without this the second waits for an acknowledgement of the first.
     disable_nagle_algorithm = True
@@ -206,7 +211,7 @@ class Handler(BaseHTTPRequestHandler):
             answer, error = None, {"__type": "MissingAuthenticationTokenException", "message": "Missing Authentication Token"}
         elif not call:
             answer, error = None, {"__type": "UnknownOperationException", "Message": f"no {target} here"}
-        elif time.time() < (settings.get("throttled_until") or 0):
+        elif time.time() < (settings.get("throttled_until") or 0) or next(calls) < (settings.get("throttled_calls") or 0):
             answer, error = None, {"__type": "ThrottlingException", "Message": "Rate exceeded"}
         else:
             answer, error = call(json.loads(body or b"{}"), settings)
