@@ -198,6 +198,11 @@ impl ClusterDescription {
         }
     }
 
+    /// The log URI as EMR spells it.
+    pub(crate) fn spelled_log_uri(&self) -> Option<&str> {
+        self.cluster.log_uri()
+    }
+
     /// The KMS key with which EMR encrypts the logs that it archives, if the cluster has one for that.
     pub(crate) fn log_key(&self) -> Option<&str> {
         self.cluster.log_encryption_kms_key_id()

@@ -80,7 +80,7 @@ fn late() -> Fault {
 /// What the bundle needs of a report.
 fn checks(report: &DoctorReport, gathered: &Gathered) -> Checks {
     let described = gathered.described().map(|described| match described {
-        Ok(emr) => Ok(emr.cluster.log_uri.clone()),
+        Ok(emr) => Ok(emr.spelled_log_uri.clone()),
         Err(why) => Err(why.to_string()),
     });
     let cluster = gathered.described().and_then(|described| described.as_ref().ok()).map(|emr| &emr.cluster);

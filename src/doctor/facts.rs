@@ -75,6 +75,8 @@ pub(crate) struct Observations {
 #[derive(Clone, Debug)]
 pub(crate) struct EmrObservations {
     pub cluster: Cluster,
+    /// The log URI as EMR spells it.
+    pub spelled_log_uri: Option<String>,
     /// Whether the cluster uploads no container logs.
     pub uploads_no_application_logs: bool,
     /// Whether jobs can have roles of their own, or why that is not known.

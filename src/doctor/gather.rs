@@ -229,6 +229,7 @@ fn ask_emr(node: &Node, settings: &Settings) -> Receiver<Result<EmrObservations,
         let described = ClusterDescription::fetch(id.as_deref(), region, TimeoutProfile::Short)?;
         Ok(EmrObservations {
             cluster: described.cluster(),
+            spelled_log_uri: described.spelled_log_uri().map(str::to_string),
             uploads_no_application_logs: described.uploads_no_application_logs(),
             runtime_roles: described.has_runtime_roles(),
         })

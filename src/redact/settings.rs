@@ -116,15 +116,21 @@ impl Redactor {
                 false => self.text(value),
             });
         }
-        // A host, a cluster and the like: what the rules for words replace as a whole.
-        let (head, port) = match value.rsplit_once(':') {
+        // Hosts, clusters and the like: what the rules for words replace as a whole.
+        let shown: Option<Vec<String>> = value.split(',').map(|name| self.whole_name(name.trim())).collect();
+        shown.map(|names| names.join(","))
+    }
+
+    /// The placeholder of a name that is known or has the shape of one, with the port behind it.
+    fn whole_name(&mut self, name: &str) -> Option<String> {
+        let (head, port) = match name.rsplit_once(':') {
             Some((head, port)) if port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) => {
                 (head, format!(":{port}"))
             }
-            _ => (value, String::new()),
+            _ => (name, String::new()),
         };
         let shown = self.word(head);
-        self.is_placeholder(&shown).then(|| format!("{shown}{port}"))
+        (self.is_placeholder(&shown) || public::is_public_host(head)).then(|| format!("{shown}{port}"))
     }
 
     fn word_by_word(&mut self, value: &str) -> String {
@@ -149,7 +155,7 @@ impl Redactor {
         if let Some((key, value)) = option.strip_prefix("-D").and_then(|property| property.split_once('=')) {
             return format!("-D{}={}", self.key(key), self.value(key, value));
         }
-        let is_known = ["-XX:", "-Xm", "-Xs", "-verbose", "-server", "-Xlog:gc", "--add-opens", "-9", "%p'"]
+        let is_known = ["-XX:", "-Xm", "-Xs", "-verbose", "-server", "-Xlog:gc", "--add-opens", "-9", "%p'", "-cp"]
             .iter()
             .any(|known| option.starts_with(known));
         let is_command = option.contains("OnError=") || option.contains("OnOutOfMemoryError=");

@@ -118,6 +118,8 @@ impl Redactor {
         let mut next = Next::Plain;
         let mut before = String::new();
         let lists_people = line.contains("acls") || line.contains("permissions:");
+        // `curl -u NAME:PASSWORD`; other programs have another `-u`.
+        let is_client = line.contains("curl") || line.contains("wget");
         let mut is_list = false;
         while let Some(c) = rest.chars().next() {
             if next == Next::Secret && !c.is_whitespace() && !"<>()[]{}|,;".contains(c) {
@@ -187,7 +189,7 @@ impl Redactor {
             out.push_str(&shown);
             let ended = &rest[..end];
             is_list |= lists_people && matches!(ended, "to:" | "permissions:");
-            next = after(ended, &before);
+            next = after(ended, &before, is_client);
             before = ended.trim_end_matches([':', '=']).to_string();
             rest = &rest[end..];
         }
@@ -276,7 +278,7 @@ impl Redactor {
 }
 
 /// What a word tells of the next one.
-fn after(word: &str, before: &str) -> Next {
+fn after(word: &str, before: &str, is_client: bool) -> Next {
     let is_assigning = word.ends_with([':', '=']);
     let name = word.trim_end_matches([':', '=']);
     if name.is_empty() {
@@ -288,7 +290,8 @@ fn after(word: &str, before: &str) -> Next {
     }
     let named = last_token(name);
     match named.as_str() {
-        _ if name == "-u" || name == "--login" || name == "--user" => Next::Secret,
+        _ if name == "--login" || name == "--user" => Next::Secret,
+        "u" if is_client && name == "-u" => Next::Secret,
         "user" | "principal" | "ugi" | "owner" => Next::Person,
         "host" | "hostname" if is_assigning || before.is_empty() => Next::Host,
         "bucket" => Next::Bucket,

@@ -18,6 +18,7 @@ fn secrets_of_many_kinds_go() {
         ("<name>fs.s3a.secret.key</name><value>hunter2</value>", "hunter2"),
         ("Secret key: hunter2", "hunter2"),
         ("curl -u bob:hunter2 https://x", "hunter2"),
+        ("curl https://x -u bob:hunter2", "hunter2"),
         ("emr-shs verify --login bob:hunter2", "hunter2"),
         ("mysql --password hunter2 -e x", "hunter2"),
         ("java -Dcom.acme.db.password=hunter2 -jar x.jar", "hunter2"),
@@ -143,6 +144,7 @@ fn what_helps_stays() {
         "GET /api/v1/applications/application_1795352263709_0001/1/allexecutors 200",
         "Caused by: java.lang.NoSuchMethodError: 'void org.apache.hadoop.util.SemaphoredDelegatingExecutor.<init>(int)'",
         "Started emr-shs-gateway.service - Executor logs of Spark applications, from S3 (emr-shs).",
+        "journalctl -u spark-history-server -n 20; [ $(id -u) = 0 ]",
         "24 GiB of 80 GiB free; 50 applications x 75 MB, -> 3.7 GB",
         "1/1 (100%) 2026-11-26T19:33:51Z 12,345 bytes",
     ];
