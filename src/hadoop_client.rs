@@ -71,7 +71,7 @@ impl No {
     /// A line below a message that says how S3 answered emr-shs.
     pub(crate) fn as_detail(&self) -> String {
         match self {
-            No::Refused { text, .. } => format!("Hadoop's own client was refused, too: {text}"),
+            No::Refused { text, .. } => format!("Hadoop's own client fails, too: {text}"),
             No::CannotTell(why) => format!("Hadoop's own client could not be asked: {why}"),
             No::Interrupted => "interrupted".into(),
         }

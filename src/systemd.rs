@@ -70,6 +70,13 @@ pub(crate) fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
+/// The version of the systemd that runs; `None` if none does, or if it does not tell.
+pub(crate) fn version() -> Option<u32> {
+    let text = is_running().then(|| run(&["--version"], Duration::from_secs(10)).ok())??;
+    // systemd 252 (252.39-1~deb12u1)
+    text.split_whitespace().nth(1)?.parse().ok()
+}
+
 pub(crate) fn show(unit: &str) -> Result<Unit> {
     let properties = "LoadState,ActiveState,SubState,UnitFileState,MainPID,ActiveEnterTimestamp,InactiveExitTimestamp,\
                       Environment,Result,ExecMainStatus,NRestarts,StatusText,Id,Slice,ControlGroup";

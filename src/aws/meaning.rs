@@ -61,7 +61,7 @@ const MEANINGS: &[Meaning] = &[
         ],
         words: "",
         sentence: "the bucket is in another region than the one that was asked",
-        hint: "leave out --region and --endpoint-url, or name those of the bucket: aws s3api get-bucket-location --bucket BUCKET",
+        hint: "take back what emr-shs remembers: sudo emr-shs install --region= --endpoint-url=; or name the bucket's own region, which this prints: aws s3api get-bucket-location --bucket BUCKET",
     },
     Meaning {
         codes: &["InvalidBucketName"],

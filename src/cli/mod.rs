@@ -218,6 +218,12 @@ pub struct ServeArgs {
     /// URL of the history server
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:18080", env = "EMR_SHS_HISTORY_SERVER")]
     pub(crate) history_server: String,
+    /// Account of the history server; the gateway passes requests on to no other account's program
+    #[arg(long, value_name = "NAME", env = "EMR_SHS_HISTORY_SERVER_USER")]
+    pub(crate) history_server_user: Option<String>,
+    /// Path that the history server puts before its links, its spark.ui.proxyBase
+    #[arg(long, value_name = "PATH", env = "EMR_SHS_PROXY_BASE")]
+    pub(crate) proxy_base: Option<String>,
     #[command(flatten)]
     pub(crate) s3: S3Args,
     /// S3 endpoint of one bucket, where it is not that of --endpoint-url; repeatable

@@ -24,6 +24,8 @@ pub(crate) fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
         endpoint_url: given(&args.s3.endpoint_url).map(Into::into),
         bucket_endpoints: args.bucket_endpoints()?,
         history_server: args.history_server.clone(),
+        history_server_user: given(&args.history_server_user).map(Into::into),
+        proxy_base: given(&args.proxy_base).map(Into::into),
         quiet: console.is_quiet(),
     })?;
     Ok(Exit::Done)

@@ -1,6 +1,7 @@
 //! The log gateway's resources: a program, an account, settings, a unit, and the key that makes log links lead
 //! to the gateway.
 
+use super::gateway_unit;
 use super::private_name::private_name;
 use super::{Context, directory, exactly, file_owner};
 use crate::aws::emr::{Cluster, EmrError};
@@ -13,7 +14,7 @@ use crate::gateway::access::Users;
 use crate::gateway::tls::Tls;
 use crate::host::Host;
 use crate::ids::is_host_name;
-use crate::node::{Node, process};
+use crate::node::{Node, hadoop_client, process};
 use crate::paths::{
     GATEWAY_ACCOUNT, GATEWAY_ENVIRONMENT, GATEWAY_PORT, GATEWAY_STATE_DIR, GATEWAY_UNIT, LOG_LINK_KEY, PROGRAM_DIR,
     SETTINGS_DIR, STARTED_AS_VARIABLE, UNIT_DIR,
@@ -27,10 +28,11 @@ use std::fmt::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-const UNIT_TEXT: &str = include_str!("../../assets/emr-shs-gateway.service");
-
 /// The history server's address where nothing tells another one.
 const DEFAULT_HISTORY_SERVER: &str = "http://127.0.0.1:18080";
+
+/// The path that Spark puts before the links of its pages.
+const PROXY_BASE: &str = "spark.ui.proxyBase";
 
 /// The log gateway as the installation will set it up.
 pub(crate) struct GatewaySetup {
@@ -42,9 +44,15 @@ pub(crate) struct GatewaySetup {
     bucket_endpoints: BTreeMap<String, String>,
     proxies: Proxies,
     history_server: String,
+    /// `None` if this node does not know the account.
+    history_server_user: Option<String>,
+    /// What the history server puts before its links.
+    proxy_base: Option<String>,
     /// The Serverless application whose logs links lead to.
     serverless: Option<String>,
     program: Program,
+    /// The text of the unit.
+    unit: String,
 }
 
 /// Why an installation has no log gateway.
@@ -155,8 +163,16 @@ pub(crate) fn setup(
         proxies: store.map(|uri| node.proxies(&uri)).unwrap_or_default(),
         history_server: server
             .map_or(DEFAULT_HISTORY_SERVER.into(), |server| server.local_url(&node.spark, &settings.set)),
+        history_server_user: Some(hadoop_client::server_account(host, node))
+            .filter(|name| host.account(name).is_some()),
+        proxy_base: settings
+            .set
+            .get(PROXY_BASE)
+            .cloned()
+            .or_else(|| node.spark.defaults.text(PROXY_BASE).map(Into::into)),
         serverless: settings.serverless.clone(),
         program,
+        unit: gateway_unit::text(crate::systemd::version()),
     })
 }
 
@@ -262,6 +278,8 @@ impl GatewaySetup {
             ("HTPASSWD", path(&settings.htpasswd)),
             ("INSECURE", yes(settings.insecure)),
             ("HISTORY_SERVER", Some(self.history_server.clone())),
+            ("HISTORY_SERVER_USER", self.history_server_user.clone()),
+            ("PROXY_BASE", self.proxy_base.clone()),
             ("REGION", self.region.clone()),
             ("ENDPOINT_URL", self.endpoint_url.clone()),
             ("BUCKET_ENDPOINT", Some(endpoints.join(",")).filter(|all| !all.is_empty())),
@@ -327,7 +345,7 @@ impl Context<'_> {
         // systemd reads the file as root.
         let environment_mode = if setup.proxies.have_login() { 0o600 } else { 0o644 };
         let environment = setup.environment();
-        let started_as = short_digest([setup.program.name(), &environment, UNIT_TEXT]);
+        let started_as = short_digest([setup.program.name(), &environment, &setup.unit]);
         // A running unit contains this value in its environment, so `observe` tells with what the unit started.
         let environment = format!("{environment}{STARTED_AS_VARIABLE}=\"{started_as}\"\n");
         vec![
@@ -359,7 +377,7 @@ impl Context<'_> {
                 environment_mode,
                 &format!("settings of the log gateway{through}"),
             ),
-            file(Path::new(UNIT_DIR).join(GATEWAY_UNIT), UNIT_TEXT.into(), 0o644, "the log gateway as a service"),
+            file(Path::new(UNIT_DIR).join(GATEWAY_UNIT), setup.unit.clone(), 0o644, "the log gateway as a service"),
             exactly(
                 Resource::Unit { name: GATEWAY_UNIT.into() },
                 State::Unit { enabled: true, runs: Some(started_as) },

@@ -2,6 +2,7 @@
 
 pub(crate) mod class_path;
 pub(crate) mod deferred_install;
+mod gateway_unit;
 pub(crate) mod keys;
 pub(crate) mod local_store;
 pub(crate) mod log_gateway;

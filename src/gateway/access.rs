@@ -3,6 +3,7 @@
 //! The gateway also checks the name in the `Host` header. Without this check, another site could
 //! point its own domain at this node and read logs through a visitor's browser (DNS rebinding).
 
+use super::limits::{MAX_ARGON2_MEMORY, MAX_ARGON2_PASSES, MAX_BCRYPT_COST};
 use crate::host::Host;
 use crate::paths::{GATEWAY_RUN_DIR, GATEWAY_TOKEN};
 use anyhow::{Context, Result, anyhow, bail};
@@ -11,11 +12,11 @@ use argon2::password_hash::PasswordVerifier;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use fs_err as fs;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// How long the node's addresses are remembered. They can change while the gateway runs.
@@ -96,7 +97,8 @@ fn host_name(host: &str) -> Option<String> {
         }
         None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    let valid_port = port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok());
+    // RFC 3986 allows a colon without a port.
+    let valid_port = port.strip_prefix(':').map_or(port.is_empty(), |p| p.is_empty() || p.parse::<u16>().is_ok());
     (valid_port && !name.is_empty()).then(|| name.trim_end_matches('.').to_ascii_lowercase())
 }
 
@@ -134,11 +136,34 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 
 /// The users who may log in, from a file such as `htpasswd -B` writes.
 pub(crate) struct Users {
-    hashes: BTreeMap<String, String>,
-    /// Salted digests of the logins that were verified. Verifying a password takes a tenth of a
-    /// second by design, and a page needs many requests.
-    verified: Mutex<HashSet<[u8; 32]>>,
+    /// Sorted by name.
+    users: Vec<User>,
+    /// The logins that were verified, by salted digest, with their users. Verifying a password takes a tenth of a
+    /// second, and a page needs many requests.
+    verified: Mutex<HashMap<[u8; 32], Arc<str>>>,
     salt: [u8; 16],
+}
+
+struct User {
+    name: Arc<str>,
+    hash: Hash,
+}
+
+/// The hash of a password. Its cost is within the limits of `limits.rs`.
+enum Hash {
+    Bcrypt(String),
+    Argon2(String),
+}
+
+/// A name and a password that a client has sent.
+pub(super) struct Login {
+    /// `None` if nobody has this name.
+    pub(super) user: Option<Arc<str>>,
+    /// The number of the user whose hash is computed: for a name that nobody has, any user's, always the same one. Otherwise the time
+    /// of the answer would tell which names exist.
+    hash: usize,
+    password: String,
+    digest: [u8; 32],
 }
 
 impl Users {
@@ -146,65 +171,96 @@ impl Users {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path)?;
         let text = String::from_utf8_lossy(&bytes);
-        let mut hashes = BTreeMap::new();
+        let mut users = BTreeMap::new();
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#')) {
             let place = || format!("{}:{}", path.display(), i + 1);
             let (name, hash) = line.trim_end().split_once(':').with_context(|| {
-                format!("{}: the line is not NAME:HASH; create one with: htpasswd -nB NAME", place())
+                format!("{}: the line is not NAME:HASH; create one with: htpasswd -nB -C 10 NAME", place())
             })?;
-            let supported = ["$2a$", "$2b$", "$2y$", "$argon2"].iter().any(|kind| hash.starts_with(kind));
-            if !supported {
-                bail!(
-                    "{}: the hash of {name} is neither bcrypt nor argon2; create one with: htpasswd -nB {name}",
-                    place()
-                );
+            let hash = Hash::parse(hash).map_err(|why| {
+                anyhow!("{}: the hash of {name} {why}; create one with: htpasswd -nB -C 10 {name}", place())
+            })?;
+            if users.insert(name.to_string(), hash).is_some() {
+                bail!("{}: {name} has a line already; delete one of the two", place());
             }
-            hashes.insert(name.to_string(), hash.to_string());
         }
-        if hashes.is_empty() {
-            bail!("{} contains no users; create a line with: htpasswd -nB NAME", path.display());
+        if users.is_empty() {
+            bail!("{} contains no users; create a line with: htpasswd -nB -C 10 NAME", path.display());
         }
-        Ok(Self { hashes, verified: Mutex::default(), salt: random()? })
+        let users = users.into_iter().map(|(name, hash)| User { name: name.into(), hash }).collect();
+        Ok(Self { users, verified: Mutex::default(), salt: random()? })
     }
 
-    /// Whether [`Users::verify`] has accepted this `Authorization` header before.
-    pub(super) fn has_verified(&self, authorization: &str) -> bool {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.digest(authorization))
+    /// The user whose login [`Users::verify`] has found right before.
+    pub(super) fn verified(&self, authorization: &str) -> Option<Arc<str>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&self.digest(authorization)).cloned()
     }
 
-    /// Whether an `Authorization` header contains the right password of a user. Takes a tenth of a
-    /// second.
-    pub(super) fn verify(&self, authorization: &str) -> bool {
-        let right = self.check(authorization).is_some();
-        if right {
-            let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-            if verified.len() >= MAX_VERIFIED {
-                verified.clear();
-            }
-            verified.insert(self.digest(authorization));
-        }
-        right
-    }
-
-    fn digest(&self, authorization: &str) -> [u8; 32] {
-        Sha256::new().chain_update(self.salt).chain_update(authorization).finalize().into()
-    }
-
-    fn check(&self, authorization: &str) -> Option<()> {
+    /// The login in an `Authorization` header; `None` if it contains no name and password.
+    pub(super) fn login(&self, authorization: &str) -> Option<Login> {
         let (scheme, encoded) = authorization.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
         }
         let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
         let (name, password) = decoded.split_once(':')?;
-        let known = self.hashes.get(name);
-        // Also check the password of an unknown user: otherwise the response time would reveal which users exist.
-        let hash = known.or_else(|| self.hashes.values().next())?.as_str();
-        let right = if hash.starts_with("$argon2") {
-            Argon2::default().verify_password(password.as_bytes(), hash).is_ok()
-        } else {
-            bcrypt::verify(password, hash).unwrap_or(false)
-        };
-        (right && known.is_some()).then_some(())
+        let number = self.users.binary_search_by(|user| user.name.as_ref().cmp(name)).ok();
+        let any = || usize::from(self.digest(name)[0]) % self.users.len();
+        let user = number.and_then(|number| self.users.get(number)).map(|user| user.name.clone());
+        let hash = number.unwrap_or_else(any);
+        Some(Login { user, hash, password: password.into(), digest: self.digest(authorization) })
+    }
+
+    /// Whether a login has the right password. Takes a tenth of a second.
+    pub(super) fn verify(&self, login: &Login) -> bool {
+        let is_right = self.users.get(login.hash).is_some_and(|user| user.hash.is_of(&login.password));
+        let Some(user) = login.user.clone().filter(|_| is_right) else { return false };
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.len() >= MAX_VERIFIED {
+            verified.clear();
+        }
+        verified.insert(login.digest, user);
+        true
+    }
+
+    fn digest(&self, text: &str) -> [u8; 32] {
+        Sha256::new().chain_update(self.salt).chain_update(text).finalize().into()
+    }
+}
+
+impl Hash {
+    /// Reads a hash. The error says what is wrong with it.
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with("$argon2") {
+            return Self::parse_argon2(text);
+        }
+        if !["$2a$", "$2b$", "$2y$"].iter().any(|kind| text.starts_with(kind)) {
+            return Err("is neither bcrypt nor argon2".into());
+        }
+        let parts: bcrypt::HashParts = text.parse().map_err(|_| "is no complete bcrypt hash".to_string())?;
+        if parts.get_cost() > MAX_BCRYPT_COST {
+            return Err(format!("has the cost {}, wanted at most {MAX_BCRYPT_COST}", parts.get_cost()));
+        }
+        Ok(Self::Bcrypt(text.into()))
+    }
+
+    fn parse_argon2(text: &str) -> Result<Self, String> {
+        let parsed = argon2::PasswordHash::new(text).map_err(|_| "is no complete argon2 hash".to_string())?;
+        let params = argon2::Params::try_from(&parsed).map_err(|_| "is no complete argon2 hash".to_string())?;
+        if params.m_cost() > MAX_ARGON2_MEMORY {
+            let (found, wanted) = (params.m_cost() / 1024, MAX_ARGON2_MEMORY / 1024);
+            return Err(format!("needs {found} MiB of memory, wanted at most {wanted}"));
+        }
+        if params.t_cost() > MAX_ARGON2_PASSES {
+            return Err(format!("makes {} passes, wanted at most {MAX_ARGON2_PASSES}", params.t_cost()));
+        }
+        Ok(Self::Argon2(text.into()))
+    }
+
+    fn is_of(&self, password: &str) -> bool {
+        match self {
+            Self::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
+            Self::Argon2(hash) => Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok(),
+        }
     }
 }

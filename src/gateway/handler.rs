@@ -3,26 +3,31 @@
 //! a presigned URL (`presign`), the bytes of the log (`stream`), a page (`pages`), or the history
 //! server's own response (`history_server`).
 
-use super::access::{HostNames, NodeAddresses, RootToken, Users, canonical_ip};
+use super::access::{HostNames, NodeAddresses, RootToken, canonical_ip};
 use super::archive::{Archive, Location, LogError, Readiness};
 use super::credentials::{CredentialsCache, Session};
 use super::cross_site;
-use super::history_server::proxy::HistoryServerProxy;
-use super::http::{Body, full, redirect, set_own_headers};
+use super::history_server::opening::{self, Openings};
+use super::history_server::proxy::{HistoryServerProxy, is_odd};
+use super::http::{Body, full, hold, redirect, set_own_headers};
+use super::limits::{ANSWER_TIMEOUT, MAX_AUTHORIZATION, OPENING_TIMEOUT};
 use super::listing;
-use super::metrics::{Metrics, RequestOutcome};
+use super::logins::{LoginResult, Logins};
+use super::metrics::{Gauges, Metrics, RequestOutcome};
+use super::page_memory::PageMemory;
 use super::pages::{self, Message};
 use super::presign::{LatestSigner, encode_value};
 use super::route::{self, LogDirectory, LogRequest, RouteError};
+use super::server::connections::Connections;
+use super::shares::{Client, Shares};
 use super::stream;
 use crate::settings::Mode;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::Semaphore;
 
 /// How long a presigned URL is valid, unless its credentials expire sooner. A URL serves one click,
 /// and some bucket policies limit the age of signatures.
@@ -32,48 +37,49 @@ const URL_LIFETIME: Duration = Duration::from_secs(300);
 pub(super) struct Gateway {
     pub(super) archive: Arc<Archive>,
     pub(super) credentials: Arc<CredentialsCache>,
-    pub(super) history_server: HistoryServerProxy,
+    pub(super) history_server: Arc<HistoryServerProxy>,
+    pub(super) openings: Openings,
     pub(super) mode: Mode,
     /// The names that a `Host` header can contain.
     pub(super) host_names: HostNames,
     pub(super) node_addresses: NodeAddresses,
     /// Whether peers with addresses other than this node's own are served.
     pub(super) serves_any_peer: bool,
-    /// The users who may log in; `None` if no login is required.
-    pub(super) users: Option<Arc<Users>>,
+    /// Checks logins; `None` if no login is required.
+    pub(super) logins: Option<Logins>,
     /// What root sends instead of a login; `None` outside the unit.
     pub(super) root_token: Option<RootToken>,
-    /// Limits how many passwords are checked at the same time.
-    pub(super) password_checks: Semaphore,
     /// The command that users type on their own machine, so that their requests come from this node.
     pub(super) tunnel_command: String,
     pub(super) metrics: Metrics,
+    pub(super) connections: Connections,
+    pub(super) page_memory: PageMemory,
+    /// Requests that wait for the history server or for S3.
+    pub(super) waiting: Shares,
+    pub(super) streams: Shares,
     /// One for each log URI.
     pub(super) signers: Vec<LatestSigner>,
 }
 
 /// The parts of a request for a log that shape its response.
 struct RequestContext<'a> {
+    client: Client,
     method: &'a Method,
     headers: &'a HeaderMap,
     download: bool,
 }
 
 impl Gateway {
-    pub(super) async fn handle(
-        &self,
-        peer: SocketAddr,
-        request: Request<Incoming>,
-    ) -> (Response<Body>, RequestOutcome) {
+    pub(super) async fn handle(&self, client: Client, request: Request<Incoming>) -> (Response<Body>, RequestOutcome) {
         if request.uri().path() == "/-/style.css" {
             // The pages that refuse a request need their style, too.
             return self.own_page(request.uri().path());
         }
-        if let Some(refusal) = self.refusal(peer, &request) {
+        if let Some(refusal) = self.refusal(client, &request) {
             return (refusal.response(), RequestOutcome::Refused);
         }
-        if let Some(refusal) = self.check_login(&request).await {
-            return (refusal, RequestOutcome::Refused);
+        if let Some(refusal) = self.check_login(client, &request).await {
+            return refusal;
         }
         let path = request.uri().path();
         if path.starts_with("/-/") {
@@ -84,29 +90,33 @@ impl Gateway {
         }
         let prefixes: Vec<&str> = self.archive.buckets.iter().map(|bucket| bucket.uri.prefix.as_str()).collect();
         match route::route(path, request.uri().query(), &prefixes) {
-            None => self.forward(request).await,
+            None => self.forward(client, request).await,
             Some(Err(error)) => (not_a_log(error).response(), RequestOutcome::NotFound),
             Some(Ok(route)) => {
-                let context =
-                    RequestContext { method: request.method(), headers: request.headers(), download: route.download };
+                let (method, headers, download) = (request.method(), request.headers(), route.download);
+                let context = RequestContext { client, method, headers, download };
                 match &route.request {
                     LogRequest::Log(directory, file) => self.log(directory, file, route.log_uri, &context).await,
-                    listing => self.listing(listing, route.log_uri).await,
+                    listing => self.listing(client, listing, route.log_uri).await,
                 }
             }
         }
     }
 
-    pub(super) fn serves(&self, peer: IpAddr) -> bool {
-        self.serves_any_peer || self.node_addresses.contains(peer)
+    pub(super) fn client(&self, address: IpAddr) -> Client {
+        Client { address: canonical_ip(address), is_own: self.node_addresses.contains(address) }
+    }
+
+    pub(super) fn serves(&self, address: IpAddr) -> bool {
+        self.serves_any_peer || self.node_addresses.contains(address)
     }
 
     /// Checks the peer, the host and the method, before anything else is read.
-    fn refusal(&self, peer: SocketAddr, request: &Request<Incoming>) -> Option<Message> {
-        if !self.serves(peer.ip()) {
+    fn refusal(&self, client: Client, request: &Request<Incoming>) -> Option<Message> {
+        if !self.serves(client.address) {
             return Some(
                 Message::new(StatusCode::FORBIDDEN, "This gateway serves only its own node")
-                    .text(format!("Your address is {}, which does not belong to this node. Through an SSH tunnel or SSH's SOCKS proxy, your requests come from the node itself:", canonical_ip(peer.ip())))
+                    .text(format!("Your address is {}, which does not belong to this node. Through an SSH tunnel or SSH's SOCKS proxy, your requests come from the node itself:", client.address))
                     .code(&self.tunnel_command)
                     .text("To serve other machines, set up TLS and a login on the node:")
                     .code("sudo emr-shs proxy install --tls-cert /etc/emr-shs/chain.pem --tls-key /etc/emr-shs/key.pem --htpasswd /etc/emr-shs/users"),
@@ -141,33 +151,34 @@ impl Gateway {
     }
 
     /// The response for a request without a valid login; `None` if the login is valid or not required.
-    async fn check_login(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
-        let users = self.users.clone().filter(|_| request.uri().path() != "/-/healthz")?;
+    async fn check_login(
+        &self,
+        client: Client,
+        request: &Request<Incoming>,
+    ) -> Option<(Response<Body>, RequestOutcome)> {
+        let logins = self.logins.as_ref().filter(|_| request.uri().path() != "/-/healthz")?;
         let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         if self.root_token.as_ref().zip(authorization).is_some_and(|(token, sent)| token.is_in(sent)) {
             return None;
         }
-        if let Some(authorization) = authorization.map(str::to_string) {
-            if users.has_verified(&authorization) {
+        if authorization.is_some_and(|authorization| authorization.len() > MAX_AUTHORIZATION) {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Some((Message::new(status, "The login is too long").response(), RequestOutcome::Refused));
+        }
+        if let Some(authorization) = authorization {
+            if logins.verified(authorization).is_some() {
                 return None;
             }
-            // Checking a password occupies a core, and memory, for a tenth of a second.
-            let Ok(_permit) = self.password_checks.try_acquire() else {
-                let busy = Message::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "The gateway is checking too many passwords at the same time",
-                );
-                return Some(busy.text("Try again in a second.").response());
-            };
-            let verified = tokio::task::spawn_blocking(move || users.verify(&authorization)).await;
-            if verified.unwrap_or(false) {
-                return None;
+            match logins.verify(client.address, authorization).await {
+                LoginResult::Right => return None,
+                LoginResult::Busy => return Some((pages::busy_with_logins().response(), RequestOutcome::Busy)),
+                LoginResult::Wrong => {}
             }
         }
         let mut response = Message::new(StatusCode::UNAUTHORIZED, "A login is required").response();
         let challenge = HeaderValue::from_static("Basic realm=\"emr-shs\", charset=\"UTF-8\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        Some(response)
+        Some((response, RequestOutcome::Refused))
     }
 
     /// `/-/…`: health, readiness and metrics for monitoring, and the style sheet of the pages.
@@ -185,7 +196,7 @@ impl Gateway {
                 (StatusCode::OK, "application/json", troubles.unwrap_or_default())
             }
             "/-/metrics" => {
-                let own = self.metrics.text(credentials_left, self.credentials.role());
+                let own = self.metrics_text(credentials_left);
                 let s3 = self.archive.budget.metrics(Instant::now());
                 (StatusCode::OK, "text/plain; version=0.0.4", own + &s3)
             }
@@ -213,20 +224,59 @@ impl Gateway {
         }
     }
 
-    async fn forward(&self, request: Request<Incoming>) -> (Response<Body>, RequestOutcome) {
-        match self.history_server.forward(request, self.users.is_some()).await {
-            Ok(response) => (response, RequestOutcome::History),
-            Err(error) => {
+    fn metrics_text(&self, credentials_left: Option<Option<Duration>>) -> String {
+        self.metrics.text(&Gauges {
+            credentials_left,
+            role: self.credentials.role(),
+            connections: self.connections.count(),
+            closed: self.connections.closed(),
+            logins: self.logins.as_ref().map(Logins::counts),
+            page_bytes: self.page_memory.used(),
+            busy: [("requests", self.waiting.refused()), ("streams", self.streams.refused())],
+        })
+    }
+
+    /// Forwards a request to the history server.
+    async fn forward(&self, client: Client, request: Request<Incoming>) -> (Response<Body>, RequestOutcome) {
+        let path = self.history_server.without_base(request.uri().path());
+        if is_odd(path) {
+            return (Message::new(StatusCode::NOT_FOUND, "Page not found").response(), RequestOutcome::NotFound);
+        }
+        let Some(share) = self.waiting.take(client) else { return busy() };
+        let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let is_browser = accepts.is_some_and(|accept| accept.contains("text/html"));
+        let opened = opening::application(path).filter(|_| is_browser).map(str::to_string);
+        let timeout = if opened.is_some() { OPENING_TIMEOUT } else { ANSWER_TIMEOUT };
+        let (history_server, has_login, request) =
+            (self.history_server.clone(), self.logins.is_some(), request.map(drop));
+        let answer = async move {
+            let _share = share;
+            history_server.forward(request, has_login, timeout).await
+        };
+        let answer = match &opened {
+            Some(application) => self.openings.page(application, answer).await,
+            None => Some(answer.await),
+        };
+        match answer {
+            Some(Ok(response)) => (response, RequestOutcome::History),
+            Some(Err(error)) => {
                 let message = Message::new(StatusCode::BAD_GATEWAY, "The history server does not answer")
                     .text("Executor logs remain available. To see the state of the history server, type on the node:")
                     .code("sudo emr-shs status")
                     .text(format!("{error:#}"));
                 (message.response(), RequestOutcome::Unavailable)
             }
+            None => (pages::opening().response(), RequestOutcome::History),
         }
     }
 
-    async fn listing(&self, request: &LogRequest, log_uri: Option<usize>) -> (Response<Body>, RequestOutcome) {
+    async fn listing(
+        &self,
+        client: Client,
+        request: &LogRequest,
+        log_uri: Option<usize>,
+    ) -> (Response<Body>, RequestOutcome) {
+        let Some(_share) = self.waiting.take(client) else { return busy() };
         let application = self.history_server.application_info(request).await;
         match listing::page(&self.archive, &self.history_server, request, log_uri, &application).await {
             Ok(page) => (page, RequestOutcome::Page),
@@ -241,7 +291,16 @@ impl Gateway {
         log_uri: Option<usize>,
         context: &RequestContext<'_>,
     ) -> (Response<Body>, RequestOutcome) {
-        let found = match self.archive.known(directory, file, log_uri) {
+        let known = self.archive.known(directory, file, log_uri);
+        // A redirect to a log that is known waits for nobody.
+        let mut share = None;
+        if known.is_none() || self.mode == Mode::Stream {
+            share = self.waiting.take(context.client);
+            if share.is_none() {
+                return busy();
+            }
+        }
+        let found = match known {
             Some(location) => Ok(location),
             None => self.archive.find(directory, file, log_uri).await,
         };
@@ -249,6 +308,7 @@ impl Gateway {
             Ok(location) => self.deliver(&location, directory, context).await,
             Err(error) => Err(error),
         };
+        drop(share);
         match delivered {
             Ok(response) => response,
             Err(error) => {
@@ -270,10 +330,11 @@ impl Gateway {
         let client = bucket.client().await?;
         let attachment = context.download.then(|| attachment(location, directory));
         if self.mode == Mode::Stream {
+            let Some(share) = self.streams.take(context.client) else { return Ok(busy()) };
             let streamed =
                 stream::log(client, &bucket.uri.bucket, location, context.headers, attachment.as_deref()).await;
             return match streamed {
-                Ok(response) => Ok((response, RequestOutcome::Stream)),
+                Ok(response) => Ok((response.map(|body| hold(body, share)), RequestOutcome::Stream)),
                 Err(error) => Err(self.archive.refusal(location, &error).await),
             };
         }
@@ -327,6 +388,10 @@ fn attachment(location: &Location, directory: &LogDirectory) -> String {
     } else {
         format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", encode_value(&name))
     }
+}
+
+fn busy() -> (Response<Body>, RequestOutcome) {
+    (pages::busy().response(), RequestOutcome::Busy)
 }
 
 fn not_a_log(error: RouteError) -> Message {

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+const PREFIX: &str = "emr_shs_gateway_";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestOutcome {
     /// A redirect to a presigned URL.
@@ -20,9 +22,11 @@ pub(super) enum RequestOutcome {
     Refused,
     /// S3, the history server or the credentials' source did not answer.
     Unavailable,
+    /// There was no room for the request.
+    Busy,
 }
 
-const NAMES: [(&str, RequestOutcome); 7] = [
+const NAMES: [(&str, RequestOutcome); 8] = [
     ("redirect", RequestOutcome::Redirect),
     ("stream", RequestOutcome::Stream),
     ("page", RequestOutcome::Page),
@@ -30,6 +34,7 @@ const NAMES: [(&str, RequestOutcome); 7] = [
     ("not_found", RequestOutcome::NotFound),
     ("refused", RequestOutcome::Refused),
     ("unavailable", RequestOutcome::Unavailable),
+    ("busy", RequestOutcome::Busy),
 ];
 
 impl RequestOutcome {
@@ -42,8 +47,23 @@ impl RequestOutcome {
 #[derive(Default)]
 pub(super) struct Metrics {
     requests: [AtomicU64; NAMES.len()],
-    /// The number of open connections.
-    pub(super) connections: AtomicU64,
+}
+
+/// What the gateway's parts count themselves.
+pub(super) struct Gauges {
+    /// `None` without credentials, and `Some(None)` if the credentials do not expire.
+    pub(super) credentials_left: Option<Option<Duration>>,
+    /// The role of the instance profile.
+    pub(super) role: Option<String>,
+    pub(super) connections: usize,
+    /// Connections that were closed or not taken, by reason.
+    pub(super) closed: [(&'static str, u64); 3],
+    /// Logins, by result; `None` if no login is required.
+    pub(super) logins: Option<[(&'static str, u64); 3]>,
+    /// How many bytes of pages wait for their readers.
+    pub(super) page_bytes: usize,
+    /// Requests that had no room, by what they needed.
+    pub(super) busy: [(&'static str, u64); 2],
 }
 
 impl Metrics {
@@ -51,42 +71,61 @@ impl Metrics {
         self.requests[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The text of `/-/metrics`. `credentials_left` is `None` without credentials, and `Some(None)`
-    /// if the credentials do not expire. `role` is the role of the instance profile.
-    pub(super) fn text(&self, credentials_left: Option<Option<Duration>>, role: Option<String>) -> String {
-        let mut text = String::from(
-            "# HELP emr_shs_gateway_requests_total Requests by outcome.\n\
-             # TYPE emr_shs_gateway_requests_total counter\n",
-        );
-        for (name, outcome) in NAMES {
-            let count = self.requests[outcome as usize].load(Ordering::Relaxed);
-            let _ = writeln!(text, "emr_shs_gateway_requests_total{{outcome=\"{name}\"}} {count}");
-        }
-        let connections = self.connections.load(Ordering::Relaxed);
-        let seconds_left = match credentials_left {
+    /// The text of `/-/metrics`.
+    pub(super) fn text(&self, gauges: &Gauges) -> String {
+        let seconds_left = match gauges.credentials_left {
             Some(None) => "+Inf".to_string(),
             Some(Some(left)) => left.as_secs().to_string(),
             None => "0".into(),
         };
-        let _ = write!(
-            text,
-            "# HELP emr_shs_gateway_connections Open connections.\n\
-             # TYPE emr_shs_gateway_connections gauge\n\
-             emr_shs_gateway_connections {connections}\n\
-             # HELP emr_shs_gateway_credentials_left_seconds Time until the credentials expire.\n\
-             # TYPE emr_shs_gateway_credentials_left_seconds gauge\n\
-             emr_shs_gateway_credentials_left_seconds {seconds_left}\n"
+        let requests = NAMES.map(|(name, outcome)| (name, self.requests[outcome as usize].load(Ordering::Relaxed)));
+        let mut text = Text::default();
+        text.counter("requests_total", "Requests by outcome.", "outcome", &requests);
+        text.counter("busy_total", "Requests that had no room, by what they needed.", "what", &gauges.busy);
+        text.gauge("connections", "Open connections.", &gauges.connections.to_string());
+        text.counter(
+            "closed_connections_total",
+            "Connections that were closed or not taken.",
+            "reason",
+            &gauges.closed,
         );
-        // A name that IAM would not allow could end the label.
-        let is_name = |role: &String| role.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
-        if let Some(role) = role.filter(is_name) {
-            let _ = write!(
-                text,
-                "# HELP emr_shs_gateway_credentials_info The role of the instance profile whose credentials the gateway has.\n\
-                 # TYPE emr_shs_gateway_credentials_info gauge\n\
-                 emr_shs_gateway_credentials_info{{role=\"{role}\"}} 1\n"
-            );
+        if let Some(logins) = &gauges.logins {
+            text.counter("logins_total", "Passwords that were checked, by result.", "result", logins);
         }
-        text
+        text.gauge("page_bytes", "Bytes of pages that wait for their readers.", &gauges.page_bytes.to_string());
+        text.gauge("credentials_left_seconds", "Time until the credentials expire.", &seconds_left);
+        // A name that IAM would not allow could end the label.
+        let is_name = |role: &&String| role.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
+        if let Some(role) = gauges.role.as_ref().filter(is_name) {
+            text.head(
+                "credentials_info",
+                "The role of the instance profile whose credentials the gateway has.",
+                "gauge",
+            );
+            let _ = writeln!(text.0, "{PREFIX}credentials_info{{role=\"{role}\"}} 1");
+        }
+        text.0
+    }
+}
+
+/// Text in Prometheus' format.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        let _ = writeln!(self.0, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
+        self.head(name, help, "counter");
+        for (value, count) in values {
+            let _ = writeln!(self.0, "{PREFIX}{name}{{{label}=\"{value}\"}} {count}");
+        }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: &str) {
+        self.head(name, help, "gauge");
+        let _ = writeln!(self.0, "{PREFIX}{name} {value}");
     }
 }

@@ -6,22 +6,21 @@
 use super::archive::{BucketClient, Location};
 use super::http::{Body, BoxError, empty, set_own_headers};
 use crate::aws::error::{S3Error, S3Failure};
+use async_compression::tokio::bufread::GzipDecoder;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use flate2::write::MultiGzDecoder;
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
-use std::io::Write;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
 
-/// How many compressed bytes are decompressed at a time. Deflate expands a thousandfold at most, so
-/// the result has 4 MB at most.
-const MAX_COMPRESSED: usize = 4096;
+/// How many bytes of a decompressed log are sent at a time.
+const TEXT_CHUNK: usize = 32 * 1024;
 
 /// The response that contains a log: as text, or, with `attachment`, the bytes that S3 stores. The error is
 /// S3's own; the caller asks the archive for its meaning.
@@ -53,9 +52,15 @@ pub(super) async fn log(
     if response.headers().contains_key(header::CONTENT_RANGE) {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    let decoder = form.decompress.then(|| MultiGzDecoder::new(Vec::new()));
-    let body = Chunks { inner: object.body, decoder, waiting: Bytes::new(), ended: false };
-    Ok(response.map(|()| body.boxed_unsync()))
+    let body = if form.decompress {
+        let mut decoder = GzipDecoder::new(object.body.into_async_read());
+        // EMR can append a part with a header of its own.
+        decoder.multiple_members(true);
+        Text(decoder).boxed_unsync()
+    } else {
+        Chunks(object.body).boxed_unsync()
+    };
+    Ok(response.map(|()| body))
 }
 
 /// In which form the browser gets a log.
@@ -117,48 +122,34 @@ fn accepts_gzip(accept_encoding: &str) -> bool {
     })
 }
 
-/// S3's chunks, decompressed on the way if there is a decoder.
-struct Chunks {
-    inner: ByteStream,
-    decoder: Option<MultiGzDecoder<Vec<u8>>>,
-    waiting: Bytes,
-    ended: bool,
-}
-
-impl Chunks {
-    fn take(&mut self) -> Result<Bytes, std::io::Error> {
-        let Some(decoder) = &mut self.decoder else { return Ok(std::mem::take(&mut self.waiting)) };
-        let compressed = self.waiting.split_to(MAX_COMPRESSED.min(self.waiting.len()));
-        decoder.write_all(&compressed)?;
-        if self.ended && self.waiting.is_empty() {
-            decoder.try_finish()?;
-        }
-        Ok(std::mem::take(decoder.get_mut()).into())
-    }
-}
+/// The chunks of a log as they come from S3.
+struct Chunks(ByteStream);
 
 impl hyper::body::Body for Chunks {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        loop {
-            if self.waiting.is_empty() {
-                if self.ended {
-                    return Poll::Ready(None);
-                }
-                match Pin::new(&mut self.inner).poll_next(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Some(Ok(bytes))) => self.waiting = bytes,
-                    Poll::Ready(Some(Err(e))) => return Poll::Ready(Some(Err(e.into()))),
-                    Poll::Ready(None) => self.ended = true,
-                }
-            }
-            match self.take() {
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                Err(e) => return Poll::Ready(Some(Err(e.into()))),
-            }
+        let chunk = ready!(Pin::new(&mut self.0).poll_next(cx));
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(Into::into)))
+    }
+}
+
+/// The text of a log that S3 stores with gzip. A chunk is read when the client has taken the last one.
+struct Text<R>(R);
+
+impl<R: AsyncRead + Unpin> hyper::body::Body for Text<R> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut chunk = vec![0; TEXT_CHUNK];
+        let mut buffer = ReadBuf::new(&mut chunk);
+        if let Err(e) = ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer)) {
+            return Poll::Ready(Some(Err(e.into())));
         }
+        let length = buffer.filled().len();
+        chunk.truncate(length);
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(chunk.into()))))
     }
 }

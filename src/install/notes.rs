@@ -62,7 +62,7 @@ fn jobs_log_elsewhere(node: &Node) -> String {
         (false, false) => "",
     };
     format!(
-        "Applications that start from now on write their event logs to S3; running applications finish where they began. The history \
+        "Applications that start from now on write their event logs to S3; applications that run now keep writing to the old directory. The history \
          server lists an application on S3 once its event log is closed{earlier}. Jobs under runtime roles need their \
          own permission to write there."
     )

@@ -19,8 +19,8 @@ pub(crate) fn restart(
     show(Progress::RestartEnded);
     if let Ok(RestartOutcome::Ready { sight: Sight::Process(barrier), .. }) = &result {
         show(Progress::Warning(&format!(
-            "port {} {barrier}; so emr-shs has not seen the history server's pages, and goes by its process: it is new, is \
-             configured for its directory, and scans it",
+            "port {} {barrier}; so emr-shs has not seen the history server's pages, and judges by its process: the process is new, has the \
+             wanted directory, and scans that directory",
             server.port
         )));
     }

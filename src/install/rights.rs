@@ -124,7 +124,10 @@ impl Installation {
              history server use."
         );
         if !opinion.differs.is_empty() {
-            text += &format!(" These settings of Hadoop can make the difference: {}.", opinion.differs.join(", "));
+            text += &format!(
+                " With these settings, Hadoop can reach S3 in another way than emr-shs: {}.",
+                opinion.differs.join(", ")
+            );
         }
         if opinion.jobs.is_some() {
             text += " Hadoop's client was asked as user hadoop. Jobs of other accounts, as through Livy, and jobs under \
@@ -145,10 +148,13 @@ impl Installation {
             let found = s3.find_bucket(&directory).and_then(|_| s3.first_object(&directory));
             found.map(drop).map_err(|refusal| refusal.fault)
         });
-        let own = " The log gateway does not use Hadoop's settings: it reads logs with the instance profile";
+        let own = " The log gateway does not use Hadoop's credentials: it reads logs with the instance profile";
         match answer {
             Ok(()) => format!("{own}, which is allowed to list {directory}."),
-            Err(fault) => format!("{own}, and logs do not open until that is allowed: {}.", fault.message),
+            Err(fault) => format!(
+                "{own}, and no log opens until S3 allows the instance profile to list {directory}: {}.",
+                fault.message
+            ),
         }
     }
 }

@@ -76,7 +76,7 @@ impl ResourceStatus {
                 )
             }
             (Resource::Key { .. }, Condition::Changed) => {
-                "sudo emr-shs install sets it again; to see how: sudo emr-shs plan".into()
+                "sudo emr-shs install; to see first what it changes: sudo emr-shs plan".into()
             }
             (_, Condition::Changed) => {
                 "to see what an installation would change: sudo emr-shs plan; to replace what somebody else made, add --force".into()

@@ -69,7 +69,7 @@ impl Answers {
     /// A line below a message that says how S3 answered emr-shs.
     pub(crate) fn detail(&self, no: &No) -> String {
         match no {
-            No::Refused { text, .. } => format!("S3 refuses Hadoop's own client as user {}, too: {text}", self.account),
+            No::Refused { text, .. } => format!("Hadoop's own client, as user {}, fails, too: {text}", self.account),
             No::CannotTell(why) => format!("Hadoop's own client could not be asked as user {}: {why}", self.account),
             No::Interrupted => "interrupted".into(),
         }
@@ -82,7 +82,7 @@ impl Answers {
             all.into_iter().filter_map(|(verb, answer)| Some((verb, answer.as_ref()?))).collect();
         let who = format!("Hadoop's own client, as user {} ({role})", self.account);
         match asked.iter().find_map(|(verb, answer)| Some((verb, answer.as_ref().err()?))) {
-            Some((verb, No::Refused { text, .. })) => format!("{who}: is not allowed to {verb}: {text}"),
+            Some((verb, No::Refused { text, .. })) => format!("{who}: fails to {verb}: {text}"),
             Some((_, No::CannotTell(why))) => format!("{who}: could not be asked: {why}"),
             Some((_, No::Interrupted)) => format!("{who}: interrupted"),
             None => {
@@ -105,8 +105,9 @@ impl Opinion {
     pub(crate) fn lines(&self) -> Vec<String> {
         let jobs = self.jobs.as_ref().map(|jobs| jobs.line("as jobs write event logs"));
         let server = self.server.line("as the history server reads them");
-        let differs = (!self.differs.is_empty())
-            .then(|| format!("these settings of Hadoop can make the difference: {}", self.differs.join(", ")));
+        let differs = (!self.differs.is_empty()).then(|| {
+            format!("with these settings, Hadoop can reach S3 in another way than emr-shs: {}", self.differs.join(", "))
+        });
         jobs.into_iter().chain([server]).chain(differs).collect()
     }
 }
@@ -278,7 +279,7 @@ fn list(session: &mut Session, uri: &EventLogs) -> Result<Option<String>, No> {
 }
 
 /// The account of the history server: that of its process, else that of its unit, else EMR's.
-fn server_account(host: &Host, node: &Node) -> String {
+pub(crate) fn server_account(host: &Host, node: &Node) -> String {
     let process = node.server.as_ref().and_then(|server| server.process.as_ref());
     let uid = process.and_then(|process| Some(fs::metadata(format!("/proc/{}", process.pid)).ok()?.uid()));
     let of_process = uid.and_then(|uid| host.account_name(uid));

@@ -141,7 +141,7 @@ fn each_known_log_line_gets_its_cause_and_fix() {
         (
             "javax.net.ssl.SSLPeerUnverifiedException: Certificate for <my.bucket.s3.eu-west-3.amazonaws.com> doesn't match any of the subject alternative names: [*.s3.eu-west-3.amazonaws.com]",
             "another name".into(),
-            "path.style.access=true",
+            "path.style.access true",
         ),
         (
             "SdkClientException: Unable to execute HTTP request: PKIX path building failed: unable to find valid certification path to requested target",

@@ -52,7 +52,7 @@ fn hadoops_own_credentials_suffice_to_install_verify_examine_and_uninstall() {
         &[
             "allowed to Hadoop's own client, as hadoop and spark",
             "fs.s3a.access.key, fs.s3a.endpoint",
-            "The log gateway does not use Hadoop's settings: it reads logs with the instance profile, which is allowed to list",
+            "The log gateway does not use Hadoop's credentials: it reads logs with the instance profile, which is allowed to list",
             "written by Hadoop's own client as user hadoop",
             "proved in",
         ],
@@ -87,7 +87,7 @@ fn a_refusal_says_who_was_refused_and_what_still_works() {
         &refused,
         &[
             "the role EMR_EC2_DefaultRole is not allowed to",
-            "as user hadoop (as jobs write event logs): is not allowed to write: AccessDeniedException",
+            "as user hadoop (as jobs write event logs): fails to write: AccessDeniedException",
             "as user spark (as the history server reads them): is allowed to list, read",
             "every Spark job of the cluster would fail",
             "--history-only",

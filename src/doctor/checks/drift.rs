@@ -109,6 +109,6 @@ fn describe(drifted: &[&ResourceStatus], all: &[ResourceStatus]) -> Fault {
         true => {
             "see what an installation would change: sudo emr-shs plan; to replace what somebody else set: sudo emr-shs install --force"
         }
-        false => "sudo emr-shs install restores them; to see how: sudo emr-shs plan",
+        false => "sudo emr-shs install; to see first what it changes: sudo emr-shs plan",
     })
 }

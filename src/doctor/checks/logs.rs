@@ -99,7 +99,10 @@ pub(crate) fn pattern(f: &Facts<'_>) -> CheckResult {
     let Some((event_log, attributes)) = &s3.event_logs.executors else {
         return skip(match old {
             Some(old) => format!("executors of Spark {old} have no attributes, so their links lead to NodeManagers"),
-            None => "no event log that is not compressed shows an executor at its beginning".into(),
+            None => {
+                "doctor finds no executor at the beginning of an uncompressed event log, so it cannot compare log links"
+                    .into()
+            }
         });
     };
     let used: Vec<&str> = pattern
@@ -166,7 +169,7 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
         return Err(Fault::preflight(format!(
             "root gets credentials for AWS, and {GATEWAY_ACCOUNT}, the account of the log gateway, gets none"
         ))
-        .detail("what gives credentials on this node tells accounts apart: an agent, or a firewall before the metadata service")
+        .detail("an agent on this node, or a firewall before the metadata service, gives credentials to root and not to this account")
         .hint(hint!(
             "allow the account {} what root is allowed; to see what it gets: sudo -u {} {}; why the gateway has none: sudo journalctl -u {} -n 20",
             GATEWAY_ACCOUNT,

@@ -97,9 +97,9 @@ fn no_spark(f: &Facts<'_>) -> Fault {
             .hint("run emr-shs on the primary node of an EMR cluster");
     }
     if Provisioning::observe(f.host) != Provisioning::Finished {
-        return fault
-            .detail("EMR is still provisioning this node; it installs Spark after bootstrap actions")
-            .hint("sudo emr-shs install waits for that in the background");
+        return fault.detail("EMR is still provisioning this node; it installs Spark after bootstrap actions").hint(
+            "sudo emr-shs install --event-logs s3://BUCKET/PREFIX/; it installs in the background once Spark is there",
+        );
     }
     fault
         .detail("this is an EMR node, so Spark is not among the cluster's applications, or not installed yet")
@@ -337,8 +337,19 @@ pub(crate) fn disk(f: &Facts<'_>) -> CheckResult {
         if free < wanted || no_inodes {
             let found = if no_inodes { "no inode".into() } else { format!("{} MB", free >> 20) };
             return Err(Fault::preflight(format!("{} has {found} left", path.display()))
-                .detail(format!("wanted {} MB", wanted >> 20))
-                .hint(hint!("find what fills the disk: df -h {}; sudo du -xh {} | sort -h | tail", path, path))
+                .detail(if no_inodes {
+                    "wanted one for each new file".into()
+                } else {
+                    format!("wanted {} MB", wanted >> 20)
+                })
+                .hint(match no_inodes {
+                    true => hint!(
+                        "find the directory with the most files: df -i {}; sudo du -x --inodes {} | sort -n | tail",
+                        path,
+                        path
+                    ),
+                    false => hint!("find what fills the disk: df -h {}; sudo du -xh {} | sort -h | tail", path, path),
+                })
                 .into());
         }
         if least.is_none_or(|(least, _)| free < least) {

@@ -109,12 +109,12 @@ fn foreign_listener(port: u16, listener: &PortOwner, server: &HistoryServer) -> 
             hint!("sudo systemctl stop {}", unit)
         }
         (_, Some(pid)) => hint!("sudo kill {}", pid),
-        (_, None) => "end it".into(),
+        (_, None) => "end that process".into(),
     };
     if !listener.looks_like_server {
         return Fault::preflight(format!("another process uses port {port}"))
             .detail(found)
-            .hint("end that process, then: sudo emr-shs restart");
+            .hint(hint!("{}; then: sudo emr-shs restart", end));
     }
     let own = match &server.process {
         Some(process) => format!("the unit's server is process {}", process.pid),
@@ -241,7 +241,9 @@ fn dead_server(f: &Facts<'_>, server: &HistoryServer) -> NotPassed {
     }
     if server.unit.was_stopped() {
         return Fault::preflight("the history server is stopped")
-            .detail(format!("its unit {HISTORY_SERVER_UNIT} is {active}; somebody stopped the server, it did not die"))
+            .detail(format!(
+                "systemd shows its unit {HISTORY_SERVER_UNIT} as {active}, as it does after systemctl stop"
+            ))
             .hint(hint!("sudo systemctl start {}", HISTORY_SERVER_UNIT))
             .into();
     }

@@ -93,8 +93,10 @@ impl ApplicationInfo {
             && let (Some(node), Some(user)) = (attribute("NM_HTTP_ADDRESS"), attribute("USER"))
         {
             let (user, file) = (encode_value(user), encode_value(file.trim_end_matches(".gz")));
+            // NodeManagers can have TLS.
+            let scheme = attribute("HTTP_SCHEME").filter(|scheme| *scheme == "https://").unwrap_or("http://");
             self.live_url =
-                Some(format!("http://{node}/node/containerlogs/{}/{user}/{file}/?start=-4096", container.id));
+                Some(format!("{scheme}{node}/node/containerlogs/{}/{user}/{file}/?start=-4096", container.id));
         }
     }
 }

@@ -2,34 +2,28 @@
 //! the logs.
 //!
 //! Log links contain the gateway's absolute address, so that they also work in pages that a browser
-//! loads from the history server's own port. In pages that pass through the gateway, `LinkRewriter`
-//! makes them relative, so that a tunnel can use any port.
+//! loads from the history server's own port. In pages that pass through the gateway, `links.rs`
+//! makes them relative.
 
+use super::cookies;
+use super::links::{LinkRewriter, LogLinks};
+use super::listener::ListenerAccount;
 use crate::dns;
 use crate::gateway::http::{Body, BoxError, empty};
 use anyhow::{Context, Result, anyhow};
-use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use memchr::memmem::Finder;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How long the history server can take to begin a response: before the first page of an
-/// application, it reads the whole event log.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long the history server can take to accept a connection. It runs on this node.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Replaces the absolute prefix of log links.
-const RELATIVE_PREFIX: &[u8] = b"/logs/";
 
 /// Headers that concern one connection only (RFC 9110, section 7.6.1), beside those that
 /// `Connection` lists.
@@ -53,13 +47,21 @@ pub(in crate::gateway) struct HistoryServerProxy {
     /// `127.0.0.1:18080`
     authority: String,
     tls: Option<tokio_rustls::TlsConnector>,
-    /// Finds the absolute prefix of log links, such as `http://ip-…:9977/logs/`; `None` if the links
-    /// are relative already.
-    link_prefix: Option<Finder<'static>>,
+    links: LogLinks,
+    /// `None` if any account's program can be the history server.
+    account: Option<ListenerAccount>,
+    /// The path that the history server puts before its links, `spark.ui.proxyBase`; empty if it puts none. Whoever is before
+    /// the history server must take it away.
+    base: String,
 }
 
 impl HistoryServerProxy {
-    pub(in crate::gateway) fn new(url: &str, link_prefix: Option<&str>) -> Result<Self> {
+    pub(in crate::gateway) fn new(
+        url: &str,
+        account: Option<ListenerAccount>,
+        base: Option<&str>,
+        link_prefix: Option<&str>,
+    ) -> Result<Self> {
         let uri: Uri = url.parse().with_context(|| format!("“{url}” is not a URL"))?;
         let authority = uri.authority().with_context(|| format!("“{url}” contains no host"))?;
         let secure = uri.scheme_str() == Some("https");
@@ -67,19 +69,32 @@ impl HistoryServerProxy {
         Ok(Self {
             authority: format!("{}:{port}", authority.host()),
             tls: secure.then(|| loopback_tls().into()),
-            link_prefix: link_prefix.map(|prefix| Finder::new(prefix).into_owned()),
+            links: LogLinks::new(link_prefix),
+            account,
+            base: base.unwrap_or_default().trim_end_matches('/').into(),
         })
+    }
+
+    /// A path without the path that the history server puts before its links.
+    pub(in crate::gateway) fn without_base<'a>(&self, path: &'a str) -> &'a str {
+        match path.strip_prefix(&self.base) {
+            Some("") => "/",
+            Some(rest) if rest.starts_with('/') => rest,
+            _ => path,
+        }
     }
 
     /// Forwards a request and returns the history server's response. `gateway_login` says that the
     /// request's login is meant for the gateway: the history server must not see it.
+    /// The history server may take `timeout` until its response begins.
     pub(in crate::gateway) async fn forward(
         &self,
-        request: Request<Incoming>,
+        request: Request<()>,
         gateway_login: bool,
+        timeout: Duration,
     ) -> Result<Response<Body>> {
         let host = request.headers().get(header::HOST).cloned();
-        let path = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_string();
+        let path = self.without_base(request.uri().path_and_query().map_or("/", |p| p.as_str())).to_string();
         let is_static = path.starts_with("/static/");
         let method = request.method().clone();
         let mut onward = Request::builder().method(method).uri(&path).body(empty())?;
@@ -87,6 +102,7 @@ impl HistoryServerProxy {
         for name in FORWARDED {
             headers.remove(name);
         }
+        cookies::unwrap(&mut headers);
         if gateway_login {
             headers.remove(header::AUTHORIZATION);
         }
@@ -96,9 +112,9 @@ impl HistoryServerProxy {
             headers.remove(header::ACCEPT_ENCODING);
         }
         *onward.headers_mut() = headers;
-        let response = tokio::time::timeout(RESPONSE_TIMEOUT, self.send(onward))
+        let response = tokio::time::timeout(timeout, self.send(onward))
             .await
-            .map_err(|_| anyhow!("the history server did not answer within {} s", RESPONSE_TIMEOUT.as_secs()))??;
+            .map_err(|_| anyhow!("the history server did not answer within {} s", timeout.as_secs()))??;
         Ok(self.rewrite(response, host.as_ref()))
     }
 
@@ -110,6 +126,9 @@ impl HistoryServerProxy {
             anyhow!("{} did not accept a connection within {} s", self.authority, CONNECT_TIMEOUT.as_secs())
         })?;
         let stream = stream.with_context(|| self.authority.clone())?;
+        if let Some(account) = &self.account {
+            account.check(stream.peer_addr()?).await?;
+        }
         let Some(tls) = &self.tls else { return exchange(stream, request).await };
         let host = self.authority.rsplit_once(':').map_or("localhost", |(host, _)| host);
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_string())?;
@@ -120,8 +139,12 @@ impl HistoryServerProxy {
     fn rewrite(&self, response: Response<Incoming>, host: Option<&HeaderValue>) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         parts.headers = end_to_end(&parts.headers);
+        cookies::wrap(&mut parts.headers);
         if let Some(location) = parts.headers.get(header::LOCATION).and_then(|to| self.relative_location(to, host)) {
             parts.headers.insert(header::LOCATION, location);
+        }
+        if parts.headers.get(header::LOCATION).is_some_and(|to| names_a_host(to.as_bytes())) {
+            parts.headers.insert(header::LOCATION, HeaderValue::from_static("/"));
         }
         let contains_links = parts
             .headers
@@ -130,14 +153,11 @@ impl HistoryServerProxy {
             .is_some_and(|t| t.starts_with("text/html") || t.starts_with("application/json"));
         let is_plain = !parts.headers.contains_key(header::CONTENT_ENCODING);
         let body = body.map_err(|e| -> BoxError { e.into() });
-        match self.link_prefix.clone().filter(|_| contains_links && is_plain) {
-            Some(prefix) => {
-                parts.headers.remove(header::CONTENT_LENGTH);
-                let rewriter = LinkRewriter { inner: Box::pin(body), prefix, held: BytesMut::new(), ended: false };
-                Response::from_parts(parts, rewriter.boxed_unsync())
-            }
-            None => Response::from_parts(parts, body.boxed_unsync()),
+        if contains_links && is_plain {
+            parts.headers.remove(header::CONTENT_LENGTH);
+            return Response::from_parts(parts, LinkRewriter::new(body, self.links.clone()).boxed_unsync());
         }
+        Response::from_parts(parts, body.boxed_unsync())
     }
 
     /// The path of a redirect to the history server or to the gateway itself. Only the browser knows
@@ -149,6 +169,21 @@ impl HistoryServerProxy {
         let path = uri.path_and_query().filter(|_| leads_here)?.as_str();
         HeaderValue::from_str(path).ok()
     }
+}
+
+/// Whether a browser takes the beginning of this path for a host. The history server never means one by it.
+fn names_a_host(location: &[u8]) -> bool {
+    matches!(location, [b'/' | b'\\', b'/' | b'\\', ..])
+}
+
+/// Whether the history server has no page with such a path: some of its parts would mean something else for it, or for a
+/// browser that follows its redirect.
+pub(in crate::gateway) fn is_odd(path: &str) -> bool {
+    let decoded = percent_encoding::percent_decode_str(path).collect::<Vec<u8>>();
+    let mut parts = decoded.split(|byte| b"/;".contains(byte));
+    names_a_host(&decoded)
+        || decoded.iter().any(|byte| *byte == b'\\' || byte.is_ascii_control())
+        || parts.any(|part| matches!(part, b"." | b".."))
 }
 
 /// A connection to `host:port`.
@@ -186,67 +221,6 @@ fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         kept.remove(name);
     }
     kept
-}
-
-/// A body in which log links become relative while it passes by, wherever its chunks are cut.
-struct LinkRewriter<B> {
-    inner: Pin<Box<B>>,
-    prefix: Finder<'static>,
-    /// Bytes that can be the beginning of the prefix.
-    held: BytesMut,
-    ended: bool,
-}
-
-impl<B> LinkRewriter<B> {
-    /// The rewritten bytes that can be sent now: all but a possible beginning of the prefix; at the
-    /// end of the body, all.
-    fn sendable(&mut self) -> Bytes {
-        let prefix_length = self.prefix.needle().len();
-        let mut out = BytesMut::with_capacity(self.held.len());
-        while let Some(at) = self.prefix.find(&self.held) {
-            out.extend_from_slice(&self.held.split_to(at));
-            out.extend_from_slice(RELATIVE_PREFIX);
-            let _ = self.held.split_to(prefix_length);
-        }
-        let begun = if self.ended { 0 } else { partial_prefix_length(&self.held, self.prefix.needle()) };
-        out.extend_from_slice(&self.held.split_to(self.held.len() - begun));
-        out.freeze()
-    }
-}
-
-/// How many bytes at the end of the text can be the beginning of the needle.
-fn partial_prefix_length(text: &[u8], needle: &[u8]) -> usize {
-    (1..needle.len().min(text.len() + 1)).rev().find(|&n| text.ends_with(&needle[..n])).unwrap_or(0)
-}
-
-impl<B> hyper::body::Body for LinkRewriter<B>
-where
-    B: hyper::body::Body<Data = Bytes, Error = BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        loop {
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            match self.inner.as_mut().poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Err(e))) => return Poll::Ready(Some(Err(e))),
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.held.extend_from_slice(&data);
-                    }
-                }
-                Poll::Ready(None) => self.ended = true,
-            }
-            let sendable = self.sendable();
-            if !sendable.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(sendable))));
-            }
-        }
-    }
 }
 
 /// TLS to a history server on this node, without a check of its certificate: the certificate is

@@ -117,7 +117,7 @@ fn archived(subject: &str, class: &str, bucket: &str, key: &str) -> Message {
     // an object of another class as a copy, for a number of days.
     let restore_request = if class.starts_with("INTELLIGENT") { "'{}'" } else { "Days=7" };
     let key = key.replace('\'', "'\\''");
-    Message::new(StatusCode::CONFLICT, format!("{subject} is archived"))
+    Message::new(StatusCode::CONFLICT, format!("S3 keeps {subject} in an archive class"))
         .text(format!(
             "Its storage class is {class}, so you must restore it before you can read it. A restore takes minutes to hours."
         ))
@@ -167,8 +167,8 @@ fn no_credentials(reason: &str) -> Message {
 fn unreachable(subject: &str, reason: &str) -> Message {
     Message::new(StatusCode::BAD_GATEWAY, format!("The gateway cannot get {subject} from S3"))
         .text(format!(
-            "The gateway waits {} s for an answer of S3. Try again. If the error stays, check on the node whether it reaches S3: aws s3 ls",
+            "{reason}. The gateway waits {} s for an answer of S3. Try again. If the error stays, type on the node:",
             S3_TIMEOUT.as_secs()
         ))
-        .small(reason)
+        .code("sudo emr-shs doctor")
 }

@@ -10,7 +10,9 @@ pub(super) use errors::log_error;
 pub(super) use listings::{applications, containers, files};
 
 use super::archive::Unanswered;
+use super::history_server::opening::RELOAD;
 use super::http::{Body, empty, full, set_own_headers};
+use super::limits::RETRY_AFTER;
 use askama::Template;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -96,6 +98,26 @@ pub(super) fn unknown_host() -> Message {
     Message::new(StatusCode::MISDIRECTED_REQUEST, "This gateway does not answer to that name")
 }
 
+/// The answer to a browser while the history server opens an application.
+pub(super) fn opening() -> Message {
+    let mut message = Message::new(StatusCode::SERVICE_UNAVAILABLE, "The history server is opening this application")
+        .text("It reads the whole event log first. For a large event log this takes minutes. This page reloads by itself.");
+    message.layout.reload_after = Some(RELOAD);
+    message
+}
+
+/// The answer to a request for which there is no room now.
+pub(super) fn busy() -> Message {
+    Message::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway is answering too many requests")
+        .text("Reload this page in a few seconds.")
+}
+
+/// The answer to a login that cannot be checked now.
+pub(super) fn busy_with_logins() -> Message {
+    Message::new(StatusCode::SERVICE_UNAVAILABLE, "Too many passwords wait for their check")
+        .text("Somebody at your address sends many passwords. Reload this page in a few seconds.")
+}
+
 fn respond(status: StatusCode, page: &impl Template) -> Response<Body> {
     let (status, body) = match page.render() {
         Ok(html) => (status, full(html)),
@@ -108,7 +130,7 @@ fn respond(status: StatusCode, page: &impl Template) -> Response<Body> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
     }
     response
 }

@@ -1,9 +1,14 @@
 //! One connection: TLS if it is on, then HTTP/1.1 with time limits.
 
-use super::access_log::AccessLog;
+use super::access_log::{AccessLog, Answered};
+use super::connections::{Link, OpenConnection};
+use super::watched::Watched;
 use crate::gateway::handler::Gateway;
 use crate::gateway::http::{Body, protect, redirect};
+use crate::gateway::limits::{HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD, MAX_REFUSED_HEAD};
+use crate::gateway::metrics::RequestOutcome;
 use crate::gateway::pages;
+use crate::gateway::shares::Client;
 use crate::gateway::tls::Tls;
 use hyper::body::Incoming;
 use hyper::header;
@@ -13,52 +18,66 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// How long a connection can take to send a request's head, and how long it can be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How large a request's head can be, in bytes: browsers send all cookies of `localhost`, which can
-/// come from many other programs.
-const MAX_HEAD: usize = 64 * 1024;
-/// How long a TLS handshake can take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
 pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
-    pub(super) peer: SocketAddr,
+    pub(super) client: Client,
     pub(super) access_log: AccessLog,
 }
 
 impl Connection {
-    pub(super) async fn serve(self, stream: TcpStream, tls: Option<Arc<Tls>>, watcher: Watcher) {
+    /// Serves a client until it goes away, is silent or does not read for too long, or must make room for others.
+    pub(super) async fn serve(self, open: OpenConnection, stream: TcpStream, tls: Option<Arc<Tls>>, watcher: Watcher) {
         let _ = stream.set_nodelay(true);
-        match tls {
-            None => self.serve_http(stream, watcher).await,
-            Some(_) if speaks_http(&stream).await => self.redirect_to_https(stream, watcher).await,
-            Some(tls) => {
-                if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
-                    self.serve_http(stream, watcher).await;
+        let link = open.link.clone();
+        let served = async {
+            match tls {
+                None => self.serve_http(&link, Watched::new(stream, link.clone()), watcher).await,
+                Some(_) if speaks_http(&stream).await => {
+                    self.redirect_to_https(Watched::new(stream, link.clone()), watcher).await
+                }
+                Some(tls) => {
+                    let accepted = tls.acceptor().accept(Watched::new(stream, link.clone()));
+                    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepted).await {
+                        Ok(Ok(stream)) => self.serve_http(&link, stream, watcher).await,
+                        _ => Ok(()),
+                    }
                 }
             }
+        };
+        tokio::select! {
+            // An error means that the client went away, did not read, or did not speak HTTP. hyper has answered if it could.
+            ended = served => {
+                if ended.is_err_and(|error| is_unread(&error)) {
+                    open.count_unread();
+                }
+            }
+            () = link.evicted() => {}
         }
     }
 
-    async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, watcher: Watcher) {
-        let service = service_fn(|request| self.respond(request));
+    async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        link: &Arc<Link>,
+        stream: S,
+        watcher: Watcher,
+    ) -> hyper::Result<()> {
+        let service = service_fn(|request| self.respond(Some(link), request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD)
+            // A client may close its half of the connection after its last request.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
-        // An error means that the peer went away or did not speak HTTP. hyper has answered if it could.
-        let _ = watcher.watch(connection).await;
+        watcher.watch(connection).await
     }
 
-    /// Gives one response to a peer that is not served, and closes the connection.
+    /// Gives one response to a client that is not served, and closes the connection.
     pub(super) async fn refuse(self, stream: TcpStream, tls: Option<Arc<Tls>>) {
         match tls {
             Some(tls) if !speaks_http(&stream).await => {
@@ -71,12 +90,17 @@ impl Connection {
     }
 
     async fn respond_once<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
-        let service = service_fn(|request| self.respond(request));
-        let _ = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service).await;
+        let service = service_fn(|request| self.respond(None, request));
+        let _ = http1::Builder::new()
+            .keep_alive(false)
+            .max_buf_size(MAX_REFUSED_HEAD)
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
     }
 
     /// Redirects a browser that uses `http://` on the TLS port: it would show a broken connection.
-    async fn redirect_to_https(self, stream: TcpStream, watcher: Watcher) {
+    async fn redirect_to_https(&self, stream: Watched<TcpStream>, watcher: Watcher) -> hyper::Result<()> {
         let service = service_fn(|request: Request<Incoming>| {
             let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
             let host = host.filter(|host| self.gateway.host_names.contains(host, &self.gateway.node_addresses));
@@ -92,21 +116,48 @@ impl Connection {
             .header_read_timeout(HEAD_TIMEOUT)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
-        let _ = watcher.watch(connection).await;
+        watcher.watch(connection).await
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    /// `link` is `None` for a client that is not served.
+    async fn respond(
+        &self,
+        link: Option<&Arc<Link>>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
         let begun = Instant::now();
         let logged = self.access_log.is_on().then(|| (request.method().clone(), request.uri().clone()));
-        let (mut response, outcome) = self.gateway.handle(self.peer, request).await;
+        let answered = link.map(|link| link.answers());
+        let (mut response, mut outcome) = self.gateway.handle(self.client, request).await;
+        if let Some(link) = link.filter(|_| outcome == RequestOutcome::Page) {
+            let kept = self.gateway.page_memory.keep(response, link, &self.gateway.connections);
+            (response, outcome) = match kept {
+                Some(response) => (response, outcome),
+                None => (pages::busy().response(), RequestOutcome::Busy),
+            };
+        }
         protect(response.headers_mut());
+        drop(answered);
         self.gateway.metrics.count(outcome);
         if let Some((method, uri)) = logged {
-            let status = response.status().as_u16();
-            self.access_log.write(self.peer.ip(), &method, uri.path(), status, outcome, begun.elapsed());
+            self.access_log.write(&Answered {
+                client: self.client.address,
+                method: &method,
+                path: uri.path(),
+                status: response.status().as_u16(),
+                outcome,
+                took: begun.elapsed(),
+                is_stranger: link.is_none(),
+            });
         }
         Ok(response)
     }
+}
+
+/// Whether a connection ended because its client did not read.
+fn is_unread(error: &hyper::Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut)
 }
 
 /// Whether the first byte is not the one that a TLS handshake begins with.

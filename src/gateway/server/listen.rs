@@ -6,26 +6,22 @@ use super::startup;
 pub(crate) use super::startup::GatewayConfig;
 use crate::error::Fault;
 use crate::gateway::handler::Gateway;
+use crate::gateway::limits::{BACKLOG, MAX_REFUSALS, REFUSAL_TIMEOUT, SEND_BUFFER};
+use crate::gateway::shares::Client;
 use crate::gateway::tls::Tls;
 use crate::shown::hint;
 use anyhow::Result;
 use hyper_util::server::graceful::GracefulShutdown;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Ipv6V6Only;
 use sd_notify::NotifyState;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
-/// How many connections can be open. Further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
-/// How many peers that are not served can be told so at the same time. Further ones are
-/// disconnected, so that they do not keep others from being served.
-const MAX_REFUSALS: usize = 64;
-/// How long one refusal can take.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long open responses can take after SIGTERM; less than the unit's TimeoutStopSec.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -41,7 +37,7 @@ pub(crate) fn run(config: GatewayConfig) -> Result<()> {
 }
 
 async fn listen(config: GatewayConfig) -> Result<()> {
-    let (listener, address) = bind(config.settings.address()).await?;
+    let (listener, address) = bind(config.settings.address())?;
     let tls = startup::tls(&config.settings)?;
     let access_log = AccessLog::start(config.quiet);
     let gateway = Arc::new(startup::gateway(&config, tls.is_some()).await?);
@@ -49,6 +45,9 @@ async fn listen(config: GatewayConfig) -> Result<()> {
     gateway.archive.watch();
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().reload_forever(|text| eprintln!("warning: {text}")));
+    }
+    if let Some(logins) = &gateway.logins {
+        tokio::spawn(logins.clone().reload_forever(|text| eprintln!("warning: {text}")));
     }
     let description = startup::describe(&config, &gateway);
     eprintln!("emr-shs {} gateway on {address}, {description}", env!("CARGO_PKG_VERSION"));
@@ -60,7 +59,6 @@ async fn listen(config: GatewayConfig) -> Result<()> {
         gateway,
         tls,
         access_log,
-        connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
         graceful: GracefulShutdown::new(),
     };
@@ -75,11 +73,24 @@ async fn listen(config: GatewayConfig) -> Result<()> {
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let mut bound = TcpListener::bind(address).await;
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    if address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
+        // IPv4 too, whatever net.ipv6.bindv6only says.
+        setsockopt(&socket, Ipv6V6Only, &false)?;
+    }
+    // Connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let mut bound = listener(address);
     // The kernel can be built without IPv6.
     if bound.is_err() && address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
-        let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+        let v4 = listener((Ipv4Addr::UNSPECIFIED, address.port()).into());
         bound = if v4.is_ok() { v4 } else { bound };
     }
     let listener = bound.map_err(|e| {
@@ -107,7 +118,6 @@ struct Acceptor {
     gateway: Arc<Gateway>,
     tls: Option<Arc<Tls>>,
     access_log: AccessLog,
-    connections: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     graceful: GracefulShutdown,
 }
@@ -115,44 +125,42 @@ struct Acceptor {
 impl Acceptor {
     async fn accept_until(&self, listener: &TcpListener, signals: &mut StopSignals) -> Result<()> {
         loop {
-            let permit = tokio::select! {
-                permit = self.connections.clone().acquire_owned() => permit?,
-                () = signals.recv() => return Ok(()),
-            };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = signals.recv() => return Ok(()),
             };
             match accepted {
-                Ok((stream, peer)) if self.gateway.serves(peer.ip()) => self.serve(stream, peer, permit),
-                Ok((stream, peer)) => self.refuse(stream, peer),
+                Ok((stream, peer)) => {
+                    let client = self.gateway.client(peer.ip());
+                    if self.gateway.serves(client.address) {
+                        self.serve(stream, client);
+                    } else {
+                        self.refuse(stream, client);
+                    }
+                }
                 // For example, the process has no free file descriptor until a connection closes.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let connection = self.connection(peer);
-        let (gateway, tls, watcher) = (self.gateway.clone(), self.tls.clone(), self.graceful.watcher());
-        tokio::spawn(async move {
-            let _permit = permit;
-            gateway.metrics.connections.fetch_add(1, Ordering::Relaxed);
-            connection.serve(stream, tls, watcher).await;
-            gateway.metrics.connections.fetch_sub(1, Ordering::Relaxed);
-        });
+    fn serve(&self, stream: TcpStream, client: Client) {
+        let Some(open) = self.gateway.connections.open(client.address, client.is_own) else { return };
+        let connection = self.connection(client);
+        let (tls, watcher) = (self.tls.clone(), self.graceful.watcher());
+        tokio::spawn(connection.serve(open, stream, tls, watcher));
     }
 
-    fn refuse(&self, stream: TcpStream, peer: SocketAddr) {
+    fn refuse(&self, stream: TcpStream, client: Client) {
         let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
-        let (connection, tls) = (self.connection(peer), self.tls.clone());
+        let (connection, tls) = (self.connection(client), self.tls.clone());
         tokio::spawn(async move {
             let _permit = permit;
             let _ = tokio::time::timeout(REFUSAL_TIMEOUT, connection.refuse(stream, tls)).await;
         });
     }
 
-    fn connection(&self, peer: SocketAddr) -> Connection {
-        Connection { gateway: self.gateway.clone(), peer, access_log: self.access_log.clone() }
+    fn connection(&self, client: Client) -> Connection {
+        Connection { gateway: self.gateway.clone(), client, access_log: self.access_log.clone() }
     }
 }

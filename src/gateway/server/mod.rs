@@ -2,5 +2,7 @@
 
 mod access_log;
 mod connection;
+pub(in crate::gateway) mod connections;
 pub(crate) mod listen;
 mod startup;
+mod watched;

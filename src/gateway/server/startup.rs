@@ -1,15 +1,24 @@
 //! Builds the gateway from its settings.
 
+use super::connections::Connections;
 use crate::aws::uri::LogUri;
 use crate::aws::{http_client, proxies};
 use crate::error::Fault;
-use crate::gateway::access::{HostNames, NodeAddresses, RootToken, Users};
+use crate::gateway::access::{HostNames, NodeAddresses, RootToken};
 use crate::gateway::archive::Archive;
 use crate::gateway::credentials::CredentialsCache;
 use crate::gateway::handler::Gateway;
+use crate::gateway::history_server::listener::ListenerAccount;
+use crate::gateway::history_server::opening::Openings;
 use crate::gateway::history_server::proxy::HistoryServerProxy;
+use crate::gateway::limits::{
+    MAX_STREAMS, MAX_STREAMS_OF_CLIENT, MAX_WAITING_REQUESTS, MAX_WAITING_REQUESTS_OF_CLIENT,
+};
+use crate::gateway::logins::Logins;
 use crate::gateway::metrics::Metrics;
+use crate::gateway::page_memory::PageMemory;
 use crate::gateway::presign::LatestSigner;
+use crate::gateway::shares::Shares;
 use crate::gateway::tls::Tls;
 use crate::host::Host;
 use crate::settings::{GatewaySettings, Mode};
@@ -20,11 +29,6 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
-
-/// How many passwords are checked at the same time. Each check occupies a core for a tenth of a
-/// second, and Spark needs the node's cores.
-const MAX_PASSWORD_CHECKS: usize = 2;
 
 /// The options of `proxy serve`.
 pub(crate) struct GatewayConfig {
@@ -38,13 +42,17 @@ pub(crate) struct GatewayConfig {
     /// The endpoints of buckets that lie elsewhere.
     pub(crate) bucket_endpoints: BTreeMap<String, String>,
     pub(crate) history_server: String,
+    /// The account that the history server runs as; `None` if it is not known.
+    pub(crate) history_server_user: Option<String>,
+    /// `spark.ui.proxyBase` of the history server.
+    pub(crate) proxy_base: Option<String>,
     /// Writes no access log.
     pub(crate) quiet: bool,
 }
 
 pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gateway> {
     let settings = &config.settings;
-    let users = settings.htpasswd.as_deref().map(Users::read).transpose()?.map(Arc::new);
+    let logins = settings.htpasswd.as_deref().map(Logins::start).transpose()?;
     let credentials = CredentialsCache::new().await;
     let sdk_config = sdk_config(config.region.as_ref()).await;
     let log_uris: Vec<LogUri> = settings.log_uris.iter().flat_map(LogUri::spellings).collect();
@@ -65,20 +73,31 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
             credentials.clone(),
         )),
         credentials,
-        history_server: HistoryServerProxy::new(&config.history_server, link_prefix.as_deref())
+        history_server: Arc::new(
+            HistoryServerProxy::new(
+                &config.history_server,
+                config.history_server_user.as_deref().map(listener_account).transpose()?,
+                config.proxy_base.as_deref(),
+                link_prefix.as_deref(),
+            )
             .context("--history-server")?,
+        ),
+        openings: Openings::default(),
         mode: settings.mode.unwrap_or_default(),
         host_names: HostNames::new(host_names(settings)),
         node_addresses: NodeAddresses::default(),
-        serves_any_peer: settings.insecure || (has_tls && users.is_some()),
-        users,
+        serves_any_peer: settings.insecure || (has_tls && logins.is_some()),
+        logins,
         root_token: RootToken::make().unwrap_or_else(|error| {
             eprintln!("warning: `verify` will need a login, because the gateway cannot write its token: {error:#}");
             None
         }),
-        password_checks: Semaphore::new(MAX_PASSWORD_CHECKS),
         tunnel_command: settings.tunnel_command(settings.host_names.last().map(String::as_str)),
         metrics: Metrics::default(),
+        connections: Connections::default(),
+        page_memory: PageMemory::default(),
+        waiting: Shares::new(MAX_WAITING_REQUESTS, MAX_WAITING_REQUESTS_OF_CLIENT),
+        streams: Shares::new(MAX_STREAMS, MAX_STREAMS_OF_CLIENT),
         signers,
     })
 }
@@ -113,6 +132,15 @@ pub(super) fn tls(settings: &GatewaySettings) -> Result<Option<Arc<Tls>>> {
     }
 }
 
+/// The account that must listen behind the gateway.
+fn listener_account(name: &str) -> Result<ListenerAccount> {
+    let (uid, _) = Host::this().account(name).ok_or_else(|| {
+        Fault::usage(format!("--history-server-user: this node has no account {name}"))
+            .hint("name the account that the history server runs as: ps -C java -o user,args")
+    })?;
+    Ok(ListenerAccount::new(name, uid))
+}
+
 fn host_names(settings: &GatewaySettings) -> Vec<String> {
     let mut names = settings.host_names.clone();
     names.extend(Host::this().name());
@@ -135,6 +163,6 @@ pub(super) fn describe(config: &GatewayConfig, gateway: &Gateway) -> String {
         Mode::Stream => "streams",
     };
     let peers = if gateway.serves_any_peer { "any peer" } else { "this node's own addresses" };
-    let login = if gateway.users.is_some() { ", with a login" } else { "" };
+    let login = if gateway.logins.is_some() { ", with a login" } else { "" };
     format!("logs under {}, {mode}, serves {peers}{login}", uris.join(" and "))
 }

@@ -21,7 +21,7 @@ fn a_login_before_the_pages_is_known_before_the_first_change(profile: Profile) {
     let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     let said = ran.err().split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains(&format!("warning: port 18080 redirects (302) to {LOGIN_PAGE}")), "{said}");
-    assert!(said.contains("goes by its process"), "{said}");
+    assert!(said.contains("judges by its process"), "{said}");
     assert!(redirects().is_some() && node.sh("pgrep -a java").contains("/usr/lib/emr-shs/jars"));
     let status = node.emr_shs(&["status"]).expect(0).out();
     assert!(status.contains("it runs, but port 18080 redirects (302)"), "{status}");

@@ -65,7 +65,8 @@ fn hostile_requests_get_nothing() {
     for line in &lines {
         let (status, location, request) = (line[0], line[1], line[2]);
         // The history server answers its own paths. Its redirects stay on this host.
-        assert!(location == "-" || location.starts_with('/'), "{request} gave {location}");
+        let names_a_host = location.starts_with("//") || location.starts_with("/\\");
+        assert!(location == "-" || location.starts_with('/') && !names_a_host, "{request} gave {location}");
         assert!(!location.contains("X-Amz-"), "{request} gave {location}");
         assert!(
             ["000", "200", "400", "401", "403", "404", "405", "414", "421", "431", "501", "505"].contains(&status),

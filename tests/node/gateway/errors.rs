@@ -143,7 +143,8 @@ http.server.ThreadingHTTPServer(("127.0.0.1", 7071), Store).serve_forever()
         let answer = ask(file);
         assert_eq!(answer.status, 409, "{}", answer.body);
         assert!(
-            answer.body.contains("is archived") && answer.body.contains(&format!("Its storage class is {class},")),
+            answer.body.contains("in an archive class")
+                && answer.body.contains(&format!("Its storage class is {class},")),
             "{}",
             answer.body
         );

@@ -1,6 +1,6 @@
 //! The log gateway on a node, asked with curl.
 
-use crate::helpers::command_output::assert_same_tree;
+use crate::helpers::command_output::{CommandOutput, assert_same_tree};
 use crate::helpers::laptop::Laptop;
 use crate::helpers::node::{CLUSTER, LOG_URI, LOGS, Node, PRIVATE_NAME, Profile};
 use crate::helpers::wait::wait;
@@ -8,8 +8,10 @@ use serde_json::json;
 use std::path::Path;
 
 mod access;
+mod budgets;
 mod cost;
 mod errors;
+mod history_server;
 mod log_uris;
 mod logs;
 mod service;

@@ -1,0 +1,106 @@
+//! What one client, and all clients together, can use of the gateway: connections, time, memory, cores and lines of the
+//! journal. Nothing here is an option: the values fit every node that EMR offers, and each has its reason here.
+//!
+//! A client is an IP address. All tunnels of ssh are one client, and so is a load balancer. That is why a limit for each
+//! client alone does not suffice: where a limit is reached, the connection goes that has been silent for the longest time
+//! (`server/connections.rs`). A browser opens a connection again that was closed while it was silent.
+
+use std::time::Duration;
+
+// --- Connections
+
+/// How many connections can be open. Each costs up to 130 kB here, so all together stay far below the unit's 1 GB.
+pub(super) const MAX_CONNECTIONS: usize = 1024;
+/// How many of them can belong to one client that is not this node itself: a browser opens six, a load balancer some
+/// dozens. Four such clients together still leave room for others.
+pub(super) const MAX_CONNECTIONS_OF_CLIENT: usize = 240;
+/// How many connections can wait to be taken, if the kernel allows as many.
+pub(super) const BACKLOG: u32 = 4096;
+/// How many clients that are not served can be told so at the same time. Further ones are disconnected.
+pub(super) const MAX_REFUSALS: usize = 64;
+/// How long one refusal can take.
+pub(super) const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+// --- Bytes and time of a connection
+
+/// How long a client can take to send the head of a request, and how long it can be silent between requests.
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How large the head of a request can be, in bytes: browsers send all cookies of `localhost`, which can come from many
+/// other programs.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+/// The same for a client that is only told that it is not served.
+pub(super) const MAX_REFUSED_HEAD: usize = 16 * 1024;
+/// How long a TLS handshake can take.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client can leave bytes of a response unread before it is disconnected. With the kernel's buffer of
+/// [`SEND_BUFFER`], whoever reads 6 kB in a second is fast enough.
+pub(super) const UNREAD_TIMEOUT: Duration = Duration::from_secs(40);
+/// How many bytes of responses the kernel keeps for a client that does not read. The kernel takes twice this value. A
+/// client 100 ms away still gets 5 MB in a second.
+pub(super) const SEND_BUFFER: u32 = 256 * 1024;
+
+// --- Work and memory
+
+/// How long the history server can take to begin an answer, except to a browser that opens an application.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long it can take to open an application, while browsers get a page that says so.
+pub(super) const OPENING_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How many requests can wait for the history server or for S3 at the same time. Further ones are told to come back, so that
+/// a slow history server or S3 does not fill all connections.
+pub(super) const MAX_WAITING_REQUESTS: usize = 512;
+/// How many of them can belong to one client that is not this node itself.
+pub(super) const MAX_WAITING_REQUESTS_OF_CLIENT: usize = 120;
+/// How many bytes of the gateway's own pages can wait for their readers. A page with 10,000 files has 1.5 MB.
+pub(super) const MAX_PAGE_BYTES: usize = 48 << 20;
+/// A smaller page is not counted.
+pub(super) const SMALL_PAGE: usize = 32 * 1024;
+/// A client that has read nothing for so long loses its page if another client needs the room.
+pub(super) const UNREAD_PAGE: Duration = Duration::from_secs(1);
+/// How many logs can stream through the gateway at the same time. Each needs up to 400 kB.
+pub(super) const MAX_STREAMS: usize = 400;
+/// How many of them can belong to one client that is not this node itself.
+pub(super) const MAX_STREAMS_OF_CLIENT: usize = 100;
+/// When a client that was told to come back should do so, in seconds.
+pub(super) const RETRY_AFTER: u32 = 2;
+
+// --- Logins
+
+/// How many passwords are checked at the same time. Each check occupies a core for a tenth of a second, and Spark needs the
+/// node's cores.
+pub(super) const PASSWORD_THREADS: usize = 2;
+/// How many checks can wait for one client and one name.
+pub(super) const MAX_WAITING_PASSWORDS: usize = 10;
+/// How many checks can wait in all.
+pub(super) const MAX_WAITING_PASSWORDS_IN_ALL: usize = 256;
+/// So many wrong passwords within [`GUESSES_WINDOW`] are a typing error. From then on, the passwords of this client and this
+/// name are checked one after the other, with [`GUESS_PAUSE`] between them. At the same address, the owner of the name waits
+/// for at most [`MAX_WAITING_PASSWORDS`] others, some four seconds. At another address, the owner waits for the usual turn.
+pub(super) const FREE_GUESSES: u32 = 5;
+pub(super) const GUESSES_WINDOW: Duration = Duration::from_secs(60);
+pub(super) const GUESS_PAUSE: Duration = Duration::from_millis(400);
+/// After so many wrong passwords within [`GUESSES_WINDOW`], the journal names the client, once in ten minutes.
+pub(super) const NOTED_GUESSES: u32 = 10;
+/// How many clients and names are remembered for this.
+pub(super) const MAX_REMEMBERED_GUESSERS: usize = 4096;
+/// How long an `Authorization` header can be, in bytes. A longer one is refused before anything is computed.
+pub(super) const MAX_AUTHORIZATION: usize = 1024;
+/// The largest cost of a bcrypt hash in the password file: a check takes a quarter of a second. `htpasswd` writes 5 by
+/// default, and the documents recommend 10.
+pub(crate) const MAX_BCRYPT_COST: u32 = 12;
+/// The largest memory of an argon2 hash, in KiB. Two checks at the same time use twice this value.
+pub(crate) const MAX_ARGON2_MEMORY: u32 = 64 * 1024;
+/// The largest number of passes of an argon2 hash.
+pub(crate) const MAX_ARGON2_PASSES: u32 = 6;
+
+// --- The journal
+
+/// journald drops what a unit writes beyond a rate: 1,000 lines in 30 s by default up to systemd 239, 10,000 from then on
+/// (journald.conf(5)). The access log stays below both: a burst, and lines in a second.
+pub(super) const LOG_BURST: u32 = 200;
+pub(super) const LOG_LINES_PER_SECOND: u32 = 25;
+/// The longest method, and the longest path, of a line, in bytes.
+pub(super) const MAX_LOGGED_METHOD: usize = 16;
+pub(super) const MAX_LOGGED_PATH: usize = 512;
+/// How many lines can wait for a slow reader of stdout; further ones are counted.
+pub(super) const MAX_WAITING_LINES: usize = 4096;

@@ -1,0 +1,236 @@
+//! The open connections: how many there are, and which one goes when there is no room.
+
+use crate::gateway::limits::{MAX_CONNECTIONS, MAX_CONNECTIONS_OF_CLIENT};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+#[derive(Clone, Default)]
+pub(in crate::gateway) struct Connections(Arc<Table>);
+
+#[derive(Default)]
+struct Table {
+    open: Mutex<Open>,
+    /// How many connections were closed so that others had room.
+    evicted: AtomicU64,
+    /// How many connections were closed because the client did not read.
+    unread: AtomicU64,
+    /// How many connections were not taken, because every open one was being answered.
+    rejected: AtomicU64,
+}
+
+#[derive(Default)]
+struct Open {
+    by_id: HashMap<u64, Arc<Link>>,
+    by_client: HashMap<IpAddr, usize>,
+    next: u64,
+}
+
+/// What is known of an open connection.
+pub(in crate::gateway) struct Link {
+    id: u64,
+    client: IpAddr,
+    begun: Instant,
+    /// When bytes moved last, in milliseconds after `begun`.
+    moved: AtomicU64,
+    /// Whether a request is being answered: the client waits for the gateway.
+    is_answered: AtomicBool,
+    /// How many bytes of a page wait for the client.
+    held: AtomicUsize,
+    evicted: Notify,
+}
+
+/// An open connection; dropped, it is closed.
+pub(in crate::gateway) struct OpenConnection {
+    table: Arc<Table>,
+    pub(in crate::gateway) link: Arc<Link>,
+}
+
+impl Connections {
+    /// Takes a new connection, if there is room or another one can go. `is_own` says that the client is this node.
+    pub(super) fn open(&self, client: IpAddr, is_own: bool) -> Option<OpenConnection> {
+        let mut open = self.0.lock();
+        let of_client = open.by_client.get(&client).copied().unwrap_or(0);
+        let room = if !is_own && of_client >= MAX_CONNECTIONS_OF_CLIENT {
+            self.0.evict(&mut open, |link| link.client == client).is_some()
+        } else {
+            open.by_id.len() < MAX_CONNECTIONS || self.0.evict(&mut open, |_| true).is_some()
+        };
+        if !room {
+            self.0.rejected.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        let id = open.next;
+        open.next += 1;
+        let link = Arc::new(Link {
+            id,
+            client,
+            begun: Instant::now(),
+            moved: AtomicU64::new(0),
+            is_answered: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
+            evicted: Notify::new(),
+        });
+        open.by_id.insert(id, link.clone());
+        *open.by_client.entry(client).or_default() += 1;
+        Some(OpenConnection { table: self.0.clone(), link })
+    }
+
+    /// Closes the connection that keeps a page and has been silent for the longest time, if one has been so for this time.
+    /// Returns how many bytes its page has.
+    pub(in crate::gateway) fn evict_holder(&self, silent: Duration) -> Option<usize> {
+        let mut open = self.0.lock();
+        self.0.evict(&mut open, |link| link.held.load(Ordering::Relaxed) > 0 && link.silence() > silent)
+    }
+
+    pub(in crate::gateway) fn count(&self) -> usize {
+        self.0.lock().by_id.len()
+    }
+
+    /// How many connections were closed or not taken, by reason.
+    pub(in crate::gateway) fn closed(&self) -> [(&'static str, u64); 3] {
+        let Table { evicted, unread, rejected, .. } = &*self.0;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [("no_room", count(evicted)), ("unread", count(unread)), ("all_busy", count(rejected))]
+    }
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the connection that has been silent for the longest time: its client sends no request, or does not read.
+    /// Returns how many bytes of a page it kept.
+    fn evict(&self, open: &mut Open, may_go: impl Fn(&Link) -> bool) -> Option<usize> {
+        let candidates = open.by_id.values().filter(|link| !link.is_answered.load(Ordering::Relaxed) && may_go(link));
+        let link = candidates.max_by_key(|link| link.silence()).cloned()?;
+        open.remove(&link);
+        link.evicted.notify_one();
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+        Some(link.held.load(Ordering::Relaxed))
+    }
+}
+
+impl Open {
+    fn remove(&mut self, link: &Link) {
+        if self.by_id.remove(&link.id).is_none() {
+            return;
+        }
+        if let Some(count) = self.by_client.get_mut(&link.client) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_client.remove(&link.client);
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Notes that bytes moved.
+    pub(super) fn moved(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(now, Ordering::Relaxed);
+    }
+
+    /// For how long no bytes have moved.
+    fn silence(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed)))
+    }
+
+    /// Notes that a request is being answered, as long as the result exists.
+    pub(super) fn answers(&self) -> Answering<'_> {
+        self.is_answered.store(true, Ordering::Relaxed);
+        Answering(self)
+    }
+
+    /// Notes that a page of so many bytes waits for the client, or that it is gone.
+    pub(in crate::gateway) fn hold(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(in crate::gateway) fn release(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Ends when the connection must close.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+}
+
+/// A request is being answered.
+pub(super) struct Answering<'a>(&'a Link);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.is_answered.store(false, Ordering::Relaxed);
+        // From here on it is the client that must read.
+        self.0.moved();
+    }
+}
+
+impl OpenConnection {
+    /// Notes that the connection closes because its client did not read.
+    pub(super) fn count_unread(&self) {
+        self.table.unread.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.table.lock().remove(&self.link);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    fn is_closed(connection: &OpenConnection, connections: &Connections) -> bool {
+        !connections.0.lock().by_id.contains_key(&connection.link.id)
+    }
+
+    #[test]
+    fn a_client_with_too_many_connections_loses_its_own() {
+        let connections = Connections::default();
+        let other = connections.open(address(1), false);
+        let many: Vec<_> = (0..=MAX_CONNECTIONS_OF_CLIENT).map(|_| connections.open(address(2), false)).collect();
+        assert!(many.iter().all(Option::is_some));
+        assert_eq!(connections.count(), MAX_CONNECTIONS_OF_CLIENT + 1);
+        assert!(other.is_some_and(|other| !is_closed(&other, &connections)));
+    }
+
+    #[test]
+    fn where_there_is_no_room_the_connection_goes_that_has_been_silent_longest() {
+        let connections = Connections::default();
+        let own: Vec<_> = (0..MAX_CONNECTIONS).filter_map(|_| connections.open(address(1), true)).collect();
+        std::thread::sleep(Duration::from_millis(5));
+        for connection in own.iter().filter(|connection| connection.link.id != 7) {
+            connection.link.moved();
+        }
+        let new = connections.open(address(3), false);
+        assert!(new.is_some() && is_closed(&own[7], &connections));
+        assert_eq!(connections.count(), MAX_CONNECTIONS);
+        drop(own);
+        assert_eq!(connections.count(), 1);
+        drop(new);
+        assert_eq!(connections.0.lock().by_client.len(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_is_being_answered_stays() {
+        let connections = Connections::default();
+        let own: Vec<_> = (0..MAX_CONNECTIONS).filter_map(|_| connections.open(address(1), true)).collect();
+        let _answering: Vec<_> = own.iter().map(|connection| connection.link.answers()).collect();
+        assert!(connections.open(address(3), false).is_none());
+        assert_eq!(connections.closed()[2].1, 1);
+    }
+}

@@ -1,0 +1,134 @@
+//! One client cannot use up what others need: connections, memory, cores, and lines of the journal.
+
+use super::*;
+
+/// Two users with the password "correct horse"; a check takes a tenth of a second.
+const USERS: &str = "alice:$2b$10$drwz2r8i5bT1zmhrjQOE.OauYG1HxF8cNkFkkY82fA/7YGbvl2Mb6\n\
+                     bob:$2b$10$drwz2r8i5bT1zmhrjQOE.OauYG1HxF8cNkFkkY82fA/7YGbvl2Mb6\n";
+
+/// Runs a part of attacks.py on the node, which asserts what a client that behaves well sees meanwhile.
+#[track_caller]
+fn attack(node: &Node, arguments: &[&str]) -> CommandOutput {
+    node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/attacks.py"), "/srv/attacks.py");
+    let ran = node.run(&[&["python3", "/srv/attacks.py"], arguments].concat()).expect(0);
+    assert!(ran.out().ends_with("fine\n"), "{}", ran.out());
+    ran
+}
+
+fn journal(node: &Node) -> String {
+    node.sh(&format!("journalctl -u {UNIT} -o cat --no-pager"))
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn clients_that_do_not_read_or_say_nothing_make_room() {
+    let node = node();
+    attack(&node, &["odd"]);
+    attack(&node, &["unread"]);
+    assert_eq!(get(&node, LOG, &[]).status, 302);
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn the_journal_stays_readable_whatever_is_asked() {
+    let node = node();
+    let before = journal(&node).len();
+    attack(&node, &["lines"]);
+    wait("the note about lines that are left out", || journal(&node).contains("left out: ").then_some(()));
+    let said = journal(&node);
+    let longest = said.lines().map(str::len).max().unwrap();
+    assert!(longest <= 1024, "a line of {longest} bytes");
+    let lines = said[before..].lines().count();
+    assert!(lines < 1000, "{lines} lines");
+    // Clients that are not served get one line in a second.
+    let before = journal(&node).lines().count();
+    let url = format!("http://{PRIVATE_NAME}:9977{LOG}");
+    let script = format!("for i in $(seq 60); do curl -s -o /dev/null {url}; done");
+    assert!(node.laptop(Laptop::Vpn, &["sh", "-c", &script]).output().unwrap().status.success());
+    wait("the note about clients that are not served", || {
+        journal(&node)
+            .lines()
+            .skip(before)
+            .any(|line| line.contains(" about clients that are not served"))
+            .then_some(())
+    });
+    let lines = journal(&node).lines().count() - before;
+    assert!(lines < 20, "{lines} lines");
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn logins_are_checked_while_others_guess() {
+    let node = node();
+    std::fs::write(node.path("/srv/users"), USERS).unwrap();
+    node.emr_shs(&["proxy", "install", "--htpasswd", "/srv/users"]).expect(0);
+    attack(&node, &["guesses"]);
+    attack(&node, &["hang_ups"]);
+    let told = journal(&node).lines().filter(|line| line.contains(" wrong passwords for one user name")).count();
+    assert!((1..20).contains(&told), "{}", journal(&node));
+    assert!(attack(&node, &["long_login"]).out().starts_with("431\n"));
+
+    // The gateway reads a changed file, and forgets who was there before.
+    std::fs::write(node.path("/srv/users"), USERS.lines().last().unwrap()).unwrap();
+    let metrics = "http://localhost:9977/-/metrics";
+    wait("the new users", || (ask(&node, &["-u", "alice:correct horse", metrics]).status == 401).then_some(()));
+    assert_eq!(ask(&node, &["-u", "bob:correct horse", metrics]).status, 200);
+
+    // What cannot be a hash, or would cost too much, is found before the gateway uses it.
+    for (line, says) in [
+        ("carol:$2y$05$short", "/srv/bad:3: the hash of carol is no complete bcrypt hash"),
+        ("carol:$2b$24$drwz2r8i5bT1zmhrjQOE.OauYG1HxF8cNkFkkY82fA/7YGbvl2Mb6", "has the cost 24, wanted at most 12"),
+        (
+            "carol:$argon2id$v=19$m=524288,t=1,p=1$c29tZXNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
+            "needs 512 MiB of memory, wanted at most 64",
+        ),
+        ("carol:$argon2id$nonsense", "is no complete argon2 hash"),
+        ("carol:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "is neither bcrypt nor argon2"),
+        ("alice:$2b$10$drwz2r8i5bT1zmhrjQOE.OauYG1HxF8cNkFkkY82fA/7YGbvl2Mb6", "/srv/bad:3: alice has a line already"),
+    ] {
+        std::fs::write(node.path("/srv/bad"), format!("{USERS}{line}\n")).unwrap();
+        let ran = node.emr_shs(&["proxy", "install", "--htpasswd", "/srv/bad"]).expect(3);
+        assert!(ran.err().contains(says), "wanted “{says}” in {}", ran.err());
+    }
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn the_unit_is_a_narrow_one() {
+    let node = node();
+    assert_eq!(node.sh(&format!("systemd-analyze verify /etc/systemd/system/{UNIT}.service 2>&1")), "");
+    // From 0, closed, to 10, open.
+    let exposure = node.sh(&format!("systemd-analyze security --no-pager {UNIT} | tail -n 1"));
+    let level: f64 = exposure.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    assert!(level < 2.5, "{exposure}");
+    // Where memory ends, the gateway ends before Hadoop's daemons, and leaves no core with credentials.
+    let pid = node.sh(&format!("systemctl show -p MainPID --value {UNIT}")).trim().to_string();
+    assert_eq!(node.sh(&format!("cat /proc/{pid}/oom_score_adj")).trim(), "500");
+    assert!(node.sh(&format!("grep core /proc/{pid}/limits")).contains(" 0 "));
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn large_pages_and_streams_need_little_memory() {
+    let node = node();
+    let application = "application_1795352263709_0077";
+    let containers = format!("/srv/s3/acme-logs/elasticmapreduce/{CLUSTER}/containers/{application}");
+    // 291 kB that become 300 MB, and a container with 10,000 files.
+    node.sh(&format!(
+        "mkdir -p /srv/big/{application}/container_1795352263709_0077_01_00000{{1,2}}; cd /srv/big/{application}
+        head -c 300M /dev/zero | gzip >container_1795352263709_0077_01_000001/stderr.gz
+        /opt/lab/s3 put-tree /srv/big s3://acme-logs/elasticmapreduce/{CLUSTER}/containers/
+        cd {containers}; ls; mkdir -p container_1795352263709_0077_01_000002; cd container_1795352263709_0077_01_000002
+        for i in $(seq 10000); do : >part-with-a-long-name-$i.gz; done"
+    ));
+    let files = "/logs/container_1795352263709_0077_01_000002/";
+    let page = get(&node, files, &[]);
+    assert!(page.status == 200 && page.body.len() > 300_000, "{} bytes", page.body.len());
+    attack(&node, &["slow", files, "240", "200"]);
+    assert_eq!(get(&node, files, &[]).status, 200);
+
+    node.emr_shs(&["proxy", "install", "--mode", "stream"]).expect(0);
+    attack(&node, &["slow", "/logs/container_1795352263709_0077_01_000001/stderr", "260", "250"]);
+    let text = node.sh("curl -s http://localhost:9977/logs/container_1795352263709_0077_01_000001/stderr | wc -c");
+    assert_eq!(text.trim(), (300 << 20).to_string());
+}

@@ -1,0 +1,69 @@
+//! The history server through the gateway: links of every Spark, and applications that take long to open.
+
+use super::*;
+
+/// The event log of an application of Spark 2: its executors have no attributes, and its links lead to NodeManagers.
+const SPARK_2: &str = r#"
+app=application_1795352263709
+sed -E -e 's/,"Driver Attributes":\{[^}]*\}//' -e 's/"Spark Version":"[^"]*"/"Spark Version":"2.4.8-amzn-2"/' \
+  -e 's/,"Attributes":\{[^}]*\},"Resources":\{\},"Resource Profile Id":0(,"Registration Time":[0-9]+)?//g' \
+  -e '/ResourceProfileAdded/d' -e "s/${app}_0001/${app}_2401/g" /srv/eventlogs/${app}_0001_1 >/srv/${app}_2401_1
+/opt/lab/s3 put /srv/${app}_2401_1 s3://acme-spark/events/${app}_2401_1
+"#;
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn links_of_spark_2_lead_to_the_gateway_and_slow_applications_to_a_page_that_says_so() {
+    let node = Node::fresh(Profile::Emr712);
+    node.upload_event_logs(LOGS);
+    node.upload_container_logs(LOG_URI, false);
+    node.sh(SPARK_2);
+    node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    let executors = "/api/v1/applications/application_1795352263709_2401/1/allexecutors";
+    wait("the application of Spark 2", || (get(&node, executors, &[]).status == 200).then_some(()));
+    let direct = node.sh(&format!("curl -s http://localhost:18080{executors}"));
+    assert!(direct.contains("/node/containerlogs/container_1795352263709_0001_01_000002/"), "{direct}");
+    let through = get(&node, executors, &[]).body;
+    assert!(through.contains(r#""/logs/container_1795352263709_0001_01_000002/stderr""#), "{through}");
+    assert!(!through.contains("containerlogs"), "{through}");
+
+    // The history server reads a large event log: it does not answer, and a browser is told so.
+    let page = "/history/application_1795352263709_0001/1/jobs/";
+    let browser = ["-H", "Accept: text/html,application/xhtml+xml"];
+    let pid = node.history_server_pid();
+    node.sh(&format!("kill -STOP {pid}"));
+    for _ in 0..2 {
+        let answer = get(&node, page, &browser);
+        assert_eq!(answer.status, 503, "{}", answer.head);
+        assert!(answer.body.contains("is opening this application") && answer.body.contains("http-equiv=\"refresh\""));
+    }
+    assert_eq!(get(&node, LOG, &[]).status, 302, "logs open meanwhile");
+    node.sh(&format!("kill -CONT {pid}"));
+    wait("the page", || (get(&node, page, &browser).status == 200).then_some(()));
+
+    // Pages whose links begin with a path of a proxy work through the gateway, too.
+    node.sh("echo 'spark.ui.proxyBase /spark' >>/etc/spark/conf.dist/spark-defaults.conf");
+    node.emr_shs(&["install"]).expect(0);
+    node.emr_shs(&["restart"]).expect(0);
+    let front = get(&node, "/", &[]).body;
+    let style = "/spark/static/webui.css";
+    assert!(front.contains(style), "{front}");
+    assert!(get(&node, style, &[]).header("content-type").starts_with("text/css"));
+
+    // While the history server is down, another account's program answers in its place, and gets nothing.
+    node.sh("systemctl stop spark-history-server || true");
+    let script = "import http.server as h\nclass H(h.BaseHTTPRequestHandler):\n  def do_GET(s): s.send_response(200); s.end_headers(); s.wfile.write(b'squatter')\nh.HTTPServer(('', 18080), H).serve_forever()";
+    let mut squatter = node.spawn(&["runuser", "-u", "nobody", "--", "python3", "-c", script]);
+    wait("the squatter", || node.sh("curl -s http://localhost:18080/ || true").contains("squatter").then_some(()));
+    // The gateway remembers for two seconds whose program listens.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let answer = get(&node, "/", &["-H", "Cookie: emr-shs.secret=1"]);
+    assert_eq!(answer.status, 502, "{}", answer.head);
+    assert!(
+        answer.body.contains("a program of another account") && answer.body.contains("wanted one of spark"),
+        "{}",
+        answer.body
+    );
+    node.sh("pkill -u nobody python3 || true");
+    squatter.wait().unwrap();
+}
