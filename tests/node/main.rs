@@ -17,6 +17,7 @@ mod profiles;
 
 mod bootstrap;
 mod browser;
+mod bundle;
 mod doctor;
 mod doctor_kinds;
 mod failures;
