@@ -82,6 +82,9 @@ impl Gateway {
             return refusal;
         }
         let path = request.uri().path();
+        if path == "/-/log-uris" {
+            self.archive.recheck().await;
+        }
         if path.starts_with("/-/") {
             return self.own_page(path);
         }

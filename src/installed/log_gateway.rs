@@ -107,6 +107,13 @@ impl LogGateway {
             token.into_iter().fold(request, |request, token| request.header("authorization", token)).call().ok()
         };
         let text = |mut answer: Answer| Some(answer.body_mut().read_to_string().ok()?.trim().to_string());
+        // The gateway asks S3 for this, so what it says afterwards is how it is now.
+        let log_uris = get("log-uris", None).and_then(|answer| match &token {
+            Some(token) if answer.status() == 401 => get("log-uris", Some(token)),
+            _ => Some(answer),
+        });
+        let log_uris = log_uris.filter(|answer| answer.status() == 200).and_then(text);
+        let log_uris = log_uris.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
         let (mut says, mut passed_login) = (None, false);
         if let Some(answer) = get("readyz", None) {
             // Without a login the gateway tells nothing more than 401.
@@ -119,13 +126,11 @@ impl LogGateway {
                 Some(WANTS_LOGIN.into())
             } else {
                 let answer = behind.unwrap_or(answer);
-                // The log URIs that fail are asked for below.
+                // `log_uris` names those that fail.
                 if answer.status() == 200 { Some(READY.into()) } else { text(answer) }
             };
         }
         let login = token.as_ref().filter(|_| passed_login);
-        let log_uris = says.as_ref().and_then(|_| get("log-uris", login)).filter(|answer| answer.status() == 200);
-        let log_uris = log_uris.and_then(text).and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
         let metrics = says.as_ref().and_then(|_| text(get("metrics", login)?));
         let metric = |name: &str| metrics.as_ref()?.lines().find_map(|line| line.strip_prefix(name));
         let credentials_left = metric("emr_shs_gateway_credentials_left_seconds ")

@@ -187,7 +187,7 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
                 .hint(hint!("sudo journalctl -u {} -n 20", GATEWAY_UNIT));
             return Err(match gateway.lacks_credentials() {
                 true => NotPassed::CausedBy(&[CheckId::Credentials], fault),
-                false => fault.into(),
+                false => NotPassed::CausedBy(&[CheckId::Bucket, CheckId::Archive], fault),
             });
         }
         Some(Trouble::NotTheUnit) => {

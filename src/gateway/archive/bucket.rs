@@ -72,6 +72,8 @@ struct State {
     silent: Option<(Instant, LogError)>,
     /// When S3 last listed what is below the log URI.
     listed: Option<Instant>,
+    /// When the gateway last began to check that by itself.
+    checked: Option<Instant>,
     /// Whether S3 has ever given an object, which it does also for a role that may not list.
     gives: bool,
     /// Why S3 does not list what is below the log URI.
@@ -142,16 +144,33 @@ impl LogBucket {
         let (shortest, longest) = ages::RECHECK;
         match self.check_now().await {
             Ok(()) => ages::GOOD_ANSWER,
-            Err(error) => {
-                // Without credentials, no request is sent that would cost anything.
-                let is_free = matches!(error, LogError::NoCredentials(_));
-                self.state().trouble = Some(error);
-                if is_free { shortest } else { (2 * last_pause).clamp(shortest, longest) }
-            }
+            // No request was sent that would cost anything.
+            Err(LogError::NoCredentials(_)) => shortest,
+            Err(_) => (2 * last_pause).clamp(shortest, longest),
+        }
+    }
+
+    /// Asks S3 at once, because somebody wants to know how the log URI is now; but not again and again.
+    pub(super) async fn recheck(&self) {
+        let latest = {
+            let state = self.state();
+            state.checked.max(state.listed)
+        };
+        if latest.is_none_or(|latest| latest.elapsed() >= ages::FAILURE) {
+            let _ = self.check_now().await;
         }
     }
 
     async fn check_now(&self) -> Result<(), LogError> {
+        self.state().checked = Some(Instant::now());
+        let checked = self.ask_for_one().await;
+        if let Err(error) = &checked {
+            self.state().trouble = Some(error.clone());
+        }
+        checked
+    }
+
+    async fn ask_for_one(&self) -> Result<(), LogError> {
         self.source.credentials.session().await.map_err(LogError::NoCredentials)?;
         let client = &self.client().await?.own;
         let request = listing::request(client, &self.uri.bucket, &self.uri.prefix).max_keys(1);

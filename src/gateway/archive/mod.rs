@@ -37,6 +37,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::task::JoinSet;
 
 /// How many objects the cache of existing objects holds.
 const MAX_OBJECTS: usize = 1 << 16;
@@ -45,6 +46,8 @@ const MAX_ABSENT: usize = 1 << 14;
 /// How long a click on a log with only one possible location waits for S3 to confirm that the log exists.
 /// The gateway then answers with that location.
 const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long `/-/log-uris` waits for S3. Who asks waits two seconds for the gateway.
+const RECHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The logs below all log URIs. What one log URI answers hides nothing of the others: every method that asks several
 /// collects their answers and their failures.
@@ -168,6 +171,17 @@ impl Archive {
         if let Err(error) = self.clusters.write() {
             eprintln!("warning: the gateway will search clusters again after its start: {error:#}");
         }
+    }
+
+    /// Asks S3 how each log URI is now. One that does not answer soon is as it was.
+    pub(crate) async fn recheck(&self) {
+        let mut checks = JoinSet::new();
+        for bucket in 0..self.buckets.len() {
+            let buckets = self.buckets.clone();
+            checks.spawn(async move { buckets[bucket].recheck().await });
+        }
+        let _ = tokio::time::timeout(RECHECK_TIMEOUT, async { while checks.join_next().await.is_some() {} }).await;
+        checks.detach_all();
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
