@@ -156,7 +156,7 @@ impl LogBucket {
             let state = self.state();
             state.checked.max(state.listed)
         };
-        if latest.is_none_or(|latest| latest.elapsed() >= ages::FAILURE) {
+        if latest.is_none_or(|latest| latest.elapsed() >= ages::ASKED) {
             let _ = self.check_now().await;
         }
     }
