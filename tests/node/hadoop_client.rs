@@ -140,16 +140,13 @@ fn each_account_is_asked_with_the_role_that_emrfs_maps_it_to() {
         &refused,
         &[
             "as user hadoop (as jobs write event logs): is allowed to write",
-            "as user spark (as the history server reads them): is not allowed to list",
+            "as user spark (as the history server reads them): fails to list",
         ],
     );
     assert!(!refused.err().contains("every Spark job"), "{}", refused.err());
     map(may_not, may);
     let refused = node.emr_shs(INSTALL).expect(3);
-    says(
-        &refused,
-        &["as user hadoop (as jobs write event logs): is not allowed to write", "every Spark job", "--history-only"],
-    );
+    says(&refused, &["as user hadoop (as jobs write event logs): fails to write", "every Spark job", "--history-only"]);
     map(may, may);
     node.emr_shs(&[INSTALL, OFTEN].concat()).expect(0);
     node.spark_submit("mapped");
