@@ -25,8 +25,9 @@ fn a_bucket_in_another_region(profile: Profile) {
             .then_some(())
     });
     let keys = "AWS_ACCESS_KEY_ID=labroot AWS_SECRET_ACCESS_KEY=labrootsecret";
-    let ran =
-        node.run(&["bash", "-c", &format!("{keys} emr-shs install --event-logs s3a://acme-central/events/")]).expect(0);
+    // Hadoop's configuration leads the log gateway to the second store, too, and that store has no container logs.
+    let install = format!("{keys} emr-shs install --event-logs s3a://acme-central/events/ --no-proxy");
+    let ran = node.run(&["bash", "-c", &install]).expect(0);
     assert!(ran.err().contains("spark.hadoop.fs.s3a.bucket.acme-central.endpoint.region"), "{}", ran.err());
     assert_eq!(node.reads(), "s3a://acme-central/events/");
 }
