@@ -17,10 +17,10 @@ fn the_static_binary_works_on_an_old_kernel() {
     let node = Node::fresh(Profile::Emr712);
     node.copy(OLD_KERNEL, "/opt/lab/old-kernel.py");
     node.copy(&release_binary("x86_64"), "/usr/local/bin/emr-shs");
-    // systemd starts the gateway, so the filter has to be in its unit.
+    // systemd starts the gateway, so the filter has to be in its unit, in the place of the unit's own.
     let unit = "/run/systemd/system/emr-shs-gateway.service.d/old-kernel.conf";
     node.sh(&format!(
-        "mkdir -p $(dirname {unit}); printf '[Service]\\nSystemCallFilter=~{NEW_CALLS}\\nSystemCallErrorNumber=ENOSYS\\n' >{unit}"
+        "mkdir -p $(dirname {unit}); printf '[Service]\\nSystemCallFilter=\\nSystemCallFilter=~{NEW_CALLS}\\nSystemCallErrorNumber=ENOSYS\\n' >{unit}"
     ));
     let before = node.tree();
     let old = |args: &[&str]| node.run(&[&["/opt/lab/old-kernel.py", "emr-shs"], args].concat());
