@@ -30,6 +30,8 @@ fn not_found(node: &Node, path: &str) {
 fn unknown_logs_and_lists_cost_few_requests_whoever_asks_for_them() {
     let node = node();
     let logs = "/srv/s3/acme-logs/elasticmapreduce";
+    // What the gateway has learned of the bucket before: for some seconds it answers from a list of clusters.
+    node.sh(&format!("systemctl stop {UNIT}; rm -f /var/lib/emr-shs-gateway/clusters.json"));
     // Clusters without containers, as transient clusters leave them that only ran a step on the primary node.
     node.sh(&format!(
         "cd {logs} && for i in $(seq 1000 3999); do mkdir -p j-EMPTY$i/node && echo x >j-EMPTY$i/node/log.gz; done"
@@ -39,6 +41,7 @@ fn unknown_logs_and_lists_cost_few_requests_whoever_asks_for_them() {
     node.sh(&format!(
         "cd {logs} && for i in $(seq 100001 105000); do d={large}/container_1795352263709_7777_01_$i; mkdir -p $d; echo x >$d/stderr.gz; echo x >$d/stdout.gz; done"
     ));
+    node.sh(&format!("systemctl start {UNIT}"));
     wait("the gateway to be ready", || (get(&node, "/-/readyz", &[]).status == 200).then_some(()));
 
     // Each cluster is asked once.
