@@ -71,6 +71,8 @@ pub(crate) fn stays_on_s3(rows: &[UndoRow]) -> Option<String> {
     rows.iter().find(is_changed_key)?.change.after.value().filter(|value| value.starts_with("s3"))
 }
 
+/// What an undo does with one resource: it puts back what still is as emr-shs wrote it, and leaves alone what somebody
+/// else has changed since.
 fn row(host: &Host, entry: &ReceiptEntry) -> Result<UndoRow> {
     let row = |before: State, after: State, outcome: UndoOutcome, why: &str| {
         let change = Change { resource: entry.resource.clone(), before, after, why: why.into(), yields: false };
