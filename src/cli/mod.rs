@@ -22,7 +22,7 @@ use std::time::Duration;
 #[command(
     after_help = "Typical use, on the primary node:\n  sudo emr-shs plan --event-logs s3://my-bucket/spark-events/\n  \
 sudo emr-shs install --event-logs s3://my-bucket/spark-events/\n  sudo emr-shs uninstall\n\nExit codes: 0 done or nothing to do, 1 failed and rolled back, \
-2 usage error, 3 a check failed, 4 plan --check: changes pending, 5 done, but something that was wanted is missing"
+2 usage error, 3 a check failed, 4 plan --check: changes are pending or something that was wanted is missing, 5 done, but something that was wanted is missing"
 )]
 pub struct Cli {
     /// The command, followed by its own options.
@@ -106,7 +106,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Prove end to end that an executor's log opens, then clean up
     Verify(VerifyArgs),
-    /// Restore everything that install changed
+    /// Restore what install changed; leave alone what somebody else has changed since
     Uninstall(UninstallArgs),
     /// Print configurations, steps and policies to use elsewhere; changes nothing
     #[command(subcommand)]
@@ -122,10 +122,10 @@ pub enum Command {
 pub struct ComponentArgs {
     #[command(flatten)]
     pub(crate) spark: SparkArgs,
-    /// Put this jar on the class path, whatever install finds there; repeatable
+    /// Link this jar, and prefer it to jars that install finds; repeatable
     #[arg(long, value_name = "PATH", env = "EMR_SHS_JAR", value_delimiter = ':')]
     pub(crate) jar: Vec<PathBuf>,
-    /// Directory for the links to jars
+    /// Where the links to jars go [default: that of the last run, or daemon]
     #[arg(long, value_name = "WHERE", env = "EMR_SHS_LINK_INTO")]
     pub(crate) link_into: Option<LinkInto>,
     #[command(flatten)]
@@ -146,10 +146,15 @@ pub struct ComponentArgs {
 
 /// Options of `install`.
 #[derive(Args)]
+#[command(
+    after_help = "An option that is left out keeps its value from the last run. To see the changes first: sudo emr-shs plan, \
+with the same options.\n\nExit codes: 0 installed or nothing to do, 1 failed and rolled back, 2 usage error, 3 a check failed \
+before the first change, or the proof of --verify failed afterwards, 5 installed, but something that was wanted is missing"
+)]
 pub struct InstallArgs {
     #[command(flatten)]
     pub(crate) install: ComponentArgs,
-    /// Finally prove that an executor's log opens, as the command verify does
+    /// At the end, prove that an executor's log opens, as the command verify does
     #[arg(long, env = "EMR_SHS_VERIFY")]
     pub(crate) verify: bool,
     /// Seconds that EMR may take to finish provisioning the node, when install runs in a
@@ -167,6 +172,7 @@ pub struct InstallArgs {
 #[derive(Subcommand)]
 pub enum Proxy {
     /// Install the log gateway as a service and point log links to it
+    #[command(after_help = "An option that is left out keeps its value from the last run.")]
     Install(ComponentArgs),
     /// Run the log gateway in the foreground, as its service does
     Serve(ServeArgs),
@@ -218,10 +224,11 @@ pub struct ServeArgs {
     /// URL of the history server
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:18080", env = "EMR_SHS_HISTORY_SERVER")]
     pub(crate) history_server: String,
-    /// Account of the history server; the gateway passes requests on to no other account's program
+    /// Account of the history server; the gateway passes requests on only to a program of this
+    /// account
     #[arg(long, value_name = "NAME", env = "EMR_SHS_HISTORY_SERVER_USER")]
     pub(crate) history_server_user: Option<String>,
-    /// Path that the history server puts before its links, its spark.ui.proxyBase
+    /// Path with which all links of the history server begin: its spark.ui.proxyBase
     #[arg(long, value_name = "PATH", env = "EMR_SHS_PROXY_BASE")]
     pub(crate) proxy_base: Option<String>,
     #[command(flatten)]
@@ -233,8 +240,12 @@ pub struct ServeArgs {
 
 /// Options of `plan`.
 #[derive(Args)]
+#[command(
+    after_help = "plan changes nothing. An option that is left out has its value from the last run.\n\nExit codes: 0 a plan was \
+made, 2 usage error, 3 a check failed that would stop install, 4 --check: changes are pending, or something that was wanted is missing"
+)]
 pub struct PlanArgs {
-    /// Exit 4 if changes are pending
+    /// Exit 4 if changes are pending, or if something that was wanted is missing
     #[arg(long, env = "EMR_SHS_CHECK")]
     pub(crate) check: bool,
     #[command(flatten)]

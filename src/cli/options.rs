@@ -117,8 +117,9 @@ pub struct RestartArgs {
 /// `--login`, for every command that opens a log through the log gateway.
 #[derive(Args)]
 pub struct LoginArgs {
-    /// Not needed: as root, emr-shs proves itself to a log gateway that requires a login. To try
-    /// a user's login, set the variable: other users of the node can read a command line
+    /// Open the log with this login of a user. Not needed where the gateway requires a login: root
+    /// proves itself in another way. Set the variable rather than the option, because other
+    /// users of the node can read a command line
     #[arg(long, value_name = "NAME:PASSWORD", env = "EMR_SHS_LOGIN", hide_env_values = true)]
     pub(crate) login: Option<String>,
 }
