@@ -322,7 +322,7 @@ impl Gateway {
         }
     }
 
-    /// Delivers a log by redirect or by stream. S3 may not have confirmed yet that the log exists.
+    /// Delivers a log by redirect or by stream. It is possible that S3 has not confirmed yet that the log exists.
     async fn deliver(
         &self,
         location: &Location,

@@ -44,7 +44,7 @@ impl UnitGroup {
     }
 }
 
-/// The control groups of a process; `None` for one that is gone, or that this user may not see.
+/// The control groups of a process; `None` for one that is gone, or that this user is not allowed to see.
 fn groups_of(proc: &Path, pid: u32) -> Option<String> {
     fs::read_to_string(proc.join(pid.to_string()).join("cgroup")).ok()
 }

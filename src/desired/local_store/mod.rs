@@ -40,7 +40,7 @@ pub(crate) struct LocalStore {
     pub directory: PathBuf,
     /// The stores of earlier event logs that stay, newest first.
     earlier: Vec<PathBuf>,
-    /// Where Java may load native libraries from, if it may not from its own directory of temporary files.
+    /// Where Java loads native libraries from, if its own directory of temporary files does not allow that.
     java_tmp: Option<PathBuf>,
     /// `None` where Spark's own limits fit on the disk.
     limits: Option<Limits>,

@@ -68,7 +68,7 @@ pub(crate) fn archive(f: &Facts<'_>) -> CheckResult {
         Some(Ok(ContainerLogs::None)) => skip("there is no container log yet; EMR uploads them every 5 minutes"),
         // doctor asked as root.
         Some(Ok(ContainerLogs::Readable)) if let Some((own, root)) = roles_differ(f) => skip(format!(
-            "the role {root} of root can read container logs; the log gateway has the role {own}, and what that may read shows: \
+            "the role {root} of root can read container logs; the log gateway has the role {own}; to see what that role can read: \
              sudo emr-shs verify"
         )),
         Some(Ok(ContainerLogs::Readable)) if loses_logs(&f.release().unwrap_or_default()) => {
@@ -253,7 +253,7 @@ fn silent_gateway(gateway: &LogGateway) -> Fault {
     ))
 }
 
-/// Before an installation: `spark.eventLog.dir` is for the jobs of every role. A job whose role may not write there
+/// Before an installation: `spark.eventLog.dir` is for the jobs of every role. A job whose role must not write there
 /// fails, so only the user can say that all of them may.
 fn may_make_jobs_log(f: &Facts<'_>) -> CheckResult {
     let is_written = |uri: &EventLogs| f.node.spark.defaults.text(EVENT_LOG_DIR_KEY) == Some(uri.to_string().as_str());
@@ -264,11 +264,11 @@ fn may_make_jobs_log(f: &Facts<'_>) -> CheckResult {
     Err(Fault::preflight("jobs of this cluster run under roles of their own (runtime roles)")
         .detail("the cluster's security configuration has EnableApplicationScopedIAMRole")
         .detail(format!(
-            "spark.eventLog.dir would apply to all jobs, and a job whose role may not write to {uri} would fail"
+            "spark.eventLog.dir would apply to all jobs, and a job whose role is not allowed to write to {uri} would fail"
         ))
         .detail(format!("the policy that each role needs: emr-shs render iam-policy --for jobs --event-logs {uri}"))
         .unchanged()
-        .hint("to leave spark.eventLog.* to the jobs: add --history-only; if every role may write there: add --force")
+        .hint("to leave spark.eventLog.* to the jobs: add --history-only; if every role is allowed to write there: add --force")
         .into())
 }
 

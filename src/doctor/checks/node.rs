@@ -433,5 +433,5 @@ pub(crate) fn primaries(f: &Facts<'_>) -> CheckResult {
     if f.node.identity.multi_primary {
         return skip("this cluster has three primary nodes: install on each of them; a step runs on one of them only");
     }
-    Ok("this is the only one".into())
+    Ok("this is the only primary node".into())
 }

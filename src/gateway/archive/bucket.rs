@@ -74,7 +74,7 @@ struct State {
     listed: Option<Instant>,
     /// When the gateway last began to check that by itself.
     checked: Option<Instant>,
-    /// Whether S3 has ever given an object, which it does also for a role that may not list.
+    /// Whether S3 has ever given an object, which it does also for a role that is not allowed to list.
     gives: bool,
     /// Why S3 does not list what is below the log URI.
     trouble: Option<LogError>,

@@ -104,7 +104,7 @@ fn denied(subject: &str, permission: &str, s3_url: &str, answer: &str) -> Messag
     ));
     let message = if permission.contains("ListBucket") {
         message.text(
-            "If the role lacks s3:ListBucket, S3 denies access to a missing object, too: the log may not be in S3 yet.",
+            "If the role lacks s3:ListBucket, S3 denies access to a missing object, too: perhaps the log is not in S3 yet.",
         )
     } else {
         message
