@@ -18,6 +18,7 @@ use super::page_memory::PageMemory;
 use super::pages::{self, Message};
 use super::presign::{LatestSigner, encode_value};
 use super::route::{self, LogDirectory, LogRequest, RouteError};
+use super::server::access_log::LeftOut;
 use super::server::connections::Connections;
 use super::shares::{Client, Shares};
 use super::stream;
@@ -54,6 +55,8 @@ pub(super) struct Gateway {
     pub(super) metrics: Metrics,
     pub(super) connections: Connections,
     pub(super) page_memory: PageMemory,
+    /// Lines of the access log.
+    pub(super) left_out: LeftOut,
     /// Requests that wait for the history server or for S3.
     pub(super) waiting: Shares,
     pub(super) streams: Shares,
@@ -228,14 +231,25 @@ impl Gateway {
     }
 
     fn metrics_text(&self, credentials_left: Option<Option<Duration>>) -> String {
+        let readiness = self.archive.readiness();
         self.metrics.text(&Gauges {
+            is_ready: credentials_left.is_some() && readiness.opens_logs,
+            failing_log_uris: readiness.troubles.len(),
+            answer_age: self.archive.answer_age(Instant::now()),
             credentials_left,
             role: self.credentials.role(),
             connections: self.connections.count(),
             closed: self.connections.closed(),
             logins: self.logins.as_ref().map(Logins::counts),
             page_bytes: self.page_memory.used(),
-            busy: [("requests", self.waiting.refused()), ("streams", self.streams.refused())],
+            waiting: self.waiting.used(),
+            streams: self.streams.used(),
+            busy: [
+                ("requests", self.waiting.refused()),
+                ("streams", self.streams.refused()),
+                ("pages", self.page_memory.refused()),
+            ],
+            left_out_lines: self.left_out.lines(),
         })
     }
 

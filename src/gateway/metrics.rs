@@ -1,5 +1,6 @@
 //! The gateway's counters, in Prometheus' text format.
 
+use fs_err as fs;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -51,19 +52,30 @@ pub(super) struct Metrics {
 
 /// What the gateway's parts count themselves.
 pub(super) struct Gauges {
+    /// Whether `/-/readyz` answers 200.
+    pub(super) is_ready: bool,
+    pub(super) failing_log_uris: usize,
+    /// How long ago S3 gave a good answer; `None` if it never did.
+    pub(super) answer_age: Option<Duration>,
     /// `None` without credentials, and `Some(None)` if the credentials do not expire.
     pub(super) credentials_left: Option<Option<Duration>>,
     /// The role of the instance profile.
     pub(super) role: Option<String>,
     pub(super) connections: usize,
     /// Connections that were closed or not taken, by reason.
-    pub(super) closed: [(&'static str, u64); 3],
+    pub(super) closed: [(&'static str, u64); 6],
     /// Logins, by result; `None` if no login is required.
     pub(super) logins: Option<[(&'static str, u64); 3]>,
     /// How many bytes of pages wait for their readers.
     pub(super) page_bytes: usize,
+    /// Requests that wait for S3 or for the history server.
+    pub(super) waiting: usize,
+    /// Logs that pass through the gateway.
+    pub(super) streams: usize,
     /// Requests that had no room, by what they needed.
-    pub(super) busy: [(&'static str, u64); 2],
+    pub(super) busy: [(&'static str, u64); 3],
+    /// Lines that the access log does not contain.
+    pub(super) left_out_lines: u64,
 }
 
 impl Metrics {
@@ -78,10 +90,26 @@ impl Metrics {
             Some(Some(left)) => left.as_secs().to_string(),
             None => "0".into(),
         };
+        let answer_age = gauges.answer_age.map_or("+Inf".into(), |age| age.as_secs().to_string());
         let requests = NAMES.map(|(name, outcome)| (name, self.requests[outcome as usize].load(Ordering::Relaxed)));
         let mut text = Text::default();
+        text.head("build_info", "The version of emr-shs.", "gauge");
+        let _ = writeln!(text.0, "{PREFIX}build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+        text.gauge("ready", "1 if /-/readyz answers 200, otherwise 0.", &u8::from(gauges.is_ready).to_string());
+        text.gauge(
+            "failing_log_uris",
+            "Log URIs that do not give all their logs.",
+            &gauges.failing_log_uris.to_string(),
+        );
+        text.gauge("s3_answer_age_seconds", "Time since S3 last gave a list or an object.", &answer_age);
         text.counter("requests_total", "Requests by outcome.", "outcome", &requests);
         text.counter("busy_total", "Requests that had no room, by what they needed.", "what", &gauges.busy);
+        text.gauge(
+            "waiting_requests",
+            "Requests that wait for S3 or for the history server.",
+            &gauges.waiting.to_string(),
+        );
+        text.gauge("streams", "Logs that pass through the gateway.", &gauges.streams.to_string());
         text.gauge("connections", "Open connections.", &gauges.connections.to_string());
         text.counter(
             "closed_connections_total",
@@ -93,6 +121,9 @@ impl Metrics {
             text.counter("logins_total", "Passwords that were checked, by result.", "result", logins);
         }
         text.gauge("page_bytes", "Bytes of pages that wait for their readers.", &gauges.page_bytes.to_string());
+        text.gauge("resident_memory_bytes", "Memory of the gateway's process.", &resident_memory().to_string());
+        text.head("log_lines_left_out_total", "Requests without a line in the access log.", "counter");
+        let _ = writeln!(text.0, "{PREFIX}log_lines_left_out_total {}", gauges.left_out_lines);
         text.gauge("credentials_left_seconds", "Time until the credentials expire.", &seconds_left);
         // A name that IAM would not allow could end the label.
         let is_name = |role: &&String| role.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
@@ -106,6 +137,13 @@ impl Metrics {
         }
         text.0
     }
+}
+
+/// In bytes; 0 where the kernel does not tell.
+fn resident_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// Text in Prometheus' format.

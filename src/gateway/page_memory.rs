@@ -7,10 +7,16 @@ use super::server::connections::{Connections, Link};
 use hyper::Response;
 use hyper::body::Body as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 #[derive(Clone, Default)]
-pub(super) struct PageMemory(Arc<AtomicUsize>);
+pub(super) struct PageMemory(Arc<Memory>);
+
+#[derive(Default)]
+struct Memory {
+    used: AtomicUsize,
+    refused: AtomicU64,
+}
 
 /// A page in memory; dropped, its bytes are free.
 struct Page {
@@ -21,7 +27,12 @@ struct Page {
 
 impl PageMemory {
     pub(super) fn used(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// How many pages had no room.
+    pub(super) fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
     }
 
     /// Counts a page until it is sent. Where there is no room, the clients that have not read theirs for the longest time are
@@ -37,13 +48,16 @@ impl PageMemory {
         if bytes < SMALL_PAGE {
             return Some(response);
         }
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.0.used.fetch_add(bytes, Ordering::Relaxed);
         link.hold(bytes);
         let page = Page { memory: self.clone(), link: link.clone(), bytes };
         let mut used = self.used();
         while used > MAX_PAGE_BYTES {
             // The memory of a closed connection is free a moment later; its link says at once how much that is.
-            let freed = connections.evict_holder(UNREAD_PAGE)?;
+            let Some(freed) = connections.evict_holder(UNREAD_PAGE) else {
+                self.0.refused.fetch_add(1, Ordering::Relaxed);
+                return None;
+            };
             used = used.saturating_sub(freed);
         }
         Some(response.map(|body| hold(body, page)))
@@ -52,7 +66,7 @@ impl PageMemory {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.memory.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.memory.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
         self.link.release(self.bytes);
     }
 }

@@ -47,6 +47,11 @@ impl Shares {
         Some(Share { table: self.0.clone(), client: client.address })
     }
 
+    /// How many shares are taken.
+    pub(super) fn used(&self) -> usize {
+        self.0.lock().values().sum()
+    }
+
     /// How many requests were refused.
     pub(super) fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
@@ -83,7 +88,7 @@ mod tests {
         assert!(foreign.iter().all(Option::is_some) && shares.take(client(2)).is_none());
         let own = shares.take(client(1));
         assert!(own.is_some() && shares.take(client(1)).is_none());
-        assert_eq!(shares.refused(), 2);
+        assert_eq!((shares.used(), shares.refused()), (3, 2));
         drop(foreign);
         assert!(shares.take(client(1)).is_some() && shares.0.lock().len() == 1);
     }

@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
-/// The directory of these packages in the cache.
-pub fn python_packages(name: &str, pins: &str) -> PathBuf {
+/// The directory of downloads and builds, as `lab/lib/common.sh` chooses it.
+pub fn cache() -> PathBuf {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = variable("EMR_SHS_CACHE")
+    variable("EMR_SHS_CACHE")
         .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("emr-shs")))
         .or_else(|| Some(variable("HOME")?.join(".cache/emr-shs")))
-        .unwrap();
-    let found = cache.join(name);
+        .unwrap()
+}
+
+/// The directory of these packages in the cache.
+pub fn python_packages(name: &str, pins: &str) -> PathBuf {
+    let found = cache().join(name);
     assert!(
         found.is_dir(),
         "{0} is not there; scripts/test makes it, or: \

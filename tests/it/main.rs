@@ -21,6 +21,7 @@ mod event_log_names;
 mod gateway_routes;
 mod help;
 mod log_diagnosis;
+mod monitoring;
 mod presign;
 mod redaction;
 mod release;

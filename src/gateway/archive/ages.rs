@@ -23,6 +23,9 @@ pub(super) const ASKED: Duration = Duration::from_millis(100);
 pub(super) const UNSEARCHED: Duration = Duration::from_secs(30);
 /// A good answer of S3. After it, the gateway checks the log URI by itself, so that `/-/readyz` tells a change.
 pub(super) const GOOD_ANSWER: Duration = Duration::from_secs(120);
+/// A good answer of S3, for `/-/readyz`, at most: two checks could have been made since. Whatever keeps the gateway from asking,
+/// it does not call itself ready for longer.
+pub(super) const READY: Duration = Duration::from_secs(300);
 /// The first and the longest pause between two checks of a log URI that does not answer.
 pub(super) const RECHECK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// A cluster without applications, seen for so long, stays without: nobody pays a month for a cluster that runs nothing.

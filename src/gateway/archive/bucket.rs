@@ -70,8 +70,10 @@ pub(crate) struct BucketClient {
 struct State {
     /// When and why S3 did not answer. All requests of the next seconds fail at once.
     silent: Option<(Instant, LogError)>,
-    /// When S3 last listed what is below the log URI.
+    /// When S3 last listed what is below the log URI; `None` since it did not answer.
     listed: Option<Instant>,
+    /// When S3 last gave a list or an object.
+    answered: Option<Instant>,
     /// When the gateway last began to check that by itself.
     checked: Option<Instant>,
     /// Whether S3 has ever given an object, which it does also for a role that is not allowed to list.
@@ -87,6 +89,25 @@ pub(super) enum Health {
     /// Logs open, as far as their places are known without a list.
     Partly(LogError),
     Bad(LogError),
+}
+
+impl State {
+    fn health(&self, now: Instant) -> Health {
+        match &self.trouble {
+            None => match self.listed.map(|listed| now.saturating_duration_since(listed)) {
+                Some(age) if age <= ages::READY => Health::Good,
+                age => {
+                    let age = age.map_or(0, |age| age.as_secs());
+                    Health::Bad(LogError::Unreachable(format!("the last answer of S3 is {age} s old")))
+                }
+            },
+            // An object that S3 gave before says nothing of a store that does not answer now.
+            Some(trouble) if self.gives && !matches!(trouble, LogError::Unreachable(_)) => {
+                Health::Partly(trouble.clone())
+            }
+            Some(trouble) => Health::Bad(trouble.clone()),
+        }
+    }
 }
 
 impl LogBucket {
@@ -112,12 +133,12 @@ impl LogBucket {
     }
 
     pub(super) fn health(&self) -> Health {
-        let state = self.state();
-        match &state.trouble {
-            None => Health::Good,
-            Some(trouble) if state.gives => Health::Partly(trouble.clone()),
-            Some(trouble) => Health::Bad(trouble.clone()),
-        }
+        self.state().health(Instant::now())
+    }
+
+    /// When S3 last gave a list or an object.
+    pub(super) fn answered(&self) -> Option<Instant> {
+        self.state().answered
     }
 
     /// Asks S3 for what is below the log URI, again and again, unless others do.
@@ -246,7 +267,8 @@ impl LogBucket {
         let request = self.s3().await?.get_object().bucket(&self.uri.bucket).key(key).range("bytes=0-0");
         let answer = with_timeout(request.send()).await.map_err(|error| self.note_silence(error))?;
         let Err(error) = answer else {
-            self.state().gives = true;
+            let mut state = self.state();
+            (state.gives, state.answered) = (true, Some(Instant::now()));
             return Ok(true);
         };
         match within_budget(&error)?.meaning(GET).failure {
@@ -361,7 +383,8 @@ impl LogBucket {
             Err(error) => return Err(self.list_refusal(prefix, within_budget(&error)?.meaning(LIST))),
         };
         let mut state = self.state();
-        (state.listed, state.trouble, state.silent) = (Some(Instant::now()), None, None);
+        let now = Some(Instant::now());
+        (state.listed, state.answered, state.trouble, state.silent) = (now, now, None, None);
         drop(state);
         Ok(page)
     }
@@ -402,4 +425,31 @@ impl<E: ProvideErrorMetadata + Error + 'static> WithinBudget<'_, E> {
 async fn with_timeout<T>(request: impl Future<Output = T>) -> Result<T, LogError> {
     let late = |_| LogError::Unreachable(format!("S3 did not answer within {} s", S3_TIMEOUT.as_secs()));
     tokio::time::timeout(S3_TIMEOUT, request).await.map_err(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Health, LogError, State};
+    use crate::gateway::archive::ages;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_log_uri_is_good_as_long_as_the_answer_of_s3_is_young() {
+        let listed = Instant::now();
+        let good = State { listed: Some(listed), ..State::default() };
+        assert!(matches!(good.health(listed + ages::GOOD_ANSWER), Health::Good));
+        let Health::Bad(error) = good.health(listed + ages::READY + Duration::from_secs(1)) else {
+            panic!("an old answer is none");
+        };
+        assert_eq!(error.in_a_line(), "the last answer of S3 is 301 s old");
+    }
+
+    #[test]
+    fn an_object_of_before_says_nothing_of_a_store_that_does_not_answer() {
+        let after_an_object = |trouble| State { gives: true, trouble: Some(trouble), ..State::default() };
+        let silent = after_an_object(LogError::Unreachable("S3 did not answer within 8 s".into()));
+        assert!(matches!(silent.health(Instant::now()), Health::Bad(_)));
+        // A role that may read, and not list.
+        assert!(matches!(after_an_object(LogError::Unasked).health(Instant::now()), Health::Partly(_)));
+    }
 }

@@ -157,7 +157,8 @@ impl Budget {
             let _ = writeln!(text, "emr_shs_gateway_s3_requests_total{{operation=\"{name}\"}} {sent}");
         }
         let refused = self.refused.load(Ordering::Relaxed);
-        let left = self.visitors.lock().unwrap_or_else(PoisonError::into_inner).left(now);
+        let left = |bucket: &Mutex<TokenBucket>| bucket.lock().unwrap_or_else(PoisonError::into_inner).left(now);
+        let (visitors, own) = (left(&self.visitors), left(&self.own));
         let _ = write!(
             text,
             "# HELP emr_shs_gateway_s3_requests_refused_total Requests to S3 that were not sent, because the budget was spent.\n\
@@ -165,7 +166,10 @@ impl Budget {
              emr_shs_gateway_s3_requests_refused_total {refused}\n\
              # HELP emr_shs_gateway_s3_budget_left_ratio The part of the budget for requests to S3 that is left.\n\
              # TYPE emr_shs_gateway_s3_budget_left_ratio gauge\n\
-             emr_shs_gateway_s3_budget_left_ratio {left:.3}\n"
+             emr_shs_gateway_s3_budget_left_ratio {visitors:.3}\n\
+             # HELP emr_shs_gateway_s3_own_budget_left_ratio The part of the budget for the gateway's own checks that is left.\n\
+             # TYPE emr_shs_gateway_s3_own_budget_left_ratio gauge\n\
+             emr_shs_gateway_s3_own_budget_left_ratio {own:.3}\n"
         );
         text
     }
@@ -229,7 +233,10 @@ mod tests {
         assert!(day * 5 < 5_000_000, "less than 5 USD, in millionths");
         let text = budget.metrics(begun);
         assert!(text.contains("s3_requests_total{operation=\"ListObjectsV2\"} 10001\n"), "{text}");
-        assert!(text.contains("s3_requests_refused_total 2\n") && text.contains("budget_left_ratio 0.000\n"), "{text}");
+        assert!(
+            text.contains("s3_requests_refused_total 2\n") && text.contains("s3_budget_left_ratio 0.000\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -198,6 +198,12 @@ impl Archive {
         Readiness { opens_logs, troubles: self.unanswered(&failures, &good) }
     }
 
+    /// How long ago S3 last gave a list or an object below any log URI; `None` if it never did.
+    pub(crate) fn answer_age(&self, now: Instant) -> Option<Duration> {
+        let answered = self.buckets.iter().filter_map(LogBucket::answered).max()?;
+        Some(now.saturating_duration_since(answered))
+    }
+
     /// The buckets of one log URI with its other spelling, which follows it, or of all.
     pub(crate) fn buckets_of(&self, log_uri: Option<usize>) -> Range<usize> {
         let Some(one) = log_uri else { return 0..self.buckets.len() };

@@ -32,6 +32,16 @@ pub(super) struct Answered<'a> {
     pub(super) is_stranger: bool,
 }
 
+/// How many lines were left out since the start.
+#[derive(Clone, Default)]
+pub(in crate::gateway) struct LeftOut(Arc<AtomicU64>);
+
+impl LeftOut {
+    pub(in crate::gateway) fn lines(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 struct Lines {
     sender: SyncSender<Line>,
     /// Lines that had no room in the channel.
@@ -45,7 +55,7 @@ struct Line {
 }
 
 impl AccessLog {
-    pub(super) fn start(quiet: bool) -> Self {
+    pub(super) fn start(quiet: bool, left_out: LeftOut) -> Self {
         if quiet {
             return Self(None);
         }
@@ -60,12 +70,16 @@ impl AccessLog {
                 if matches!(first, Err(RecvTimeoutError::Disconnected)) {
                     return;
                 }
+                let lost = counts.lost.swap(0, Ordering::Relaxed);
+                left_out.0.fetch_add(lost, Ordering::Relaxed);
                 for line in first.into_iter().chain(receiver.try_iter().take(MAX_WAITING_LINES)) {
                     if rate.allows(&line, Instant::now()) {
                         let _ = out.write_all(line.text.as_bytes());
+                    } else {
+                        left_out.0.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                if let Some(note) = rate.note(counts.lost.swap(0, Ordering::Relaxed), Instant::now()) {
+                if let Some(note) = rate.note(lost, Instant::now()) {
                     let _ = out.write_all(note.as_bytes());
                 }
                 let _ = out.flush();

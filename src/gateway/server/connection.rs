@@ -1,7 +1,7 @@
 //! One connection: TLS if it is on, then HTTP/1.1 with time limits.
 
 use super::access_log::{AccessLog, Answered};
-use super::connections::{Link, OpenConnection};
+use super::connections::{Closed, Link, OpenConnection};
 use super::watched::Watched;
 use crate::gateway::handler::Gateway;
 use crate::gateway::http::{Body, protect, redirect};
@@ -44,7 +44,11 @@ impl Connection {
                     let accepted = tls.acceptor().accept(Watched::new(stream, link.clone()));
                     match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepted).await {
                         Ok(Ok(stream)) => self.serve_http(&link, stream, watcher).await,
-                        _ => Ok(()),
+                        Ok(Err(_)) => Ok(()),
+                        Err(_) => {
+                            self.gateway.connections.count_closed(Closed::Silent);
+                            Ok(())
+                        }
                     }
                 }
             }
@@ -52,8 +56,8 @@ impl Connection {
         tokio::select! {
             // An error means that the client went away, did not read, or did not speak HTTP. hyper has answered if it could.
             ended = served => {
-                if ended.is_err_and(|error| is_unread(&error)) {
-                    open.count_unread();
+                if let Some(reason) = ended.err().as_ref().and_then(why_closed) {
+                    self.gateway.connections.count_closed(reason);
                 }
             }
             () = link.evicted() => {}
@@ -154,10 +158,16 @@ impl Connection {
     }
 }
 
-/// Whether a connection ended because its client did not read.
-fn is_unread(error: &hyper::Error) -> bool {
+/// Why the gateway ended a connection; `None` if the client ended it, or did not speak HTTP.
+fn why_closed(error: &hyper::Error) -> Option<Closed> {
     let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut)
+    if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+        return Some(Closed::Unread);
+    }
+    if error.is_timeout() {
+        return Some(Closed::Silent);
+    }
+    error.is_parse_too_large().then_some(Closed::LargeHead)
 }
 
 /// Whether the first byte is not the one that a TLS handshake begins with.

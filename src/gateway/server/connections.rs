@@ -14,13 +14,28 @@ pub(in crate::gateway) struct Connections(Arc<Table>);
 #[derive(Default)]
 struct Table {
     open: Mutex<Open>,
-    /// How many connections were closed so that others had room.
-    evicted: AtomicU64,
-    /// How many connections were closed because the client did not read.
-    unread: AtomicU64,
-    /// How many connections were not taken, because every open one was being answered.
-    rejected: AtomicU64,
+    closed: [AtomicU64; REASONS.len()],
 }
+
+/// Why the gateway closes a connection, or does not take it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Closed {
+    /// Others needed the room.
+    NoRoom,
+    /// The client did not read.
+    Unread,
+    /// Every open connection was being answered.
+    AllBusy,
+    /// The client sent no request, or no TLS handshake, in time.
+    Silent,
+    /// The head of a request was too large.
+    LargeHead,
+    /// The client is not served, and too many such clients were being told so.
+    Stranger,
+}
+
+/// The names in the metrics, in the order of [`Closed`].
+const REASONS: [&str; 6] = ["no_room", "unread", "all_busy", "silent", "large_head", "not_served"];
 
 #[derive(Default)]
 struct Open {
@@ -60,7 +75,7 @@ impl Connections {
             open.by_id.len() < MAX_CONNECTIONS || self.0.evict(&mut open, |_| true).is_some()
         };
         if !room {
-            self.0.rejected.fetch_add(1, Ordering::Relaxed);
+            self.count_closed(Closed::AllBusy);
             return None;
         }
         let id = open.next;
@@ -90,17 +105,24 @@ impl Connections {
         self.0.lock().by_id.len()
     }
 
+    /// Notes that a connection was closed or not taken.
+    pub(super) fn count_closed(&self, reason: Closed) {
+        self.0.count_closed(reason);
+    }
+
     /// How many connections were closed or not taken, by reason.
-    pub(in crate::gateway) fn closed(&self) -> [(&'static str, u64); 3] {
-        let Table { evicted, unread, rejected, .. } = &*self.0;
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        [("no_room", count(evicted)), ("unread", count(unread)), ("all_busy", count(rejected))]
+    pub(in crate::gateway) fn closed(&self) -> [(&'static str, u64); REASONS.len()] {
+        std::array::from_fn(|reason| (REASONS[reason], self.0.closed[reason].load(Ordering::Relaxed)))
     }
 }
 
 impl Table {
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_closed(&self, reason: Closed) {
+        self.closed[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Closes the connection that has been silent for the longest time: its client sends no request, or does not read.
@@ -110,7 +132,7 @@ impl Table {
         let link = candidates.max_by_key(|link| link.silence()).cloned()?;
         open.remove(&link);
         link.evicted.notify_one();
-        self.evicted.fetch_add(1, Ordering::Relaxed);
+        self.count_closed(Closed::NoRoom);
         Some(link.held.load(Ordering::Relaxed))
     }
 }
@@ -173,13 +195,6 @@ impl Drop for Answering<'_> {
     }
 }
 
-impl OpenConnection {
-    /// Notes that the connection closes because its client did not read.
-    pub(super) fn count_unread(&self) {
-        self.table.unread.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.table.lock().remove(&self.link);
@@ -231,6 +246,6 @@ mod tests {
         let own: Vec<_> = (0..MAX_CONNECTIONS).filter_map(|_| connections.open(address(1), true)).collect();
         let _answering: Vec<_> = own.iter().map(|connection| connection.link.answers()).collect();
         assert!(connections.open(address(3), false).is_none());
-        assert_eq!(connections.closed()[2].1, 1);
+        assert_eq!(connections.closed()[2], ("all_busy", 1));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::access_log::{AccessLog, PAUSE};
 use super::connection::Connection;
+use super::connections::Closed;
 use super::startup;
 pub(crate) use super::startup::GatewayConfig;
 use crate::error::Fault;
@@ -39,8 +40,8 @@ pub(crate) fn run(config: GatewayConfig) -> Result<()> {
 async fn listen(config: GatewayConfig) -> Result<()> {
     let (listener, address) = bind(config.settings.address())?;
     let tls = startup::tls(&config.settings)?;
-    let access_log = AccessLog::start(config.quiet);
     let gateway = Arc::new(startup::gateway(&config, tls.is_some()).await?);
+    let access_log = AccessLog::start(config.quiet, gateway.left_out.clone());
     tokio::spawn(gateway.credentials.clone().refresh_forever());
     gateway.archive.watch();
     if let Some(tls) = &tls {
@@ -152,7 +153,9 @@ impl Acceptor {
     }
 
     fn refuse(&self, stream: TcpStream, client: Client) {
-        let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
+            return self.gateway.connections.count_closed(Closed::Stranger);
+        };
         let (connection, tls) = (self.connection(client), self.tls.clone());
         tokio::spawn(async move {
             let _permit = permit;

@@ -1,6 +1,6 @@
 //! `proxy serve`: the gateway as a process that listens on a port.
 
-mod access_log;
+pub(in crate::gateway) mod access_log;
 mod connection;
 pub(in crate::gateway) mod connections;
 pub(crate) mod listen;

@@ -1,5 +1,6 @@
 //! Builds the gateway from its settings.
 
+use super::access_log::LeftOut;
 use super::connections::Connections;
 use crate::aws::uri::LogUri;
 use crate::aws::{http_client, proxies};
@@ -96,6 +97,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
         metrics: Metrics::default(),
         connections: Connections::default(),
         page_memory: PageMemory::default(),
+        left_out: LeftOut::default(),
         waiting: Shares::new(MAX_WAITING_REQUESTS, MAX_WAITING_REQUESTS_OF_CLIENT),
         streams: Shares::new(MAX_STREAMS, MAX_STREAMS_OF_CLIENT),
         signers,
