@@ -73,6 +73,8 @@ struct RequestContext<'a> {
 }
 
 impl Gateway {
+    /// Each open connection has room for this future, also while it is idle. That is why the ways with requests to S3 or to the
+    /// history server, whose futures are large, are boxed: the redirect to a known log is the way that has to be fast.
     pub(super) async fn handle(&self, client: Client, request: Request<Incoming>) -> (Response<Body>, RequestOutcome) {
         if request.uri().path() == "/-/style.css" {
             // The pages that refuse a request need their style, too.
@@ -86,7 +88,7 @@ impl Gateway {
         }
         let path = request.uri().path();
         if path == "/-/log-uris" {
-            self.archive.recheck().await;
+            Box::pin(self.archive.recheck()).await;
         }
         if path.starts_with("/-/") {
             return self.own_page(path);
@@ -96,14 +98,14 @@ impl Gateway {
         }
         let prefixes: Vec<&str> = self.archive.buckets.iter().map(|bucket| bucket.uri.prefix.as_str()).collect();
         match route::route(path, request.uri().query(), &prefixes) {
-            None => self.forward(client, request).await,
+            None => Box::pin(self.forward(client, request)).await,
             Some(Err(error)) => (not_a_log(error).response(), RequestOutcome::NotFound),
             Some(Ok(route)) => {
                 let (method, headers, download) = (request.method(), request.headers(), route.download);
                 let context = RequestContext { client, method, headers, download };
                 match &route.request {
                     LogRequest::Log(directory, file) => self.log(directory, file, route.log_uri, &context).await,
-                    listing => self.listing(client, listing, route.log_uri).await,
+                    listing => Box::pin(self.listing(client, listing, route.log_uri)).await,
                 }
             }
         }
@@ -319,7 +321,7 @@ impl Gateway {
         }
         let found = match known {
             Some(location) => Ok(location),
-            None => self.archive.find(directory, file, log_uri).await,
+            None => Box::pin(self.archive.find(directory, file, log_uri)).await,
         };
         let delivered = match found {
             Ok(location) => self.deliver(&location, directory, context).await,
@@ -330,7 +332,7 @@ impl Gateway {
             Ok(response) => response,
             Err(error) => {
                 let request = LogRequest::Log(directory.clone(), file.into());
-                let application = self.history_server.application_info(&request).await;
+                let application = Box::pin(self.history_server.application_info(&request)).await;
                 (pages::log_error(&error, &request, &self.archive, &application), outcome(&error))
             }
         }
@@ -348,11 +350,11 @@ impl Gateway {
         let attachment = context.download.then(|| attachment(location, directory));
         if self.mode == Mode::Stream {
             let Some(share) = self.streams.take(context.client) else { return Ok(busy()) };
-            let streamed =
-                stream::log(client, &bucket.uri.bucket, location, context.headers, attachment.as_deref()).await;
+            let streamed = stream::log(client, &bucket.uri.bucket, location, context.headers, attachment.as_deref());
+            let streamed = Box::pin(streamed).await;
             return match streamed {
                 Ok(response) => Ok((response.map(|body| hold(body, share)), RequestOutcome::Stream)),
-                Err(error) => Err(self.archive.refusal(location, &error).await),
+                Err(error) => Err(Box::pin(self.archive.refusal(location, &error)).await),
             };
         }
         let session = self.credentials.session().await.map_err(LogError::NoCredentials)?;

@@ -124,12 +124,15 @@ impl LogBucket {
     /// The client. The first successful call finds the bucket's region, and later calls return the same
     /// client.
     pub(crate) async fn client(&self) -> Result<&BucketClient, LogError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         let found = self.client.get_or_try_init(|| async {
             // Others may have waited for the same failure.
             self.not_silent()?;
             self.find_client().await
         });
-        found.await.map_err(|error| self.note_silence(error))
+        Box::pin(found).await.map_err(|error| self.note_silence(error))
     }
 
     pub(super) fn health(&self) -> Health {
