@@ -214,7 +214,7 @@ pub(crate) fn releases(
 
 /// Why an undo does not touch a resource.
 pub(crate) fn left_alone(entry: &ReceiptEntry, now: &State) -> String {
-    format!("left alone: changed since: {}", entry.difference(now))
+    format!("left alone, because somebody has changed it: {}", entry.difference(now))
 }
 
 /// Refuses to replace links and files that somebody else made.

@@ -357,7 +357,7 @@ impl Context<'_> {
             exactly(
                 Resource::AccountDir { path: GATEWAY_STATE_DIR.into(), account: GATEWAY_ACCOUNT.into() },
                 State::Exists,
-                "keeps which clusters have which applications, so that a restart costs no requests to S3",
+                "remembers which clusters have which applications, so that a restart costs no requests to S3",
             ),
             directory(Path::new(PROGRAM_DIR), owner, "holds the log gateway's program"),
             exactly(

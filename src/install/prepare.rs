@@ -220,7 +220,7 @@ impl Installation {
             Ok(_) => {
                 let version = self.node.spark.version.as_ref()?;
                 (!version.at_least(3, 0)).then(|| format!(
-                    "Spark {version} does not know {LOG_LINK_KEY}, which Spark 3.0 introduced: the history server keeps linking to NodeManagers. The log gateway's own pages list the logs."
+                    "Spark {version} does not know {LOG_LINK_KEY}, which Spark 3.0 introduced: on its own port, the history server keeps linking to NodeManagers. In pages that you open through the log gateway, links lead to the archived logs."
                 ))
             }
         }

@@ -29,7 +29,7 @@ pub(crate) struct ResourceStatus {
     pub found: String,
     /// As emr-shs wrote it last.
     pub wanted: String,
-    /// What differs, for people.
+    /// What differs, for people; empty if nothing does that matters.
     pub differs: String,
     /// Whether this is a unit that is as emr-shs wrote it, but does not run.
     #[serde(skip)]
@@ -48,6 +48,7 @@ impl ResourceStatus {
         let found = entry.resource.observe(host);
         let is_stopped_unit = matches!(found, Ok(State::Unit { enabled: true, runs: None }));
         let differs = match &found {
+            Ok(state) if entry.stands(state) => String::new(),
             Ok(state) => entry.difference(state),
             Err(e) => e.to_string(),
         };

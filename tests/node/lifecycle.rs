@@ -155,7 +155,7 @@ fn settings_that_others_changed_survive_uninstall(profile: Profile) {
     let status = node.emr_shs(&["status"]).expect(0).out();
     assert!(status.lines().any(|l| l.starts_with("changed") && l.contains("update.interval")), "{status}");
     let ran = node.emr_shs(&["uninstall"]).expect(0);
-    assert!(ran.err().contains("left alone: changed since"), "{}", ran.err());
+    assert!(ran.err().contains("left alone, because somebody has changed it"), "{}", ran.err());
     let defaults = node.sh("cat /etc/spark/conf/spark-defaults.conf");
     assert!(
         defaults.contains("spark.history.fs.update.interval 5m") && defaults.contains("spark.acme.team data"),

@@ -117,8 +117,9 @@ const SPARKS: &[(&str, &str, &[&str], &str)] = &[
     (
         "2.4.7",
         "spark.history.store.path",
-        &["Spark 2.4.7 does not know spark.history.custom.executor.log.url, which Spark 3.0 introduced: the history \
-           server keeps linking to NodeManagers. The log gateway's own pages list the logs."],
+        &["Spark 2.4.7 does not know spark.history.custom.executor.log.url, which Spark 3.0 introduced: on its \
+           own port, the history server keeps linking to NodeManagers. In pages that you open through the log gateway, \
+           links lead to the archived logs."],
         "once its event log is closed. Jobs",
     ),
     (

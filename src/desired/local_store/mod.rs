@@ -217,7 +217,7 @@ impl LocalStore {
             "# Spark would show a parsed application as it was, although its event log has grown since.\n\
              # The list of applications stays.\n",
             &self.service(context.node),
-            "deletes parsed applications at each start, because Spark does not notice that they have grown",
+            "deletes parsed applications at each start, because Spark does not notice that their event logs have grown",
         ));
         desired
     }

@@ -41,7 +41,7 @@ fn an_install_that_fails_halfway_is_rolled_back(profile: Profile) {
     );
     assert_eq!(node.reads(), LOGS);
     let ran = node.emr_shs(&["uninstall"]).expect(0);
-    assert!(ran.err().contains("left alone: changed since"), "{}", ran.err());
+    assert!(ran.err().contains("left alone, because somebody has changed it"), "{}", ran.err());
     assert_eq!(node.reads(), HDFS);
     assert_eq!(node.sh(&format!("readlink /usr/lib/emr-shs/jars/{link}")).trim(), "/opt/theirs.jar");
 
