@@ -125,7 +125,7 @@ pub struct ComponentArgs {
     /// Link this jar, and prefer it to jars that install finds; repeatable
     #[arg(long, value_name = "PATH", env = "EMR_SHS_JAR", value_delimiter = ':')]
     pub(crate) jar: Vec<PathBuf>,
-    /// Where the links to jars go [default: that of the last run, or daemon]
+    /// Where the links to jars go [default: daemon]
     #[arg(long, value_name = "WHERE", env = "EMR_SHS_LINK_INTO")]
     pub(crate) link_into: Option<LinkInto>,
     #[command(flatten)]
@@ -147,8 +147,8 @@ pub struct ComponentArgs {
 /// Options of `install`.
 #[derive(Args)]
 #[command(
-    after_help = "An option that is left out keeps its value from the last run. To see the changes first: sudo emr-shs plan, \
-with the same options.\n\nExit codes: 0 installed or nothing to do, 1 failed and rolled back, 2 usage error, 3 a check failed \
+    after_help = "An option that is left out keeps its value from the last run; --htpasswd and --tls-cert are removed by an empty \
+value. To see the changes first: sudo emr-shs plan, with the same options.\n\nExit codes: 0 installed or nothing to do, 1 failed and rolled back, 2 usage error, 3 a check failed \
 before the first change, or the proof of --verify failed afterwards, 5 installed, but something that was wanted is missing"
 )]
 pub struct InstallArgs {
@@ -172,7 +172,10 @@ pub struct InstallArgs {
 #[derive(Subcommand)]
 pub enum Proxy {
     /// Install the log gateway as a service and point log links to it
-    #[command(after_help = "An option that is left out keeps its value from the last run.")]
+    #[command(
+        after_help = "An option that is left out keeps its value from the last run; --htpasswd and --tls-cert are removed by an \
+empty value."
+    )]
     Install(ComponentArgs),
     /// Run the log gateway in the foreground, as its service does
     Serve(ServeArgs),

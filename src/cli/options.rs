@@ -91,9 +91,9 @@ pub struct LogUriArgs {
 /// `--public-url`
 #[derive(Args, Clone, Default)]
 pub struct PublicUrlArgs {
-    /// URL of the gateway in log links. / makes links relative: they then work only for users
-    /// who open the history server through the gateway [default: http://, the node's private
-    /// name, and the port]
+    /// URL with which log links begin. With / as value, links are relative: they then work only
+    /// in pages that users open through the gateway [default: http://, or https:// with TLS, the
+    /// node's private name, and the port]
     #[arg(long, value_name = "URL", env = "EMR_SHS_PUBLIC_URL", help_heading = LOG_GATEWAY)]
     pub(crate) public_url: Option<String>,
 }
@@ -117,8 +117,8 @@ pub struct RestartArgs {
 /// `--login`, for every command that opens a log through the log gateway.
 #[derive(Args)]
 pub struct LoginArgs {
-    /// Open the log with this login of a user. Not needed where the gateway requires a login: root
-    /// proves itself in another way. Set the variable rather than the option, because other
+    /// Open the log with a user's login, to try that login. Without this option, root proves itself
+    /// to the gateway in another way. Set the variable rather than the option, because other
     /// users of the node can read a command line
     #[arg(long, value_name = "NAME:PASSWORD", env = "EMR_SHS_LOGIN", hide_env_values = true)]
     pub(crate) login: Option<String>,
