@@ -42,7 +42,7 @@ pub use command::run;
 /// What tests, the fuzz target and benchmarks call directly. It is no interface for others.
 #[doc(hidden)]
 pub mod testing {
-    pub use crate::aws::endpoint::by_path;
+    pub use crate::aws::endpoint::{StoreAddress, by_path};
     pub use crate::aws::s3::Listing;
     pub use crate::doctor::checks::listing::{requests, scanning};
     pub use crate::gateway::presign::{BucketAddress, Signer};

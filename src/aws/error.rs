@@ -289,6 +289,7 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 #[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 mod tests {
     use super::{Obstacle, S3Error, S3Failure, classify};
+    use crate::aws::endpoint::StoreAddress;
     use aws_config::SdkConfig;
     use aws_credential_types::provider::error::CredentialsError;
     use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
@@ -437,7 +438,8 @@ mod tests {
                 aws_credential_types::Credentials::new("id", "secret", None, None, "test"),
             )),
         };
-        let config = crate::aws::endpoint::builder(&config.build(), Some("http://127.0.0.1:1"), None).build();
+        let config =
+            crate::aws::endpoint::builder(&config.build(), &StoreAddress::at(Some("http://127.0.0.1:1")), None).build();
         let client = aws_sdk_s3::Client::from_conf(config);
         let error = runtime.block_on(client.list_objects_v2().bucket("b").send()).unwrap_err();
         S3Error::new(&error, "s3:ListBucket").failure

@@ -4,7 +4,7 @@
 //! emr-shs calls S3 from synchronous code, so each call blocks until the runtime that [`S3`] owns has the
 //! answer.
 
-use super::endpoint;
+use super::endpoint::{self, StoreAddress};
 use super::error::{Obstacle, S3Error, S3Failure, credentials_failure, root_causes};
 use super::identity::instance_role;
 use super::listing::{self, Names};
@@ -117,8 +117,8 @@ struct Clock {
 
 impl Clock {
     /// A client whose answers this clock compares.
-    fn client(&self, config: &SdkConfig, endpoint: Option<&str>, region: Option<String>) -> Client {
-        Client::from_conf(endpoint::builder(config, endpoint, region).interceptor(self.clone()).build())
+    fn client(&self, config: &SdkConfig, store: &StoreAddress, region: Option<String>) -> Client {
+        Client::from_conf(endpoint::builder(config, store, region).interceptor(self.clone()).build())
     }
 }
 
@@ -148,7 +148,7 @@ pub struct S3 {
     config: SdkConfig,
     client: Client,
     clock: Clock,
-    endpoint: Option<String>,
+    store: StoreAddress,
     region: Option<String>,
     proxies: Proxies,
     /// What the requests contain beside their subject.
@@ -156,13 +156,12 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// A client with this node's credentials. `endpoint` is the URL of a VPC endpoint, or of a store other than
-    /// AWS's S3.
-    pub(crate) fn new(runtime: Runtime, config: SdkConfig, endpoint: Option<String>, proxies: Proxies) -> Self {
+    /// A client with this node's credentials.
+    pub(crate) fn new(runtime: Runtime, config: SdkConfig, store: StoreAddress, proxies: Proxies) -> Self {
         let region = config.region().map(ToString::to_string);
         let clock = Clock::default();
-        let client = clock.client(&config, endpoint.as_deref(), None);
-        Self { runtime, config, client, clock, endpoint, region, proxies, options: RequestOptions::default() }
+        let client = clock.client(&config, &store, None);
+        Self { runtime, config, client, clock, store, region, proxies, options: RequestOptions::default() }
     }
 
     /// Finds the bucket and its region. All later requests are signed for that region.
@@ -188,7 +187,7 @@ impl S3 {
         }
         if is_elsewhere {
             self.region.clone_from(&region);
-            self.client = self.clock.client(&self.config, self.endpoint.as_deref(), region.clone());
+            self.client = self.clock.client(&self.config, &self.store, region.clone());
         }
         Ok(Bucket { region })
     }
@@ -463,11 +462,11 @@ impl S3 {
 
     /// How requests go to the store, where a proxy is set.
     fn way(&self) -> Option<String> {
-        self.proxies.way_to(self.endpoint.as_deref().unwrap_or("https://s3.amazonaws.com"))
+        self.proxies.way_to(self.store.endpoint.as_deref().unwrap_or("https://s3.amazonaws.com"))
     }
 
     fn unanswered(&self, uri: &EventLogs, why: &str, obstacle: &Obstacle) -> Fault {
-        let host = endpoint::host(self.endpoint.as_deref(), self.region.as_deref());
+        let host = endpoint::host(self.store.endpoint.as_deref(), self.region.as_deref());
         let certificate = obstacle.certificate(&host);
         let fault = Fault::preflight(format!("S3 could not be asked about {uri}"));
         let fault = certificate.iter().fold(fault, |fault, (says, _)| fault.detail(says.as_str()));
@@ -481,7 +480,7 @@ impl S3 {
         if let Some((_, fix)) = certificate {
             return fault.hint(fix);
         }
-        fault.hint(match (obstacle, &self.endpoint) {
+        fault.hint(match (obstacle, &self.store.endpoint) {
             (Obstacle::Dns, _) => "the name server of this node gives no address of that name; ask it yourself: getent hosts NAME; the name servers are in /etc/resolv.conf",
             (Obstacle::ProxyLogin, _) => "name the proxy's login in its URL: sudo env HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT emr-shs …; for S3A: fs.s3a.proxy.username and fs.s3a.proxy.password",
             (Obstacle::Proxy, _) => "the proxy answers, but opens no connection to S3: let it open connections to this host, or exempt the host: NO_PROXY",
@@ -503,7 +502,7 @@ impl S3 {
     }
 
     fn endpoint_name(&self) -> &str {
-        self.endpoint.as_deref().unwrap_or("AWS's own endpoint")
+        self.store.endpoint.as_deref().unwrap_or("AWS's own endpoint")
     }
 }
 

@@ -239,6 +239,12 @@ pub struct ServeArgs {
     /// S3 endpoint of one bucket, where it is not that of --endpoint-url; repeatable
     #[arg(long, value_name = "BUCKET=URL", env = "EMR_SHS_BUCKET_ENDPOINT", value_delimiter = ',')]
     pub(crate) bucket_endpoint: Vec<String>,
+    /// Region of one bucket whose store does not tell it; repeatable
+    #[arg(long, value_name = "BUCKET=REGION", env = "EMR_SHS_BUCKET_REGION", value_delimiter = ',')]
+    pub(crate) bucket_region: Vec<String>,
+    /// Whether URLs name one bucket in the path, and not in the host's name, where its endpoint does not decide it; repeatable
+    #[arg(long, value_name = "BUCKET=BOOL", env = "EMR_SHS_BUCKET_PATH_STYLE", value_delimiter = ',')]
+    pub(crate) bucket_path_style: Vec<String>,
 }
 
 /// Options of `plan`.

@@ -9,6 +9,7 @@ use crate::aws::proxies::Proxies;
 use crate::error::Fault;
 use crate::ids::{is_host_name, is_id};
 use crate::settings::{GatewaySettings, Settings};
+use crate::shown::hint;
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -173,14 +174,48 @@ fn public_url(url: &str) -> Result<String, Fault> {
 impl ServeArgs {
     /// The endpoint of each bucket that `--bucket-endpoint` names.
     pub(crate) fn bucket_endpoints(&self) -> Result<BTreeMap<String, String>, Fault> {
-        let one = |text: &String| {
-            let Some((bucket, url)) = text.split_once('=').filter(|(bucket, _)| !bucket.is_empty()) else {
-                return Err(Fault::usage(format!("--bucket-endpoint {text} is not BUCKET=URL"))
-                    .hint("--bucket-endpoint my-bucket=https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com"));
-            };
-            Ok((bucket.to_string(), url.to_string()))
+        let option = BucketOption {
+            name: "--bucket-endpoint",
+            value: "URL",
+            example: "my-bucket=https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com",
         };
-        self.bucket_endpoint.iter().filter(|text| !text.is_empty()).map(one).collect()
+        option.read(&self.bucket_endpoint, |url| is_base_url(url).then(|| url.trim_end_matches('/').to_string()))
+    }
+
+    /// The region of each bucket that `--bucket-region` names.
+    pub(crate) fn bucket_regions(&self) -> Result<BTreeMap<String, String>, Fault> {
+        let option = BucketOption { name: "--bucket-region", value: "REGION", example: "my-bucket=eu-west-3" };
+        option.read(&self.bucket_region, |region| (!region.is_empty()).then(|| region.to_string()))
+    }
+
+    /// What `--bucket-path-style` says of each bucket that it names.
+    pub(crate) fn bucket_path_styles(&self) -> Result<BTreeMap<String, bool>, Fault> {
+        let option = BucketOption { name: "--bucket-path-style", value: "BOOL", example: "my-bucket=false" };
+        option.read(&self.bucket_path_style, |on| on.parse().ok())
+    }
+}
+
+/// An option with a value for one bucket.
+struct BucketOption {
+    name: &'static str,
+    value: &'static str,
+    example: &'static str,
+}
+
+impl BucketOption {
+    /// The value of each bucket. `parse` gives `None` for a value that is none.
+    fn read<T>(&self, given: &[String], parse: impl Fn(&str) -> Option<T>) -> Result<BTreeMap<String, T>, Fault> {
+        let Self { name, value, example } = self;
+        let one = |text: &String| {
+            let (bucket, of_bucket) = text.split_once('=').filter(|(bucket, _)| !bucket.is_empty())?;
+            Some((bucket.to_string(), parse(of_bucket)?))
+        };
+        let read = |text: &String| {
+            one(text).ok_or_else(|| {
+                Fault::usage(format!("{name} {text} is not BUCKET={value}")).hint(hint!("{} {}", name, example))
+            })
+        };
+        given.iter().filter(|text| !text.is_empty()).map(read).collect()
     }
 }
 

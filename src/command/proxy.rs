@@ -23,6 +23,8 @@ pub(crate) fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
         region: args.s3.region.given().map(Into::into),
         endpoint_url: given(&args.s3.endpoint_url).map(Into::into),
         bucket_endpoints: args.bucket_endpoints()?,
+        bucket_regions: args.bucket_regions()?,
+        bucket_path_styles: args.bucket_path_styles()?,
         history_server: args.history_server.clone(),
         history_server_user: given(&args.history_server_user).map(Into::into),
         proxy_base: given(&args.proxy_base).map(Into::into),

@@ -77,7 +77,7 @@ impl Context<'_> {
         } else {
             None
         };
-        if let Some(why) = path_style.filter(|_| endpoint.is_some() || !found.path_style) {
+        if let Some(why) = path_style.filter(|_| endpoint.is_some() || found.path_style != Some(true)) {
             rows.push(must(&key("path.style.access"), "true", why));
         }
         // Without a region S3A asks us-east-2 where the bucket is, which a node without a way to the internet cannot.

@@ -5,6 +5,7 @@ use super::gateway_unit;
 use super::private_name::private_name;
 use super::{Context, directory, exactly, file_owner};
 use crate::aws::emr::{Cluster, EmrError};
+use crate::aws::endpoint::StoreAddress;
 use crate::aws::proxies::Proxies;
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::desired::{Desired, DesiredState};
@@ -14,6 +15,7 @@ use crate::gateway::access::Users;
 use crate::gateway::tls::Tls;
 use crate::host::Host;
 use crate::ids::is_host_name;
+use crate::node::s3a::BucketSettings;
 use crate::node::{Node, hadoop_client, process};
 use crate::paths::{
     GATEWAY_ACCOUNT, GATEWAY_ENVIRONMENT, GATEWAY_PORT, GATEWAY_STATE_DIR, GATEWAY_UNIT, LOG_LINK_KEY, PROGRAM_DIR,
@@ -40,8 +42,7 @@ pub(crate) struct GatewaySetup {
     cluster_id: Option<String>,
     region: Option<String>,
     endpoint_url: Option<String>,
-    /// The endpoints of the buckets of the log URIs, where these differ.
-    bucket_endpoints: BTreeMap<String, String>,
+    buckets: BucketOptions,
     proxies: Proxies,
     history_server: String,
     /// `None` if this node does not know the account.
@@ -53,6 +54,17 @@ pub(crate) struct GatewaySetup {
     program: Program,
     /// The text of the unit.
     unit: String,
+}
+
+/// What the gateway must know of single buckets.
+#[derive(Default)]
+struct BucketOptions {
+    /// The endpoints of the buckets of the log URIs, where these differ.
+    endpoints: BTreeMap<String, String>,
+    /// The regions of buckets in other stores than AWS's, where these are not the gateway's own.
+    regions: BTreeMap<String, String>,
+    /// Whether the path names the bucket, where the endpoint does not decide it.
+    path_styles: BTreeMap<String, bool>,
 }
 
 /// Why an installation has no log gateway.
@@ -123,10 +135,12 @@ pub(crate) fn how_to_make_users() -> Hint {
 }
 
 /// Decides how to set the gateway up. `described` is EMR's description of the cluster; `None` if EMR was not asked.
+/// `event_logs` is the bucket of event logs, with the region that its store tells.
 pub(crate) fn setup(
     host: &Host,
     node: &Node,
     settings: &Settings,
+    event_logs: Option<(&str, &str)>,
     described: Result<Option<&Cluster>, &EmrError>,
     program: Program,
 ) -> Result<GatewaySetup, NoGateway> {
@@ -150,16 +164,20 @@ pub(crate) fn setup(
     }
     let server = node.server.as_ref();
     let store: Option<EventLogs> = gateway.log_uris.first().map(|uri| uri.clone().into());
-    let (endpoint_url, bucket_endpoints) = match &settings.endpoint_url {
-        Some(url) => (Some(url.clone()), BTreeMap::new()),
-        None => endpoints(node, &gateway.log_uris),
+    let region = node.region(settings.region.as_deref());
+    let (endpoint_url, mut buckets) = match &settings.endpoint_url {
+        Some(url) => (Some(url.clone()), BucketOptions::default()),
+        None => bucket_options(node, &gateway.log_uris, event_logs),
     };
+    // An option of the user is for all buckets.
+    let is_own = |_: &String, other: &mut String| settings.region.is_none() && Some(&*other) != region.as_ref();
+    buckets.regions.retain(is_own);
     Ok(GatewaySetup {
         settings: gateway,
         cluster_id: node.identity.cluster_id.clone(),
-        region: node.region(settings.region.as_deref()),
+        region,
         endpoint_url,
-        bucket_endpoints,
+        buckets,
         proxies: store.map(|uri| node.proxies(&uri)).unwrap_or_default(),
         history_server: server
             .map_or(DEFAULT_HISTORY_SERVER.into(), |server| server.local_url(&node.spark, &settings.set)),
@@ -176,15 +194,34 @@ pub(crate) fn setup(
     })
 }
 
-/// The endpoint that the buckets of all log URIs have in common, or else that of each bucket that has one.
-fn endpoints(node: &Node, log_uris: &[LogUri]) -> (Option<String>, BTreeMap<String, String>) {
-    let of = |uri: &LogUri| (uri.bucket.clone(), node.bucket_settings(&uri.clone().into()).endpoint);
-    let all: BTreeMap<String, Option<String>> = log_uris.iter().map(of).collect();
-    let first = all.values().next().cloned().flatten();
-    match all.values().all(|endpoint| *endpoint == first) {
-        true => (first, BTreeMap::new()),
-        false => (None, all.into_iter().filter_map(|(bucket, endpoint)| Some((bucket, endpoint?))).collect()),
+/// The endpoint that the buckets of all log URIs have in common, and what is to be said of single buckets.
+fn bucket_options(
+    node: &Node,
+    log_uris: &[LogUri],
+    event_logs: Option<(&str, &str)>,
+) -> (Option<String>, BucketOptions) {
+    let of = |uri: &LogUri| (uri.bucket.clone(), node.bucket_settings(&uri.clone().into()));
+    let all: BTreeMap<String, BucketSettings> = log_uris.iter().map(of).collect();
+    let first = all.values().next().and_then(|settings| settings.endpoint.clone());
+    let is_common = all.values().all(|settings| settings.endpoint == first);
+    let mut options = BucketOptions::default();
+    for (bucket, found) in all {
+        // The region that the store tells is also the one that `keys.rs` writes, so that the next run finds the same.
+        let told = event_logs.filter(|(name, _)| *name == bucket).map(|(_, region)| region.to_string());
+        if let (Some(_), Some(region)) = (&found.endpoint, told.or_else(|| found.region.clone())) {
+            options.regions.insert(bucket.clone(), region);
+        }
+        // AWS's SDK itself puts a name with dots into the path, where TLS is used.
+        let is_by_path = StoreAddress::at(found.endpoint.as_deref()).is_by_path();
+        let wanted = found.path_style.filter(|wanted| *wanted != is_by_path && !found.is_dotted_with_tls());
+        if let Some(wanted) = wanted {
+            options.path_styles.insert(bucket.clone(), wanted);
+        }
+        if let Some(endpoint) = found.endpoint.filter(|_| !is_common) {
+            options.endpoints.insert(bucket, endpoint);
+        }
     }
+    (first.filter(|_| is_common), options)
 }
 
 /// The cluster's log URI, by EMR's description of the cluster.
@@ -260,8 +297,7 @@ impl GatewaySetup {
     fn environment(&self) -> String {
         let GatewaySetup { settings, .. } = self;
         let uris: Vec<String> = settings.log_uris.iter().map(ToString::to_string).collect();
-        let endpoints: Vec<String> =
-            self.bucket_endpoints.iter().map(|(bucket, url)| format!("{bucket}={url}")).collect();
+        let BucketOptions { endpoints, regions, path_styles } = &self.buckets;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let yes = |on: bool| on.then(|| "true".to_string());
         let mode = settings.mode.and_then(|m| clap::ValueEnum::to_possible_value(&m)).map(|v| v.get_name().to_string());
@@ -282,7 +318,9 @@ impl GatewaySetup {
             ("PROXY_BASE", self.proxy_base.clone()),
             ("REGION", self.region.clone()),
             ("ENDPOINT_URL", self.endpoint_url.clone()),
-            ("BUCKET_ENDPOINT", Some(endpoints.join(",")).filter(|all| !all.is_empty())),
+            ("BUCKET_ENDPOINT", of_buckets(endpoints)),
+            ("BUCKET_REGION", of_buckets(regions)),
+            ("BUCKET_PATH_STYLE", of_buckets(path_styles)),
         ];
         let mut text = String::from("# Written by emr-shs; to change it: emr-shs proxy install\n");
         for (name, value) in lines {
@@ -295,6 +333,12 @@ impl GatewaySetup {
         }
         text
     }
+}
+
+/// The values of an option that names buckets.
+fn of_buckets(values: &BTreeMap<String, impl fmt::Display>) -> Option<String> {
+    let all: Vec<String> = values.iter().map(|(bucket, value)| format!("{bucket}={value}")).collect();
+    (!all.is_empty()).then(|| all.join(","))
 }
 
 /// Refuses a file that the gateway's account cannot read.

@@ -5,6 +5,7 @@
 //! is most of the work of a redirect.
 
 use super::credentials::Session;
+use crate::aws::endpoint::StoreAddress;
 use anyhow::{Context, Result, anyhow};
 use aws_credential_types::Credentials;
 use aws_sdk_s3::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
@@ -38,12 +39,12 @@ pub struct BucketAddress {
 
 impl BucketAddress {
     /// Uses the SDK's endpoint rules: they know every partition, bucket names with dots, VPC endpoints.
-    pub async fn of(bucket: &str, region: &str, endpoint: Option<&str>) -> Result<Self> {
+    pub async fn of(bucket: &str, region: &str, store: &StoreAddress) -> Result<Self> {
         let params = Params::builder()
             .bucket(bucket)
             .region(region)
-            .set_endpoint(endpoint.map(str::to_string))
-            .force_path_style(endpoint.is_some_and(crate::aws::endpoint::by_path))
+            .set_endpoint(store.endpoint.clone())
+            .force_path_style(store.is_by_path())
             .build()
             .with_context(|| format!("the bucket {bucket} has no address"))?;
         let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.map_err(|e| anyhow!("{e}"))?;

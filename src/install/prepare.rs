@@ -121,7 +121,10 @@ impl Installation {
             (None, Err(why)) => Err(why),
             (cluster, _) => Ok(cluster.as_ref()),
         };
-        let gateway = found.program.map(|program| log_gateway::setup(&host, &node, &settings, described, program));
+        let told = found.bucket.as_ref().and_then(|found| found.as_ref().ok()?.region.as_deref());
+        let told = event_logs.as_ref().map(|uri| uri.bucket.as_str()).zip(told);
+        let gateway =
+            found.program.map(|program| log_gateway::setup(&host, &node, &settings, told, described, program));
         host.s3 = s3;
 
         let mut this = Self {

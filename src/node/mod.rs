@@ -18,6 +18,7 @@ pub(crate) mod spark_conf;
 
 use crate::aws::config::{self, TimeoutProfile};
 use crate::aws::emr::{Cluster, ClusterDescription, EmrError};
+use crate::aws::endpoint::StoreAddress;
 use crate::aws::proxies::{self, Proxies};
 use crate::aws::s3::{RequestOptions, S3};
 use crate::aws::uri::EventLogs;
@@ -105,9 +106,9 @@ impl Node {
     pub fn s3_connection(&self, uri: &EventLogs, region: Option<&str>, endpoint: Option<&str>) -> S3Connection {
         let settings = self.bucket_settings(uri);
         S3Connection {
-            region: self.region(region),
+            region: self.region(region.or(settings.region.as_deref())),
             options: settings.request_options(),
-            endpoint: endpoint.map(str::to_string).or(settings.endpoint),
+            store: if endpoint.is_some() { StoreAddress::at(endpoint) } else { settings.store() },
             proxies: self.proxies(uri),
         }
     }
@@ -135,7 +136,7 @@ impl Node {
 /// What a connection to S3 needs. Another thread can open the connection.
 pub struct S3Connection {
     region: Option<String>,
-    endpoint: Option<String>,
+    store: StoreAddress,
     options: RequestOptions,
     proxies: Proxies,
 }
@@ -145,7 +146,7 @@ impl S3Connection {
     pub fn open(self, timeouts: TimeoutProfile) -> Result<S3> {
         let runtime = config::runtime()?;
         let config = config::load(&runtime, self.region, timeouts, &self.proxies);
-        let mut s3 = S3::new(runtime, config, self.endpoint, self.proxies);
+        let mut s3 = S3::new(runtime, config, self.store, self.proxies);
         s3.options = self.options;
         Ok(s3)
     }

@@ -1,6 +1,7 @@
 //! How the node's file systems reach one bucket: the settings of S3A, bucket by bucket, and those of EMRFS.
 
 use super::hadoop::Hadoop;
+use crate::aws::endpoint::StoreAddress;
 use crate::aws::partition;
 use crate::aws::s3::{Encryption, RequestOptions};
 use serde::Serialize;
@@ -27,7 +28,9 @@ pub struct BucketSettings {
     pub endpoint: Option<String>,
     /// The region that S3A names in its signatures; `None` where S3A finds one itself.
     pub region: Option<String>,
-    pub path_style: bool,
+    /// Whether the configuration wants the bucket's name in the path, or does not want it there; `None` if it says
+    /// nothing. S3A itself then puts the name into the host's name.
+    pub path_style: Option<bool>,
     /// Whether requests to an endpoint without a scheme use TLS.
     pub tls: bool,
     pub encryption: BucketEncryption,
@@ -93,8 +96,9 @@ impl BucketSettings {
             bucket: bucket.into(),
             is_s3a,
             endpoint: own.text("fs.s3a.endpoint").and_then(|endpoint| endpoint_url(&endpoint, tls)),
-            region: own.text("fs.s3a.endpoint.region"),
-            path_style: is_on("fs.s3a.path.style.access", false),
+            // `sdk` leaves the region to the SDK (S3A of Hadoop 3.4).
+            region: own.text("fs.s3a.endpoint.region").filter(|region| region != "sdk"),
+            path_style: own.get("fs.s3a.path.style.access").and_then(|value| value.boolean()),
             tls,
             encryption: encryption(hadoop, &own, bucket, is_s3a),
             unknown_acl: acl.clone().filter(|_| known_acl.is_none()),
@@ -119,6 +123,16 @@ impl BucketSettings {
             access_point: own.text("fs.s3a.accesspoint.arn"),
             create_checksum: own.text("fs.s3a.create.checksum.algorithm"),
         }
+    }
+
+    /// Where the bucket is.
+    pub(crate) fn store(&self) -> StoreAddress {
+        StoreAddress { endpoint: self.endpoint.clone(), path_style: self.path_style }
+    }
+
+    /// Whether the bucket's host name would not fit the certificate of a store.
+    pub(crate) fn is_dotted_with_tls(&self) -> bool {
+        self.bucket.contains('.') && self.endpoint.as_deref().is_none_or(|url| url.starts_with("https:"))
     }
 
     /// What a request of emr-shs has in common with one of the node's file system.

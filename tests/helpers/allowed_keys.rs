@@ -2,7 +2,7 @@
 //! that they check. The fuzz target uses them, too.
 
 use aws_credential_types::Credentials;
-use emr_shs::testing::{BucketAddress, Signer};
+use emr_shs::testing::{BucketAddress, Signer, StoreAddress};
 use emr_shs::testing::{LogDirectory, LogRequest, container_directory, route, stored_name};
 use regex::Regex;
 use std::sync::LazyLock;
@@ -76,7 +76,7 @@ impl Bucket {
             ("acme.logs", "https://s3.eu-west-3.amazonaws.com", "/acme.logs"),
         ]
         .map(|(bucket, origin, path)| {
-            let address = runtime.block_on(BucketAddress::of(bucket, "eu-west-3", None)).unwrap();
+            let address = runtime.block_on(BucketAddress::of(bucket, "eu-west-3", &StoreAddress::default())).unwrap();
             Self { origin, path, signer: Signer::new(address, "eu-west-3", &credentials, time) }
         })
     }

@@ -1,7 +1,7 @@
 //! Presigned URLs beside those of botocore, and the addresses of buckets.
 
 use aws_credential_types::Credentials;
-use emr_shs::testing::{BucketAddress, Signer};
+use emr_shs::testing::{BucketAddress, Signer, StoreAddress};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -49,7 +49,7 @@ impl Input {
 
 fn address(bucket: &str, region: &str, endpoint: Option<&str>) -> BucketAddress {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(BucketAddress::of(bucket, region, endpoint)).unwrap()
+    runtime.block_on(BucketAddress::of(bucket, region, &StoreAddress::at(endpoint))).unwrap()
 }
 
 fn botocore() -> PathBuf {

@@ -106,7 +106,7 @@ fn a_setting_of_one_bucket_wins_over_the_setting_of_all() {
     ]));
     let one = BucketSettings::read(&found, "s3", "acme-spark");
     assert_eq!(one.endpoint.as_deref(), Some("http://store.example:7070"));
-    assert_eq!((one.path_style, one.region.as_deref(), one.requester_pays), (true, Some("eu-west-1"), true));
+    assert_eq!((one.path_style, one.region.as_deref(), one.requester_pays), (Some(true), Some("eu-west-1"), true));
     let BucketEncryption::Server(encryption) = &one.encryption else { panic!("{:?}", one.encryption) };
     assert_eq!(format!("{encryption:?}"), "Encryption { algorithm: \"aws:kms:dsse\", key: Some(\"arn:aws:kms:x\") }");
     assert_eq!(one.acl.as_deref(), Some("bucket-owner-full-control"));
@@ -117,7 +117,7 @@ fn a_setting_of_one_bucket_wins_over_the_setting_of_all() {
 
     let other = BucketSettings::read(&found, "s3", "acme-logs");
     assert_eq!(other.endpoint.as_deref(), Some("http://127.0.0.1:9"));
-    assert!(!other.path_style && !other.has_access_key && other.proxy.is_none() && other.region.is_none());
+    assert!(other.path_style.is_none() && !other.has_access_key && other.proxy.is_none() && other.region.is_none());
 }
 
 #[test]

@@ -207,3 +207,25 @@ fn buckets_and_accounts_with_rules_of_their_own_are_told_as_what_they_are() {
 fn in_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn a_store_with_a_host_for_each_bucket_and_a_region_of_its_own_is_reached_as_s3a_reaches_it() {
+    let node = Node::fresh(Profile::Emr712);
+    node.sh(r"echo '127.0.0.1 s3.corp acme-spark.s3.corp acme-logs.s3.corp' >>/etc/hosts
+        sed -i 's|http://127.0.0.1:7070|http://s3.corp:7070|; s|\(path.style.access</name><value>\)true|\1false|; s|\(endpoint.region</name><value>\)eu-west-3|\1corp-1|' /etc/hadoop/conf/core-site.xml
+        sed -i 's/^AWS_REGION=.*/AWS_REGION=corp-1/' /etc/lab/s3.env
+        mkdir -p /run/systemd/system/lab-s3.service.d
+        printf '[Service]\nEnvironment=VGW_VIRTUAL_DOMAIN=s3.corp:7070\n' >/run/systemd/system/lab-s3.service.d/hosts.conf
+        systemctl daemon-reload; systemctl restart lab-s3; : >/var/log/lab-s3.log");
+    let often = ["--set", "spark.history.fs.update.interval=3s", "--verify"];
+    node.emr_shs(&[&["install", "--event-logs", LOGS], &often[..]].concat()).expect(0);
+    // A request that names the bucket in its path begins with the bucket.
+    assert_eq!(node.sh("grep -E ' /acme-(spark|logs)' /var/log/lab-s3.log || true"), "");
+    assert_eq!(node.sh("grep -c ' s3_HeadBucket - / 200 ' /var/log/lab-s3.log | sed 's/[1-9].*/some/'"), "some\n");
+    node.emr_shs(&["plan", "--check"]).expect(0);
+    node.emr_shs(&["doctor"]).expect(0);
+    // The region that the cluster is in is not that of the store.
+    assert!(node.sh("cat /etc/emr-shs/gateway.env").contains("EMR_SHS_BUCKET_REGION=\"acme-logs=corp-1\""));
+    node.emr_shs(&["uninstall"]).expect(0);
+}

@@ -4,7 +4,7 @@ use super::ages;
 use super::budget::{Budget, OverBudget, Share, Spending};
 use super::error::LogError;
 use super::object::{Location, Object};
-use crate::aws::endpoint;
+use crate::aws::endpoint::{self, StoreAddress};
 use crate::aws::error::{S3Error, S3Failure};
 use crate::aws::listing::{self, Names};
 use crate::aws::uri::LogUri;
@@ -34,12 +34,19 @@ const MAX_STARTS: usize = 32;
 const GET: &str = "s3:GetObject";
 const LIST: &str = "s3:ListBucket";
 
+/// Where the bucket of a log URI is, as far as the node's configuration tells.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BucketStore {
+    pub(crate) address: StoreAddress,
+    /// The region that signatures name where the store tells none; `None` for the gateway's own.
+    pub(crate) region: Option<String>,
+}
+
 pub(crate) struct LogBucket {
     pub(crate) uri: LogUri,
     /// The log URI's position on the command line.
     position: usize,
-    /// The store that has the bucket; `None` for AWS's own S3.
-    endpoint: Option<String>,
+    store: BucketStore,
     source: Arc<Source>,
     client: OnceCell<BucketClient>,
     state: Mutex<State>,
@@ -112,9 +119,9 @@ impl State {
 
 impl LogBucket {
     /// Sends no request yet.
-    pub(super) fn new(uri: LogUri, position: usize, endpoint: Option<String>, source: Arc<Source>) -> Self {
+    pub(super) fn new(uri: LogUri, position: usize, store: BucketStore, source: Arc<Source>) -> Self {
         let state = Mutex::new(State { trouble: Some(LogError::Unasked), ..State::default() });
-        Self { uri, position, endpoint, source, client: OnceCell::new(), state, silenced: Notify::new() }
+        Self { uri, position, store, source, client: OnceCell::new(), state, silenced: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -226,18 +233,18 @@ impl LogBucket {
 
     async fn find_client(&self) -> Result<BucketClient, LogError> {
         let Source { config, budget, .. } = &*self.source;
-        let store = self.endpoint.as_deref();
+        let BucketStore { address: store, region: configured } = &self.store;
         let client = |share: Share, region: Option<String>| {
             let spending = Spending { budget: budget.clone(), share };
             Client::from_conf(endpoint::builder(config, store, region).interceptor(spending).build())
         };
-        let found = client(Share::Own, None).head_bucket().bucket(&self.uri.bucket).send();
+        let found = client(Share::Own, configured.clone()).head_bucket().bucket(&self.uri.bucket).send();
         let region = match with_timeout(found).await? {
             Ok(found) => found.bucket_region().map(str::to_string),
             Err(error) => self.region_from(within_budget(&error)?.meaning(LIST))?,
         };
-        let configured = config.region().map(ToString::to_string);
-        let region = region.or(configured).unwrap_or_else(|| "us-east-1".into());
+        let usual = || config.region().map(ToString::to_string);
+        let region = region.or(configured.clone()).or_else(usual).unwrap_or_else(|| "us-east-1".into());
         let address = BucketAddress::of(&self.uri.bucket, &region, store).await;
         let address = address.map_err(|e| LogError::Unreachable(format!("{e:#}")))?;
         let (visitors, own) = (client(Share::Visitors, Some(region.clone())), client(Share::Own, Some(region.clone())));

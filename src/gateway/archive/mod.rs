@@ -28,6 +28,7 @@ use aws_config::identity::IdentityCache;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectError;
+pub(crate) use bucket::BucketStore;
 use bucket::{Health, LogBucket, Source};
 use clusters::{Clusters, Search};
 use fresh::{Answer, Flight, Fresh, Known};
@@ -129,7 +130,7 @@ impl Archive {
         uris: Vec<LogUri>,
         own_cluster: Option<String>,
         config: &SdkConfig,
-        endpoint: impl Fn(&LogUri) -> Option<String>,
+        store: impl Fn(&LogUri) -> BucketStore,
         credentials: Arc<CredentialsCache>,
     ) -> Self {
         let config = config
@@ -140,8 +141,8 @@ impl Archive {
         let budget = Budget::new(Instant::now());
         let source = Arc::new(Source { config, credentials, budget: budget.clone() });
         let bucket = |(position, uri): (usize, LogUri)| {
-            let endpoint = endpoint(&uri);
-            LogBucket::new(uri, position, endpoint, source.clone())
+            let store = store(&uri);
+            LogBucket::new(uri, position, store, source.clone())
         };
         let buckets: Arc<[LogBucket]> = uris.into_iter().enumerate().map(bucket).collect();
         let lists = Arc::new(Lists::new(buckets.clone()));

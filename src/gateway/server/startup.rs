@@ -2,11 +2,12 @@
 
 use super::access_log::LeftOut;
 use super::connections::Connections;
+use crate::aws::endpoint::StoreAddress;
 use crate::aws::uri::LogUri;
 use crate::aws::{http_client, proxies};
 use crate::error::Fault;
 use crate::gateway::access::{HostNames, NodeAddresses, RootToken};
-use crate::gateway::archive::Archive;
+use crate::gateway::archive::{Archive, BucketStore};
 use crate::gateway::credentials::CredentialsCache;
 use crate::gateway::handler::Gateway;
 use crate::gateway::history_server::listener::ListenerAccount;
@@ -42,6 +43,10 @@ pub(crate) struct GatewayConfig {
     pub(crate) endpoint_url: Option<String>,
     /// The endpoints of buckets that lie elsewhere.
     pub(crate) bucket_endpoints: BTreeMap<String, String>,
+    /// The regions of buckets whose store does not tell them.
+    pub(crate) bucket_regions: BTreeMap<String, String>,
+    /// Whether a bucket's name is in the path or in the host's name, for buckets whose endpoint does not decide it.
+    pub(crate) bucket_path_styles: BTreeMap<String, bool>,
     pub(crate) history_server: String,
     /// The account that the history server runs as; `None` if it is not known.
     pub(crate) history_server_user: Option<String>,
@@ -49,6 +54,18 @@ pub(crate) struct GatewayConfig {
     pub(crate) proxy_base: Option<String>,
     /// Writes no access log.
     pub(crate) quiet: bool,
+}
+
+impl GatewayConfig {
+    fn store(&self, bucket: &str) -> BucketStore {
+        BucketStore {
+            address: StoreAddress {
+                endpoint: self.bucket_endpoints.get(bucket).or(self.endpoint_url.as_ref()).cloned(),
+                path_style: self.bucket_path_styles.get(bucket).copied(),
+            },
+            region: self.bucket_regions.get(bucket).cloned(),
+        }
+    }
 }
 
 pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gateway> {
@@ -70,7 +87,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
             log_uris,
             config.cluster_id.clone(),
             &sdk_config,
-            |uri| config.bucket_endpoints.get(&uri.bucket).or(config.endpoint_url.as_ref()).cloned(),
+            |uri| config.store(&uri.bucket),
             credentials.clone(),
         )),
         credentials,
