@@ -88,7 +88,8 @@ impl Gateway {
         }
         let path = request.uri().path();
         if path == "/-/log-uris" {
-            Box::pin(self.archive.recheck()).await;
+            // Waits for S3 without a share, because few do: the others get what is known.
+            Box::pin(self.archive.recheck(self.is_root(&request))).await;
         }
         if path.starts_with("/-/") {
             return self.own_page(path);
@@ -158,6 +159,11 @@ impl Gateway {
             .then(|| Message::new(StatusCode::METHOD_NOT_ALLOWED, "This gateway answers only GET and HEAD requests"))
     }
 
+    /// Whether a request contains what only root can read.
+    fn is_root(&self, request: &Request<Incoming>) -> bool {
+        self.root_token.as_ref().zip(authorization(request)).is_some_and(|(token, sent)| token.is_in(sent))
+    }
+
     /// The response for a request without a valid login; `None` if the login is valid or not required.
     async fn check_login(
         &self,
@@ -165,10 +171,10 @@ impl Gateway {
         request: &Request<Incoming>,
     ) -> Option<(Response<Body>, RequestOutcome)> {
         let logins = self.logins.as_ref().filter(|_| request.uri().path() != "/-/healthz")?;
-        let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        if self.root_token.as_ref().zip(authorization).is_some_and(|(token, sent)| token.is_in(sent)) {
+        if self.is_root(request) {
             return None;
         }
+        let authorization = authorization(request);
         if authorization.is_some_and(|authorization| authorization.len() > MAX_AUTHORIZATION) {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return Some((Message::new(status, "The login is too long").response(), RequestOutcome::Refused));
@@ -378,6 +384,10 @@ impl Gateway {
         let url = signer.url(context.method.as_str(), &location.key, overrides, now, lifetime);
         Ok((redirect(url), RequestOutcome::Redirect))
     }
+}
+
+fn authorization(request: &Request<Incoming>) -> Option<&str> {
+    request.headers().get(header::AUTHORIZATION)?.to_str().ok()
 }
 
 /// How long a URL that is signed now stays valid; `None` if the credentials expire within this

@@ -107,11 +107,8 @@ impl LogGateway {
             token.into_iter().fold(request, |request, token| request.header("authorization", token)).call().ok()
         };
         let text = |mut answer: Answer| Some(answer.body_mut().read_to_string().ok()?.trim().to_string());
-        // The gateway asks S3 for this, so what it says afterwards is how it is now.
-        let log_uris = get("log-uris", None).and_then(|answer| match &token {
-            Some(token) if answer.status() == 401 => get("log-uris", Some(token)),
-            _ => Some(answer),
-        });
+        // For root the gateway asks S3 for this, so what it says afterwards is how it is now.
+        let log_uris = get("log-uris", token.as_ref());
         let log_uris = log_uris.filter(|answer| answer.status() == 200).and_then(text);
         let log_uris = log_uris.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
         let (mut says, mut passed_login) = (None, false);

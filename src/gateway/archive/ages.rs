@@ -16,9 +16,12 @@ pub(super) const OWN_CLUSTER: Duration = Duration::from_secs(10);
 /// A failure. A hundred clicks on a bucket that does not answer are one request, and a bucket that answers again serves
 /// the next click.
 pub(super) const FAILURE: Duration = Duration::from_secs(3);
-/// An answer of S3 about a log URI that is younger than this is one of now, for whoever asks `/-/log-uris`: `doctor` asks it a
-/// moment after it has asked S3 itself, and must not say what S3 said before that. Many who ask at once cost one request.
-pub(super) const ASKED: Duration = Duration::from_millis(100);
+/// An answer of S3 about a log URI that is younger than this is one of now, for whoever asks `/-/log-uris`. The gateway's own
+/// checks pay for that: whoever asks without pause spends a third of a LIST a second for each log URI.
+pub(super) const ASKED: Duration = Duration::from_secs(3);
+/// The same for root's own commands: `doctor` asks `/-/log-uris` a moment after it has asked S3 itself, and must not say what S3
+/// said before that.
+pub(super) const ASKED_BY_ROOT: Duration = Duration::from_millis(100);
 /// At most, a search that could not ask every log URI. One that answers again is searched soon.
 pub(super) const UNSEARCHED: Duration = Duration::from_secs(30);
 /// A good answer of S3. After it, the gateway checks the log URI by itself, so that `/-/readyz` tells a change.

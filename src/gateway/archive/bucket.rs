@@ -115,6 +115,14 @@ impl State {
             Some(trouble) => Health::Bad(trouble.clone()),
         }
     }
+
+    /// Remembers why S3 does not list what is below the log URI. A request that was not sent says nothing of S3: what is known
+    /// stays so.
+    fn note_trouble(&mut self, error: &LogError) {
+        if !matches!(error, LogError::OverBudget { .. }) {
+            self.trouble = Some(error.clone());
+        }
+    }
 }
 
 impl LogBucket {
@@ -181,13 +189,13 @@ impl LogBucket {
         }
     }
 
-    /// Asks S3 at once, because somebody wants to know how the log URI is now; but not again and again.
-    pub(super) async fn recheck(&self) {
+    /// Asks S3 at once, because somebody wants to know how the log URI is now, unless S3 was asked within this time.
+    pub(super) async fn recheck(&self, asked: Duration) {
         let latest = {
             let state = self.state();
             state.checked.max(state.listed)
         };
-        if latest.is_none_or(|latest| latest.elapsed() >= ages::ASKED) {
+        if latest.is_none_or(|latest| latest.elapsed() >= asked) {
             let _ = self.check_now().await;
         }
     }
@@ -196,7 +204,7 @@ impl LogBucket {
         self.state().checked = Some(Instant::now());
         let checked = self.ask_for_one().await;
         if let Err(error) = &checked {
-            self.state().trouble = Some(error.clone());
+            self.state().note_trouble(error);
         }
         checked
     }
@@ -285,17 +293,20 @@ impl LogBucket {
             // An empty object.
             S3Failure::InvalidRange => Ok(true),
             S3Failure::NotFound => Ok(false),
-            S3Failure::Denied { .. } if self.listing_lacks(key).await => Ok(false),
+            S3Failure::Denied { .. } if self.listing_lacks(key).await? => Ok(false),
             S3Failure::NoAnswer(why) => Err(self.note_silence(LogError::Unreachable(why))),
             _ => Err(self.refusal(key, &error).await),
         }
     }
 
     /// Whether S3 lists no object with this key. To a role without `s3:ListBucket`, S3 answers 403 for an
-    /// object that does not exist (`docs/emr.md` §8.2).
-    async fn listing_lacks(&self, key: &str) -> bool {
-        let listed = self.list(key).await;
-        listed.is_ok_and(|objects| !objects.iter().any(|object| object.name.is_empty()))
+    /// object that does not exist (`docs/emr.md` §8.2). Fails if the budget is spent: S3 was not asked.
+    async fn listing_lacks(&self, key: &str) -> Result<bool, LogError> {
+        match self.list(key).await {
+            Ok(objects) => Ok(!objects.iter().any(|object| object.name.is_empty())),
+            Err(over @ LogError::OverBudget { .. }) => Err(over),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Why S3 does not give an object.
@@ -306,9 +317,12 @@ impl LogBucket {
         };
         if let LogError::Denied { permission, .. } = &mut error
             && *permission == GET
-            && self.list(key).await.is_err()
         {
-            *permission = "s3:GetObject and s3:ListBucket";
+            match self.list(key).await {
+                Ok(_) => {}
+                Err(over @ LogError::OverBudget { .. }) => return over,
+                Err(_) => *permission = "s3:GetObject and s3:ListBucket",
+            }
         }
         error
     }
@@ -461,5 +475,16 @@ mod tests {
         assert!(matches!(silent.health(Instant::now()), Health::Bad(_)));
         // A role that may read, and not list.
         assert!(matches!(after_an_object(LogError::Unasked).health(Instant::now()), Health::Partly(_)));
+    }
+
+    #[test]
+    fn a_request_that_was_not_sent_says_nothing_of_s3() {
+        let over = LogError::OverBudget { retry_after: Duration::from_secs(1) };
+        let mut state = State::default();
+        state.note_trouble(&over);
+        assert!(state.trouble.is_none(), "a log URI that was good stays good");
+        state.note_trouble(&LogError::Unreachable("no route".into()));
+        state.note_trouble(&over);
+        assert!(matches!(&state.trouble, Some(LogError::Unreachable(why)) if why == "no route"));
     }
 }

@@ -174,12 +174,14 @@ impl Archive {
         }
     }
 
-    /// Asks S3 how each log URI is now. One that does not answer soon is as it was.
-    pub(crate) async fn recheck(&self) {
+    /// Asks S3 how each log URI is now; for everybody but root, at most every three seconds. One that does not answer soon is
+    /// as it was.
+    pub(crate) async fn recheck(&self, is_root: bool) {
+        let asked = if is_root { ages::ASKED_BY_ROOT } else { ages::ASKED };
         let mut checks = JoinSet::new();
         for bucket in 0..self.buckets.len() {
             let buckets = self.buckets.clone();
-            checks.spawn(async move { buckets[bucket].recheck().await });
+            checks.spawn(async move { buckets[bucket].recheck(asked).await });
         }
         let _ = tokio::time::timeout(RECHECK_TIMEOUT, async { while checks.join_next().await.is_some() {} }).await;
         checks.detach_all();

@@ -181,4 +181,35 @@ print(spent[0][0] > 9000, *spent[0][1:])
     assert!(metric("emr_shs_gateway_s3_requests_refused_total ") >= 1, "{metrics}");
     // Seconds later there is something to spend again.
     wait("the next list", || (get(&node, &format!("/logs/{CLUSTER}/"), &[]).status == 200).then_some(()));
+
+    // Whoever asks again and again how the log URIs are gets what is known. Root gets what is now, until the gateway's own checks
+    // have spent their budget; what S3 said before is true then, too.
+    let script = r#"
+import http.client, re, time
+gateway = http.client.HTTPConnection("localhost", 9977)
+def ask(path, headers={}):
+    gateway.request("GET", path, headers=headers)
+    answer = gateway.getresponse()
+    return answer.status, answer.read().decode()
+def counts():
+    metrics = ask("/-/metrics")[1]
+    names = (r's3_requests_total\{operation="ListObjectsV2"\}', "s3_requests_refused_total")
+    return [int(re.search(f"^emr_shs_gateway_{name} ([0-9]+)", metrics, re.M).group(1)) for name in names]
+begun, (lists, refused) = time.monotonic(), counts()
+for _ in range(120):
+    assert ask("/-/log-uris") == (200, "[]")
+    time.sleep(0.05)
+lists_of_anyone, seconds = counts()[0] - lists, time.monotonic() - begun
+token = {"Authorization": "Bearer " + open("/run/emr-shs-gateway/token").read().strip()}
+ends = time.monotonic() + 40
+while counts()[1] == refused and time.monotonic() < ends:
+    assert ask("/-/log-uris", token) == (200, "[]")
+    time.sleep(0.05)
+for _ in range(20):
+    assert ask("/-/log-uris", token) == (200, "[]")
+    time.sleep(0.05)
+print(lists_of_anyone <= 2 * (seconds / 3 + 2), counts()[0] - lists > lists_of_anyone, counts()[1] > refused, ask("/-/readyz"))
+"#;
+    let told = node.run(&["python3", "-c", script]).expect(0);
+    assert_eq!(told.out(), "True True True (200, 'ready\\n')\n", "{}", told.err());
 }
