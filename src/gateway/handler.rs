@@ -7,6 +7,7 @@ use super::access::{HostNames, NodeAddresses, RootToken, canonical_ip};
 use super::archive::{Archive, Location, LogError, Readiness};
 use super::credentials::{CredentialsCache, Session};
 use super::cross_site;
+use super::history_server::api::ApplicationInfo;
 use super::history_server::opening::{self, Openings};
 use super::history_server::proxy::{HistoryServerProxy, is_odd};
 use super::http::{Body, full, hold, redirect, set_own_headers};
@@ -26,6 +27,7 @@ use crate::settings::Mode;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -57,7 +59,9 @@ pub(super) struct Gateway {
     pub(super) page_memory: PageMemory,
     /// Lines of the access log.
     pub(super) left_out: LeftOut,
-    /// Requests that wait for the history server or for S3.
+    /// Requests that wait for the history server.
+    pub(super) history_requests: Shares,
+    /// Requests that wait for S3.
     pub(super) waiting: Shares,
     pub(super) streams: Shares,
     /// One for each log URI.
@@ -250,10 +254,11 @@ impl Gateway {
             closed: self.connections.closed(),
             logins: self.logins.as_ref().map(Logins::counts),
             page_bytes: self.page_memory.used(),
-            waiting: self.waiting.used(),
+            waiting: self.waiting.used() + self.history_requests.used(),
             streams: self.streams.used(),
             busy: [
                 ("requests", self.waiting.refused()),
+                ("history_server", self.history_requests.refused()),
                 ("streams", self.streams.refused()),
                 ("pages", self.page_memory.refused()),
             ],
@@ -267,7 +272,7 @@ impl Gateway {
         if is_odd(path) {
             return (Message::new(StatusCode::NOT_FOUND, "Page not found").response(), RequestOutcome::NotFound);
         }
-        let Some(share) = self.waiting.take(client) else { return busy() };
+        let Some(share) = self.history_requests.take(client) else { return busy() };
         let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         let is_browser = accepts.is_some_and(|accept| accept.contains("text/html"));
         let opened = opening::application(path).filter(|_| is_browser).map(str::to_string);
@@ -279,7 +284,7 @@ impl Gateway {
             history_server.forward(request, has_login, timeout).await
         };
         let answer = match &opened {
-            Some(application) => self.openings.page(application, answer).await,
+            Some(application) => self.openings.page(client, application, answer).await,
             None => Some(answer.await),
         };
         match answer {
@@ -301,11 +306,31 @@ impl Gateway {
         request: &LogRequest,
         log_uri: Option<usize>,
     ) -> (Response<Body>, RequestOutcome) {
+        let application = self.application_info(client, request).await;
+        let names = match request {
+            LogRequest::Applications(_) => self.application_names(client).await,
+            _ => BTreeMap::new(),
+        };
         let Some(_share) = self.waiting.take(client) else { return busy() };
-        let application = self.history_server.application_info(request).await;
-        match listing::page(&self.archive, &self.history_server, request, log_uri, &application).await {
+        match listing::page(&self.archive, request, log_uri, &application, &names).await {
             Ok(page) => (page, RequestOutcome::Page),
             Err(error) => (pages::log_error(&error, request, &self.archive, &application), outcome(&error)),
+        }
+    }
+
+    /// What the history server tells of an application. Where too many wait for the history server already, the page does
+    /// without.
+    async fn application_info(&self, client: Client, request: &LogRequest) -> ApplicationInfo {
+        match self.history_requests.take_if_free(client) {
+            Some(_share) => Box::pin(self.history_server.application_info(request)).await,
+            None => ApplicationInfo::default(),
+        }
+    }
+
+    async fn application_names(&self, client: Client) -> BTreeMap<String, String> {
+        match self.history_requests.take_if_free(client) {
+            Some(_share) => Box::pin(self.history_server.application_names()).await,
+            None => BTreeMap::new(),
         }
     }
 
@@ -338,7 +363,7 @@ impl Gateway {
             Ok(response) => response,
             Err(error) => {
                 let request = LogRequest::Log(directory.clone(), file.into());
-                let application = Box::pin(self.history_server.application_info(&request)).await;
+                let application = self.application_info(context.client, &request).await;
                 (pages::log_error(&error, &request, &self.archive, &application), outcome(&error))
             }
         }

@@ -46,11 +46,26 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long it can take to open an application, while browsers get a page that says so.
 pub(super) const OPENING_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// How many requests can wait for the history server or for S3 at the same time. Further ones are told to come back, so that
-/// a slow history server or S3 does not fill all connections.
+/// How many requests can wait for the history server at the same time. It answers with two hundred threads.
+pub(super) const MAX_HISTORY_REQUESTS: usize = 192;
+/// How many of them can belong to one client that is not this node itself.
+pub(super) const MAX_HISTORY_REQUESTS_OF_CLIENT: usize = 80;
+/// How many applications the gateway waits for that take longer to open than a browser waits. Further ones open as well: their
+/// pages ask again.
+pub(super) const MAX_OPENINGS: usize = 64;
+/// How many of them one client that is not this node itself can have begun.
+pub(super) const MAX_OPENINGS_OF_CLIENT: usize = 16;
+
+/// How many requests can wait for S3 at the same time. Further ones are told to come back, so that a slow S3 does not fill all
+/// connections. A request that waits for the history server takes nothing of this room, and a request for a log or a list nothing
+/// of the history server's.
 pub(super) const MAX_WAITING_REQUESTS: usize = 512;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_WAITING_REQUESTS_OF_CLIENT: usize = 120;
+// A connection that waits for its answer is never closed. There are always others, which can make room: for the node's own
+// checks, too.
+const _: () =
+    assert!(MAX_HISTORY_REQUESTS + MAX_WAITING_REQUESTS + MAX_WAITING_PASSWORDS_IN_ALL + 50 <= MAX_CONNECTIONS);
 /// How many bytes of the gateway's own pages can wait for their readers. A page with 10,000 files has 1.5 MB.
 pub(super) const MAX_PAGE_BYTES: usize = 48 << 20;
 /// A smaller page is not counted.

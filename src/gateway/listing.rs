@@ -3,25 +3,24 @@
 
 use super::archive::{Archive, Failures, LogError, Objects, Whereabouts};
 use super::history_server::api::ApplicationInfo;
-use super::history_server::proxy::HistoryServerProxy;
 use super::http::Body;
 use super::pages::{self, Message};
 use super::route::{self, LogDirectory, LogRequest};
 use crate::ids::{Application, is_cluster};
 use hyper::{Response, StatusCode};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// The page of a listing. `log_uri` limits it to one log URI.
+/// The page of a listing. `log_uri` limits it to one log URI; `names` are those of applications.
 pub(super) async fn page(
     archive: &Archive,
-    history_server: &HistoryServerProxy,
     request: &LogRequest,
     log_uri: Option<usize>,
     application: &ApplicationInfo,
+    names: &BTreeMap<String, String>,
 ) -> Result<Response<Body>, LogError> {
     match request {
-        LogRequest::Applications(cluster) => applications(archive, history_server, cluster.as_deref()).await,
+        LogRequest::Applications(cluster) => applications(archive, names, cluster.as_deref()).await,
         LogRequest::Containers(id, cluster) => containers(archive, id, cluster.as_deref(), log_uri, application).await,
         LogRequest::Files(directory) | LogRequest::Log(directory, _) => {
             files(archive, directory, log_uri, application).await
@@ -32,12 +31,12 @@ pub(super) async fn page(
 /// The applications of a cluster: the one in the path, this node's own, or the first one there is.
 async fn applications(
     archive: &Archive,
-    history_server: &HistoryServerProxy,
+    names: &BTreeMap<String, String>,
     cluster: Option<&str>,
 ) -> Result<Response<Body>, LogError> {
     let listed = archive.directories("").await;
-    let names = listed.given.iter().flat_map(|(_, names)| names.iter());
-    let clusters: BTreeSet<String> = names.filter(|name| is_cluster(name)).cloned().collect();
+    let directories = listed.given.iter().flat_map(|(_, names)| names.iter());
+    let clusters: BTreeSet<String> = directories.filter(|name| is_cluster(name)).cloned().collect();
     let gaps = archive.gaps(&listed, clusters.is_empty())?;
     let own_cluster = archive.own_cluster.as_deref();
     let Some(cluster) = cluster.or(own_cluster).or(clusters.first().map(String::as_str)) else {
@@ -51,9 +50,8 @@ async fn applications(
     ids.sort_unstable();
     ids.dedup();
     let gaps = if ids.is_empty() { gaps } else { archive.gaps(&listed, false)? };
-    let names = history_server.application_names().await;
     let clusters: Vec<String> = clusters.iter().cloned().collect();
-    Ok(pages::applications(cluster, own_cluster == Some(cluster), ids, &names, &clusters, &gaps))
+    Ok(pages::applications(cluster, own_cluster == Some(cluster), ids, names, &clusters, &gaps))
 }
 
 /// Where the logs of an application can be.

@@ -34,13 +34,21 @@ impl Shares {
         Self(Arc::new(Table { in_all, of_client, taken: Mutex::default(), refused: AtomicU64::new(0) }))
     }
 
-    /// Takes a share; `None` if all are taken, or if a client other than this node has taken its part.
+    /// Takes a share, or counts that there was none.
     pub(super) fn take(&self, client: Client) -> Option<Share> {
+        let share = self.take_if_free(client);
+        if share.is_none() {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        share
+    }
+
+    /// Takes a share; `None` if all are taken, or if a client other than this node has taken its part.
+    pub(super) fn take_if_free(&self, client: Client) -> Option<Share> {
         let mut taken = self.0.lock();
         let of_client = taken.get(&client.address).copied().unwrap_or(0);
         let is_full = taken.values().sum::<usize>() >= self.0.in_all;
         if is_full || !client.is_own && of_client >= self.0.of_client {
-            self.0.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         taken.insert(client.address, of_client + 1);

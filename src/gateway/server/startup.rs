@@ -14,7 +14,8 @@ use crate::gateway::history_server::listener::ListenerAccount;
 use crate::gateway::history_server::opening::Openings;
 use crate::gateway::history_server::proxy::HistoryServerProxy;
 use crate::gateway::limits::{
-    MAX_STREAMS, MAX_STREAMS_OF_CLIENT, MAX_WAITING_REQUESTS, MAX_WAITING_REQUESTS_OF_CLIENT,
+    MAX_HISTORY_REQUESTS, MAX_HISTORY_REQUESTS_OF_CLIENT, MAX_STREAMS, MAX_STREAMS_OF_CLIENT, MAX_WAITING_REQUESTS,
+    MAX_WAITING_REQUESTS_OF_CLIENT,
 };
 use crate::gateway::logins::Logins;
 use crate::gateway::metrics::Metrics;
@@ -115,6 +116,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
         connections: Connections::default(),
         page_memory: PageMemory::default(),
         left_out: LeftOut::default(),
+        history_requests: Shares::new(MAX_HISTORY_REQUESTS, MAX_HISTORY_REQUESTS_OF_CLIENT),
         waiting: Shares::new(MAX_WAITING_REQUESTS, MAX_WAITING_REQUESTS_OF_CLIENT),
         streams: Shares::new(MAX_STREAMS, MAX_STREAMS_OF_CLIENT),
         signers,

@@ -6,15 +6,6 @@ use super::*;
 const USERS: &str = "alice:$2b$10$drwz2r8i5bT1zmhrjQOE.OauYG1HxF8cNkFkkY82fA/7YGbvl2Mb6\n\
                      bob:$2b$10$drwz2r8i5bT1zmhrjQOE.OauYG1HxF8cNkFkkY82fA/7YGbvl2Mb6\n";
 
-/// Runs a part of attacks.py on the node, which asserts what a client that behaves well sees meanwhile.
-#[track_caller]
-fn attack(node: &Node, arguments: &[&str]) -> CommandOutput {
-    node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/attacks.py"), "/srv/attacks.py");
-    let ran = node.run(&[&["python3", "/srv/attacks.py"], arguments].concat()).expect(0);
-    assert!(ran.out().ends_with("fine\n"), "{}", ran.out());
-    ran
-}
-
 fn journal(node: &Node) -> String {
     node.sh(&format!("journalctl -u {UNIT} -o cat --no-pager"))
 }

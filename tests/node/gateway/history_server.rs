@@ -38,6 +38,7 @@ fn links_of_spark_2_lead_to_the_gateway_and_slow_applications_to_a_page_that_say
         assert!(answer.body.contains("is opening this application") && answer.body.contains("http-equiv=\"refresh\""));
     }
     assert_eq!(get(&node, LOG, &[]).status, 302, "logs open meanwhile");
+    attack(&node, &["openings"]);
     node.sh(&format!("kill -CONT {pid}"));
     wait("the page", || (get(&node, page, &browser).status == 200).then_some(()));
 

@@ -60,6 +60,15 @@ fn ask(node: &Node, options: &[&str]) -> Answer {
     Answer { status, head: head.into(), body: body.into() }
 }
 
+/// Runs a part of attacks.py on the node, which asserts what a client that behaves well sees meanwhile.
+#[track_caller]
+fn attack(node: &Node, arguments: &[&str]) -> CommandOutput {
+    node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/attacks.py"), "/srv/attacks.py");
+    let ran = node.run(&[&["python3", "/srv/attacks.py"], arguments].concat()).expect(0);
+    assert!(ran.out().ends_with("fine\n"), "{}", ran.out());
+    ran
+}
+
 fn get_ok(node: &Node) -> bool {
     node.run(&["curl", "-sf", "-o", "/dev/null", "http://localhost:9977/-/healthz"]).code() == 0
 }
