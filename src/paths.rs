@@ -64,6 +64,8 @@ pub(crate) const UNIT_DIR: &str = "/etc/systemd/system";
 
 /// The log gateway's unit.
 pub(crate) const GATEWAY_UNIT: &str = "emr-shs-gateway.service";
+/// The unit that listens for the log gateway.
+pub(crate) const GATEWAY_SOCKET: &str = "emr-shs-gateway.socket";
 /// The account that runs the log gateway.
 pub(crate) const GATEWAY_ACCOUNT: &str = "emr-shs";
 /// The log gateway's settings, below [`SETTINGS_DIR`].
@@ -87,7 +89,7 @@ pub(crate) const DEFERRED_INSTALL_ENVIRONMENT: &str = "install.env";
 pub(crate) const IN_UNIT_VARIABLE: &str = "EMR_SHS_IN_UNIT";
 
 /// The units of emr-shs.
-pub(crate) const OWN_UNITS: [&str; 2] = [GATEWAY_UNIT, DEFERRED_INSTALL_UNIT];
+pub(crate) const OWN_UNITS: [&str; 3] = [GATEWAY_UNIT, GATEWAY_SOCKET, DEFERRED_INSTALL_UNIT];
 /// The variable in a unit's environment that contains a digest of the program and the settings with which the unit
 /// started.
 pub(crate) const STARTED_AS_VARIABLE: &str = "EMR_SHS_STARTED_AS";

@@ -6,8 +6,15 @@ use crate::shown::hint;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// The process id of systemd.
+pub(crate) const SYSTEMD: u32 = 1;
+
+/// How long a unit of emr-shs may take to start or to stop.
+const SWITCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A unit as systemd knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -44,6 +51,12 @@ pub struct Unit {
     /// When systemd last started the unit, as systemd prints it.
     #[serde(skip)]
     pub started: String,
+    /// The sockets, paths and timers that start the unit.
+    #[serde(skip)]
+    pub triggered_by: Vec<String>,
+    /// What a socket unit names in `Listen…=`, as systemd prints it.
+    #[serde(skip)]
+    pub listens: Vec<String>,
     /// How often systemd has restarted the unit by itself.
     #[serde(skip)]
     pub restarts: u32,
@@ -58,6 +71,11 @@ impl Unit {
     pub fn was_stopped(&self) -> bool {
         const SIGTERM: [i32; 2] = [15, 128 + 15];
         self.active == "inactive" || self.active == "failed" && self.status.is_some_and(|s| SIGTERM.contains(&s))
+    }
+
+    /// The first address of a socket unit, while the unit is active.
+    pub(crate) fn listens_on(&self) -> Option<SocketAddr> {
+        self.listens.first().filter(|_| self.active == "active")?.parse().ok()
     }
 
     /// Whether the unit failed because somebody, or the kernel, killed its process.
@@ -79,7 +97,8 @@ pub(crate) fn version() -> Option<u32> {
 
 pub(crate) fn show(unit: &str) -> Result<Unit> {
     let properties = "LoadState,ActiveState,SubState,UnitFileState,MainPID,ActiveEnterTimestamp,InactiveExitTimestamp,\
-                      Environment,Result,ExecMainStatus,NRestarts,StatusText,Id,Slice,ControlGroup";
+                      Environment,Result,ExecMainStatus,NRestarts,StatusText,Id,Slice,ControlGroup,\
+                      TriggeredBy,Listen";
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
@@ -96,6 +115,8 @@ pub(crate) fn show(unit: &str) -> Result<Unit> {
         was_started: !field("InactiveExitTimestamp").is_empty(),
         started: field("InactiveExitTimestamp").into(),
         status_text: field("StatusText").into(),
+        triggered_by: field("TriggeredBy").split_whitespace().map(Into::into).collect(),
+        listens: listens(&text),
         restarts: field("NRestarts").parse().unwrap_or_default(),
         since: field("ActiveEnterTimestamp").into(),
         environment: words(field("Environment"))
@@ -104,6 +125,12 @@ pub(crate) fn show(unit: &str) -> Result<Unit> {
             .map(|(k, v)| (k.to_string(), v.to_string()))
             .collect(),
     })
+}
+
+/// What a socket unit listens on. systemd 219 prints `ListenStream=[::]:9977`, later ones `Listen=[::]:9977 (Stream)`.
+fn listens(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("Listen")?.split_once('='));
+    lines.filter_map(|(_, value)| value.split(' ').next()).map(Into::into).collect()
 }
 
 /// The control group of a unit. systemd names none while nothing of the unit runs. The next start makes the group in the
@@ -145,31 +172,52 @@ pub(crate) fn stop(unit: &str) -> Result<()> {
 /// Enables or disables a unit of emr-shs, and (re)starts or stops it. If this process is the unit's main process, the
 /// unit keeps running, because the process is about to end. The error ends with the unit's last error.
 pub(crate) fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
-    const TIMEOUT: Duration = Duration::from_secs(60);
     let now = show(unit)?;
     let is_this = now.main_pid == Some(std::process::id());
     // A unit whose file is gone can still run.
     if !running && !is_this && (now.exists || now.main_pid.is_some()) {
-        run(&["stop", unit], TIMEOUT)?;
+        // A socket that listens on would start the unit again.
+        let triggers = now.triggered_by.iter().map(String::as_str);
+        let stop: Vec<&str> = ["stop"].into_iter().chain(triggers).chain([unit]).collect();
+        run(&stop, SWITCH_TIMEOUT)?;
         // Otherwise systemd keeps showing the unit as failed.
         let _ = run(&["reset-failed", unit], Duration::from_secs(10));
     }
     if !now.exists && !enabled && !running {
         return Ok(());
     }
-    // Both make systemd read its unit files again.
-    run(&[if enabled { "enable" } else { "disable" }, unit], TIMEOUT)?;
+    enable(unit, enabled)?;
     if running && !is_this {
         let _ = run(&["reset-failed", unit], Duration::from_secs(10));
-        run(&["restart", unit], TIMEOUT).map_err(|e| {
-            let fault = Fault::failed(format!("{unit} does not start")).detail(format!("{e:#}"));
-            last_words(unit)
-                .into_iter()
-                .fold(fault, Fault::detail)
-                .hint(hint!("to see more: sudo journalctl -u {}", unit))
-        })?;
+        start("restart", unit)?;
     }
     Ok(())
+}
+
+/// Decides whether a unit starts at boot. Makes systemd read its unit files again.
+pub(crate) fn enable(unit: &str, enabled: bool) -> Result<()> {
+    run(&[if enabled { "enable" } else { "disable" }, unit], SWITCH_TIMEOUT).map(drop)
+}
+
+/// Makes systemd listen on the address in the file of a socket unit. systemd opens no socket under a service that runs, so
+/// the service of the same name stops meanwhile, and starts again with the socket.
+pub(crate) fn listen(socket: &str) -> Result<()> {
+    let service = socket.replace(".socket", ".service");
+    let ran = show(&service)?.main_pid.is_some();
+    if ran {
+        run(&["stop", socket, &service], SWITCH_TIMEOUT)?;
+    }
+    let _ = run(&["reset-failed", socket], Duration::from_secs(10));
+    start("restart", socket)?;
+    if ran { start("start", &service) } else { Ok(()) }
+}
+
+fn start(verb: &str, unit: &str) -> Result<()> {
+    run(&[verb, unit], SWITCH_TIMEOUT).map(drop).map_err(|e| {
+        let fault = Fault::failed(format!("{unit} does not start")).detail(format!("{e:#}"));
+        let fault = last_words(unit).into_iter().fold(fault, Fault::detail);
+        fault.hint(hint!("to see more: sudo journalctl -u {}", unit)).into()
+    })
 }
 
 /// The last error that a unit of emr-shs wrote to the journal, with its facts and its hint.
@@ -268,7 +316,14 @@ pub(crate) fn words(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::control_group;
+    use super::{control_group, listens};
+
+    #[test]
+    fn every_systemd_tells_what_a_socket_unit_listens_on() {
+        assert_eq!(listens("Id=a.socket\nListenStream=[::]:9977\nListenStream=/run/a"), ["[::]:9977", "/run/a"]);
+        assert_eq!(listens("Listen=0.0.0.0:9977 (Stream)\nActiveState=active"), ["0.0.0.0:9977"]);
+        assert_eq!(listens("ActiveState=active"), [""; 0]);
+    }
 
     #[test]
     fn the_control_group_of_a_unit_that_does_not_run_follows_from_its_slice() {

@@ -2,8 +2,8 @@
 
 use super::resource::Resource;
 use crate::paths::{
-    DEFERRED_INSTALL_ENVIRONMENT, DEFERRED_INSTALL_UNIT, GATEWAY_UNIT, LOCAL_DIR, LOG_LINK_KEY, PROGRAM_DIR,
-    SETTINGS_DIR, STORE_DROP_IN,
+    DEFERRED_INSTALL_ENVIRONMENT, DEFERRED_INSTALL_UNIT, GATEWAY_SOCKET, GATEWAY_UNIT, LOCAL_DIR, LOG_LINK_KEY,
+    PROGRAM_DIR, SETTINGS_DIR, STORE_DROP_IN,
 };
 use std::path::Path;
 
@@ -54,7 +54,8 @@ fn is_of_deferred_install(path: &Path) -> bool {
 }
 
 fn is_of_gateway(path: &Path) -> bool {
-    path.starts_with(PROGRAM_DIR) || path.starts_with(SETTINGS_DIR) || path.ends_with(GATEWAY_UNIT)
+    [PROGRAM_DIR, SETTINGS_DIR].iter().any(|dir| path.starts_with(dir))
+        || [GATEWAY_UNIT, GATEWAY_SOCKET].iter().any(|unit| path.ends_with(unit))
 }
 
 fn is_of_local_store(path: &Path) -> bool {

@@ -1,7 +1,16 @@
-//! The text of the log gateway's unit, for the systemd that is there.
+//! The texts of the log gateway's units, for the systemd that is there.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 /// For systemd 252, which is Amazon Linux 2023's.
 const TEXT: &str = include_str!("../../assets/emr-shs-gateway.service");
+
+/// The unit that listens; every version of systemd since 219 knows its directives.
+const SOCKET: &str = include_str!("../../assets/emr-shs-gateway.socket");
+
+/// The line of [`SOCKET`] with the address.
+const LISTENS: &str = "ListenStream=9977";
 
 /// The first version that knows every directive of [`TEXT`]; Amazon Linux 2 has 219.
 const KNOWS_ALL: u32 = 247;
@@ -51,21 +60,50 @@ pub(super) fn text(systemd: Option<u32>) -> String {
     lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
+/// A socket unit, and the address on which systemd listens for it.
+pub(super) struct Socket {
+    pub(super) text: String,
+    pub(super) listens: String,
+}
+
+impl Socket {
+    /// `None` for an address that systemd cannot spell: one that holds on a single interface only.
+    pub(super) fn on(address: SocketAddr) -> Option<Self> {
+        if matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0) {
+            return None;
+        }
+        let port = address.port();
+        let (spelled, listens) = if address.ip() == Ipv6Addr::UNSPECIFIED {
+            // systemd, too, takes a port alone for IPv4 where the kernel has no IPv6.
+            let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
+            (port.to_string(), if has_ipv6 { address } else { (Ipv4Addr::UNSPECIFIED, port).into() })
+        } else {
+            (address.to_string(), address)
+        };
+        let text = SOCKET.replace(LISTENS, &format!("ListenStream={spelled}"));
+        Some(Self { text, listens: listens.to_string() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// What systemd 219 knows of the directives that units of emr-shs could use: its `load-fragment-gperf.gperf.m4`.
-    const KNOWN_TO_219: [&str; 31] = [
+    const KNOWN_TO_219: [&str; 35] = [
         "After",
+        "Backlog",
+        "BindIPv6Only",
         "CPUShares",
         "CapabilityBoundingSet",
         "Description",
         "EnvironmentFile",
         "ExecStart",
+        "FreeBind",
         "LimitCORE",
         "LimitNOFILE",
         "LimitNPROC",
+        "ListenStream",
         "MemoryLimit",
         "NoNewPrivileges",
         "OOMScoreAdjust",
@@ -97,11 +135,31 @@ mod tests {
     #[test]
     fn systemd_219_gets_only_directives_that_it_knows() {
         let old = text(Some(219));
-        let unknown: Vec<_> = directives(&old).into_iter().filter(|(name, _)| !KNOWN_TO_219.contains(name)).collect();
+        let all = directives(&old).into_iter().chain(directives(SOCKET));
+        let unknown: Vec<_> = all.filter(|(name, _)| !KNOWN_TO_219.contains(name)).collect();
         assert_eq!(unknown, []);
         for (name, value) in [("MemoryLimit", "1G"), ("CPUShares", "512"), ("ProtectSystem", "full")] {
             assert!(directives(&old).contains(&(name, value)), "{name} in {old}");
         }
+    }
+
+    #[test]
+    fn the_socket_listens_where_the_settings_say() {
+        let line = |address: &str| {
+            let socket = Socket::on(address.parse().unwrap_or_else(|_| unreachable!()))?;
+            socket.text.lines().find(|line| line.starts_with("ListenStream=")).map(str::to_string)
+        };
+        let table = [
+            ("[::]:9977", "9977"),
+            ("[::]:9978", "9978"),
+            ("0.0.0.0:9977", "0.0.0.0:9977"),
+            ("[::1]:80", "[::1]:80"),
+            ("10.1.2.3:9977", "10.1.2.3:9977"),
+        ];
+        for (address, spelled) in table {
+            assert_eq!(line(address), Some(format!("ListenStream={spelled}")));
+        }
+        assert_eq!(line("[fe80::1%2]:9977"), None);
     }
 
     #[test]

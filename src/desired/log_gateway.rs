@@ -1,7 +1,7 @@
 //! The log gateway's resources: a program, an account, settings, a unit, and the key that makes log links lead
 //! to the gateway.
 
-use super::gateway_unit;
+use super::gateway_unit::{self, Socket};
 use super::private_name::private_name;
 use super::{Context, directory, exactly, file_owner};
 use crate::aws::emr::{Cluster, EmrError};
@@ -18,15 +18,16 @@ use crate::ids::is_host_name;
 use crate::node::s3a::BucketSettings;
 use crate::node::{Node, hadoop_client, process};
 use crate::paths::{
-    GATEWAY_ACCOUNT, GATEWAY_ENVIRONMENT, GATEWAY_PORT, GATEWAY_STATE_DIR, GATEWAY_UNIT, LOG_LINK_KEY, PROGRAM_DIR,
-    SETTINGS_DIR, STARTED_AS_VARIABLE, UNIT_DIR,
+    GATEWAY_ACCOUNT, GATEWAY_ENVIRONMENT, GATEWAY_PORT, GATEWAY_SOCKET, GATEWAY_STATE_DIR, GATEWAY_UNIT, LOG_LINK_KEY,
+    PROGRAM_DIR, SETTINGS_DIR, STARTED_AS_VARIABLE, UNIT_DIR,
 };
 use crate::settings::{GatewaySettings, Settings};
 use crate::shown::{Hint, hint};
-use crate::systemd::quote_value;
+use crate::systemd::{self, SYSTEMD, quote_value};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +55,8 @@ pub(crate) struct GatewaySetup {
     program: Program,
     /// The text of the unit.
     unit: String,
+    /// The unit that listens; `None` if the gateway has to listen by itself.
+    socket: Option<Socket>,
 }
 
 /// What the gateway must know of single buckets.
@@ -162,6 +165,7 @@ pub(crate) fn setup(
             gateway.host_names.push(name);
         }
     }
+    let socket = Socket::on(gateway.address());
     let server = node.server.as_ref();
     let store: Option<EventLogs> = gateway.log_uris.first().map(|uri| uri.clone().into());
     let region = node.region(settings.region.as_deref());
@@ -191,6 +195,7 @@ pub(crate) fn setup(
         serverless: settings.serverless.clone(),
         program,
         unit: gateway_unit::text(crate::systemd::version()),
+        socket,
     })
 }
 
@@ -275,11 +280,24 @@ impl GatewaySetup {
         Ok(())
     }
 
-    /// Refuses a port on which another process listens.
+    /// Refuses a port on which another process listens, and an address that is not this node's.
     pub(crate) fn port_is_free(&self) -> Result<()> {
+        let mut any_port = self.settings.address();
+        any_port.set_port(0);
+        if let Err(e) = TcpListener::bind(any_port)
+            && !any_port.ip().is_unspecified()
+        {
+            return Err(Fault::preflight(format!("the log gateway cannot listen on {}", self.settings.address()))
+                .detail(format!("binding a socket to {}: {e}", any_port.ip()))
+                .unchanged()
+                .hint("name one of this node's addresses: ip -brief address; or listen on all: --listen '[::]:9977'")
+                .into());
+        }
         let Some(other) = process::listener(self.port()) else { return Ok(()) };
-        let main = crate::systemd::show(GATEWAY_UNIT).context("reading the gateway's unit")?.main_pid;
-        if other.pid.is_some() && other.pid == main {
+        let main = systemd::show(GATEWAY_UNIT).context("reading the gateway's unit")?.main_pid;
+        let is_own_socket = other.pid.is_none_or(|pid| pid == SYSTEMD)
+            && systemd::show(GATEWAY_SOCKET)?.listens_on().is_some_and(|address| address.port() == self.port());
+        if is_own_socket || other.pid.is_some() && other.pid == main {
             return Ok(());
         }
         Err(Fault::preflight(format!("another process listens on port {}, the log gateway's port", self.port()))
@@ -389,10 +407,11 @@ impl Context<'_> {
         // systemd reads the file as root.
         let environment_mode = if setup.proxies.have_login() { 0o600 } else { 0o644 };
         let environment = setup.environment();
-        let started_as = short_digest([setup.program.name(), &environment, &setup.unit]);
+        let socket = setup.socket.as_ref().map_or("", |socket| &socket.text);
+        let started_as = short_digest([setup.program.name(), &environment, &setup.unit, socket]);
         // A running unit contains this value in its environment, so `observe` tells with what the unit started.
         let environment = format!("{environment}{STARTED_AS_VARIABLE}=\"{started_as}\"\n");
-        vec![
+        let mut wanted = vec![
             exactly(
                 Resource::Account { name: GATEWAY_ACCOUNT.into() },
                 State::Exists,
@@ -422,12 +441,22 @@ impl Context<'_> {
                 &format!("settings of the log gateway{through}"),
             ),
             file(Path::new(UNIT_DIR).join(GATEWAY_UNIT), setup.unit.clone(), 0o644, "the log gateway as a service"),
-            exactly(
-                Resource::Unit { name: GATEWAY_UNIT.into() },
-                State::Unit { enabled: true, runs: Some(started_as) },
-                &format!("serves executor logs on port {}", setup.port()),
-            ),
-        ]
+        ];
+        if let Some(Socket { text, listens }) = &setup.socket {
+            let path = Path::new(UNIT_DIR).join(GATEWAY_SOCKET);
+            wanted.push(file(path, text.clone(), 0o644, "the log gateway's port as a socket of systemd"));
+            wanted.push(exactly(
+                Resource::Unit { name: GATEWAY_SOCKET.into() },
+                State::Unit { enabled: true, runs: Some(listens.clone()) },
+                "keeps the port, and those who connect, while the log gateway restarts",
+            ));
+        }
+        wanted.push(exactly(
+            Resource::Unit { name: GATEWAY_UNIT.into() },
+            State::Unit { enabled: true, runs: Some(started_as) },
+            &format!("serves executor logs on port {}", setup.port()),
+        ));
+        wanted
     }
 
     /// The pattern of log links. `None` where this Spark does not know the key, and where `--set` names a value.

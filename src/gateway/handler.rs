@@ -30,6 +30,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long a presigned URL is valid, unless its credentials expire sooner. A URL serves one click,
@@ -56,6 +57,8 @@ pub(super) struct Gateway {
     pub(super) tunnel_command: String,
     pub(super) metrics: Metrics,
     pub(super) connections: Connections,
+    /// Whether a signal has told the gateway to stop. Each response is the last of its connection then.
+    pub(super) is_stopping: AtomicBool,
     pub(super) page_memory: PageMemory,
     /// Lines of the access log.
     pub(super) left_out: LeftOut,

@@ -14,7 +14,7 @@ pub(super) const MAX_CONNECTIONS: usize = 1024;
 /// How many of them can belong to one client that is not this node itself: a browser opens six, a load balancer some
 /// dozens. Four such clients together still leave room for others.
 pub(super) const MAX_CONNECTIONS_OF_CLIENT: usize = 240;
-/// How many connections can wait to be taken, if the kernel allows as many.
+/// How many connections can wait to be taken, if the kernel allows as many. assets/emr-shs-gateway.socket has it, too.
 pub(super) const BACKLOG: u32 = 4096;
 /// How many clients that are not served can be told so at the same time. Further ones are disconnected.
 pub(super) const MAX_REFUSALS: usize = 64;
@@ -35,6 +35,9 @@ pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client can leave bytes of a response unread before it is disconnected. With the kernel's buffer of
 /// [`SEND_BUFFER`], whoever reads 6 kB in a second is fast enough.
 pub(super) const UNREAD_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long a gateway that stops still takes the first request of a connection that it has accepted. Without this time a
+/// client that has connected a moment before would get no answer.
+pub(super) const LAST_REQUESTS: Duration = Duration::from_millis(500);
 /// How many bytes of responses the kernel keeps for a client that does not read. The kernel takes twice this value. A
 /// client 100 ms away still gets 5 MB in a second.
 pub(super) const SEND_BUFFER: u32 = 256 * 1024;

@@ -3,7 +3,7 @@
 use crate::change::receipt::{Receipt, ReceiptEntry};
 use crate::change::resource::{Resource, State};
 use crate::host::Host;
-use crate::paths::LOG_DIRECTORY_KEY;
+use crate::paths::{GATEWAY_SOCKET, LOG_DIRECTORY_KEY};
 use crate::shown::{Hint, hint};
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ pub(crate) struct ResourceStatus {
     pub wanted: String,
     /// What differs, for people; empty if nothing does that matters.
     pub differs: String,
-    /// Whether this is a unit that is as emr-shs wrote it, but does not run.
+    /// Whether this is a service that is as emr-shs wrote it, but does not run.
     #[serde(skip)]
     pub is_stopped_unit: bool,
 }
@@ -46,7 +46,8 @@ pub(crate) fn compare(host: &Host, receipt: &Receipt) -> Vec<ResourceStatus> {
 impl ResourceStatus {
     fn observe(host: &Host, entry: &ReceiptEntry) -> Self {
         let found = entry.resource.observe(host);
-        let is_stopped_unit = matches!(found, Ok(State::Unit { enabled: true, runs: None }));
+        let is_socket = matches!(&entry.resource, Resource::Unit { name } if name == GATEWAY_SOCKET);
+        let is_stopped_unit = !is_socket && matches!(found, Ok(State::Unit { enabled: true, runs: None }));
         let differs = match &found {
             Ok(state) if entry.stands(state) => String::new(),
             Ok(state) => entry.difference(state),

@@ -4,7 +4,7 @@ use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::host::Host;
 use crate::http::{local_client, why_no_answer};
-use crate::paths::{GATEWAY_TOKEN, GATEWAY_UNIT, LOG_LINK_KEY};
+use crate::paths::{GATEWAY_SOCKET, GATEWAY_TOKEN, GATEWAY_UNIT, LOG_LINK_KEY};
 use crate::settings::{GatewaySettings, Settings};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
@@ -26,11 +26,15 @@ type Answer = ureq::http::Response<ureq::Body>;
 const HEALTH: &str = "/-/healthz";
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a gateway that starts may take for its first answer.
+const START_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The log gateway.
 #[derive(Debug, Serialize)]
 pub(crate) struct LogGateway {
     pub unit: Unit,
+    /// The unit that has the port.
+    pub socket: Unit,
     pub port: u16,
     /// `ready`, or why the gateway is not ready; `None` if nothing answers.
     pub says: Option<String>,
@@ -98,7 +102,13 @@ impl LogGateway {
         let at = settings.address();
         let scheme = if settings.has_tls() { "https" } else { "http" };
         let base = format!("{scheme}://{}/-/", reachable(at));
-        let unit = systemd::show(GATEWAY_UNIT)?;
+        let mut unit = systemd::show(GATEWAY_UNIT)?;
+        let socket = systemd::show(GATEWAY_SOCKET)?;
+        if unit.active != "active" && socket.listens_on().is_some() {
+            // A connection starts the gateway, or waits until it has started again.
+            let _ = local_client(START_TIMEOUT).get(format!("{base}healthz")).call();
+            unit = systemd::show(GATEWAY_UNIT)?;
+        }
         // A server that does not belong to the unit must not get the token.
         let token = || Host::this().read(Path::new(GATEWAY_TOKEN)).ok().flatten().filter(|_| unit.active == "active");
         let token = token().map(|token| format!("Bearer {}", token.trim()));
@@ -138,7 +148,15 @@ impl LogGateway {
         let tunnel = Tunnel::of(&receipt.settings);
         let closed_ways = if says.is_some() { closed_ways(receipt) } else { Vec::new() };
         let port = at.port();
-        Ok(Some(Self { unit, port, says, credentials_left, role, passed_login, tunnel, log_uris, closed_ways }))
+        Ok(Some(Self { unit, socket, port, says, credentials_left, role, passed_login, tunnel, log_uris, closed_ways }))
+    }
+
+    /// `its socket is failed, `, or nothing while systemd listens.
+    pub(crate) fn socket_in_words(&self) -> String {
+        match self.socket.active.as_str() {
+            "active" => String::new(),
+            active => format!("its socket is {active}, "),
+        }
     }
 
     fn wants_login(&self) -> bool {

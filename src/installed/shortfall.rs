@@ -59,7 +59,8 @@ pub(crate) fn shortfalls(receipt: &Receipt, present: &Present<'_>) -> Vec<Shortf
     }
     let parts = receipt.left_out.iter().map(Shortfall::of_part);
     let gateway = present.gateway.and_then(Shortfall::of_gateway);
-    let is_told = |status: &ResourceStatus| status.is_stopped_unit && gateway.is_some();
+    // A gateway that was asked runs, because systemd starts it for a connection, or is told below.
+    let is_told = |status: &ResourceStatus| status.is_stopped_unit && present.gateway.is_some();
     let drifted = present.resources.iter().filter(|r| r.condition != Condition::Ours && !is_told(r));
     let drifted = drifted.map(Shortfall::of_resource);
     let overridden = present.server.map(|server| overridden(receipt, server)).unwrap_or_default();
@@ -135,7 +136,7 @@ impl Shortfall {
         let active = &gateway.unit.active;
         let (found, hint) = match gateway.trouble()? {
             Trouble::Silent => (
-                format!("its unit is {active}, and nothing answers on port {port}"),
+                format!("its unit is {active}, {}and nothing answers on port {port}", gateway.socket_in_words()),
                 hint!(
                     "sudo systemctl restart {}; if it stops again: sudo journalctl -u {} -n 20",
                     GATEWAY_UNIT,

@@ -3,7 +3,7 @@
 
 use super::control_group::{self, UnitGroup};
 use super::spark::mebibytes;
-use crate::systemd::Unit;
+use crate::systemd::{SYSTEMD, Unit};
 use anyhow::{Result, bail};
 use fs_err as fs;
 use nix::sys::signal::{Signal, kill};
@@ -231,6 +231,13 @@ pub(crate) fn listener(port: u16) -> Option<PortOwner> {
         unit: pid.and_then(control_group::unit_of),
         looks_like_server: owner.and_then(|owner| Process::parse(&owner)).is_some_and(|p| p.is_server()),
     })
+}
+
+/// Whether systemd itself has a socket that listens on this port; `None` if this process cannot see systemd's descriptors.
+pub(crate) fn has_systemd_listening(port: u16) -> Option<bool> {
+    let systemd = entry(SYSTEMD)?;
+    systemd.fd().ok()?;
+    Some(listens(&systemd).iter().any(|address| address.port() == port))
 }
 
 fn user_of(entry: &ProcEntry) -> String {

@@ -6,6 +6,7 @@
 mod account;
 mod files;
 mod program;
+mod socket;
 mod state;
 
 pub(crate) use program::{Program, short_digest};
@@ -44,7 +45,7 @@ pub(crate) enum Resource {
     Account { name: String },
     /// A copy of this program, named after its content.
     Program { path: PathBuf },
-    /// A systemd unit of emr-shs: whether it starts at boot, and whether it runs.
+    /// A systemd unit of emr-shs: whether it starts at boot, and whether it runs; a socket runs while systemd listens.
     Unit { name: String },
     /// One key of spark-defaults.conf. Not the file, because EMR rewrites the file and others edit it.
     Key { path: PathBuf, key: String },
@@ -83,6 +84,7 @@ impl Resource {
             Resource::File { path } => files::observe_file(host, path),
             Resource::Account { name } => Ok(if host.account(name).is_some() { State::Exists } else { State::Absent }),
             Resource::Program { path } => files::observe_program(host, path),
+            Resource::Unit { name } if is_socket(name) => socket::observe(name),
             Resource::Unit { name } => {
                 let unit = systemd::show(name)?;
                 let runs = unit.main_pid.filter(|_| unit.active == "active").map(started_as);
@@ -120,6 +122,9 @@ impl Resource {
             (Resource::Account { name }, State::Absent) => account::remove(name),
             (Resource::Program { path }, State::Exists) => Program::this_at(path)?.install(host),
             (Resource::Program { path }, State::Absent) => files::remove(host, path),
+            (Resource::Unit { name }, State::Unit { enabled, runs }) if is_socket(name) => {
+                socket::switch(name, *enabled, runs.as_ref())
+            }
             (Resource::Unit { name }, State::Unit { enabled, runs }) => systemd::switch(name, *enabled, runs.is_some()),
             (Resource::Key { path, key }, State::Absent) => files::write_line(host, path, key, before, None),
             (Resource::Key { path, key }, State::Line { raw }) => files::write_line(host, path, key, before, Some(raw)),
@@ -145,6 +150,10 @@ impl Resource {
             Err(e) => Err(e),
         }
     }
+}
+
+fn is_socket(unit: &str) -> bool {
+    unit.ends_with(".socket")
 }
 
 /// Whether the prefix exists: as S3 tells emr-shs, else as it tells Hadoop's own client.

@@ -38,7 +38,8 @@ pub(crate) enum State {
         /// Whether the unit starts at boot.
         enabled: bool,
         /// With what the unit started, if it runs: the value of
-        /// [`STARTED_AS_VARIABLE`](crate::paths::STARTED_AS_VARIABLE) in its environment.
+        /// [`STARTED_AS_VARIABLE`](crate::paths::STARTED_AS_VARIABLE) in its environment. Of a socket: the address on which
+        /// systemd listens.
         runs: Option<String>,
     },
     /// Something other than a link stands where a link belongs: `a regular file`, `a directory`, …

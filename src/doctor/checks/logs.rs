@@ -11,7 +11,7 @@ use crate::doctor::facts::{ContainerLogs, Facts, Mode};
 use crate::error::Fault;
 use crate::installed::log_gateway::{LogGateway, LogUriTrouble, Trouble};
 use crate::installed::shortfall::{closed_hint, log_uris_hint};
-use crate::paths::{EVENT_LOG_DIR_KEY, GATEWAY_ACCOUNT, GATEWAY_UNIT, LOG_LINK_KEY, SETTINGS_DIR};
+use crate::paths::{EVENT_LOG_DIR_KEY, GATEWAY_ACCOUNT, GATEWAY_SOCKET, GATEWAY_UNIT, LOG_LINK_KEY, SETTINGS_DIR};
 use crate::shown::{Hint, hint};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -245,6 +245,10 @@ fn silent_gateway(gateway: &LogGateway) -> Fault {
         "active" => Fault::preflight(format!("the log gateway does not answer on port {}", gateway.port))
             .detail(format!("its unit {GATEWAY_UNIT} is active")),
         active => Fault::preflight(format!("the log gateway does not run; its unit is {active}")),
+    };
+    let fault = match gateway.socket.active.as_str() {
+        "active" => fault,
+        active => fault.detail(format!("{GATEWAY_SOCKET}, which has the port, is {active}")),
     };
     fault.hint(hint!(
         "sudo systemctl restart {}; if it stops again: sudo journalctl -u {} -n 20",

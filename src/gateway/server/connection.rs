@@ -11,7 +11,7 @@ use crate::gateway::pages;
 use crate::gateway::shares::Client;
 use crate::gateway::tls::Tls;
 use hyper::body::Incoming;
-use hyper::header;
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -141,6 +142,9 @@ impl Connection {
             };
         }
         protect(response.headers_mut());
+        if self.gateway.is_stopping.load(Ordering::Relaxed) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         drop(answered);
         self.gateway.metrics.count(outcome);
         if let Some((method, uri)) = logged {

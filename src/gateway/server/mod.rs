@@ -4,5 +4,6 @@ pub(in crate::gateway) mod access_log;
 mod connection;
 pub(in crate::gateway) mod connections;
 pub(crate) mod listen;
+mod sockets;
 mod startup;
 mod watched;

@@ -31,6 +31,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// The options of `proxy serve`.
@@ -114,6 +115,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
         tunnel_command: settings.tunnel_command(settings.host_names.last().map(String::as_str)),
         metrics: Metrics::default(),
         connections: Connections::default(),
+        is_stopping: AtomicBool::new(false),
         page_memory: PageMemory::default(),
         left_out: LeftOut::default(),
         history_requests: Shares::new(MAX_HISTORY_REQUESTS, MAX_HISTORY_REQUESTS_OF_CLIENT),
