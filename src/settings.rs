@@ -137,9 +137,16 @@ impl GatewaySettings {
         self.tls_cert.is_some() || self.tls_self_signed
     }
 
+    /// The path under which a proxy before the gateway serves it: `/shs` of `https://tools.example/shs`; else empty.
+    pub fn base_path(&self) -> &str {
+        let url = self.public_url.as_deref().unwrap_or_default();
+        let path = url.split_once("://").map_or(url, |(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
+        path.trim_end_matches('/')
+    }
+
     /// The beginning of log links that name the gateway's address; `None` for relative links.
     pub fn link_prefix(&self) -> Option<String> {
-        let url = self.public_url.as_deref().filter(|url| *url != "/")?;
+        let url = self.public_url.as_deref().filter(|url| !url.starts_with('/'))?;
         Some(format!("{url}/logs/"))
     }
 }

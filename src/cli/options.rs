@@ -91,9 +91,10 @@ pub struct LogUriArgs {
 /// `--public-url`
 #[derive(Args, Clone, Default)]
 pub struct PublicUrlArgs {
-    /// URL with which log links begin. With / as value, links are relative: they then work only
-    /// in pages that users open through the gateway [default: http://, or https:// with TLS, the
-    /// node's private name, and the port]
+    /// URL with which log links begin, with a path if a proxy before the gateway serves it below
+    /// one. With / as value, links are relative: they then work only in pages that users open
+    /// through the gateway [default: http://, or https:// with TLS, the node's private name, and
+    /// the port]
     #[arg(long, value_name = "URL", env = "EMR_SHS_PUBLIC_URL", help_heading = LOG_GATEWAY)]
     pub(crate) public_url: Option<String>,
 }

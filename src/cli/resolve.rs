@@ -158,16 +158,35 @@ fn serverless_application(layout: &str) -> Result<String, Fault> {
     }
 }
 
-/// `http(s)://host[:port]`, or `/`.
+/// `http(s)://host[:port][/path]`, or a path alone, for relative links.
 fn public_url(url: &str) -> Result<String, Fault> {
     if url == "/" {
         return Ok(url.into());
     }
-    match is_base_url(url) {
-        true => Ok(url.trim_end_matches('/').into()),
-        false => Err(Fault::usage(format!("--public-url {url} is not a URL with which log links can begin"))
-            .detail("wanted http:// or https://, a host, and perhaps a port; or / for relative links")
-            .hint("--public-url https://logs.example.com")),
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let (place, path) = url.split_at(url[after_scheme..].find('/').map_or(url.len(), |at| after_scheme + at));
+    let path = path.trim_end_matches('/');
+    if !(is_base_url(place) || place.is_empty() && !path.is_empty()) {
+        return Err(Fault::usage(format!("--public-url {url} is not a URL with which log links can begin"))
+            .detail("wanted http:// or https://, a host, and perhaps a port and a path; or / for relative links")
+            .hint("--public-url https://logs.example.com"));
+    }
+    let parts = || path.split('/').skip(1);
+    let is_plain = |part: &str| {
+        !["", ".", ".."].contains(&part) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    };
+    let fault = |why: String| {
+        Fault::usage(format!("--public-url {url}: {why}")).hint("--public-url https://tools.example.com/shs")
+    };
+    if !parts().all(is_plain) {
+        return Err(fault("wanted a path of letters, digits, and -._~ between slashes".into()));
+    }
+    // Scripts of Spark's pages look for these two anywhere in the address.
+    let taken = parts().find(|part| ["proxy", "history"].contains(part));
+    let first = parts().next().filter(|first| ["-", "api", "home", "logPage", "logs", "static"].contains(first));
+    match taken.or(first) {
+        Some(part) => Err(fault(format!("the history server or the log gateway has a meaning of its own for /{part}"))),
+        None => Ok(format!("{place}{path}")),
     }
 }
 

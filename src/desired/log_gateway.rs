@@ -280,6 +280,21 @@ impl GatewaySetup {
         Ok(())
     }
 
+    /// Refuses a path before the gateway that is not the one before the history server's own links.
+    pub(crate) fn has_one_path(&self) -> Result<(), Fault> {
+        let own = self.settings.base_path();
+        let of_server = self.proxy_base.as_deref().unwrap_or_default().trim_end_matches('/');
+        if own.is_empty() || of_server.is_empty() || own == of_server {
+            return Ok(());
+        }
+        Err(Fault::preflight(format!(
+            "the history server's links begin with {of_server}, and --public-url says that users find it below {own}"
+        ))
+        .detail(format!("{PROXY_BASE} is {of_server}, and wins over what the log gateway tells the history server"))
+        .unchanged()
+        .hint(hint!("remove {} from spark-defaults.conf; or end --public-url with {}", PROXY_BASE, of_server)))
+    }
+
     /// Refuses a port on which another process listens, and an address that is not this node's.
     pub(crate) fn port_is_free(&self) -> Result<()> {
         let mut any_port = self.settings.address();

@@ -5,6 +5,7 @@
 
 use super::access::{HostNames, NodeAddresses, RootToken, canonical_ip};
 use super::archive::{Archive, Location, LogError, Readiness};
+use super::base;
 use super::credentials::{CredentialsCache, Session};
 use super::cross_site;
 use super::history_server::api::ApplicationInfo;
@@ -82,7 +83,12 @@ struct RequestContext<'a> {
 impl Gateway {
     /// Each open connection has room for this future, also while it is idle. That is why the ways with requests to S3 or to the
     /// history server, whose futures are large, are boxed: the redirect to a known log is the way that has to be fast.
-    pub(super) async fn handle(&self, client: Client, request: Request<Incoming>) -> (Response<Body>, RequestOutcome) {
+    pub(super) async fn handle(
+        &self,
+        client: Client,
+        mut request: Request<Incoming>,
+    ) -> (Response<Body>, RequestOutcome) {
+        base::take_from(base::path(), request.uri_mut());
         if request.uri().path() == "/-/style.css" {
             // The pages that refuse a request need their style, too.
             return self.own_page(request.uri().path());
@@ -102,7 +108,7 @@ impl Gateway {
             return self.own_page(path);
         }
         if path == "/logs" {
-            return (redirect("/logs/".into()), RequestOutcome::Page);
+            return (redirect(base::link(base::path(), "/logs/")), RequestOutcome::Page);
         }
         let prefixes: Vec<&str> = self.archive.buckets.iter().map(|bucket| bucket.uri.prefix.as_str()).collect();
         match route::route(path, request.uri().query(), &prefixes) {
@@ -458,9 +464,10 @@ fn not_a_log(error: RouteError) -> Message {
         }
         RouteError::NotALog => (StatusCode::NOT_FOUND, "The gateway serves only logs of containers, at paths such as:"),
     };
-    Message::new(status, "Not a log")
-        .text(text)
-        .code("/logs/\n/logs/application_1795352263709_0001/\n/logs/container_1795352263709_0001_01_000002/stderr")
+    Message::new(status, "Not a log").text(text).code(
+        "/logs/\n/logs/application_1795352263709_0001/\n/logs/container_1795352263709_0001_01_000002/stderr"
+            .replace("/logs/", &format!("{}/logs/", base::path())),
+    )
 }
 
 fn outcome(error: &LogError) -> RequestOutcome {

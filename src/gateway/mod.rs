@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 mod archive;
+mod base;
 mod credentials;
 mod cross_site;
 mod handler;

@@ -87,14 +87,15 @@ impl<'a> Browser<'a> {
             let page = self.ask(authority, &path)?;
             let shown = serde_json::from_slice(&page.body).ok().and_then(|json| stderr_link_in(&json));
             // Spark before 3.0 has no links to the gateway.
-            let shown = shown.filter(|_| !link.starts_with("/logs/"));
+            let begin = format!("{}/logs/", self.settings.gateway.base_path());
+            let shown = shown.filter(|_| !link.starts_with(&begin));
             match shown.as_deref() {
-                Some(shown) if shown.starts_with("/logs/") => drop(self.ask(authority, shown)?),
+                Some(shown) if shown.starts_with(&begin) => drop(self.ask(authority, shown)?),
                 Some(shown) => {
                     return Err(Fault::failed(format!(
                         "the page of executors at {authority} has a log link that leads away from there"
                     ))
-                    .detail(format!("found {shown}, wanted a link that begins with /logs/")));
+                    .detail(format!("found {shown}, wanted a link that begins with {begin}")));
                 }
                 None => {}
             }

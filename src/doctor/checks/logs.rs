@@ -143,6 +143,7 @@ pub(crate) fn gateway(f: &Facts<'_>) -> CheckResult {
         Mode::Preflight { gateway: None, .. } => skip("no log gateway is wanted"),
         Mode::Preflight { gateway: Some(setup), .. } => {
             setup.check_files(f.host).map_err(Fault::of)?;
+            setup.has_one_path()?;
             setup.port_is_free().map_err(Fault::of)?;
             Ok("the log gateway can be installed".into())
         }

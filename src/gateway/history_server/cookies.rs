@@ -3,21 +3,38 @@
 //! for it, and it refuses a request whose head is larger than 8 kB. So its cookies get a prefix on their way to the browser,
 //! and only cookies with that prefix come back to it.
 
+use crate::gateway::base::link;
 use hyper::header::{self, HeaderMap, HeaderValue};
 
 const PREFIX: &[u8] = b"emr-shs.";
 
-/// Adds the prefix to the cookies of a response.
-pub(super) fn wrap(headers: &mut HeaderMap) {
+/// Adds the prefix to the cookies of a response, and the path before the gateway to their paths.
+pub(super) fn wrap(headers: &mut HeaderMap, base: &str) {
     let cookies: Vec<HeaderValue> = headers
         .get_all(header::SET_COOKIE)
         .iter()
-        .filter_map(|cookie| HeaderValue::from_bytes(&[PREFIX, cookie.as_bytes().trim_ascii_start()].concat()).ok())
+        .filter_map(|cookie| {
+            HeaderValue::from_bytes(&[PREFIX, &below(base, cookie.as_bytes().trim_ascii_start())].concat()).ok()
+        })
         .collect();
     headers.remove(header::SET_COOKIE);
     for cookie in cookies {
         headers.append(header::SET_COOKIE, cookie);
     }
+}
+
+/// A cookie whose path begins with `base`.
+fn below(base: &str, cookie: &[u8]) -> Vec<u8> {
+    let part = |part: &[u8]| {
+        let text = part.trim_ascii();
+        match (text.get(..5), text.get(5..).map(str::from_utf8)) {
+            (Some(name), Some(Ok(path))) if name.eq_ignore_ascii_case(b"path=") && path.starts_with('/') => {
+                format!("Path={}", link(base, path)).into_bytes()
+            }
+            _ => part.to_vec(),
+        }
+    };
+    cookie.split(|byte| *byte == b';').map(part).collect::<Vec<_>>().join(&b';')
 }
 
 /// Takes the prefix away from the cookies of a request, and leaves out the others.
@@ -45,9 +62,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::SET_COOKIE, HeaderValue::from_static("JSESSIONID=node0;Path=/;HttpOnly"));
         headers.append(header::SET_COOKIE, HeaderValue::from_static("a=b"));
-        wrap(&mut headers);
+        let mut behind_a_path = headers.clone();
+        wrap(&mut headers, "");
         let set: Vec<_> = headers.get_all(header::SET_COOKIE).iter().collect();
         assert_eq!(set, ["emr-shs.JSESSIONID=node0;Path=/;HttpOnly", "emr-shs.a=b"]);
+        wrap(&mut behind_a_path, "/shs");
+        let set: Vec<_> = behind_a_path.get_all(header::SET_COOKIE).iter().collect();
+        assert_eq!(set, ["emr-shs.JSESSIONID=node0;Path=/shs/;HttpOnly", "emr-shs.a=b"]);
 
         let mut headers = HeaderMap::new();
         headers.append(header::COOKIE, HeaderValue::from_static("_xsrf=1; emr-shs.JSESSIONID=node0;emr-shs.a=b=c"));

@@ -21,25 +21,27 @@ const LIVE_LOGS: &str = "/node/containerlogs/";
 pub(super) struct LogLinks {
     /// How the installed log links begin, such as `http://ip-…:9977/logs/`; `None` if they are relative already.
     prefix: Option<String>,
+    /// The path before the gateway, with which its own links begin.
+    base: String,
     scheme: Finder<'static>,
 }
 
 impl LogLinks {
-    pub(super) fn new(prefix: Option<&str>) -> Self {
-        Self { prefix: prefix.map(Into::into), scheme: Finder::new(SCHEME) }
+    pub(super) fn new(prefix: Option<&str>, base: &str) -> Self {
+        Self { prefix: prefix.map(Into::into), base: base.into(), scheme: Finder::new(SCHEME) }
     }
 
     /// The link to the gateway that replaces this link; `None` if it stays.
     fn replacement(&self, link: &str) -> Option<String> {
         if let Some(rest) = self.prefix.as_deref().and_then(|prefix| link.strip_prefix(prefix)) {
-            return Some(format!("/logs/{rest}"));
+            return Some(format!("{}/logs/{rest}", self.base));
         }
         let (_, log) = link.split_once(LIVE_LOGS)?;
         let mut parts = log.split(['?', '#']).next()?.split('/');
         let container = Container::parse(parts.next()?)?;
         let (_user, file) = (parts.next()?, parts.next()?);
         let is_name = !file.is_empty() && file.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        (is_name && file != "." && file != "..").then(|| format!("/logs/{}/{file}", container.id))
+        (is_name && file != "." && file != "..").then(|| format!("{}/logs/{}/{file}", self.base, container.id))
     }
 }
 
@@ -137,9 +139,13 @@ mod tests {
         httphttp /logs/end"#;
 
     async fn rewritten(page: &str, chunk: usize) -> String {
+        below("", page, chunk).await
+    }
+
+    async fn below(base: &str, page: &str, chunk: usize) -> String {
         let chunks: Vec<Result<Frame<Bytes>, BoxError>> =
             page.as_bytes().chunks(chunk).map(|bytes| Ok(Frame::data(Bytes::copy_from_slice(bytes)))).collect();
-        let links = LogLinks::new(Some("http://ip-1:9977/logs/"));
+        let links = LogLinks::new(Some("http://ip-1:9977/logs/"), base);
         let bytes = LinkRewriter::new(Chunks(chunks.into_iter()), links).collect().await.unwrap().to_bytes();
         String::from_utf8(bytes.to_vec()).unwrap()
     }
@@ -160,6 +166,14 @@ mod tests {
         for chunk in 1..200 {
             assert_eq!(rewritten(PAGE, chunk).await, WANTED, "chunks of {chunk} bytes");
         }
+    }
+
+    #[tokio::test]
+    async fn links_begin_with_the_path_before_the_gateway() {
+        assert_eq!(
+            below("/shs", PAGE, 7).await,
+            WANTED.replace("/logs/", "/shs/logs/").replace("1:9977/shs/", "1:9977/")
+        );
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use super::cookies;
 use super::links::{LinkRewriter, LogLinks};
 use super::listener::ListenerAccount;
 use crate::dns;
+use crate::gateway::base;
 use crate::gateway::http::{Body, BoxError, empty};
 use anyhow::{Context, Result, anyhow};
 use http_body_util::BodyExt;
@@ -41,7 +42,9 @@ const HOP_BY_HOP: [&str; 9] = [
 /// Headers with which a client would choose the address in the history server's links (docs/emr.md
 /// §3.2).
 const FORWARDED: [&str; 5] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-context"];
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", FORWARDED_CONTEXT];
+/// The path that the history server puts before its links.
+const FORWARDED_CONTEXT: &str = "x-forwarded-context";
 
 pub(in crate::gateway) struct HistoryServerProxy {
     /// `127.0.0.1:18080`
@@ -69,7 +72,7 @@ impl HistoryServerProxy {
         Ok(Self {
             authority: format!("{}:{port}", authority.host()),
             tls: secure.then(|| loopback_tls().into()),
-            links: LogLinks::new(link_prefix),
+            links: LogLinks::new(link_prefix, base::path()),
             account,
             base: base.unwrap_or_default().trim_end_matches('/').into(),
         })
@@ -77,11 +80,7 @@ impl HistoryServerProxy {
 
     /// A path without the path that the history server puts before its links.
     pub(in crate::gateway) fn without_base<'a>(&self, path: &'a str) -> &'a str {
-        match path.strip_prefix(&self.base) {
-            Some("") => "/",
-            Some(rest) if rest.starts_with('/') => rest,
-            _ => path,
-        }
+        base::without(&self.base, path).unwrap_or(path)
     }
 
     /// Forwards a request and returns the history server's response. `gateway_login` says that the
@@ -101,6 +100,10 @@ impl HistoryServerProxy {
         let mut headers = end_to_end(request.headers());
         for name in FORWARDED {
             headers.remove(name);
+        }
+        // Every Spark since 2.4 puts this path before its links, unless `spark.ui.proxyBase` is set.
+        if let Some(path) = Some(base::path()).filter(|path| !path.is_empty()) {
+            headers.insert(FORWARDED_CONTEXT, HeaderValue::from_static(path));
         }
         cookies::unwrap(&mut headers);
         if gateway_login {
@@ -139,12 +142,15 @@ impl HistoryServerProxy {
     fn rewrite(&self, response: Response<Incoming>, host: Option<&HeaderValue>) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         parts.headers = end_to_end(&parts.headers);
-        cookies::wrap(&mut parts.headers);
+        cookies::wrap(&mut parts.headers, base::path());
         if let Some(location) = parts.headers.get(header::LOCATION).and_then(|to| self.relative_location(to, host)) {
             parts.headers.insert(header::LOCATION, location);
         }
         if parts.headers.get(header::LOCATION).is_some_and(|to| names_a_host(to.as_bytes())) {
             parts.headers.insert(header::LOCATION, HeaderValue::from_static("/"));
+        }
+        if let Some(location) = parts.headers.get(header::LOCATION).and_then(below_base) {
+            parts.headers.insert(header::LOCATION, location);
         }
         let contains_links = parts
             .headers
@@ -169,6 +175,13 @@ impl HistoryServerProxy {
         let path = uri.path_and_query().filter(|_| leads_here)?.as_str();
         HeaderValue::from_str(path).ok()
     }
+}
+
+/// A redirect to a path of the gateway, as browsers must follow it behind another proxy. Spark writes some of its redirects
+/// without the path before its links.
+fn below_base(location: &HeaderValue) -> Option<HeaderValue> {
+    let path = location.to_str().ok().filter(|to| to.starts_with('/'))?;
+    HeaderValue::try_from(base::link(base::path(), path)).ok()
 }
 
 /// Whether a browser takes the beginning of this path for a host. The history server never means one by it.

@@ -8,6 +8,7 @@ use crate::aws::{http_client, proxies};
 use crate::error::Fault;
 use crate::gateway::access::{HostNames, NodeAddresses, RootToken};
 use crate::gateway::archive::{Archive, BucketStore};
+use crate::gateway::base;
 use crate::gateway::credentials::CredentialsCache;
 use crate::gateway::handler::Gateway;
 use crate::gateway::history_server::listener::ListenerAccount;
@@ -84,6 +85,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
     }
     let signers = log_uris.iter().map(|_| LatestSigner::default()).collect();
     let link_prefix = settings.link_prefix();
+    base::set(settings.base_path());
     Ok(Gateway {
         archive: Arc::new(Archive::new(
             log_uris,
