@@ -94,9 +94,11 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 fn server_config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
+    // The best cipher suite that both know, and not the one that the client likes best.
+    config.ignore_client_order = true;
     Ok(Arc::new(config))
 }

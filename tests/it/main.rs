@@ -19,6 +19,7 @@ mod documents;
 mod engine;
 mod event_log_names;
 mod gateway_routes;
+mod gateway_tls;
 mod help;
 mod log_diagnosis;
 mod monitoring;

@@ -1,0 +1,161 @@
+//! The gateway's TLS, as testssl.sh and browsers see it.
+
+use crate::helpers::wait::wait;
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
+
+/// What testssl.sh finds because an authority of our own has signed the certificate, and because of the openssl of this
+/// machine.
+const OF_THIS_MACHINE: [&str; 2] = ["cert_revocation", "engine_problem"];
+
+/// A gateway with TLS, without credentials.
+struct Gateway {
+    process: Child,
+    port: u16,
+    dir: TempDir,
+}
+
+impl Gateway {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        openssl(
+            dir.path(),
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=authority -days 300 -keyout ca.key -out ca.pem",
+        );
+        certify(dir.path(), "1");
+        let process = Command::new(env!("CARGO_BIN_EXE_emr-shs"))
+            .args(["proxy", "serve", "--log-uri", "s3://bucket/logs/", "--endpoint-url", "http://127.0.0.1:9"])
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--region", "eu-west-3"])
+            .arg("--tls-cert")
+            .arg(dir.path().join("chain.pem"))
+            .arg("--tls-key")
+            .arg(dir.path().join("key.pem"))
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let gateway = Self { process, port, dir };
+        wait("the gateway", || gateway.answers().then_some(()));
+        gateway
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn url(&self) -> String {
+        format!("https://localhost:{}/-/healthz", self.port)
+    }
+
+    /// Whether a client that trusts the authority gets a page.
+    fn answers(&self) -> bool {
+        let mut curl = Command::new("curl");
+        curl.args(["-sf", "--noproxy", "*", "--max-time", "20", "--cacert"]).arg(self.path("ca.pem")).arg(self.url());
+        curl.output().unwrap().stdout == b"ok\n"
+    }
+
+    fn serial(&self) -> String {
+        let line = format!(
+            "openssl s_client -connect 127.0.0.1:{} </dev/null 2>/dev/null | openssl x509 -noout -serial",
+            self.port
+        );
+        String::from_utf8(Command::new("sh").args(["-c", &line]).output().unwrap().stdout).unwrap().trim().into()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Makes a key, and a certificate for `localhost` with this serial number. The files appear one after the other, as an
+/// administrator copies them.
+fn certify(dir: &Path, serial: &str) {
+    std::fs::write(
+        dir.join("extensions"),
+        "subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\nkeyUsage=digitalSignature\n",
+    )
+    .unwrap();
+    openssl(
+        dir,
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout new.key -out request.pem",
+    );
+    openssl(
+        dir,
+        &format!(
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -set_serial {serial} -days 200 -extfile extensions -out new.pem"
+        ),
+    );
+    std::fs::rename(dir.join("new.key"), dir.join("key.pem")).unwrap();
+    std::fs::rename(dir.join("new.pem"), dir.join("chain.pem")).unwrap();
+}
+
+fn openssl(dir: &Path, arguments: &str) {
+    let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
+    assert!(ran.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn testssl_finds_nothing_serious() {
+    let gateway = Gateway::start();
+    let findings = gateway.path("findings.json");
+    let ran = Command::new("testssl")
+        .args(["--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1", "--add-ca"])
+        .arg(gateway.path("ca.pem"))
+        .arg("--jsonfile")
+        .arg(&findings)
+        // Protocols, ciphers, their order, forward secrecy, the certificate, headers, known attacks.
+        .args(["-p", "-s", "-P", "-f", "-S", "-h", "-U", &gateway.url()])
+        .output()
+        .expect("testssl of Debian's testssl.sh");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    let findings = std::fs::read_to_string(findings).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let findings: Vec<Value> = serde_json::from_str(&findings).unwrap();
+    let text = |finding: &Value, member: &str| finding[member].as_str().unwrap_or_default().to_string();
+    // It has looked.
+    for (id, wanted) in [
+        ("TLS1_3", "offered"),
+        ("TLS1", "not offered"),
+        ("cert_chain_of_trust", "passed"),
+        ("heartbleed", "not vulnerable"),
+    ] {
+        let found = findings.iter().find(|finding| finding["id"] == id).map(|finding| text(finding, "finding"));
+        assert!(found.as_ref().is_some_and(|found| found.starts_with(wanted)), "{id}: {found:?} in {said}");
+    }
+    let serious: Vec<String> = findings
+        .iter()
+        .filter(|finding| !["OK", "INFO", "LOW", "DEBUG"].contains(&text(finding, "severity").as_str()))
+        .filter(|finding| !OF_THIS_MACHINE.contains(&text(finding, "id").as_str()))
+        .map(|finding| format!("{} {}: {}", text(finding, "severity"), text(finding, "id"), text(finding, "finding")))
+        .collect();
+    assert_eq!(serious, [""; 0], "{said}");
+}
+
+#[test]
+fn no_page_fails_while_the_certificate_is_replaced() {
+    let gateway = Gateway::start();
+    assert_eq!(gateway.serial(), "serial=01");
+    let is_done = AtomicBool::new(false);
+    let answers: Vec<bool> = std::thread::scope(|scope| {
+        let client = || {
+            let mut answers = Vec::new();
+            while !is_done.load(Ordering::Relaxed) {
+                answers.push(gateway.answers());
+            }
+            answers
+        };
+        let clients: Vec<_> = (0..2).map(|_| scope.spawn(client)).collect();
+        certify(gateway.dir.path(), "2");
+        wait("the new certificate", || (gateway.serial() == "serial=02").then_some(()));
+        is_done.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    assert!(answers.len() > 20 && answers.iter().all(|answer| *answer), "{answers:?}");
+}
