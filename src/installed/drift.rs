@@ -1,5 +1,6 @@
 //! Whether the resources of an installation are still as emr-shs wrote them.
 
+use super::log_gateway::LogGateway;
 use crate::change::receipt::{Receipt, ReceiptEntry};
 use crate::change::resource::{Resource, State};
 use crate::host::Host;
@@ -31,7 +32,7 @@ pub(crate) struct ResourceStatus {
     pub wanted: String,
     /// What differs, for people; empty if nothing does that matters.
     pub differs: String,
-    /// Whether this is a service that is as emr-shs wrote it, but does not run.
+    /// Whether this is a unit that is as emr-shs wrote it, but does not run.
     #[serde(skip)]
     pub is_stopped_unit: bool,
 }
@@ -46,8 +47,7 @@ pub(crate) fn compare(host: &Host, receipt: &Receipt) -> Vec<ResourceStatus> {
 impl ResourceStatus {
     fn observe(host: &Host, entry: &ReceiptEntry) -> Self {
         let found = entry.resource.observe(host);
-        let is_socket = matches!(&entry.resource, Resource::Unit { name } if name == GATEWAY_SOCKET);
-        let is_stopped_unit = !is_socket && matches!(found, Ok(State::Unit { enabled: true, runs: None }));
+        let is_stopped_unit = matches!(found, Ok(State::Unit { enabled: true, runs: None }));
         let differs = match &found {
             Ok(state) if entry.stands(state) => String::new(),
             Ok(state) => entry.difference(state),
@@ -66,6 +66,13 @@ impl ResourceStatus {
         Self { name, resource, condition, found, wanted, differs, is_stopped_unit }
     }
 
+    /// Whether what is known of the log gateway tells of this: one of its units is stopped. Of a stopped service there is
+    /// nothing to tell while the gateway answers, because systemd starts the service for a connection.
+    pub(crate) fn is_told_by(&self, gateway: Option<&LogGateway>) -> bool {
+        let is_socket = matches!(&self.resource, Resource::Unit { name } if name == GATEWAY_SOCKET);
+        self.is_stopped_unit && gateway.is_some_and(|gateway| !is_socket || gateway.trouble().is_some())
+    }
+
     /// What to type, so that the resource is as wanted again.
     pub(crate) fn hint(&self) -> Hint {
         match (&self.resource, self.condition) {
@@ -79,6 +86,9 @@ impl ResourceStatus {
             }
             (Resource::Key { .. }, Condition::Changed) => {
                 "sudo emr-shs install; to see first what it changes: sudo emr-shs plan".into()
+            }
+            (Resource::Unit { .. }, Condition::Changed) => {
+                "sudo emr-shs install; to see what it would change: sudo emr-shs plan".into()
             }
             (_, Condition::Changed) => {
                 "to see what an installation would change: sudo emr-shs plan; to replace what somebody else made, add --force".into()

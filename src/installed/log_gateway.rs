@@ -83,8 +83,8 @@ impl LogGateway {
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         match &self.says {
             None => Some(Trouble::Silent),
-            Some(says) if !self.is_ready() => Some(Trouble::NotReady(says.clone())),
             Some(_) if self.unit.active != "active" => Some(Trouble::NotTheUnit),
+            Some(says) if !self.is_ready() => Some(Trouble::NotReady(says.clone())),
             Some(_) => {
                 let closed = self.closed_ways.first().cloned().map(Trouble::Closed);
                 let log_uris = Some(&self.log_uris).filter(|troubles| !troubles.is_empty());

@@ -59,8 +59,7 @@ pub(crate) fn shortfalls(receipt: &Receipt, present: &Present<'_>) -> Vec<Shortf
     }
     let parts = receipt.left_out.iter().map(Shortfall::of_part);
     let gateway = present.gateway.and_then(Shortfall::of_gateway);
-    // A gateway that was asked runs, because systemd starts it for a connection, or is told below.
-    let is_told = |status: &ResourceStatus| status.is_stopped_unit && present.gateway.is_some();
+    let is_told = |status: &ResourceStatus| status.is_told_by(present.gateway);
     let drifted = present.resources.iter().filter(|r| r.condition != Condition::Ours && !is_told(r));
     let drifted = drifted.map(Shortfall::of_resource);
     let overridden = present.server.map(|server| overridden(receipt, server)).unwrap_or_default();

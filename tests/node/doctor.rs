@@ -250,7 +250,7 @@ fn doctor_names_failures_of_aws_and_of_the_gateway() {
     let gateway = "emr-shs-gateway";
     p.case(
         "gateway stopped",
-        &format!("systemctl stop {gateway}"),
+        &format!("systemctl stop {gateway}.socket {gateway}"),
         &["gateway"],
         &["does not run; its unit is inactive", "fix: sudo systemctl restart emr-shs-gateway"],
         &format!("systemctl start {gateway}"),

@@ -86,7 +86,8 @@ fn a_gateway_that_is_wanted_and_missing_is_red_everywhere() {
 
     // Parts of the gateway that somebody removed or changed.
     for (breaks, name, says) in [
-        ("systemctl stop emr-shs-gateway", "log gateway", "inactive"),
+        ("systemctl stop emr-shs-gateway.socket emr-shs-gateway", "log gateway", "inactive"),
+        ("systemctl stop emr-shs-gateway.socket", "emr-shs-gateway.socket", "does not run"),
         ("systemctl disable -q emr-shs-gateway", "emr-shs-gateway.service", "does not start at boot"),
         ("kill -STOP $(systemctl show -p MainPID --value emr-shs-gateway)", "log gateway", "answer"),
         ("rm -r /usr/libexec/emr-shs", "/usr/libexec/emr-shs/emr-shs", "absent"),

@@ -197,7 +197,7 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     node.sh("/opt/lab/s3-fault off; /opt/lab/s3 rm 's3://acme-spark/events/application_*'; /opt/lab/s3 rm 's3://acme-logs/*'");
 
     // The gateway, and the links to it.
-    node.sh("systemctl stop emr-shs-gateway");
+    node.sh("systemctl stop emr-shs-gateway.socket emr-shs-gateway");
     fails_at(&node, "gateway", "60", &["does not reach the log gateway", "the log gateway does not run"]);
     node.sh("systemctl start emr-shs-gateway");
     node.sh("sed -i 's#^spark.history.custom.executor.log.url.*#spark.history.custom.executor.log.url http://logs.example/{{APP_ID}}/{{FILE_NAME}}#' /etc/spark/conf/spark-defaults.conf");

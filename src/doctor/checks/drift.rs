@@ -16,8 +16,9 @@ const DESCRIBED: usize = 5;
 /// keys in a file that cannot be read.
 fn drifted(observations: &Observations) -> impl Iterator<Item = &ResourceStatus> {
     let unreadable = observations.unreadable.is_some();
+    let gateway = observations.gateway.as_ref().ok().and_then(Option::as_ref);
     observations.resources.iter().filter(move |resource| {
-        resource.condition != Condition::Ours && !(resource.is_key() && unreadable) && !resource.is_stopped_unit
+        resource.condition != Condition::Ours && !(resource.is_key() && unreadable) && !resource.is_told_by(gateway)
     })
 }
 

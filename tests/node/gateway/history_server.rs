@@ -42,6 +42,8 @@ fn links_of_spark_2_lead_to_the_gateway_and_slow_applications_to_a_page_that_say
     node.sh(&format!("kill -CONT {pid}"));
     wait("the page", || (get(&node, page, &browser).status == 200).then_some(()));
 
+    behind_a_path::every_page_opens(&node);
+
     // Pages whose links begin with a path of a proxy work through the gateway, too.
     node.sh("echo 'spark.ui.proxyBase /spark' >>/etc/spark/conf.dist/spark-defaults.conf");
     node.emr_shs(&["install"]).expect(0);

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::path::Path;
 
 mod access;
+mod behind_a_path;
 mod budgets;
 mod cost;
 mod errors;

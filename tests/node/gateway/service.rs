@@ -81,7 +81,8 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     );
     let pid = || node.sh(&format!("systemctl show -p MainPID --value {UNIT}")).trim().to_string();
     let process = pid();
-    assert_eq!(node.sh(&format!("systemd-analyze verify /etc/systemd/system/{UNIT}.service 2>&1")), "");
+    let units = format!("/etc/systemd/system/{UNIT}.service /etc/systemd/system/{UNIT}.socket");
+    assert_eq!(node.sh(&format!("systemd-analyze verify {units} 2>&1")), "");
     let facts = node.sh(&format!("cat /proc/{process}/status"));
     assert!(facts.contains("NoNewPrivs:\t1") && facts.contains("CapBnd:\t0000000000000000"), "{facts}");
     let user = node.sh(&format!("stat -c %U /proc/{process}"));
@@ -89,13 +90,15 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     // systemd restarts it when it is killed. When it is stopped, `status` says so and `install` starts it.
     node.sh(&format!("kill -9 {process}"));
     wait("systemd to start it again", || (pid() != process && get_ok(&node)).then_some(()));
-    node.sh(&format!("systemctl stop {UNIT}"));
+    node.sh(&format!("systemctl stop {UNIT}.socket {UNIT}"));
     let status = node.emr_shs(&["status"]).expect(0).out();
     assert!(status.contains("nothing answers on port 9977"), "{status}");
     node.emr_shs(&["proxy", "install"]).expect(0);
     assert!(get_ok(&node));
     // It starts at boot.
-    assert_eq!(node.sh(&format!("systemctl is-enabled {UNIT}")).trim(), "enabled");
+    assert_eq!(node.sh(&format!("systemctl is-enabled {UNIT} {UNIT}.socket")), "enabled\nenabled\n");
+    systemd_keeps_the_port(&node);
+    the_port_of_an_earlier_version_becomes_a_socket(&node);
 
     // A newer program replaces the older one, except when it does not start.
     let older = node.sh("readlink /usr/libexec/emr-shs/emr-shs");
@@ -104,7 +107,10 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     assert!(ran.err().contains("put back"), "{}", ran.err());
     assert_eq!(node.sh("readlink /usr/libexec/emr-shs/emr-shs"), older);
     assert!(get_ok(&node), "the older one runs again");
+    let clients = Clients::of(&node);
+    node.sh(&format!("systemctl restart {UNIT}; systemctl restart {UNIT}"));
     node.run(&["/srv/newer", "proxy", "install"]).expect(0);
+    clients.all_got_answers(&node);
     assert_ne!(node.sh("readlink /usr/libexec/emr-shs/emr-shs"), older);
     assert_eq!(node.sh("ls /usr/libexec/emr-shs | wc -l").trim(), "2", "the program and the link to it");
     node.sh("cmp /usr/libexec/emr-shs/emr-shs /srv/newer");
@@ -113,7 +119,8 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     node.emr_shs(&["uninstall"]).expect(0);
     assert_same_tree(&before, &node.tree());
     assert_eq!(node.sh("getent passwd emr-shs || true"), "");
-    assert_eq!(node.sh(&format!("systemctl is-active {UNIT} || true")).trim(), "inactive");
+    assert_eq!(node.sh(&format!("systemctl is-active {UNIT} {UNIT}.socket || true")), "inactive\ninactive\n");
+    assert_eq!(node.sh("ss -Hltn 'sport = :9977'"), "");
 
     // `install` without the gateway, then with it, then without it.
     node.emr_shs(&["install", "--event-logs", LOGS, "--no-proxy"]).expect(0);
@@ -124,4 +131,123 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
     assert!(!Path::new(&node.path("etc/emr-shs")).exists() && !get_ok(&node));
     node.emr_shs(&["uninstall"]).expect(0);
     assert_same_tree(&before, &node.tree());
+}
+
+/// Programs that ask the gateway again and again, each time on a new connection.
+struct Clients(std::process::Child);
+
+const CLIENTS: &str = r#"
+import os, socket, threading
+failures = []
+answers = []
+def ask():
+    while not os.path.exists("/srv/enough"):
+        try:
+            with socket.create_connection(("127.0.0.1", 9977), timeout=60) as s:
+                s.sendall(b"GET /-/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                answer = b"".join(iter(lambda: s.recv(4096), b""))
+            assert answer.startswith(b"HTTP/1.1 200"), answer
+            answers.append(1)
+        except Exception as e:
+            failures.append(repr(e))
+threads = [threading.Thread(target=ask) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(answers) > 100, failures[:3])
+"#;
+
+impl Clients {
+    fn of(node: &Node) -> Self {
+        node.sh("rm -f /srv/enough");
+        Self(node.spawn(&["sh", "-c", "python3 -c \"$0\" >/srv/clients", CLIENTS]))
+    }
+
+    #[track_caller]
+    fn all_got_answers(mut self, node: &Node) {
+        node.sh("touch /srv/enough");
+        self.0.wait().unwrap();
+        assert_eq!(node.sh("cat /srv/clients; rm /srv/clients /srv/enough"), "True []\n");
+    }
+}
+
+/// While the service is down, nobody else can listen, and a connection starts the service.
+fn systemd_keeps_the_port(node: &Node) {
+    let bind = r#"
+import socket
+for family, address in (socket.AF_INET, "0.0.0.0"), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::"), (socket.AF_INET6, "::1"):
+    s = socket.socket(family)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        s.bind((address, 9977))
+        s.listen()
+        print(address)
+    except OSError:
+        pass
+"#;
+    node.sh(&format!("systemctl stop {UNIT}.service"));
+    assert_eq!(node.run(&["setpriv", "--reuid=nobody", "--clear-groups", "python3", "-c", bind]).expect(0).out(), "");
+    let status = node.emr_shs(&["status", "--json"]).expect(0).json();
+    assert_eq!((&status["missing"], &status["gateway"]["says"]), (&json!([]), &json!("ready")), "{status}");
+    // IPv4 is served whatever this says, on each of the two ways to listen.
+    node.sh("sysctl -qw net.ipv6.bindv6only=1");
+    for unit in [format!("{UNIT}.socket {UNIT}.service"), format!("{UNIT}.service")] {
+        node.sh(&format!("systemctl stop {unit}; systemctl start {UNIT}.service"));
+        assert_eq!(node.sh("curl -s 127.0.0.1:9977/-/healthz; curl -s '[::1]:9977/-/healthz'"), "ok\nok\n");
+    }
+    node.sh("sysctl -qw net.ipv6.bindv6only=0");
+    // Another address: another socket.
+    node.emr_shs(&["proxy", "install", "--listen", "127.0.0.1:9978"]).expect(0);
+    let listeners = || node.sh("ss -Hltnp | grep -o '[^ ]*:997[0-9] .*'");
+    assert!(listeners().starts_with("127.0.0.1:9978") && listeners().contains("systemd"), "{}", listeners());
+    assert!(listeners().lines().count() == 1, "{}", listeners());
+    let ran = node.emr_shs(&["proxy", "install", "--listen", "10.9.9.9:9977"]).expect(3);
+    assert!(ran.err().contains("cannot listen on 10.9.9.9:9977"), "{}", ran.err());
+    node.emr_shs(&["proxy", "install", "--listen", "[::]:9977"]).expect(0);
+
+    // Without its socket the gateway still serves, and everybody is told.
+    node.sh(&format!("systemctl stop {UNIT}.socket"));
+    assert!(get_ok(node));
+    let status = node.emr_shs(&["status"]).expect(0).out();
+    assert!(status.contains(&format!("changed {UNIT}.socket")) && status.contains("does not run"), "{status}");
+    assert!(node.emr_shs(&["doctor"]).expect(3).out().contains(&format!("{UNIT}.socket: does not run")));
+    // Somebody takes the port meanwhile, and goes again.
+    node.sh(&format!("systemctl stop {UNIT}"));
+    let mut taken = node.spawn(&["python3", "-m", "http.server", "9977"]);
+    wait("the port to be taken", || (node.run(&["curl", "-s", "localhost:9977"]).code() == 0).then_some(()));
+    node.sh(&format!("systemctl start {UNIT} || true"));
+    let doctor = node.emr_shs(&["doctor"]).expect(3).out();
+    let doctor = doctor.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(doctor.contains("port 9977 answers, but the log gateway's unit is"), "{doctor}");
+    node.sh("pkill -f '[h]ttp.server 9977'");
+    taken.wait().unwrap();
+    let is_active = || node.run(&["systemctl", "is-active", "-q", &format!("{UNIT}.socket")]).code() == 0;
+    wait("the socket", || (is_active() && get_ok(node)).then_some(()));
+    let ran = node.emr_shs(&["proxy", "install"]).expect(0);
+    assert!(ran.err().contains("nothing to do"), "{}", ran.err());
+}
+
+/// What a version leaves that has the service alone.
+const EARLIER: &str = r#"
+import json
+path = "/var/lib/emr-shs/receipt.json"
+text = open(path).read().replace("Wants=emr-shs-gateway.socket\\n", "")
+receipt = json.loads(text)
+receipt["entries"] = [e for e in receipt["entries"] if ".socket" not in json.dumps(e["resource"])]
+json.dump(receipt, open(path, "w"))
+"#;
+
+fn the_port_of_an_earlier_version_becomes_a_socket(node: &Node) {
+    let is_socket = || node.sh("ss -Hltnp 'sport = :9977'").contains("systemd");
+    assert!(is_socket());
+    let unit = format!("/etc/systemd/system/{UNIT}");
+    node.sh(&format!(
+        "systemctl disable -q --now {UNIT}.socket; rm {unit}.socket; sed -i '/^Wants=.*socket/d' {unit}.service
+        systemctl daemon-reload; systemctl restart {UNIT}"
+    ));
+    node.run(&["python3", "-c", EARLIER]).expect(0);
+    assert!(!is_socket() && get_ok(node));
+    node.emr_shs(&["proxy", "install"]).expect(0);
+    assert!(is_socket() && get_ok(node));
+    let ran = node.emr_shs(&["proxy", "install"]).expect(0);
+    assert!(ran.err().contains("nothing to do"), "{}", ran.err());
 }
