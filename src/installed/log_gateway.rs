@@ -151,12 +151,10 @@ impl LogGateway {
         Ok(Some(Self { unit, socket, port, says, credentials_left, role, passed_login, tunnel, log_uris, closed_ways }))
     }
 
-    /// `its socket is failed, `, or nothing while systemd listens.
-    pub(crate) fn socket_in_words(&self) -> String {
-        match self.socket.active.as_str() {
-            "active" => String::new(),
-            active => format!("its socket is {active}, "),
-        }
+    /// The state of a socket unit that does not listen: `inactive`, `failed`. `None` also where an earlier version installed a
+    /// gateway that listens by itself.
+    pub(crate) fn socket_that_fails(&self) -> Option<&str> {
+        Some(self.socket.active.as_str()).filter(|active| self.socket.exists && *active != "active")
     }
 
     fn wants_login(&self) -> bool {

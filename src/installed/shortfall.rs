@@ -135,7 +135,12 @@ impl Shortfall {
         let active = &gateway.unit.active;
         let (found, hint) = match gateway.trouble()? {
             Trouble::Silent => (
-                format!("its unit is {active}, {}and nothing answers on port {port}", gateway.socket_in_words()),
+                match gateway.socket_that_fails() {
+                    None => format!("its unit is {active}, and nothing answers on port {port}"),
+                    Some(socket) => {
+                        format!("its unit is {active}, its socket is {socket}, and nothing answers on port {port}")
+                    }
+                },
                 hint!(
                     "sudo systemctl restart {}; if it stops again: sudo journalctl -u {} -n 20",
                     GATEWAY_UNIT,

@@ -247,9 +247,9 @@ fn silent_gateway(gateway: &LogGateway) -> Fault {
             .detail(format!("its unit {GATEWAY_UNIT} is active")),
         active => Fault::preflight(format!("the log gateway does not run; its unit is {active}")),
     };
-    let fault = match gateway.socket.active.as_str() {
-        "active" => fault,
-        active => fault.detail(format!("{GATEWAY_SOCKET}, which has the port, is {active}")),
+    let fault = match gateway.socket_that_fails() {
+        None => fault,
+        Some(active) => fault.detail(format!("{GATEWAY_SOCKET}, which has the port, is {active}")),
     };
     fault.hint(hint!(
         "sudo systemctl restart {}; if it stops again: sudo journalctl -u {} -n 20",
