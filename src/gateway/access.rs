@@ -157,8 +157,10 @@ enum Hash {
 
 /// A name and a password that a client has sent.
 pub(super) struct Login {
+    /// The digest of the name, whoever has it, if anybody.
+    pub(super) name: [u8; 32],
     /// `None` if nobody has this name.
-    pub(super) user: Option<Arc<str>>,
+    user: Option<Arc<str>>,
     /// The number of the user whose hash is computed: for a name that nobody has, any user's, always the same one. Otherwise the time
     /// of the answer would tell which names exist.
     hash: usize,
@@ -205,10 +207,10 @@ impl Users {
         let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
         let (name, password) = decoded.split_once(':')?;
         let number = self.users.binary_search_by(|user| user.name.as_ref().cmp(name)).ok();
-        let any = || usize::from(self.digest(name)[0]) % self.users.len();
         let user = number.and_then(|number| self.users.get(number)).map(|user| user.name.clone());
-        let hash = number.unwrap_or_else(any);
-        Some(Login { user, hash, password: password.into(), digest: self.digest(authorization) })
+        let name = self.digest(name);
+        let hash = number.unwrap_or(usize::from(name[0]) % self.users.len());
+        Some(Login { name, user, hash, password: password.into(), digest: self.digest(authorization) })
     }
 
     /// Whether a login has the right password. Takes a tenth of a second.

@@ -89,7 +89,9 @@ pub(super) const RETRY_AFTER: u32 = 2;
 pub(super) const PASSWORD_THREADS: usize = 2;
 /// How many checks can wait for one client and one name.
 pub(super) const MAX_WAITING_PASSWORDS: usize = 10;
-/// How many checks can wait in all.
+/// How many checks can wait for one client, whatever names it sends.
+pub(super) const MAX_WAITING_PASSWORDS_OF_CLIENT: usize = 32;
+/// How many checks can wait in all. Where there are so many, a client with few takes the place of one with many.
 pub(super) const MAX_WAITING_PASSWORDS_IN_ALL: usize = 256;
 /// So many wrong passwords within [`GUESSES_WINDOW`] are a typing error. From then on, the passwords of this client and this
 /// name are checked one after the other, with [`GUESS_PAUSE`] between them. At the same address, the owner of the name waits
@@ -97,6 +99,10 @@ pub(super) const MAX_WAITING_PASSWORDS_IN_ALL: usize = 256;
 pub(super) const FREE_GUESSES: u32 = 5;
 pub(super) const GUESSES_WINDOW: Duration = Duration::from_secs(60);
 pub(super) const GUESS_PAUSE: Duration = Duration::from_millis(400);
+/// So many wrong passwords of one client within [`GUESSES_WINDOW`], for any names, are no typing errors. From then on, its
+/// passwords are checked one after the other, with [`GUESS_PAUSE_OF_CLIENT`] between them, so that it uses half a core at most.
+pub(super) const FREE_GUESSES_OF_CLIENT: u32 = 20;
+pub(super) const GUESS_PAUSE_OF_CLIENT: Duration = Duration::from_millis(100);
 /// After so many wrong passwords within [`GUESSES_WINDOW`], the journal names the client, once in ten minutes.
 pub(super) const NOTED_GUESSES: u32 = 10;
 /// How many clients and names are remembered for this.

@@ -2,12 +2,14 @@
 //!
 //! Checking a password costs a tenth of a second of a core by design, so checks are what an attacker can make the gateway
 //! spend. They wait in lanes, one for each client and name. The clients take turns, and so do the lanes of a client. So
-//! whoever sends many wrong passwords delays himself, and the owner of the name at the same address, but nobody else.
+//! whoever sends many wrong passwords for a name delays himself, and the owner of the name at the same address, but nobody else.
+//! A name that nobody has takes the same way as any other: otherwise the time of an answer would tell which names exist.
 
 use super::access::{Login, Users};
 use super::limits::{
-    FREE_GUESSES, GUESS_PAUSE, GUESSES_WINDOW, MAX_REMEMBERED_GUESSERS, MAX_WAITING_PASSWORDS,
-    MAX_WAITING_PASSWORDS_IN_ALL, NOTED_GUESSES, PASSWORD_THREADS,
+    FREE_GUESSES, FREE_GUESSES_OF_CLIENT, GUESS_PAUSE, GUESS_PAUSE_OF_CLIENT, GUESSES_WINDOW, MAX_REMEMBERED_GUESSERS,
+    MAX_WAITING_PASSWORDS, MAX_WAITING_PASSWORDS_IN_ALL, MAX_WAITING_PASSWORDS_OF_CLIENT, NOTED_GUESSES,
+    PASSWORD_THREADS,
 };
 use anyhow::Result;
 use fs_err as fs;
@@ -21,6 +23,9 @@ use tokio::sync::oneshot;
 
 /// How often the gateway looks whether the file with the users has changed.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+/// Who comes for the first time has its turn as if it had been served so long ago: before those who send many passwords, but not
+/// before those who wait for longer than that.
+const UNSERVED: Duration = Duration::from_secs(5);
 /// How often the journal names the same client.
 const NOTE_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -48,14 +53,12 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     lanes: HashMap<Lane, Waiting>,
-    /// When the password of a client was checked last.
-    served: HashMap<IpAddr, Instant>,
+    clients: HashMap<IpAddr, Guesser>,
     waiting: usize,
-    noted: HashMap<IpAddr, Instant>,
 }
 
-/// A client and the user that it names; all names that nobody has are one.
-type Lane = (IpAddr, Option<Arc<str>>);
+/// A client, and the digest of the name that it sends.
+type Lane = (IpAddr, [u8; 32]);
 
 #[derive(Default)]
 struct Waiting {
@@ -63,12 +66,29 @@ struct Waiting {
     /// Whether a thread checks a password of this lane.
     is_served: bool,
     served: Option<Instant>,
-    /// Wrong passwords since `guessing_since`.
-    guesses: u32,
-    guessing_since: Option<Instant>,
+    guesses: Guesses,
+}
+
+/// A client.
+#[derive(Default)]
+struct Guesser {
+    /// How many threads check passwords of this client.
+    checking: usize,
+    served: Option<Instant>,
+    guesses: Guesses,
+    /// When the journal named it.
+    noted: Option<Instant>,
+}
+
+/// Wrong passwords since a time.
+#[derive(Default)]
+struct Guesses {
+    count: u32,
+    since: Option<Instant>,
 }
 
 struct Check {
+    arrived: Instant,
     /// The users at the time of the request.
     users: Arc<Users>,
     login: Login,
@@ -118,7 +138,9 @@ impl Logins {
             Some(login) => match self.0.wait(client, users, login) {
                 Some(answer) => match answer.await {
                     Ok(true) => LoginResult::Right,
-                    _ => LoginResult::Wrong,
+                    Ok(false) => LoginResult::Wrong,
+                    // It has made room for another client's.
+                    Err(_) => LoginResult::Busy,
                 },
                 None => LoginResult::Busy,
             },
@@ -157,17 +179,17 @@ impl Shared {
     /// Queues a check; `None` if too many wait.
     fn wait(&self, client: IpAddr, users: Arc<Users>, login: Login) -> Option<oneshot::Receiver<bool>> {
         let mut queue = self.lock();
-        queue.forget_the_gone(Instant::now());
-        let lane = (client, login.user.clone());
-        if queue.waiting >= MAX_WAITING_PASSWORDS_IN_ALL {
-            return None;
-        }
-        let waiting = queue.lanes.entry(lane).or_default();
-        if waiting.checks.len() >= MAX_WAITING_PASSWORDS {
+        let arrived = Instant::now();
+        queue.forget_the_gone(arrived);
+        let lane = (client, login.name);
+        if queue.lanes.get(&lane).is_some_and(|waiting| waiting.checks.len() >= MAX_WAITING_PASSWORDS)
+            || !queue.make_room(client)
+        {
             return None;
         }
         let (answer, answered) = oneshot::channel();
-        waiting.checks.push_back(Check { users, login, answer });
+        let waiting = queue.lanes.entry(lane).or_default();
+        waiting.checks.push_back(Check { arrived, users, login, answer });
         queue.waiting += 1;
         drop(queue);
         self.work.notify_one();
@@ -181,8 +203,8 @@ impl Shared {
             let mut queue = self.lock();
             if let Some(client) = queue.end(&lane, is_right, Instant::now()) {
                 eprintln!(
-                    "warning: {client} has sent {NOTED_GUESSES} wrong passwords for one user name within a minute; since the \
-                     {FREE_GUESSES}th, the gateway checks the passwords of this client for this name one by one"
+                    "warning: {client} has sent {NOTED_GUESSES} wrong passwords within a minute; from {FREE_GUESSES} for one user \
+                     name or {FREE_GUESSES_OF_CLIENT} in all, the gateway checks further ones of this client one by one"
                 );
             }
             drop(queue);
@@ -211,60 +233,97 @@ impl Shared {
 }
 
 impl Queue {
+    /// Whether there is room for another check of a client, or a client with more of them has lost one.
+    fn make_room(&mut self, client: IpAddr) -> bool {
+        let mut of_clients = HashMap::<IpAddr, usize>::new();
+        for ((client, _), waiting) in &self.lanes {
+            *of_clients.entry(*client).or_default() += waiting.checks.len();
+        }
+        let own = of_clients.get(&client).copied().unwrap_or(0);
+        if own >= MAX_WAITING_PASSWORDS_OF_CLIENT {
+            return false;
+        }
+        if self.waiting < MAX_WAITING_PASSWORDS_IN_ALL {
+            return true;
+        }
+        let Some((most, _)) =
+            of_clients.into_iter().max_by_key(|(_, count)| *count).filter(|(_, count)| *count > own + 1)
+        else {
+            return false;
+        };
+        let lanes = self.lanes.iter_mut().filter(|((client, _), _)| *client == most);
+        let longest = lanes.map(|(_, waiting)| waiting).max_by_key(|waiting| waiting.checks.len());
+        let dropped = longest.and_then(|waiting| waiting.checks.pop_back()).is_some();
+        self.waiting -= usize::from(dropped);
+        dropped
+    }
+
     /// The next check: of the client, and then of the lane, that has waited longest for its turn. Otherwise how long
     /// nothing can be checked; `None` if nothing waits.
     fn take(&mut self, now: Instant) -> Result<(Lane, Check), Option<Duration>> {
-        let waits = |waiting: &&Waiting| !waiting.checks.is_empty() && !waiting.is_served;
-        let ready = self.lanes.iter().filter(|(_, waiting)| waits(waiting) && waiting.pause(now).is_zero());
-        let next = ready.min_by_key(|(lane, waiting)| (self.served.get(&lane.0).copied(), waiting.served));
-        let Some(lane) = next.map(|(lane, _)| lane.clone()) else {
-            return Err(self.lanes.values().filter(waits).map(|waiting| waiting.pause(now)).min());
+        let mut waiting = Vec::new();
+        for (lane, lane_waiting) in self.lanes.iter().filter(|(_, waiting)| !waiting.is_served) {
+            let Some(arrived) = lane_waiting.checks.front().map(|check| check.arrived) else { continue };
+            let (mut pause, mut served) = (lane_waiting.pause(now), None);
+            if let Some(client) = self.clients.get(&lane.0) {
+                if client.checking > 0 && client.guesses_much(now) {
+                    continue;
+                }
+                (pause, served) = (pause.max(client.pause(now)), client.served);
+            }
+            let unserved = arrived.checked_sub(UNSERVED);
+            let turn = (served.max(unserved), lane_waiting.served.max(unserved));
+            waiting.push((pause, turn, *lane));
+        }
+        let next = waiting.iter().filter(|(pause, ..)| pause.is_zero()).min_by_key(|(_, turn, _)| *turn);
+        let Some((_, _, lane)) = next.copied() else {
+            return Err(waiting.into_iter().map(|(pause, ..)| pause).min());
         };
-        self.served.insert(lane.0, now);
-        let waiting = self.lanes.entry(lane.clone()).or_default();
+        let waiting = self.lanes.entry(lane).or_default();
         let Some(check) = waiting.checks.pop_front() else { return Err(None) };
         (waiting.is_served, waiting.served) = (true, Some(now));
         self.waiting -= 1;
+        let client = self.clients.entry(lane.0).or_default();
+        (client.checking, client.served) = (client.checking + 1, Some(now));
         Ok((lane, check))
     }
 
     /// Notes how a check ended. Returns the client if the journal should name it.
     fn end(&mut self, lane: &Lane, is_right: bool, now: Instant) -> Option<IpAddr> {
-        let waiting = self.lanes.entry(lane.clone()).or_default();
+        let waiting = self.lanes.entry(*lane).or_default();
         (waiting.is_served, waiting.served) = (false, Some(now));
+        let client = self.clients.entry(lane.0).or_default();
+        (client.checking, client.served) = (client.checking.saturating_sub(1), Some(now));
         if is_right {
             return None;
         }
-        if waiting.guessing_since.is_none_or(|since| now.duration_since(since) > GUESSES_WINDOW) {
-            (waiting.guesses, waiting.guessing_since) = (0, Some(now));
-        }
-        waiting.guesses = waiting.guesses.saturating_add(1);
-        let is_news = self.noted.get(&lane.0).is_none_or(|noted| now.duration_since(*noted) > NOTE_INTERVAL);
-        let notes = waiting.guesses >= NOTED_GUESSES && is_news;
+        waiting.guesses.add(now);
+        client.guesses.add(now);
+        let is_news = client.noted.is_none_or(|noted| now.duration_since(noted) > NOTE_INTERVAL);
+        let notes = client.guesses.lately(now) >= NOTED_GUESSES && is_news;
         notes.then(|| {
-            self.noted.insert(lane.0, now);
+            client.noted = Some(now);
             lane.0
         })
     }
 
-    /// Forgets checks whose clients have gone away, and lanes that do not matter any more.
+    /// Forgets checks whose clients have gone away, and lanes and clients that do not matter any more.
     fn forget_the_gone(&mut self, now: Instant) {
         for waiting in self.lanes.values_mut() {
             waiting.checks.retain(|check| !check.answer.is_closed());
         }
         self.waiting = self.lanes.values().map(|waiting| waiting.checks.len()).sum();
         if self.lanes.len() > MAX_REMEMBERED_GUESSERS {
-            let is_recent = |since: Instant| now.duration_since(since) <= GUESSES_WINDOW;
-            self.lanes.retain(|_, waiting| waiting.is_busy() || waiting.guessing_since.is_some_and(is_recent));
+            self.lanes.retain(|_, waiting| waiting.is_busy() || waiting.guesses.lately(now) > 0);
         }
         if self.lanes.len() > MAX_REMEMBERED_GUESSERS {
             self.lanes.retain(|_, waiting| waiting.is_busy());
         }
-        if self.served.len() > MAX_REMEMBERED_GUESSERS {
-            self.served.clear();
+        if self.clients.len() > MAX_REMEMBERED_GUESSERS {
+            self.clients.retain(|_, client| client.checking > 0 || client.guesses.lately(now) > 0);
         }
-        if self.noted.len() > MAX_REMEMBERED_GUESSERS {
-            self.noted.clear();
+        if self.clients.len() > MAX_REMEMBERED_GUESSERS {
+            self.clients.retain(|_, client| client.checking > 0);
         }
     }
 }
@@ -276,10 +335,35 @@ impl Waiting {
 
     /// How long the next check of this lane must wait.
     fn pause(&self, now: Instant) -> Duration {
-        let guesses = self.guessing_since.is_some_and(|since| now.duration_since(since) <= GUESSES_WINDOW)
-            && self.guesses >= FREE_GUESSES;
-        let until = self.served.filter(|_| guesses).map(|served| served + GUESS_PAUSE);
-        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+        let served = self.served.filter(|_| self.guesses.lately(now) >= FREE_GUESSES);
+        served.map_or(Duration::ZERO, |served| (served + GUESS_PAUSE).saturating_duration_since(now))
+    }
+}
+
+impl Guesser {
+    fn guesses_much(&self, now: Instant) -> bool {
+        self.guesses.lately(now) >= FREE_GUESSES_OF_CLIENT
+    }
+
+    /// How long the next check of this client must wait.
+    fn pause(&self, now: Instant) -> Duration {
+        let served = self.served.filter(|_| self.guesses_much(now));
+        served.map_or(Duration::ZERO, |served| (served + GUESS_PAUSE_OF_CLIENT).saturating_duration_since(now))
+    }
+}
+
+impl Guesses {
+    fn add(&mut self, now: Instant) {
+        if self.since.is_none_or(|since| now.duration_since(since) > GUESSES_WINDOW) {
+            (self.count, self.since) = (0, Some(now));
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// How many there were within the last minute.
+    fn lately(&self, now: Instant) -> u32 {
+        let is_recent = self.since.is_some_and(|since| now.duration_since(since) <= GUESSES_WINDOW);
+        if is_recent { self.count } else { 0 }
     }
 }
 
@@ -317,13 +401,83 @@ mod tests {
         shared.wait(client, users, login)
     }
 
+    fn lane(shared: &Shared, client: IpAddr, name: &str) -> Lane {
+        (client, shared.users().login(&basic(name, "x")).unwrap().name)
+    }
+
+    /// What happens to the checks of two names after wrong passwords for the first one.
+    fn way_of(names: [&str; 2]) -> String {
+        let shared = queue();
+        let mut now = Instant::now() + Duration::from_secs(1);
+        let mut told = String::new();
+        for _ in 0..FREE_GUESSES {
+            let answer = wait(&shared, client(1), names[0]);
+            let taken = shared.lock().take(now).ok().map(|(lane, _)| lane);
+            told += &format!("{} {} ", answer.is_some(), taken == Some(lane(&shared, client(1), names[0])));
+            let noted = taken.and_then(|lane| shared.lock().end(&lane, false, now));
+            told += &format!("{noted:?}\n");
+        }
+        let kept: Vec<_> = names.map(|name| [(); 12].map(|()| wait(&shared, client(1), name))).into();
+        for name in names {
+            told += &format!("{:?}\n", shared.lock().lanes[&lane(&shared, client(1), name)].checks.len());
+        }
+        for _ in 0..24 {
+            now += GUESS_PAUSE / 4;
+            let taken = shared.lock().take(now).map(|(lane, _)| lane);
+            if let Ok(lane) = taken {
+                shared.lock().end(&lane, false, now);
+            }
+            let at = names.iter().position(|name| taken == Ok(lane(&shared, client(1), name)));
+            told += &format!("{at:?} {:?}\n", taken.err());
+        }
+        drop(kept);
+        told
+    }
+
+    #[test]
+    fn names_that_nobody_has_take_the_way_of_those_that_exist() {
+        let known = way_of(["admin", "eve"]);
+        assert!(known.contains("Some(1)") && known.contains("Some(0)"), "{known}");
+        for names in [["nobody", "no-one"], ["admin", "no-one"], ["nobody", "eve"]] {
+            assert_eq!(way_of(names), known, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_tries_many_names_is_checked_one_by_one_and_keeps_nobody_out() {
+        let shared = queue();
+        let many: Vec<_> = (0..40).map(|n| wait(&shared, client(1), &format!("user{n}"))).collect();
+        assert_eq!(many.iter().flatten().count(), MAX_WAITING_PASSWORDS_OF_CLIENT);
+        let now = Instant::now();
+        let mut noted = Vec::new();
+        for _ in 0..FREE_GUESSES_OF_CLIENT {
+            let (lane, _) = shared.lock().take(now).ok().unwrap();
+            noted.extend(shared.lock().end(&lane, false, now));
+        }
+        assert_eq!(noted, [client(1)], "the journal names it once");
+        assert_eq!(shared.lock().take(now).err(), Some(Some(GUESS_PAUSE_OF_CLIENT)));
+        let now = now + GUESS_PAUSE_OF_CLIENT;
+        let (lane, _) = shared.lock().take(now).ok().unwrap();
+        assert_eq!(shared.lock().take(now).err(), Some(None), "one at a time");
+        let other = wait(&shared, client(2), "admin");
+        assert_eq!(shared.lock().take(now).ok().map(|(lane, _)| lane.0), Some(client(2)));
+        shared.lock().end(&lane, false, now);
+        drop(other);
+        // Where all places are taken, those with many give one.
+        let full: Vec<_> = (10..20).flat_map(|n| (0..32).map(move |name| (n, format!("user{name}")))).collect();
+        let full: Vec<_> = full.iter().map(|(n, name)| wait(&shared, client(*n), name)).collect();
+        assert_eq!(shared.lock().waiting, MAX_WAITING_PASSWORDS_IN_ALL);
+        assert!(wait(&shared, client(30), "admin").is_some());
+        assert!(full.iter().flatten().count() >= MAX_WAITING_PASSWORDS_IN_ALL - MAX_WAITING_PASSWORDS_OF_CLIENT);
+    }
+
     #[test]
     fn clients_and_names_take_turns() {
         let shared = queue();
-        let now = Instant::now();
         let guesses: Vec<_> = (0..5).map(|_| wait(&shared, client(1), "admin")).collect();
         let others = [wait(&shared, client(1), "eve"), wait(&shared, client(2), "admin")];
         assert!(guesses.iter().chain(&others).all(Option::is_some));
+        let now = Instant::now();
         let mut order = Vec::new();
         for n in 0..4 {
             let now = now + Duration::from_millis(n);
@@ -332,7 +486,7 @@ mod tests {
             order.push(lane);
         }
         let [first, second, other] =
-            [(1, "admin"), (1, "eve"), (2, "admin")].map(|(n, name)| (client(n), Some(name.into())));
+            [(1, "admin"), (1, "eve"), (2, "admin")].map(|(n, name)| lane(&shared, client(n), name));
         assert!(order.contains(&other), "{order:?}");
         assert!(order[..3].contains(&first) && order[..3].contains(&second), "{order:?}");
     }
