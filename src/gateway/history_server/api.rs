@@ -104,3 +104,40 @@ impl ApplicationInfo {
 fn array(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_live_page_has_the_scheme_of_the_node_manager() {
+        let container = Container::parse("container_1795352263709_0001_01_000002").unwrap();
+        let live_url = |scheme: Option<&str>, id: &str| {
+            let mut info = ApplicationInfo::default();
+            let mut executor = json!({"id": "1", "attributes": {
+                "CONTAINER_ID": id, "NM_HTTP_ADDRESS": "ip-10-0-0-7.ec2.internal:8044", "USER": "ha doop",
+            }});
+            if let Some(scheme) = scheme {
+                executor["attributes"]["HTTP_SCHEME"] = scheme.into();
+            }
+            info.add_executor(&executor, Some((&container, "stderr.gz")));
+            assert_eq!(info.roles[id], "executor 1");
+            info.live_url
+        };
+        let rest =
+            format!("ip-10-0-0-7.ec2.internal:8044/node/containerlogs/{}/ha%20doop/stderr/?start=-4096", container.id);
+        for (scheme, wanted) in [
+            (Some("https://"), "https://"),
+            (Some("http://"), "http://"),
+            (None, "http://"),
+            // Whoever writes event logs must not choose what a click does.
+            (Some("javascript:"), "http://"),
+            (Some(""), "http://"),
+        ] {
+            assert_eq!(live_url(scheme, &container.id), Some(format!("{wanted}{rest}")), "{scheme:?}");
+        }
+        assert_eq!(live_url(Some("https://"), "container_1795352263709_0001_01_000003"), None, "of another container");
+    }
+}

@@ -79,8 +79,21 @@ fn the_page_explains_what_s3_refuses() {
     // While S3 hangs, a log whose location is known still opens, and for another one the gateway reports S3.
     node.sh("/opt/lab/s3 policy s3://acme-logs; rm /etc/lab/session-user");
     node.sh(&format!("systemctl restart {UNIT}"));
-    assert_eq!(get(&node, LOG, &[]).status, 302);
+    let ready = || (get(&node, "/-/readyz", &[]).body == "ready\n").then_some(());
+    wait("the gateway to be ready", ready);
     let pid = node.sh("systemctl show -p MainPID --value lab-s3");
+    // S3 stops while the gateway runs, and comes back.
+    node.sh(&format!("kill -STOP {}", pid.trim()));
+    wait("the gateway to find out", || {
+        let troubles = get(&node, "/-/log-uris", &[]).body;
+        let ready = get(&node, "/-/readyz", &[]);
+        let told = troubles.contains("acme-logs/") && ready.body.contains("acme-logs/");
+        (told && ready.status == 503).then_some(())
+    });
+    node.sh(&format!("kill -CONT {}", pid.trim()));
+    wait("the gateway to be ready again", ready);
+    assert_eq!(get(&node, "/-/log-uris", &[]).body, "[]");
+    assert_eq!(get(&node, LOG, &[]).status, 302);
     node.sh(&format!("kill -STOP {}", pid.trim()));
     let begun = std::time::Instant::now();
     let answer = get(&node, "/logs/container_1795352263709_0001_01_000002/stdout", &[]);
