@@ -37,6 +37,40 @@ fn number(file: &[u8], at: usize, bytes: usize) -> u64 {
 }
 
 #[test]
+fn the_signature_of_a_release_shows_who_made_its_checksums() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |line: &str| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/release");
+        let mut command = Command::new("bash");
+        command.args(["-c", line]).current_dir(dir.path()).stdin(Stdio::null());
+        command.env("RELEASE", script).env("GNUPGHOME", dir.path().join("keys"));
+        CommandOutput(command.output().unwrap())
+    };
+    run("mkdir -m 700 keys && mkdir release && echo binary >release/emr-shs-x86_64 && cd release && sha256sum * >SHA256SUMS
+        for name in ours theirs; do
+          gpg --batch -q --passphrase '' --quick-generate-key $name rsa3072 sign 1d && gpg --armor --export $name | gpg --dearmor >../$name.gpg
+        done")
+    .expect(0);
+    let check =
+        "cd release && gpgv -q --keyring ../ours.gpg SHA256SUMS.asc SHA256SUMS && sha256sum -c --strict SHA256SUMS";
+    run("EMR_SHS_SIGNING_KEY=ours $RELEASE --sign release").expect(0);
+    run(check).expect(0);
+    // Checksums that somebody has changed, files that do not match, and the signature of somebody else.
+    run("echo >>release/SHA256SUMS").expect(0);
+    assert_ne!(run(check).code(), 0);
+    run("sed -i '$d' release/SHA256SUMS").expect(0);
+    run(check).expect(0);
+    assert_ne!(run("echo another >release/emr-shs-x86_64; EMR_SHS_SIGNING_KEY=ours $RELEASE --sign release").code(), 0);
+    run("cd release && sha256sum emr-shs-x86_64 >SHA256SUMS; cd .. && EMR_SHS_SIGNING_KEY=theirs $RELEASE --sign release").expect(0);
+    assert_ne!(run(check).code(), 0);
+    // Without the key there is no signature, and none of before.
+    let ran = run("EMR_SHS_SIGNING_KEY=nobody $RELEASE --sign release");
+    assert!(ran.code() != 0 && ran.err().contains("gpg did not sign with the key nobody"), "{}", ran.err());
+    assert!(!dir.path().join("release/SHA256SUMS.asc").exists());
+    run("gpgconf --kill all").expect(0);
+}
+
+#[test]
 #[ignore = "needs a release: scripts/test"]
 fn a_release_contains_its_files_checksums_and_licences() {
     let mut there: BTreeSet<String> =
@@ -48,6 +82,7 @@ fn a_release_contains_its_files_checksums_and_licences() {
     let sums = Command::new("sha256sum").args(["-c", "--strict", "SHA256SUMS"]).current_dir(release("")).output();
     let sums = CommandOutput(sums.unwrap()).expect(0).out();
     assert!(there.remove("SHA256SUMS"));
+    there.remove("SHA256SUMS.asc");
     assert_eq!(sums.lines().map(|line| line.strip_suffix(": OK").unwrap().to_string()).collect::<BTreeSet<_>>(), there);
 
     let top = packed.strip_suffix(".tar.gz").unwrap();
