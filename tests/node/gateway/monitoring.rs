@@ -103,6 +103,7 @@ fn prometheus_scrapes_the_gateway_and_runs_the_alerts_and_the_dashboard() {
     assert_eq!(unready.status, 503, "{}", unready.body);
     let waits_for = |alert: &str| wait(alert, || alerts()?.iter().any(|state| state == alert).then_some(()));
     waits_for("EmrShsGatewayLacksLogs pending");
-    node.sh(&format!("systemctl stop {UNIT}"));
+    // A scrape starts a gateway whose socket is there.
+    node.sh(&format!("systemctl stop {UNIT}.socket {UNIT}.service"));
     waits_for("EmrShsGatewayDown pending");
 }
