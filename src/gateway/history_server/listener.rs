@@ -1,14 +1,22 @@
 //! Whose program answers in the history server's place. While the history server is down, any process of the node can listen
 //! on its port. Such a process would get the cookies of users, and its pages would be the gateway's own for a browser.
+//!
+//! The kernel tells whose socket the other end of a connection is (sock_diag(7)). Where it does not, the listener counts.
 
 use anyhow::{Result, bail};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 use procfs::net::{TcpNetEntry, TcpState};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long it is remembered whose program listens.
+/// How long it is remembered whose program listens, where the kernel does not tell whose a connection is.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// How often the gateway asks the kernel whose a connection is, and the pause between: older kernels say 0 as long as the
+/// program has not accepted the connection.
+const ACCEPTED: (u32, Duration) = (5, Duration::from_millis(1));
 
 /// The account whose program may answer.
 pub(in crate::gateway) struct ListenerAccount {
@@ -23,8 +31,26 @@ impl ListenerAccount {
         Self { name: name.into(), uid, seen: Mutex::default() }
     }
 
+    /// Refuses a connection from `own` to `address` whose other end belongs to another account's program.
+    pub(super) async fn check(&self, own: SocketAddr, address: SocketAddr) -> Result<()> {
+        for _ in 0..ACCEPTED.0 {
+            match owner(address, own) {
+                Some(uid) if uid == self.uid => return Ok(()),
+                Some(0) => tokio::time::sleep(ACCEPTED.1).await,
+                Some(uid) => return self.refuse(uid, address),
+                None => break,
+            }
+        }
+        self.check_listener(address).await
+    }
+
+    fn refuse(&self, uid: u32, address: SocketAddr) -> Result<()> {
+        let port = address.port();
+        bail!("a program of another account (uid {uid}) listens on port {port}, wanted one of {}", self.name)
+    }
+
     /// Refuses an address at which another account's program listens.
-    pub(super) async fn check(&self, address: SocketAddr) -> Result<()> {
+    async fn check_listener(&self, address: SocketAddr) -> Result<()> {
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.is_some_and(|(when, at)| at == address && when.elapsed() < FRESH) {
             return Ok(());
@@ -36,14 +62,67 @@ impl ListenerAccount {
                 *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), address));
                 Ok(())
             }
-            Some(uid) => bail!(
-                "a program of another account (uid {uid}) listens on port {}, wanted one of {}",
-                address.port(),
-                self.name
-            ),
+            Some(uid) => self.refuse(uid, address),
             None => bail!("nothing on this node listens on {address}, wanted a program of {}", self.name),
         }
     }
+}
+
+/// The uid of the other end of a connection on this machine, as the kernel tells it; `None` if it does not.
+fn owner(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
+    let (theirs, ours) = (unmapped(theirs), unmapped(ours));
+    let netlink =
+        socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, Some(SockProtocol::NetlinkSockDiag))
+            .ok()?;
+    send(netlink.as_raw_fd(), &question(theirs, ours), MsgFlags::empty()).ok()?;
+    let mut answer = [0; 512];
+    let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT).ok()?;
+    uid_in(answer.get(..length)?)
+}
+
+/// An IPv4 address that is written as an IPv6 address is the former for the kernel.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+const HEADER: usize = 16;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+
+/// A `struct nlmsghdr` and a `struct inet_diag_req_v2` (linux/inet_diag.h).
+fn question(theirs: SocketAddr, ours: SocketAddr) -> Vec<u8> {
+    const LENGTH: u32 = 16 + 56;
+    const REQUEST: u16 = 1;
+    const TCP: u8 = 6;
+    const ANY: [u8; 4] = [0xff; 4];
+    let family = if theirs.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let mut bytes = Vec::new();
+    bytes.extend(LENGTH.to_ne_bytes());
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend(REQUEST.to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([u8::try_from(family as i32).unwrap_or_default(), TCP, 0, 0]);
+    // Every state, any interface, any cookie.
+    bytes.extend(ANY);
+    bytes.extend([theirs.port().to_be_bytes(), ours.port().to_be_bytes()].concat());
+    for address in [theirs, ours] {
+        let mut octets = [0; 16];
+        match address.ip() {
+            IpAddr::V4(ip) => octets[..4].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => octets.copy_from_slice(&ip.octets()),
+        }
+        bytes.extend(octets);
+    }
+    bytes.extend([0; 4]);
+    bytes.extend([ANY, ANY].concat());
+    bytes
+}
+
+/// The uid in a `struct inet_diag_msg` behind its header; `None` if the answer is an error.
+fn uid_in(answer: &[u8]) -> Option<u32> {
+    const UID: usize = HEADER + 4 + 48 + 12;
+    let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+    let uid = answer.get(UID..UID + 4)?.try_into().ok()?;
+    (kind == SOCK_DIAG_BY_FAMILY).then(|| u32::from_ne_bytes(uid))
 }
 
 /// The uid of whoever listens at an address: at exactly this one, or else at all addresses.
@@ -65,20 +144,35 @@ fn listener(address: SocketAddr) -> Option<u32> {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     #[tokio::test]
     async fn only_a_program_of_the_account_may_answer() {
-        let own = nix::unistd::getuid().as_raw();
-        for at in ["127.0.0.1:0", "0.0.0.0:0"] {
-            let listening = TcpListener::bind(at).unwrap();
+        let uid = nix::unistd::getuid().as_raw();
+        for at in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+            let Ok(listening) = TcpListener::bind(at) else { continue };
             let address = SocketAddr::from(([127, 0, 0, 1], listening.local_addr().unwrap().port()));
-            assert!(ListenerAccount::new("me", own).check(address).await.is_ok());
-            let error = ListenerAccount::new("spark", own + 1).check(address).await.unwrap_err().to_string();
-            assert!(error.contains(&format!("(uid {own})")) && error.ends_with("wanted one of spark"), "{error}");
+            let connected = TcpStream::connect(address).unwrap();
+            let own = connected.local_addr().unwrap();
+            assert!(ListenerAccount::new("me", uid).check(own, address).await.is_ok());
+            let error = ListenerAccount::new("spark", uid + 1).check(own, address).await.unwrap_err().to_string();
+            assert!(error.contains(&format!("(uid {uid})")) && error.ends_with("wanted one of spark"), "{error}");
             drop(listening);
-            let error = ListenerAccount::new("me", own).check(address).await.unwrap_err().to_string();
+            let error = ListenerAccount::new("me", uid).check_listener(address).await.unwrap_err().to_string();
             assert!(error.starts_with("nothing on this node listens"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_kernel_tells_whose_the_other_end_is_after_its_listener_has_gone() {
+        let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listening.local_addr().unwrap()).unwrap();
+        let (theirs, _) = listening.accept().unwrap();
+        drop(listening);
+        let found = owner(ours.peer_addr().unwrap(), ours.local_addr().unwrap());
+        // A kernel can be built without it.
+        assert!(found.is_none_or(|uid| uid == nix::unistd::getuid().as_raw()), "{found:?}");
+        drop((theirs, ours));
+        assert_eq!(uid_in(&[0; 20]), None, "an error");
     }
 }

@@ -130,7 +130,7 @@ impl HistoryServerProxy {
         })?;
         let stream = stream.with_context(|| self.authority.clone())?;
         if let Some(account) = &self.account {
-            account.check(stream.peer_addr()?).await?;
+            account.check(stream.local_addr()?, stream.peer_addr()?).await?;
         }
         let Some(tls) = &self.tls else { return exchange(stream, request).await };
         let host = self.authority.rsplit_once(':').map_or("localhost", |(host, _)| host);

@@ -58,8 +58,6 @@ fn links_of_spark_2_lead_to_the_gateway_and_slow_applications_to_a_page_that_say
     let script = "import http.server as h\nclass H(h.BaseHTTPRequestHandler):\n  def do_GET(s): s.send_response(200); s.end_headers(); s.wfile.write(b'squatter')\nh.HTTPServer(('', 18080), H).serve_forever()";
     let mut squatter = node.spawn(&["runuser", "-u", "nobody", "--", "python3", "-c", script]);
     wait("the squatter", || node.sh("curl -s http://localhost:18080/ || true").contains("squatter").then_some(()));
-    // The gateway remembers for two seconds whose program listens.
-    std::thread::sleep(std::time::Duration::from_secs(2));
     let answer = get(&node, "/", &["-H", "Cookie: emr-shs.secret=1"]);
     assert_eq!(answer.status, 502, "{}", answer.head);
     assert!(
