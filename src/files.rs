@@ -418,6 +418,16 @@ fn components(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
     })
 }
 
+/// What something is that is not necessarily a file, for people.
+pub(crate) fn kind(meta: &std::fs::Metadata) -> &'static str {
+    match meta {
+        m if m.is_dir() => "a directory",
+        m if m.is_symlink() => "a symbolic link",
+        m if m.is_file() => "a regular file",
+        _ => "a special file",
+    }
+}
+
 fn describe(kind: FileType) -> &'static str {
     match kind {
         FileType::Directory => "a directory",

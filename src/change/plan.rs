@@ -198,7 +198,20 @@ pub(crate) fn releases(
     });
     dropped
         .map(|entry| {
-            let now = entry.resource.observe(host)?;
+            let now = match entry.resource.observe(host) {
+                Ok(now) => now,
+                Err(e) if matches!(entry.resource, Resource::Key { .. }) => return Err(e),
+                // Something of another kind stands there, or nobody can look at it.
+                Err(e) => {
+                    return Ok(Change {
+                        resource: entry.resource.clone(),
+                        before: State::Exists,
+                        after: State::Exists,
+                        why: format!("left alone: {e}"),
+                        yields: true,
+                    });
+                }
+            };
             // A unit that somebody stopped still belongs to emr-shs, and its file goes.
             let is_ours = entry.wrote(&now) || matches!(entry.resource, Resource::Unit { .. });
             Ok(Change {

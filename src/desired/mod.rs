@@ -21,6 +21,7 @@ use crate::node::jars::Scheme;
 use crate::paths::{HISTORY_SERVER_UNIT, UNIT_DIR};
 use crate::settings::Settings;
 use anyhow::Result;
+use local_store::LocalStore;
 use std::path::{Path, PathBuf};
 
 /// Everything that the desired state depends on.
@@ -37,6 +38,8 @@ pub(crate) struct Context<'a> {
     pub scheme: Option<&'a Scheme>,
     /// `None` where the installation has no log gateway.
     pub gateway: Option<&'a log_gateway::GatewaySetup>,
+    /// `None` where the history server gets no local store.
+    pub store: Option<&'a LocalStore>,
     /// Replace what somebody else made.
     pub force: bool,
 }
@@ -49,16 +52,14 @@ impl Context<'_> {
         if components.contains(&Component::Prefix) {
             desired.extend(self.prefix());
         }
-        let mut store = None;
         if components.contains(&Component::Configure) {
-            store = local_store::choose(self.host, self.node, self.receipt, self.settings, self.event_logs).ok();
-            desired.extend(store.iter().flat_map(|store| store.desired(self)));
+            desired.extend(self.store.iter().flat_map(|store| store.desired(self)));
         }
         if components.contains(&Component::Link) {
             desired.extend(self.class_path()?);
         }
         if components.contains(&Component::Configure) {
-            desired.extend(self.keys(store.as_ref())?);
+            desired.extend(self.keys(self.store)?);
         }
         if let Some(setup) = self.gateway.filter(|_| components.contains(&Component::Gateway)) {
             desired.extend(self.log_link_key(setup)?);

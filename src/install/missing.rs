@@ -2,7 +2,6 @@
 //! change of the run mends.
 
 use super::prepare::Installation;
-use crate::change::component::Component;
 use crate::change::receipt::{LeftOut, Part};
 use crate::change::resource::Resource;
 use crate::change::transaction;
@@ -66,10 +65,7 @@ impl Installation {
     }
 
     pub(super) fn no_store(&self) -> Option<NoStore> {
-        if !self.components.contains(&Component::Configure) {
-            return None;
-        }
-        local_store::choose(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref()).err()
+        self.store.as_ref()?.as_ref().err().cloned()
     }
 
     pub(super) fn why_roles_are_unknown(&self) -> Option<String> {

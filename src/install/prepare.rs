@@ -12,6 +12,7 @@ use crate::change::receipt::{LeftOut, Part, Receipt};
 use crate::change::resource::{Program, Resource, State};
 use crate::change::transaction;
 use crate::desired::Context;
+use crate::desired::local_store::{self, LocalStore, NoStore};
 use crate::desired::log_gateway::{self, GatewaySetup, NoGateway};
 use crate::doctor;
 use crate::doctor::facts::{Facts, Mode, S3Observations};
@@ -63,6 +64,9 @@ pub(crate) struct Installation {
     /// What of these the run itself leaves out. The receipt remembers it.
     pub left_out: Vec<LeftOut>,
     pub(super) command: &'static str,
+    /// The local store, or why there is none; chosen once, because others change what lies on the disks meanwhile.
+    /// `None` where the command does not ask for one.
+    pub(super) store: Option<Result<LocalStore, NoStore>>,
     /// Why it is not known whether jobs run under roles of their own; `None` if it is known, or does not matter.
     pub(super) roles_unknown: Option<EmrError>,
     /// Hadoop's own clients, for the moment when S3 refuses emr-shs; `None` where S3 is not asked.
@@ -138,6 +142,7 @@ impl Installation {
             missing: Vec::new(),
             left_out: Vec::new(),
             command,
+            store: None,
             roles_unknown,
             s3: S3Observations { bucket: found.bucket, complete: true, ..S3Observations::default() },
             hadoop: None,
@@ -158,7 +163,18 @@ impl Installation {
     }
 
     fn make_plan(&mut self) -> Result<()> {
-        let changes = self.changes(&self.receipt, &self.settings);
+        self.store = self.components.contains(&Component::Configure).then(|| {
+            local_store::choose(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref())
+        });
+        let mut changes = self.changes(&self.receipt, &self.settings);
+        if let (Err(why), Some(Ok(_))) = (&changes, &self.store) {
+            // Somebody may have put something in the place of the store meanwhile.
+            let store = self.store.replace(Err(NoStore::NoPlace(format!("{why:#}"))));
+            match self.changes(&self.receipt, &self.settings) {
+                Ok(without) => changes = Ok(without),
+                Err(_) => self.store = store,
+            }
+        }
         self.leaves_prefix = self.force && changes.is_err() && self.host.s3.is_some();
         self.plan.changes = if self.leaves_prefix { self.changes(&self.receipt, &self.settings)? } else { changes? };
         if !self.force {
@@ -202,6 +218,7 @@ impl Installation {
             bucket: self.s3.bucket.as_ref().and_then(|bucket| bucket.as_ref().ok()),
             scheme: self.scheme.as_ref().and_then(|scheme| scheme.as_ref().ok()),
             gateway: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
+            store: self.store.as_ref().and_then(|store| store.as_ref().ok()),
             force: self.force,
         }
     }

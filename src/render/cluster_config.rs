@@ -9,8 +9,8 @@ use crate::change::component::Component;
 use crate::change::desired::DesiredState;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
-use crate::desired::Context;
 use crate::desired::log_gateway::log_links;
+use crate::desired::{Context, local_store};
 use crate::error::Fault;
 use crate::host::Host;
 use crate::install::prepare::Installation;
@@ -177,15 +177,18 @@ fn safe_for_new_cluster(event_logs: Option<&EventLogs>) -> Result<String> {
 fn keys_of(node: &Node, settings: &Settings, event_logs: &EventLogs) -> Result<Keys> {
     // Without `--region` nothing tells where the bucket is.
     let bucket = Bucket { region: settings.region.clone() };
+    let (nowhere, nothing) = (Host::nowhere(), Receipt::default());
+    let store = local_store::choose(&nowhere, node, &nothing, settings, Some(event_logs)).ok();
     let context = Context {
-        host: &Host::nowhere(),
+        host: &nowhere,
         node,
-        receipt: &Receipt::default(),
+        receipt: &nothing,
         settings,
         event_logs: Some(event_logs),
         bucket: settings.region.as_ref().map(|_| &bucket),
         scheme: None,
         gateway: None,
+        store: store.as_ref(),
         force: false,
     };
     let mut keys = Keys::new();

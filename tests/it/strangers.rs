@@ -2,7 +2,7 @@
 
 use crate::helpers::root_dir::{DEFAULTS, RootDir};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -134,6 +134,52 @@ fn a_directory_that_others_can_change_holds_nothing_of_root() {
     fs::set_permissions(root.at(RECEIPT), fs::Permissions::from_mode(0o666)).unwrap();
     let ran = root.run(&["uninstall"]).expect(3);
     assert!(ran.err().contains("others than root can change /var/lib/emr-shs/receipt.json"), "{}", ran.err());
+}
+
+#[test]
+fn what_others_make_in_the_place_of_the_local_store_costs_the_store_alone() {
+    let has_store = |root: &RootDir| root.read(DEFAULTS).contains("spark.history.store.path");
+    let plants: [(&str, &dyn Fn(&Path)); 5] = [
+        ("is a symbolic link of user", &|path| symlink("/etc", path).unwrap()),
+        ("is a symbolic link of user", &|path| symlink("/nowhere", path).unwrap()),
+        ("is a regular file of user", &|path| fs::write(path, "").unwrap()),
+        ("is a special file of user", &|path| make_fifo(path)),
+        ("others than root can change /mnt/emr-shs", &|path| {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+        }),
+    ];
+    for (found, plant) in plants {
+        let root = RootDir::new();
+        let (place, other) = (root.at("mnt/emr-shs"), root.at("mnt1"));
+        plant(&place);
+        let planted = fs::symlink_metadata(&place).unwrap();
+        let is_untouched = || {
+            let now = fs::symlink_metadata(&place).unwrap();
+            let of = |meta: &fs::Metadata| (meta.ino(), meta.mode(), meta.uid(), meta.ctime(), meta.ctime_nsec());
+            assert_eq!(of(&now), of(&planted), "{found}");
+        };
+        root.run(&[&["plan"], &INSTALL[1..]].concat()).expect(0);
+        let ran = root.run(&INSTALL).expect(0);
+        let says = ran.err().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(says.contains("No local store for the history server: ") && says.contains(found), "{says}");
+        assert!(!has_store(&root), "{found}");
+        root.run(&["plan", "--check"]).expect(0);
+        // Another disk has a place.
+        fs::create_dir(&other).unwrap();
+        root.run(&INSTALL).expect(0);
+        assert!(root.read(DEFAULTS).contains("/mnt1/emr-shs/store-"), "{}", root.read(DEFAULTS));
+        is_untouched();
+        // The store itself goes, and something else takes its place. A directory of root is mended.
+        fs::remove_dir_all(other.join("emr-shs")).unwrap();
+        plant(&other.join("emr-shs"));
+        let is_directory = other.join("emr-shs").symlink_metadata().unwrap().is_dir();
+        let ran = root.run(&INSTALL).expect(if is_directory { 0 } else { 5 });
+        assert_eq!(has_store(&root), is_directory, "{found}: {}", ran.err());
+        root.run(&["uninstall"]);
+        is_untouched();
+        assert_eq!(fs::symlink_metadata(other.join("emr-shs")).is_ok(), !is_directory, "{found}");
+    }
 }
 
 #[test]

@@ -20,8 +20,8 @@ fn of_others(node: &Node) -> String {
         # useradd and userdel write the file anew.
         stat -c '%n %a %U:%G' /etc/shadow
         stat -c '%n %i %F %a %U:%G %N' /tmp /var/tmp /var/log/spark /etc \
-            /mnt/{spark-history,emr-shs.tmp} /var/log/spark/{gc.log,HistoryServer-1.out} /tmp/{hsperfdata_root,emr-shs.log}
-        find /mnt -xdev -path /mnt/var/log -prune -o -not -name java-tmp -printf '%p %i %y %m %u:%g %l\\n' | sort",
+            /mnt1/emr-shs /mnt/.emr-shs.emr-shs-new /var/log/spark/{gc.log,HistoryServer-1.out} /tmp/{hsperfdata_root,emr-shs.log}
+        find /mnt /mnt1 -xdev -path /mnt/var/log -prune -o -printf '%p %i %y %m %u:%g %l\\n' | sort",
     )
 }
 
@@ -42,6 +42,9 @@ fn everything_works_on_a_hardened_node_and_nothing_of_others_is_touched() {
     let said = ran.err().split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("of user hadoop in lab-second.service, port 18090"), "{said}");
     assert_eq!(node.reads(), LOGS);
+    assert!(
+        node.sh("grep ^spark.history.store.path /etc/spark/conf/spark-defaults.conf").contains("/mnt/emr-shs/store-")
+    );
     node.emr_shs(&["verify"]).expect(0);
     node.emr_shs(&["plan", "--check"]).expect(0);
     let status = node.emr_shs(&["status", "--json"]).expect(0).json();

@@ -56,15 +56,32 @@ fn other_accounts_neither_stop_root_nor_use_it() {
     }
     node.sh("systemctl stop silent");
 
-    // Somebody holds the lock, which an earlier version let everybody read, and plants links where the store goes.
-    node.sh("touch /run/emr-shs.lock; chmod 644 /run/emr-shs.lock; chmod 777 /mnt
+    // Somebody holds the lock, which an earlier version let everybody read, and plants links where the store goes: now
+    // one that stays, now one that comes and goes.
+    const STORE: &str = "/mnt/emr-shs";
+    node.sh("touch /run/emr-shs.lock; chmod 644 /run/emr-shs.lock; chmod 1777 /mnt
         systemd-run --quiet --uid=nobody --unit=holder flock /run/emr-shs.lock sleep 600
         systemd-run --quiet --uid=nobody --unit=planter bash -c \
-            'while :; do ln -s /etc /mnt/spark-history; rm -f /mnt/spark-history; done'; sleep 1");
-    node.emr_shs(&["install", "--event-logs", LOGS]);
-    node.sh("systemctl stop holder planter; chmod 755 /mnt; rm -f /mnt/spark-history 2>/dev/null || true");
+            'while :; do ln -s /etc /mnt/emr-shs; rm -f /mnt/emr-shs; done' 2>/dev/null
+        runuser -u games -- ln -s /etc /mnt/spare; sleep 1");
+    let ran = node.emr_shs(&["install", "--event-logs", LOGS]);
+    assert!([0, 5].contains(&ran.code()), "{}: {}", ran.code(), ran.err());
+    assert_eq!(ran.code() == 0, node.sh(&format!("test -d {STORE} -a ! -L {STORE} && echo made || true")) == "made\n");
+    node.sh(&format!("systemctl stop holder planter; rm -rf {STORE}; mv -T /mnt/spare {STORE}"));
+    let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(5);
+    let says = in_one_line(&ran.err());
+    assert!(
+        says.contains("missing local store") && says.contains("/mnt/emr-shs is a symbolic link of user games"),
+        "{says}"
+    );
+    assert_eq!(
+        (node.reads().as_str(), node.sh(&format!("stat -c '%U %N' {STORE}")).trim()),
+        (LOGS, "games '/mnt/emr-shs' -> '/etc'")
+    );
     assert_eq!(node.sh("stat -c '%U %a' /etc"), "root 755\n");
+    node.sh(&format!("rm {STORE}; chmod 755 /mnt"));
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    assert_eq!(node.sh(&format!("stat -c '%U %a' {STORE}")), "root 755\n");
     assert_eq!(node.sh("stat -c '%U %a' /run/emr-shs.lock"), "root 600\n");
 
     // The next account could get the numbers of the account that goes.

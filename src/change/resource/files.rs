@@ -2,14 +2,16 @@
 
 use super::State;
 use crate::error::Fault;
-use crate::files::Place;
+use crate::files::{Place, kind};
 use crate::host::{Host, Owner, is_absence};
 use crate::node::spark::{parse_defaults, read_defaults};
 use crate::properties::{self, SparkDefaults};
 use crate::shown::hint;
 use anyhow::{Context, Result, bail};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// The largest file whose text the receipt keeps as `before`, in bytes.
 const MAX_TEXT: u64 = 1 << 20;
@@ -75,10 +77,22 @@ pub(super) fn observe_key(host: &Host, path: &Path, key: &str) -> Result<State> 
 pub(super) fn make_dir(host: &Host, path: &Path, before: &State, mode: u32, owner: Owner) -> Result<()> {
     let place = host.place(path)?;
     let made = match before {
-        State::Absent => place.create_dir(mode, owner),
+        State::Absent => create_dir(&place, mode, owner),
         _ => place.adopt_dir(mode, owner),
     };
     made.with_context(|| format!("making {}", path.display()))
+}
+
+/// Waits a moment for the name to be free: somebody may make and remove something of that name again and again.
+fn create_dir(place: &Place, mode: u32, owner: Owner) -> std::io::Result<()> {
+    const ATTEMPTS: u32 = 100;
+    for _ in 1..ATTEMPTS {
+        match place.create_dir(mode, owner) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => std::thread::sleep(Duration::from_millis(7)),
+            done => return done,
+        }
+    }
+    place.create_dir(mode, owner)
 }
 
 /// Removes a directory that is empty. Somebody else's files keep it.
@@ -198,15 +212,6 @@ fn aside(place: &Place) -> Result<Place> {
     let mut name = place.name().to_os_string();
     name.push(".before-emr-shs");
     Ok(place.sibling(name)?)
-}
-
-fn kind(meta: &std::fs::Metadata) -> &'static str {
-    match meta {
-        m if m.is_dir() => "a directory",
-        m if m.is_symlink() => "a symbolic link",
-        m if m.is_file() => "a regular file",
-        _ => "a special file",
-    }
 }
 
 fn in_the_way(path: &Path, found: &str, wanted: &str) -> Fault {

@@ -99,13 +99,20 @@ pub(super) fn disks() -> impl Iterator<Item = PathBuf> {
     (0..10).map(|n| PathBuf::from(if n == 0 { "/mnt".into() } else { format!("/mnt{n}") }))
 }
 
-/// The largest disk with room for a store, and the limits that the store needs there; of equal disks the first. The error
-/// is the first disk's.
-pub(super) fn largest_disk(host: &Host, chosen: &Chosen) -> Result<(PathBuf, Option<Limits>), String> {
+/// The largest disk with room for a store, and the limits that the store needs there; of equal disks the first. `is_free`
+/// tells whether nothing on the disk is in the way of a store. The error is the first disk's.
+pub(super) fn largest_disk(
+    host: &Host,
+    chosen: &Chosen,
+    is_free: &dyn Fn(&Path) -> Result<(), String>,
+) -> Result<(PathBuf, Option<Limits>), String> {
     let mut largest: Option<(u64, PathBuf, Option<Limits>)> = None;
     let mut refused = None;
     for disk in disks() {
-        let size_and_limits = file_system(host, &disk).and_then(|fs| Ok((total(&fs), limits(&fs, &disk, chosen)?)));
+        let size_and_limits = file_system(host, &disk).and_then(|fs| {
+            is_free(&disk)?;
+            Ok((total(&fs), limits(&fs, &disk, chosen)?))
+        });
         match size_and_limits {
             Ok((size, limits)) if largest.as_ref().is_none_or(|(most, ..)| size > *most) => {
                 largest = Some((size, disk, limits));

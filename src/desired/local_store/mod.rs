@@ -14,6 +14,7 @@ use crate::aws::uri::EventLogs;
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::receipt::Receipt;
 use crate::change::resource::{Resource, short_digest};
+use crate::files::kind;
 use crate::host::{Host, Owner};
 use crate::node::Node;
 use crate::paths::{
@@ -23,6 +24,7 @@ use crate::paths::{
 use crate::settings::Settings;
 use disk::{Chosen, Limits, disks, has_noexec, largest_disk, usable};
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -110,17 +112,53 @@ pub(crate) fn choose(
             (path.to_path_buf(), limits)
         }
         (None, None) => {
-            let (disk, limits) = largest_disk(host, &limits_chosen()).map_err(NoStore::NoPlace)?;
+            let is_free = |disk: &Path| obstacle(host, receipt, &disk.join(LOCAL_DIR)).map_or(Ok(()), Err);
+            let (disk, limits) = largest_disk(host, &limits_chosen(), &is_free).map_err(NoStore::NoPlace)?;
             (disk.join(LOCAL_DIR).join(&name), limits)
         }
     };
     let disk = place(&directory);
+    let blocks = |dir: &Path| obstacle(host, receipt, &disk.join(LOCAL_DIR)).or_else(|| obstacle(host, receipt, dir));
+    if let Some(why) = blocks(&directory) {
+        return Err(NoStore::NoPlace(why));
+    }
     if existing.is_none() && host.exists(&directory) {
         return Err(NoStore::NoPlace(format!("{} exists, and emr-shs did not make it", directory.display())));
     }
     let java_tmp = java_tmp(host, node, &disk).map_err(NoStore::Inapplicable)?;
-    let earlier = earlier(host, &ours, &directory);
+    if let Some(why) = java_tmp.as_deref().and_then(blocks) {
+        return Err(NoStore::NoPlace(why));
+    }
+    let earlier = earlier(host, receipt, &ours, &directory);
     Ok(LocalStore { directory, earlier, java_tmp, limits, owner })
+}
+
+/// What stands where emr-shs would have a directory for a store, and keeps emr-shs from having one. Everybody may write to a
+/// disk such as `/mnt`, so everybody can make something of that name there.
+fn obstacle(host: &Host, receipt: &Receipt, dir: &Path) -> Option<String> {
+    let name = dir.display();
+    let meta = match host.metadata(dir) {
+        Ok(meta) => meta?,
+        Err(e) => return Some(format!("{name} cannot be a directory of emr-shs: {e:#}")),
+    };
+    let user = || host.account_name(meta.uid()).unwrap_or_else(|| meta.uid().to_string());
+    if !meta.is_dir() {
+        return Some(format!("{name} is {} of user {}, and not a directory", kind(&meta), user()));
+    }
+    let is_ours = receipt.entries.iter().any(|entry| {
+        let (Resource::Dir { path } | Resource::Cache { path }) = &entry.resource else { return false };
+        path == dir && !entry.ours.is_empty()
+    });
+    let is_parent = dir.ends_with(LOCAL_DIR);
+    if is_parent && !is_ours && host.others_may_change(&meta) {
+        return Some(format!("others than root can change {name}, which emr-shs did not make"));
+    }
+    // An installation gives a directory of emr-shs its owner back, but only where nobody else can have put another there.
+    let is_anothers = is_parent && meta.uid() != file_owner(host).0;
+    if is_anothers && !dir.parent().is_some_and(|disk| host.is_roots_alone(disk)) {
+        return Some(format!("{name} belongs to user {} now", user()));
+    }
+    None
 }
 
 /// The stores that emr-shs made.
@@ -153,7 +191,7 @@ fn store_name(uri: &EventLogs) -> String {
 
 /// The stores of earlier event logs that stay: those used last. A store of an emr-shs that had one store for all event
 /// logs does not stay, because Spark has deleted its content.
-fn earlier(host: &Host, ours: &[&Path], current: &Path) -> Vec<PathBuf> {
+fn earlier(host: &Host, receipt: &Receipt, ours: &[&Path], current: &Path) -> Vec<PathBuf> {
     let used = |path: &Path| {
         let listing = ["listing.rdb", "listing.ldb", ""]
             .iter()
@@ -163,6 +201,7 @@ fn earlier(host: &Host, ours: &[&Path], current: &Path) -> Vec<PathBuf> {
     let mut stay: Vec<PathBuf> = ours
         .iter()
         .filter(|path| **path != current && disks().any(|disk| is_store_on(&disk, path)) && host.exists(path))
+        .filter(|path| obstacle(host, receipt, path).is_none())
         .map(|path| path.to_path_buf())
         .collect();
     stay.sort_by_key(|path| std::cmp::Reverse(used(path)));
