@@ -20,6 +20,7 @@ use crate::node::history_server::{HistoryServer, NoLog};
 use crate::node::jars::Scheme;
 use crate::node::log_diagnosis::{KnownError, UnreadableEventLogs};
 use crate::node::process::PortOwner;
+use crate::node::start_files::{Mention, Place, mentioned};
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::settings::Settings;
 use crate::shown::{Hint, hint};
@@ -214,12 +215,35 @@ impl<'a> Facts<'a> {
         self.system_property(key).or_else(set).or_else(|| defaults.get(key).cloned())
     }
 
-    /// A system property of the server's command line, now or after its next start.
+    /// A system property of the server's command line: before an installation after the server's next start, otherwise
+    /// now, or after its next start if it does not run.
     pub(crate) fn system_property(&self, key: &str) -> Option<SparkValue> {
-        let running = self.node.server.as_ref().and_then(|s| s.process.as_ref()).and_then(|p| p.property(key));
-        let options = self.node.spark.env.get("SPARK_HISTORY_OPTS").into_iter().flat_map(|o| o.split_whitespace());
-        let written = options.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('=')).next_back();
-        running.or(written).map(|text| self.node.spark.defaults.value(text))
+        let process = self.node.server.as_ref().and_then(|server| server.process.as_ref());
+        let (running, written) = (process.and_then(|process| process.property(key)), self.node.spark.option(key));
+        let property = if self.is_preflight() { written.or(running) } else { running.or(written) };
+        property.map(|text| self.node.spark.defaults.value(text))
+    }
+
+    /// The first place from which the next start can take a value of a system property that is among the feared ones: what
+    /// shell scripts do with an option that they mention, only a shell can tell. `None` while a server runs that nobody is
+    /// about to restart.
+    pub(crate) fn feared_option(&self, key: &str, is_feared: impl Fn(&SparkValue) -> bool) -> Option<Mention> {
+        let server = self.node.server.as_ref();
+        if !self.is_preflight() && server.is_some_and(|server| server.process.is_some()) {
+            return None;
+        }
+        let of_unit = server.into_iter().flat_map(|server| &server.unit.environment).flat_map(|(name, value)| {
+            let mention = |value| Mention { place: Place::Variable(name.clone()), value };
+            mentioned(value, key).map(mention).collect::<Vec<_>>()
+        });
+        let defaults = &self.node.spark.defaults;
+        self.node
+            .spark
+            .start_files
+            .mentions(key)
+            .into_iter()
+            .chain(of_unit)
+            .find(|mention| mention.value.as_ref().is_none_or(|value| is_feared(&defaults.value(value))))
     }
 
     /// The release label, from the node's files or from EMR.

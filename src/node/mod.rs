@@ -15,6 +15,7 @@ pub(crate) mod provisioning;
 pub(crate) mod s3a;
 pub(crate) mod spark;
 pub(crate) mod spark_conf;
+pub(crate) mod start_files;
 
 use crate::aws::config::{self, TimeoutProfile};
 use crate::aws::emr::{Cluster, ClusterDescription, EmrError};

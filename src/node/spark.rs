@@ -1,9 +1,10 @@
 //! Spark on the node: its version, its configuration, and the environment of its daemons.
 
 use super::spark_conf::SparkConf;
+use super::start_files::StartFiles;
 use crate::error::Fault;
 use crate::host::Host;
-use crate::paths::{SCAN_INTERVAL_KEY, SPARK_CONF, SPARK_DEFAULTS, SPARK_HOME};
+use crate::paths::{SCAN_INTERVAL_KEY, SPARK_DEFAULTS, SPARK_HOME};
 use crate::properties::SparkDefaults;
 use crate::shown::hint;
 use crate::values::{SparkValue, TimeUnit};
@@ -43,6 +44,9 @@ impl fmt::Display for Version {
     }
 }
 
+/// The variables with options for the history server's JVM, in the order in which Spark puts them together.
+pub(crate) const OPTIONS_VARIABLES: [&str; 2] = ["SPARK_DAEMON_JAVA_OPTS", "SPARK_HISTORY_OPTS"];
+
 /// Spark on this node.
 pub struct Spark {
     /// `/usr/lib/spark`
@@ -54,21 +58,22 @@ pub struct Spark {
     pub defaults: SparkConf,
     /// The variables that spark-env.sh assigns, as far as emr-shs can tell without running the script.
     pub env: BTreeMap<String, String>,
+    /// The scripts in which options of the history server's JVM can stand.
+    pub(crate) start_files: StartFiles,
 }
 
 impl Spark {
     /// Fails only for a configuration that Spark cannot read either.
     pub fn observe(host: &Host) -> Result<Self> {
-        let home = PathBuf::from(SPARK_HOME);
         let defaults_path = PathBuf::from(SPARK_DEFAULTS);
-        let env = host.read(&Path::new(SPARK_CONF).join("spark-env.sh"))?.unwrap_or_default();
-        let env = assignments(&env);
+        let start_files = StartFiles::read(host)?;
+        let env = assignments(start_files.spark_env());
         Ok(Self {
-            version: version(host, &home),
             defaults: SparkConf::new(&read_defaults(host, &defaults_path)?, &env),
             env,
-            home,
             defaults_path,
+            start_files,
+            ..Self::without_configuration(host)
         })
     }
 
@@ -81,6 +86,7 @@ impl Spark {
             defaults_path: PathBuf::from(SPARK_DEFAULTS),
             defaults: SparkConf::default(),
             env: BTreeMap::new(),
+            start_files: StartFiles::default(),
         }
     }
 
@@ -92,6 +98,14 @@ impl Spark {
     /// The log directory of Spark's daemons.
     pub fn log_dir(&self) -> PathBuf {
         PathBuf::from(self.env.get("SPARK_LOG_DIR").map_or("/var/log/spark", String::as_str))
+    }
+
+    /// A system property among the options of the history server's JVM, as far as emr-shs can read spark-env.sh. Spark
+    /// appends the second variable to the first one, and the last option wins.
+    pub fn option(&self, key: &str) -> Option<&str> {
+        let options =
+            OPTIONS_VARIABLES.iter().filter_map(|name| self.env.get(*name)).flat_map(|o| o.split_whitespace());
+        options.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('=')).next_back()
     }
 
     /// Whether this Spark has `spark.eventLog.rolling.enabled`, with which jobs write event logs in parts. Spark
@@ -172,19 +186,21 @@ pub(crate) fn scan_interval(setting: Option<&SparkValue>) -> Duration {
     setting.and_then(|interval| interval.time(TimeUnit::Seconds)).unwrap_or(Duration::from_secs(10))
 }
 
-/// The assignments in a shell script. This resolves quotes, `$NAME`, `${NAME}` and `${NAME:-default}`, and
-/// copies everything else literally.
+/// The assignments in a shell script. This resolves quotes, continued lines, `+=`, `$NAME`, `${NAME}` and
+/// `${NAME:-default}`, and copies everything else literally.
 pub(super) fn assignments(script: &str) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
-    for line in script.lines() {
+    for line in script.replace("\\\n", "").lines() {
         let line = line.trim();
         let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
         let Some((name, value)) = line.split_once('=') else { continue };
+        let (name, adds) = name.strip_suffix('+').map_or((name, false), |name| (name, true));
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             continue;
         }
         let value = expand(value, &env);
-        env.insert(name.into(), value);
+        let before = env.get(name).filter(|_| adds).cloned().unwrap_or_default();
+        env.insert(name.into(), before + &value);
     }
     env
 }

@@ -272,8 +272,56 @@ fn event_logs_that_the_server_would_rewrite_stop_the_installation() {
     assert_same_tree(&before, &root.tree());
     root.write("etc/spark/conf.dist/spark-env.sh", format!("export SPARK_HISTORY_OPTS=\"-D{LIMIT}=3\"\n"));
     let refused = install(&root, &["--set", &format!("{LIMIT}={}", i32::MAX)]).expect(3);
-    assert!(refused.err().contains(&format!("take -D{LIMIT} out of SPARK_HISTORY_OPTS")), "{}", refused.err());
+    let says = refused.err().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(says.contains(&format!("take -D{LIMIT} out of line 1 of /etc/spark/conf/spark-env.sh")), "{says}");
     install(&root, &["--force"]).expect(0);
+}
+
+#[test]
+fn an_option_with_which_the_server_would_delete_event_logs_stops_the_installation_however_it_is_written() {
+    const CLEANER: &str = "-Dspark.history.fs.cleaner.enabled";
+    const LIMIT: &str = "-Dspark.history.fs.eventLog.rolling.maxFilesToRetain";
+    const ENV: &str = "etc/spark/conf.dist/spark-env.sh";
+    let says = |ran: &CommandOutput| ran.err().split_whitespace().collect::<Vec<_>>().join(" ");
+    for (option, value, harmless) in [(CLEANER, "true", "false"), (LIMIT, "3", "2147483647")] {
+        let root = RootDir::new();
+        let texts = |value: &str| {
+            [
+                format!("export SPARK_DAEMON_JAVA_OPTS=\"$SPARK_DAEMON_JAVA_OPTS {option}={value}\"\n"),
+                format!("export SPARK_HISTORY_OPTS\nSPARK_HISTORY_OPTS+=\" {option}={value}\"\n"),
+                format!("SPARK_HISTORY_OPTS=\"-Xmx1g \\\n  {option}={value} \\\n  -Xss1m\"\n"),
+                format!("SPARK_HISTORY_OPTS=\"-Xmx1g\n{option}={value}\n-Xss1m\"\n"),
+                format!("MINE='{option}={value}'; export SPARK_HISTORY_OPTS=\"$MINE\"\n"),
+                format!("if true; then export SPARK_HISTORY_OPTS={option}={value}; fi\n"),
+            ]
+        };
+        for text in texts(value).into_iter().chain(texts("$(cat /etc/x)")) {
+            root.write(ENV, &text);
+            let refused = install(&root, &[]).expect(3);
+            let found = says(&refused);
+            assert!(
+                found.contains(&format!("take {option} out of line "))
+                    && found.contains("of /etc/spark/conf/spark-env.sh"),
+                "{text}{found}"
+            );
+        }
+        for text in texts(harmless).into_iter().chain([format!("# export SPARK_HISTORY_OPTS={option}={value}\n")]) {
+            root.write(ENV, &text);
+            root.run(&["plan", LOGS[0], LOGS[1]]).expect(0);
+        }
+        fs::remove_file(root.at(ENV)).unwrap();
+        root.write("etc/default/spark-history-server", format!("export SPARK_HISTORY_OPTS={option}={value}\n"));
+        let refused = install(&root, &[]).expect(3);
+        assert!(says(&refused).contains("out of line 1 of /etc/default/spark-history-server"), "{}", says(&refused));
+        fs::remove_file(root.at("etc/default/spark-history-server")).unwrap();
+        root.run(&["plan", LOGS[0], LOGS[1]]).expect(0);
+    }
+    // The options win over the file, and the last one wins.
+    let root = RootDir::new();
+    root.write(DEFAULTS, "spark.history.fs.cleaner.enabled true\n");
+    install(&root, &[]).expect(3);
+    root.write(ENV, format!("export SPARK_HISTORY_OPTS={CLEANER}=false\n"));
+    install(&root, &[]).expect(0);
 }
 
 #[test]

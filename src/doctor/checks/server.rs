@@ -8,12 +8,15 @@ use crate::error::Fault;
 use crate::node::history_server::{self, HistoryServer, LOG_TAIL, NO_JAR, NoLog, STARTING};
 use crate::node::log_diagnosis::{Cause, KnownError};
 use crate::node::process::{self, LookAlike, PortOwner, Process};
+use crate::node::start_files::{Mention, Place};
 use crate::node::{Node, jars};
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::shown::{Hint, hint};
 use crate::values::SparkValue;
 use std::time::Duration;
 
+/// The variables of spark-env.sh with options for the server's JVM.
+const OPTIONS: &str = "SPARK_HISTORY_OPTS or SPARK_DAEMON_JAVA_OPTS";
 /// At most this many characters of a log line are shown: its end repeats its causes.
 const LINE: usize = 240;
 
@@ -140,7 +143,10 @@ pub(crate) fn cleaner(f: &Facts<'_>) -> CheckResult {
     compaction(f)?;
     const ENABLED: &str = "spark.history.fs.cleaner.enabled";
     let Some(event_logs) = f.event_logs else { return skip("the event logs are not in S3") };
-    if f.force() || f.effective(ENABLED).and_then(|value| value.boolean()) != Some(true) {
+    let deletes = |value: &SparkValue| value.boolean() != Some(false);
+    let option = f.feared_option(ENABLED, deletes).filter(|_| !f.force());
+    let is_on = f.effective(ENABLED).and_then(|value| value.boolean()) == Some(true);
+    if f.force() || option.is_none() && !is_on {
         return Ok("off".into());
     }
     let age = f.effective("spark.history.fs.cleaner.maxAge").unwrap_or(SparkValue::new("7d"));
@@ -160,23 +166,45 @@ pub(crate) fn cleaner(f: &Facts<'_>) -> CheckResult {
             ),
         ),
     };
-    let hint = in_options(f, ENABLED).unwrap_or(hint);
+    let hint = in_options(f, ENABLED, option.as_ref()).unwrap_or(hint);
     Err(Fault::preflight(format!("the history server {verb} event logs from {event_logs}"))
-        .detail(format!("found {ENABLED} true, with a maximum age of {age}; wanted false"))
+        .detail(match &option {
+            Some(option) => found_option(option, ENABLED),
+            None => format!("found {ENABLED} true, with a maximum age of {age}; wanted false"),
+        })
         .detail("the cleaner deletes the event logs of all clusters under the prefix, not only this cluster's")
         .unchanged()
         .hint(hint)
         .into())
 }
 
-/// What to do about a key among the options of the server's JVM, which win over spark-defaults.conf.
-fn in_options(f: &Facts<'_>, key: &str) -> Option<Hint> {
+/// What to do about a key among the options of the server's JVM, which win over spark-defaults.conf. `place` mentions it.
+fn in_options(f: &Facts<'_>, key: &str, place: Option<&Mention>) -> Option<Hint> {
+    let force = if f.is_preflight() { "; or, if the option has no effect there: --force" } else { "" };
+    let force = Hint::from(force);
+    let restart = hint!("then: sudo systemctl restart {}{}", HISTORY_SERVER_UNIT, force);
+    match place.map(|mention| &mention.place) {
+        Some(Place::Line(file, line)) => {
+            return Some(hint!("take -D{} out of line {} of {}, {}", key, line, file, restart));
+        }
+        Some(Place::Variable(name)) => {
+            return Some(hint!(
+                "take -D{} out of the variable {} in systemctl cat {}, {}",
+                key,
+                name,
+                HISTORY_SERVER_UNIT,
+                restart
+            ));
+        }
+        None => {}
+    }
     f.system_property(key)?;
-    Some(hint!(
-        "take -D{} out of SPARK_HISTORY_OPTS in /etc/spark/conf/spark-env.sh, then: sudo systemctl restart {}",
-        key,
-        HISTORY_SERVER_UNIT
-    ))
+    Some(hint!("take -D{} out of {} in /etc/spark/conf/spark-env.sh, {}", key, Hint::from(OPTIONS), restart))
+}
+
+fn found_option(Mention { place, value }: &Mention, key: &str) -> String {
+    let value = value.as_deref().unwrap_or("with a value that only a shell can tell");
+    format!("found the option -D{key} {value} in {place}; wanted no such option")
 }
 
 /// With a limit on the files of a rolling event log the history server rewrites finished event logs, and deletes the
@@ -185,17 +213,35 @@ fn compaction(f: &Facts<'_>) -> Result<(), NotPassed> {
     const LIMIT: &str = "spark.history.fs.eventLog.rolling.maxFilesToRetain";
     let Some(event_logs) = f.event_logs else { return Ok(()) };
     let limits = |value: &SparkValue| value.number::<i64>().is_some_and(|n| n < i64::from(i32::MAX));
-    let Some(found) = f.effective(LIMIT).filter(|value| limits(value) && !f.force()) else { return Ok(()) };
+    if f.force() {
+        return Ok(());
+    }
+    let option = f.feared_option(LIMIT, |value| value.number::<i64>() != Some(i64::from(i32::MAX)));
+    let found = f.effective(LIMIT).filter(limits);
+    if option.is_none() && found.is_none() {
+        return Ok(());
+    }
     let (verb, hint) = match f.mode {
-        Mode::Live(_) if f.settings.set.get(LIMIT).is_some_and(|set| set == found.text()) => return Ok(()),
+        Mode::Live(_)
+            if found.as_ref().is_some_and(|found| f.settings.set.get(LIMIT).is_some_and(|set| set == found.text())) =>
+        {
+            return Ok(());
+        }
         Mode::Live(_) => ("rewrites", hint!("{} --set {}={}", f.install_again(), LIMIT, i32::MAX)),
         Mode::Preflight { .. } => {
             ("would rewrite", hint!("switch it off: --set {}={}; or keep it on: --force", LIMIT, i32::MAX))
         }
     };
-    let hint = in_options(f, LIMIT).unwrap_or(hint);
+    let hint = in_options(f, LIMIT, option.as_ref()).unwrap_or(hint);
     Err(Fault::preflight(format!("the history server {verb} the rolling event logs in {event_logs}"))
-        .detail(format!("found {LIMIT} {found}; wanted none, which means {}", i32::MAX))
+        .detail(match (&option, &found) {
+            (Some(option), _) => found_option(option, LIMIT),
+            (None, found) => format!(
+                "found {LIMIT} {}; wanted none, which means {}",
+                found.as_ref().map_or("", SparkValue::text),
+                i32::MAX
+            ),
+        })
         .detail("this compaction drops events, and deletes the original files, also those of other clusters")
         .unchanged()
         .hint(hint)
