@@ -10,6 +10,7 @@ pub(crate) mod identity;
 pub(crate) mod jar;
 pub(crate) mod jars;
 pub(crate) mod log_diagnosis;
+mod logger;
 pub(crate) mod process;
 pub(crate) mod provisioning;
 pub(crate) mod s3a;
@@ -83,6 +84,8 @@ impl Node {
     /// Observes the history server and its class path. This takes a moment: it asks the server.
     pub fn observe_server(&mut self, host: &Host, is_ours: &dyn Fn(&Path) -> bool) -> Result<()> {
         self.server = if host.is_live() { Some(HistoryServer::observe(&self.spark)?) } else { None };
+        let process = self.server.as_ref().and_then(|server| server.process.as_ref());
+        self.spark.open_logs = process.map(process::Process::open_logs).unwrap_or_default();
         self.class_path = class_path(host, &self.spark, self.server.as_ref(), is_ours);
         Ok(())
     }

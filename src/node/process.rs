@@ -9,12 +9,12 @@ use fs_err as fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
 use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::{FDTarget, Process as ProcEntry, Stat, all_processes};
+use procfs::process::{FDPermissions, FDTarget, Process as ProcEntry, Stat, all_processes};
 use procfs::{Current, ProcResult, Uptime};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// `spark-class` runs this small JVM first. It only composes the command line of the real one.
@@ -159,6 +159,28 @@ impl Process {
     /// A system property from its command line. Such a property overrides spark-defaults.conf.
     pub fn property(&self, key: &str) -> Option<&str> {
         self.args.iter().rev().find_map(|a| a.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('='))
+    }
+
+    /// The logs that the process has open for writing, beside the console: what a logger's appender writes. Java's own
+    /// log of garbage collections, and the logs in which a local store keeps its content, are no such logs.
+    pub(crate) fn open_logs(&self) -> Vec<PathBuf> {
+        const ENDS: [&str; 5] = ["log", "out", "err", "txt", "json"];
+        let is_log = |path: &Path| {
+            let has_end = path.extension().is_some_and(|end| ENDS.iter().any(|log| end == *log));
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let is_of_java =
+                stem.contains("gc") || self.args.iter().any(|a| path.to_str().is_some_and(|p| a.contains(p)));
+            has_end && !is_of_java && !stem.bytes().all(|b| b.is_ascii_digit())
+        };
+        let entry = i32::try_from(self.pid).ok().and_then(|pid| ProcEntry::new(pid).ok());
+        let descriptors = entry.and_then(|entry| entry.fd().ok()).into_iter().flatten().flatten();
+        let written = descriptors.filter(|open| open.fd > 2 && open.mode().contains(FDPermissions::WRITE));
+        written
+            .filter_map(|open| match open.target {
+                FDTarget::Path(path) if is_log(&path) => Some(path),
+                _ => None,
+            })
+            .collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Spark on the node: its version, its configuration, and the environment of its daemons.
 
+use super::logger::{self, Lookups};
 use super::spark_conf::SparkConf;
 use super::start_files::StartFiles;
 use crate::error::Fault;
@@ -60,6 +61,10 @@ pub struct Spark {
     pub env: BTreeMap<String, String>,
     /// The scripts in which options of the history server's JVM can stand.
     pub(crate) start_files: StartFiles,
+    /// The files into which the configuration makes the history server's logger write, beside the console.
+    pub(super) configured_logs: Vec<PathBuf>,
+    /// The logs that the running history server has open, beside the console.
+    pub(super) open_logs: Vec<PathBuf>,
 }
 
 impl Spark {
@@ -68,13 +73,17 @@ impl Spark {
         let defaults_path = PathBuf::from(SPARK_DEFAULTS);
         let start_files = StartFiles::read(host)?;
         let env = assignments(start_files.spark_env());
-        Ok(Self {
+        let mut this = Self {
             defaults: SparkConf::new(&read_defaults(host, &defaults_path)?, &env),
             env,
             defaults_path,
             start_files,
             ..Self::without_configuration(host)
-        })
+        };
+        let has_log4j2 = this.version.as_ref().is_none_or(|version| version.at_least(3, 3));
+        let lookups = Lookups { env: &this.env, option: &|key| this.option(key) };
+        this.configured_logs = logger::files(host, has_log4j2, &lookups);
+        Ok(this)
     }
 
     /// Spark with an empty configuration, for one that cannot be read.
@@ -87,6 +96,8 @@ impl Spark {
             defaults: SparkConf::default(),
             env: BTreeMap::new(),
             start_files: StartFiles::default(),
+            configured_logs: Vec::new(),
+            open_logs: Vec::new(),
         }
     }
 

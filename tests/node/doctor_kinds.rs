@@ -165,6 +165,32 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
     ));
     assert_eq!(found(&p.recovered_with_skips(), "server log"), "pass: no error");
 
+    // The logger writes to a file of its own alone.
+    const OWN: &str = "/var/log/spark/shs-own.log";
+    p.node.sh("cp -p /etc/spark/conf/log4j2.properties /srv/");
+    std::fs::write(
+        p.node.path("/etc/spark/conf.dist/log4j2.properties"),
+        "rootLogger.level = info\nrootLogger.appenderRef.file.ref = file\nproperty.own = /var/log/spark\n\
+         appender.file.type = File\nappender.file.name = file\nappender.file.fileName = ${own}/shs-own.log\n\
+         appender.file.layout.type = PatternLayout\nappender.file.layout.pattern = %d{ISO8601} %p %c{1}: %m%n%ex\n",
+    )
+    .unwrap();
+    restart(&p);
+    assert_eq!(found(&Report::of(&p.node), "server log"), "pass: no error");
+    let damaged = "s3://acme-spark/events/application_1795352263709_7003.lz4";
+    p.node.sh(&format!("/opt/lab/s3 put /srv/none {damaged}"));
+    p.suffers(
+        "a log of its own",
+        |node| {
+            drop(node.sh(&format!(
+                "for i in $(seq 100); do grep -q 'merging application listings' {OWN} && exit; sleep 0.2; done"
+            )))
+        },
+        &["server log", "reads"],
+        &["IOException"],
+    );
+    p.node.sh(&format!("/opt/lab/s3 rm {damaged}; cp -p /srv/log4j2.properties /etc/spark/conf/; rm {OWN}"));
+
     // Only old event logs, then none at all.
     p.node.sh(&format!("cd {EVENTS}; mv application_1795352263709_2401_1 /srv/; rm -rf * .hidden; mv /srv/application_1795352263709_2401_1 ."));
     restart(&p);

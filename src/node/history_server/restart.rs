@@ -289,7 +289,7 @@ impl Restart<'_> {
         NotReady {
             failure,
             diagnosis: log_diagnosis::diagnose(&written),
-            log: self.log.path.clone(),
+            log: self.log.path(),
             last_errors: log_diagnosis::last_errors(&written),
             class_path_dropped: self.class_path_dropped,
         }

@@ -37,6 +37,11 @@ pub fn diagnose(log: &str) -> Option<Diagnosis> {
     of_death.or_else(|| entries.iter().find_map(diagnose_entry))
 }
 
+/// Whether the logger of a server wrote anything into a log.
+pub(crate) fn is_of_logger(log: &str) -> bool {
+    entries(log).iter().any(|entry| entry.is_logged)
+}
+
 fn diagnose_entry(entry: &Entry) -> Option<Diagnosis> {
     let (line, cause) = cause_of(entry.telling())?;
     Some(Diagnosis { line: shortened(line), cause })
