@@ -104,13 +104,11 @@ const MEANINGS: &[Meaning] = &[
         sentence: "the store does not know this request",
         hint: "check that the endpoint is one of S3's interface, and not of a web site or of a console",
     },
-    Meaning {
-        codes: &["407"],
-        words: "",
-        sentence: "the proxy on the way wants a login",
-        hint: "name it in the proxy's URL: sudo env HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT emr-shs …; for S3A: fs.s3a.proxy.username and fs.s3a.proxy.password",
-    },
+    Meaning { codes: &["407"], words: "", sentence: "the proxy on the way wants a login", hint: PROXY_LOGIN },
 ];
+
+/// How to name the login of a proxy so that neither `ps` nor the log of sudo shows the password.
+pub(super) const PROXY_LOGIN: &str = "name the login in the proxy's URL, and type the URL where no list of processes, no history and no log of sudo shows it: read -rs HTTPS_PROXY && export HTTPS_PROXY waits for http://USER:PASSWORD@PROXY:PORT; then: sudo --preserve-env=HTTPS_PROXY emr-shs …; for S3A: fs.s3a.proxy.username and fs.s3a.proxy.password";
 
 /// The meaning of an answer, if the table contains it.
 pub(super) fn meaning(status: Option<u16>, code: &str, message: &str) -> Option<&'static Meaning> {

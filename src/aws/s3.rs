@@ -8,6 +8,7 @@ use super::endpoint::{self, StoreAddress};
 use super::error::{Obstacle, S3Error, S3Failure, credentials_failure, root_causes};
 use super::identity::instance_role;
 use super::listing::{self, Names};
+use super::meaning::PROXY_LOGIN;
 use super::proxies::Proxies;
 use super::uri::EventLogs;
 use crate::error::Fault;
@@ -482,7 +483,7 @@ impl S3 {
         }
         fault.hint(match (obstacle, &self.store.endpoint) {
             (Obstacle::Dns, _) => "the name server of this node gives no address of that name; ask it yourself: getent hosts NAME; the name servers are in /etc/resolv.conf",
-            (Obstacle::ProxyLogin, _) => "name the proxy's login in its URL: sudo env HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT emr-shs …; for S3A: fs.s3a.proxy.username and fs.s3a.proxy.password",
+            (Obstacle::ProxyLogin, _) => PROXY_LOGIN,
             (Obstacle::Proxy, _) => "the proxy answers, but opens no connection to S3: let it open connections to this host, or exempt the host: NO_PROXY",
             (_, _) if is_proxied => "check that the proxy lets this node reach S3; what the shell sets for this run alone: sudo env HTTPS_PROXY=http://PROXY:PORT NO_PROXY=HOSTS emr-shs …; an empty HTTPS_PROXY takes a remembered proxy back",
             (_, Some(_)) => "check that this endpoint answers; it comes from --endpoint-url, or from fs.s3a.endpoint in core-site.xml",

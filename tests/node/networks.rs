@@ -92,7 +92,7 @@ fn s3_is_asked_through_the_proxy_and_the_node_itself_never() {
         "407",
         "lab-proxy",
         "asked through the proxy http://127.0.0.1:3129 (HTTP_PROXY)",
-        "USER:PASSWORD",
+        "sudo --preserve-env=HTTPS_PROXY emr-shs",
     ] {
         assert!(refused.contains(part), "{part}: {refused}");
     }
