@@ -1,11 +1,14 @@
 //! What a plan says besides its rows: what the changes mean for people, and what in the node's configuration cannot
 //! work.
 
+use crate::aws::s3::S3;
+use crate::aws::uri::EventLogs;
 use crate::change::plan::Change;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::host::Host;
 use crate::node::Node;
+use crate::node::event_logs::ROLLING;
 use crate::node::hadoop::EMRFS;
 use crate::node::history_server::{self, HistoryServer, same_directory};
 use crate::node::process::LookAlike;
@@ -52,6 +55,21 @@ pub(crate) fn consequences(host: &Host, node: &Node, settings: &Settings, change
         );
     }
     notes
+}
+
+/// Whether rolling event logs lie below the prefix. Nobody stops because S3 does not tell.
+pub(super) fn has_rolling_event_logs(s3: &S3, uri: &EventLogs) -> bool {
+    let rolling = EventLogs { prefix: format!("{}{ROLLING}", uri.prefix), ..uri.clone() };
+    matches!(s3.first_object(&rolling), Ok(Some(_)))
+}
+
+/// What a local store means where others than this cluster's own jobs write rolling event logs (`docs/emr.md §7.4`).
+pub(super) fn rolls_elsewhere(uri: &EventLogs) -> String {
+    format!(
+        "{uri} contains rolling event logs, which other clusters or single jobs write. The history server lists such \
+         applications while they run, and from its local store Spark can show one as it was when somebody opened it, until \
+         the server starts again: sudo emr-shs restart"
+    )
 }
 
 /// Jobs write their event logs to another place.

@@ -67,6 +67,8 @@ pub(crate) struct Installation {
     /// The local store, or why there is none; chosen once, because others change what lies on the disks meanwhile.
     /// `None` where the command does not ask for one.
     pub(super) store: Option<Result<LocalStore, NoStore>>,
+    /// Whether rolling event logs lie below the prefix.
+    has_rolling: bool,
     /// Why it is not known whether jobs run under roles of their own; `None` if it is known, or does not matter.
     pub(super) roles_unknown: Option<EmrError>,
     /// Hadoop's own clients, for the moment when S3 refuses emr-shs; `None` where S3 is not asked.
@@ -83,6 +85,7 @@ pub(crate) struct Installation {
 struct Findings {
     scheme: Option<Result<Scheme, Fault>>,
     bucket: Option<Result<Bucket, Refusal>>,
+    has_rolling: bool,
     /// EMR's description of the cluster; `None` if nobody needs it.
     described: Result<Option<Description>, EmrError>,
     /// The node's public name, where EMR did not tell it.
@@ -143,6 +146,7 @@ impl Installation {
             left_out: Vec::new(),
             command,
             store: None,
+            has_rolling: found.has_rolling,
             roles_unknown,
             s3: S3Observations { bucket: found.bucket, complete: true, ..S3Observations::default() },
             hadoop: None,
@@ -191,6 +195,8 @@ impl Installation {
         self.plan.problems.extend(self.why_no_store());
         self.plan.problems.extend(self.why_logs_do_not_open());
         self.plan.notes = notes::consequences(&self.host, &self.node, &self.settings, &self.plan.changes);
+        let store = self.store.as_ref().filter(|store| store.is_ok() && self.has_rolling);
+        self.plan.notes.extend(store.and(self.event_logs.as_ref()).map(notes::rolls_elsewhere));
         self.plan.notes.extend(self.why_roles_are_unknown());
         Ok(())
     }
@@ -392,7 +398,12 @@ fn find_out(
     let has_public_name = settings.public_name().is_some();
     let (cluster_id, region) = (node.identity.cluster_id.clone(), node.region(settings.region.as_deref()));
     std::thread::scope(|scope| {
-        let bucket = scope.spawn(|| s3.map(|(s3, uri)| s3.find_bucket(uri)));
+        let bucket = scope.spawn(|| {
+            let (s3, uri) = s3?;
+            let bucket = s3.find_bucket(uri);
+            let has_rolling = bucket.is_ok() && notes::has_rolling_event_logs(s3, uri);
+            Some((bucket, has_rolling))
+        });
         let described = scope.spawn(|| {
             let described = asks_emr.then(|| Description::fetch(cluster_id.as_deref(), region, retry)).transpose();
             let told = matches!(&described, Ok(Some(description)) if description.cluster.public_dns.is_some());
@@ -403,9 +414,11 @@ fn find_out(
         let scheme = observe(node, host, receipt, settings, components);
         let (described, public_name) = described.join().map_err(|_| anyhow!("the thread that asks EMR died"))?;
         signals::check()?;
+        let (bucket, has_rolling) = bucket.join().map_err(|_| anyhow!("the thread that asks S3 died"))?.unzip();
         Ok(Findings {
             scheme: scheme?,
-            bucket: bucket.join().map_err(|_| anyhow!("the thread that asks S3 died"))?,
+            bucket,
+            has_rolling: has_rolling.unwrap_or_default(),
             described,
             public_name,
             program: program.join().map_err(|_| anyhow!("the thread that reads this program died"))??,

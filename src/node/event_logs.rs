@@ -10,7 +10,7 @@ const CODECS: [&str; 4] = [".zstd", ".lz4", ".lzf", ".snappy"];
 /// The end of the name of a log that its application has not finished.
 const IN_PROGRESS: &str = ".inprogress";
 /// The beginning of the name of a directory that contains a rolling event log.
-const ROLLING: &str = "eventlog_v2_";
+pub(crate) const ROLLING: &str = "eventlog_v2_";
 
 /// An entry that the history server reads as an event log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -22,7 +22,10 @@ fn an_application_opened_while_it_ran_is_shown_as_it_ended() {
     let put = |file: &str, name: &str| node.sh(&format!("/opt/lab/s3 put {file} {LOGS}eventlog_v2_{ID}/{name}_{ID}"));
     put("/srv/part", "events_1");
     node.sh(&format!("/opt/lab/s3 put /dev/null {LOGS}eventlog_v2_{ID}/appstatus_{ID}.inprogress"));
-    node.emr_shs(&["install", "--event-logs", LOGS, "--set", "spark.history.fs.update.interval=1s"]).expect(0);
+    let often = ["--set", "spark.history.fs.update.interval=1s"];
+    let ran = node.emr_shs(&[&["install", "--event-logs", LOGS], &often[..]].concat()).expect(0);
+    let says = ran.err().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(says.contains("contains rolling event logs, which other clusters or single jobs write"), "{says}");
     node.wait_for_applications(1);
     let jobs = || {
         let answer = node.get(&format!("/api/v1/applications/{ID}/jobs")).unwrap();
