@@ -60,3 +60,59 @@ fn is_of_this_node(host: &Host, name: &str, own: Option<&str>) -> bool {
     let found = receiver.recv_timeout(RESOLVER).unwrap_or_default();
     found.iter().any(|ip| !ip.is_loopback() && !ip.is_unspecified() && own.contains(ip))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn linked(address: &str) -> Option<String> {
+        let root = std::env::temp_dir().join(format!("emr-shs-private-name-{}", std::process::id()));
+        for (path, text) in [
+            ("etc/spark/conf/spark-defaults.conf", format!("spark.yarn.historyServer.address {address}\n")),
+            (
+                "etc/hadoop/conf/yarn-site.xml",
+                "<configuration><property><name>yarn.resourcemanager.hostname</name><value>${own}.corp</value></property>\
+                 <property><name>own</name><value>rm</value></property></configuration>"
+                    .into(),
+            ),
+        ] {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::write(root.join(path), text).unwrap();
+        }
+        let host = Host::new(&root);
+        let name = linked_name(&host, &Node::read_leniently(&host).0);
+        fs::remove_dir_all(root).unwrap();
+        name
+    }
+
+    #[test]
+    fn the_name_in_yarns_links_is_read_as_spark_reads_it() {
+        let table = [
+            ("ip-10-0-0-1.ec2.internal:18080", Some("ip-10-0-0-1.ec2.internal")),
+            ("${hadoopconf-yarn.resourcemanager.hostname}:18080", Some("rm.corp")),
+            ("http://${hadoopconf-yarn.resourcemanager.hostname}:18080/", Some("rm.corp")),
+            ("${hadoopconf-own}.${hadoopconf-own}:1", Some("rm.rm")),
+            ("https://shs.corp.example./history/", Some("shs.corp.example")),
+            ("http://shs", Some("shs")),
+            ("${hadoopconf-no.such.property}:18080", None),
+            ("${hadoopconf-yarn.resourcemanager.hostname:18080", None),
+            ("user@shs:18080", None),
+            ("[::1]:18080", None),
+        ];
+        for (address, wanted) in table {
+            assert_eq!(linked(address).as_deref(), wanted, "{address}");
+        }
+    }
+
+    #[test]
+    fn another_machines_name_is_not_this_nodes() {
+        let is_ours = |name: &str, own: &str| is_of_this_node(&Host::this(), name, Some(own));
+        assert!(is_ours("IP-10-0-0-1.ec2.internal", "ip-10-0-0-1.ec2.internal"));
+        assert!(is_ours("ip-10-0-0-1", "ip-10-0-0-1.ec2.internal") && is_ours("shs.corp", "shs"));
+        // Addresses need no resolver.
+        for name in ["192.0.2.1", "127.0.0.1", "0.0.0.0"] {
+            assert!(!is_ours(name, "ip-10-0-0-1.ec2.internal"), "{name}");
+        }
+    }
+}

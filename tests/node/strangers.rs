@@ -43,6 +43,7 @@ fn other_accounts_neither_stop_root_nor_use_it() {
             says.contains("FAIL server log the history server's log cannot be read") && says.contains(found),
             "{says}"
         );
+        node.emr_shs(&["plan", "--event-logs", LOGS]).expect(0);
         node.sh(&format!("rm -r {LOG}"));
     }
     node.sh(&format!("rm /root/secret; mv {LOG}.away {LOG}"));
@@ -66,8 +67,9 @@ fn other_accounts_neither_stop_root_nor_use_it() {
         runuser -u games -- ln -s /etc /mnt/spare; sleep 1");
     let ran = node.emr_shs(&["install", "--event-logs", LOGS]);
     assert!([0, 5].contains(&ran.code()), "{}: {}", ran.code(), ran.err());
-    assert_eq!(ran.code() == 0, node.sh(&format!("test -d {STORE} -a ! -L {STORE} && echo made || true")) == "made\n");
-    node.sh(&format!("systemctl stop holder planter; rm -rf {STORE}; mv -T /mnt/spare {STORE}"));
+    let is_made = format!("systemctl stop holder planter; test ! -L {STORE} -a -d {STORE} && echo made || true");
+    assert_eq!(ran.code() == 0, node.sh(&is_made) == "made\n", "{}: {}", ran.code(), ran.err());
+    node.sh(&format!("rm -rf {STORE}; mv -T /mnt/spare {STORE}"));
     let ran = node.emr_shs(&["install", "--event-logs", LOGS]).expect(5);
     let says = in_one_line(&ran.err());
     assert!(
@@ -164,10 +166,15 @@ fn whatever_hangs_or_is_left_in_the_environment_a_command_ends_as_it_should() {
         says.contains("the receipt lists what it has changed") && says.contains("sudo emr-shs uninstall"),
         "{says}"
     );
+    let doctor = node.spawn(&["emr-shs", "doctor"]);
     for (signal, command) in [("SIGINT", "doctor"), ("SIGINT", "status"), ("SIGTERM", "verify"), ("SIGTERM", "plan")] {
         let ran = node.run(&["python3", "-c", SIGNALLED, signal, "emr-shs", command]).expect(0);
         assert_eq!(ran.out().trim(), "None 1 True", "{signal} {command}");
     }
+    // Without a signal doctor ends, too, and says what hangs.
+    let ran = CommandOutput(doctor.wait_with_output().unwrap());
+    let says = in_one_line(&ran.err());
+    assert!(ran.code() == 1 && says.contains("doctor has not finished within 20 s"), "{says}");
     drop(hanging);
     node.sh(&format!("umount -l {CONF}"));
     node.emr_shs(&["uninstall"]).expect(0);

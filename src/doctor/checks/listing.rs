@@ -5,6 +5,7 @@ use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::event_logs::{EventLog, event_logs, unlisted};
 use crate::doctor::facts::{Facts, S3Observations};
 use crate::error::Fault;
+use crate::host::Host;
 use crate::node::event_logs::{EventLogName, reads_rolling};
 use crate::node::history_server::{self, same_directory};
 use crate::node::log_diagnosis::KnownError;
@@ -153,7 +154,7 @@ fn unlisted_fault(f: &Facts<'_>, found: String, first: &EventLog<'_>) -> Result<
                 "{}; once the event log is readable: sudo systemctl stop {}; sudo rm -rf -- {}; sudo systemctl start {}",
                 search,
                 HISTORY_SERVER_UNIT,
-                made_by_spark(f, Path::new(store.text())).as_slice(),
+                made_by_spark(f.host, Path::new(store.text())).as_slice(),
                 HISTORY_SERVER_UNIT
             )),
         None => fault.hint(search),
@@ -162,10 +163,10 @@ fn unlisted_fault(f: &Facts<'_>, found: String, first: &EventLog<'_>) -> Result<
 
 /// What a history server makes in its local store, and makes again if it is gone. Somebody may have put the store into
 /// a directory with other files: then only the list of applications, whose name no other program uses.
-fn made_by_spark(f: &Facts<'_>, store: &Path) -> Vec<PathBuf> {
+fn made_by_spark(host: &Host, store: &Path) -> Vec<PathBuf> {
     const LISTINGS: [&str; 2] = ["listing.ldb", "listing.rdb"];
     const OTHERS: [&str; 2] = ["apps", "temp"];
-    let entries = f.host.target(store).ok().and_then(|real| fs::read_dir(real).ok());
+    let entries = host.target(store).ok().and_then(|real| fs::read_dir(real).ok());
     let is_sparks = |name: &OsStr| LISTINGS.iter().chain(&OTHERS).any(|known| name == *known);
     let is_sparks_alone = entries.is_some_and(|entries| entries.flatten().all(|entry| is_sparks(&entry.file_name())));
     let others = OTHERS.iter().filter(|_| is_sparks_alone);
@@ -221,4 +222,27 @@ pub(crate) fn cost(f: &Facts<'_>) -> CheckResult {
 
 fn price(dollars: f64) -> String {
     if dollars < 10.0 { format!("{dollars:.1}") } else { format!("{dollars:.0}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_deletes_with_the_store_is_sparks_alone() {
+        let root = std::env::temp_dir().join(format!("emr-shs-store-{}", std::process::id()));
+        let deleted = |entries: &[&str]| {
+            for entry in entries {
+                fs::create_dir_all(root.join("data").join(entry)).unwrap();
+            }
+            let found = made_by_spark(&Host::new(&root), Path::new("/data"));
+            fs::remove_dir_all(&root).unwrap();
+            found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        const ALL: &str = "/data/listing.ldb /data/listing.rdb /data/apps /data/temp";
+        assert_eq!(deleted(&["listing.rdb", "apps"]), ALL);
+        for others in ["customers", "apps.old", "Listing.rdb"] {
+            assert_eq!(deleted(&["listing.rdb", "apps", others]), "/data/listing.ldb /data/listing.rdb", "{others}");
+        }
+    }
 }
