@@ -79,6 +79,9 @@ impl Settings {
     }
 }
 
+/// The word of `--allow-cluster` for this node's own cluster.
+pub(crate) const THIS_CLUSTER: &str = "this";
+
 /// How the log gateway delivers a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -112,6 +115,10 @@ pub struct GatewaySettings {
     pub htpasswd: Option<PathBuf>,
     /// Serve other peers without TLS and a login.
     pub insecure: bool,
+    /// Patterns of files that the gateway serves besides logs.
+    pub allow_files: Vec<String>,
+    /// Which clusters' logs the gateway serves besides this cluster's; all if empty. `this` stands for no other.
+    pub allow_clusters: Vec<String>,
 }
 
 impl GatewaySettings {
@@ -131,6 +138,20 @@ impl GatewaySettings {
             IpAddr::V6(ip) => format!("[{ip}]"),
         };
         format!("ssh -L {port}:{to}:{port} hadoop@{}", shell_word(node.as_bytes()))
+    }
+
+    /// What the user limits or allows besides the defaults, for people; empty if nothing.
+    pub(crate) fn allowed(&self) -> Vec<String> {
+        let list = |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+        let clusters = match self.allow_clusters.as_slice() {
+            [] => None,
+            [one] if one == THIS_CLUSTER => Some("only logs of this cluster".into()),
+            some => {
+                let others: Vec<String> = some.iter().filter(|id| *id != THIS_CLUSTER).cloned().collect();
+                list("only logs of this cluster and of", &others)
+            }
+        };
+        list("also the files", &self.allow_files).into_iter().chain(clusters).collect()
     }
 
     pub fn has_tls(&self) -> bool {

@@ -195,6 +195,15 @@ pub struct GatewayArgs {
     /// earlier runs
     #[arg(long, value_name = "NAME", env = "EMR_SHS_HOST_NAME", value_delimiter = ',', help_heading = LOG_GATEWAY)]
     pub(crate) host_name: Vec<String>,
+    /// Serve these files, too, such as '*.json'; repeatable, replaces the patterns of earlier
+    /// runs. Always served: stdout*, stderr*, syslog*, prelaunch.*, gc*, *.log
+    #[arg(long, value_name = "PATTERN", env = "EMR_SHS_ALLOW_FILE", value_delimiter = ',', help_heading = LOG_GATEWAY)]
+    pub(crate) allow_file: Vec<String>,
+    /// Serve logs of this cluster and of the node's own alone, by the id of a cluster, an EMR
+    /// Serverless application or a virtual cluster, or this for the node's own alone;
+    /// repeatable, replaces the ids of earlier runs [default: all below the log URIs]
+    #[arg(long, value_name = "ID", env = "EMR_SHS_ALLOW_CLUSTER", value_delimiter = ',', help_heading = LOG_GATEWAY)]
+    pub(crate) allow_cluster: Vec<String>,
     /// How the gateway delivers a log [default: redirect]
     #[arg(long, value_name = "MODE", env = "EMR_SHS_MODE", help_heading = LOG_GATEWAY)]
     pub(crate) mode: Option<Mode>,

@@ -7,8 +7,9 @@ use super::options::given;
 use super::{ComponentArgs, DoctorArgs, GatewayArgs, ServeArgs};
 use crate::aws::proxies::Proxies;
 use crate::error::Fault;
-use crate::ids::{is_host_name, is_id};
-use crate::settings::{GatewaySettings, Settings};
+use crate::gateway::served::is_pattern;
+use crate::ids::{is_cluster, is_host_name, is_id};
+use crate::settings::{GatewaySettings, Settings, THIS_CLUSTER};
 use crate::shown::hint;
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -91,6 +92,8 @@ impl GatewayArgs {
             tls_self_signed: self.tls_self_signed.unwrap_or(earlier.tls_self_signed),
             htpasswd: newer_file(self.htpasswd.as_ref(), earlier.htpasswd.as_ref()),
             insecure: self.insecure.unwrap_or(earlier.insecure),
+            allow_files: newer_list(&self.allow_file, &earlier.allow_files, file_pattern)?,
+            allow_clusters: newer_list(&self.allow_cluster, &earlier.allow_clusters, allowed_cluster)?,
         };
         self.choose_certificate(&mut settings)?;
         for path in [&settings.tls_cert, &settings.tls_key, &settings.htpasswd].into_iter().flatten() {
@@ -270,6 +273,26 @@ fn host_name(name: &str) -> Result<String, Fault> {
     Err(Fault::usage(format!("--host-name {name} is not a host name"))
         .detail("wanted a name without scheme and port")
         .hint("--host-name logs.example.com"))
+}
+
+fn file_pattern(text: &str) -> Result<String, Fault> {
+    if is_pattern(text) {
+        return Ok(text.into());
+    }
+    Err(Fault::usage(format!("--allow-file {text} is no pattern of file names"))
+        .detail("wanted the name of a file, without slashes, in which * stands for any text and ? for one character")
+        .hint("--allow-file '*.json'"))
+}
+
+fn allowed_cluster(id: &str) -> Result<String, Fault> {
+    if id == THIS_CLUSTER || is_cluster(id) || is_id(id) {
+        return Ok(id.into());
+    }
+    Err(Fault::usage(format!("--allow-cluster {id} is no id of a cluster"))
+        .detail(
+            "wanted the id of a cluster, of an EMR Serverless application or of a virtual cluster, or the word this",
+        )
+        .hint("--allow-cluster j-3H6EATEWWRWS"))
 }
 
 fn key_value(pair: &str) -> Result<(String, String), Fault> {

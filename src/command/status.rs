@@ -252,4 +252,7 @@ fn print_gateway(gateway: &LogGateway) {
         Some(Trouble::Closed(why)) => ("closed", RED, format!("{why}; {}", closed_hint())),
     };
     data(&row(verb, style, "log gateway", &text));
+    if !gateway.serves.is_empty() {
+        data(&row("serves", Style::new(), "log gateway", &gateway.serves.join("; ")));
+    }
 }

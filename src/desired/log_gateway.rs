@@ -165,6 +165,12 @@ pub(crate) fn setup(
             gateway.host_names.push(name);
         }
     }
+    if let Some(application) = &settings.serverless {
+        // Log links lead to its logs.
+        if !gateway.allow_clusters.is_empty() && !gateway.allow_clusters.contains(application) {
+            gateway.allow_clusters.push(application.clone());
+        }
+    }
     let socket = Socket::on(gateway.address());
     let server = node.server.as_ref();
     let store: Option<EventLogs> = gateway.log_uris.first().map(|uri| uri.clone().into());
@@ -332,6 +338,7 @@ impl GatewaySetup {
         let uris: Vec<String> = settings.log_uris.iter().map(ToString::to_string).collect();
         let BucketOptions { endpoints, regions, path_styles } = &self.buckets;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
+        let list = |words: &[String]| Some(words.join(",")).filter(|all| !all.is_empty());
         let yes = |on: bool| on.then(|| "true".to_string());
         let mode = settings.mode.and_then(|m| clap::ValueEnum::to_possible_value(&m)).map(|v| v.get_name().to_string());
         let lines = [
@@ -346,6 +353,8 @@ impl GatewaySetup {
             ("TLS_SELF_SIGNED", yes(settings.tls_self_signed)),
             ("HTPASSWD", path(&settings.htpasswd)),
             ("INSECURE", yes(settings.insecure)),
+            ("ALLOW_FILE", list(&settings.allow_files)),
+            ("ALLOW_CLUSTER", list(&settings.allow_clusters)),
             ("HISTORY_SERVER", Some(self.history_server.clone())),
             ("HISTORY_SERVER_USER", self.history_server_user.clone()),
             ("PROXY_BASE", self.proxy_base.clone()),
@@ -419,6 +428,7 @@ impl Context<'_> {
             true => String::new(),
             false => format!("; it asks S3 {}", setup.proxies),
         };
+        let allowed: String = setup.settings.allowed().iter().map(|what| format!("; it serves {what}")).collect();
         // systemd reads the file as root.
         let environment_mode = if setup.proxies.have_login() { 0o600 } else { 0o644 };
         let environment = setup.environment();
@@ -453,7 +463,7 @@ impl Context<'_> {
                 Path::new(SETTINGS_DIR).join(GATEWAY_ENVIRONMENT),
                 environment,
                 environment_mode,
-                &format!("settings of the log gateway{through}"),
+                &format!("settings of the log gateway{through}{allowed}"),
             ),
             file(Path::new(UNIT_DIR).join(GATEWAY_UNIT), setup.unit.clone(), 0o644, "the log gateway as a service"),
         ];

@@ -115,6 +115,9 @@ impl Gateway {
             None => Box::pin(self.forward(client, request)).await,
             Some(Err(error)) => (not_a_log(error).response(), RequestOutcome::NotFound),
             Some(Ok(route)) => {
+                if let Some(refused) = self.archive.served.refuses(&route.request) {
+                    return (pages::not_served(&refused, &self.archive.served).response(), RequestOutcome::Refused);
+                }
                 let (method, headers, download) = (request.method(), request.headers(), route.download);
                 let context = RequestContext { client, method, headers, download };
                 match &route.request {

@@ -36,7 +36,8 @@ async fn applications(
 ) -> Result<Response<Body>, LogError> {
     let listed = archive.directories("").await;
     let directories = listed.given.iter().flat_map(|(_, names)| names.iter());
-    let clusters: BTreeSet<String> = directories.filter(|name| is_cluster(name)).cloned().collect();
+    let clusters: BTreeSet<String> =
+        directories.filter(|name| is_cluster(name) && archive.served.has_cluster(name)).cloned().collect();
     let gaps = archive.gaps(&listed, clusters.is_empty())?;
     let own_cluster = archive.own_cluster.as_deref();
     let Some(cluster) = cluster.or(own_cluster).or(clusters.first().map(String::as_str)) else {
@@ -51,7 +52,7 @@ async fn applications(
     ids.dedup();
     let gaps = if ids.is_empty() { gaps } else { archive.gaps(&listed, false)? };
     let clusters: Vec<String> = clusters.iter().cloned().collect();
-    Ok(pages::applications(cluster, own_cluster == Some(cluster), ids, names, &clusters, &gaps))
+    Ok(pages::applications(cluster, own_cluster == Some(cluster), ids, names, &clusters, &gaps, &archive.served))
 }
 
 /// Where the logs of an application can be.
@@ -90,7 +91,7 @@ async fn containers(
     let listed = listed.and(place.failures);
     let Objects { objects, complete } = first_with_objects(&listed.given);
     let gaps = archive.gaps(&listed, objects.is_empty())?;
-    Ok(pages::containers(&id.to_string(), &place.cluster, &objects, complete, application, &gaps))
+    Ok(pages::containers(&id.to_string(), &place.cluster, &objects, complete, application, &gaps, &archive.served))
 }
 
 async fn files(
@@ -118,7 +119,7 @@ async fn files(
     let with_objects = listed.given.iter().find(|(_, list)| !list.objects.is_empty());
     let uri = &archive.buckets[with_objects.map_or(shown_bucket, |(bucket, _)| *bucket)].uri;
     let location = format!("s3://{}/{}{path}", uri.bucket, uri.prefix);
-    Ok(pages::files(directory, &location, &objects, application, &gaps))
+    Ok(pages::files(directory, &location, &objects, application, &gaps, &archive.served))
 }
 
 /// The objects of the first log URI that has any.

@@ -19,6 +19,7 @@ mod page_memory;
 mod pages;
 pub(crate) mod presign;
 pub(crate) mod route;
+pub(crate) mod served;
 pub(crate) mod server;
 mod shares;
 mod stream;

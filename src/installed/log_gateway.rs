@@ -52,6 +52,8 @@ pub(crate) struct LogGateway {
     pub log_uris: Vec<LogUriTrouble>,
     /// The ways on which a browser does not reach the gateway, each with the reason.
     pub closed_ways: Vec<String>,
+    /// What the user limits or allows besides the defaults.
+    pub serves: Vec<String>,
 }
 
 /// A log URI below which the gateway does not open all logs.
@@ -147,8 +149,20 @@ impl LogGateway {
         let role = role.map(str::to_string);
         let tunnel = Tunnel::of(&receipt.settings);
         let closed_ways = if says.is_some() { closed_ways(receipt) } else { Vec::new() };
-        let port = at.port();
-        Ok(Some(Self { unit, socket, port, says, credentials_left, role, passed_login, tunnel, log_uris, closed_ways }))
+        let (port, serves) = (at.port(), settings.allowed());
+        Ok(Some(Self {
+            unit,
+            socket,
+            port,
+            says,
+            credentials_left,
+            role,
+            passed_login,
+            tunnel,
+            log_uris,
+            closed_ways,
+            serves,
+        }))
     }
 
     /// The state of a socket unit that does not listen: `inactive`, `failed`. `None` also where an earlier version installed a

@@ -150,7 +150,7 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
         ("/logs/", "phone-applications"),
         ("/logs/application_1795352263709_0001/", "phone-containers"),
         ("/logs/container_1795352263709_0001_01_000002/", "phone-files"),
-        ("/logs/container_1795352263709_0001_01_000002/nothing", "phone-missing"),
+        ("/logs/container_1795352263709_0001_01_000002/nothing.log", "phone-missing"),
     ] {
         browser.open(&at(path));
         browser.wait_for("h1");

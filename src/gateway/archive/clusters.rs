@@ -13,6 +13,7 @@ use super::fresh::{Answer, Fresh, Known};
 use super::index::Index;
 use super::index_file::IndexFile;
 use super::lists::{Lists, Question, answer_of};
+use crate::gateway::served::Served;
 use crate::ids::Application;
 use quick_cache::sync::Cache;
 use std::collections::BTreeSet;
@@ -76,6 +77,8 @@ pub(super) struct Clusters {
     lists: Arc<Lists>,
     /// The cluster of this node.
     own: Option<String>,
+    /// Other clusters are not searched.
+    served: Arc<Served>,
     found: Cache<u64, ClusterLocation>,
     searches: Fresh<u64, Result<Search, LogError>>,
     own_answers: Fresh<usize, Result<bool, LogError>>,
@@ -90,16 +93,21 @@ pub(super) struct Clusters {
 }
 
 impl Clusters {
-    pub(super) fn new(buckets: Arc<[LogBucket]>, lists: Arc<Lists>, own: Option<String>) -> Self {
+    pub(super) fn new(buckets: Arc<[LogBucket]>, lists: Arc<Lists>, own: Option<String>, served: Arc<Served>) -> Self {
         let file = IndexFile::find();
         let mut stored = file.as_ref().map(IndexFile::read).unwrap_or_default();
-        let mut index = |bucket: &LogBucket| Mutex::new(stored.remove(&bucket.uri.to_string()).unwrap_or_default());
+        let mut index = |bucket: &LogBucket| {
+            let mut index = stored.remove(&bucket.uri.to_string()).unwrap_or_default();
+            index.retain(|cluster| served.has_cluster(cluster));
+            Mutex::new(index)
+        };
         Self {
             indexes: buckets.iter().map(&mut index).collect(),
             searching: buckets.iter().map(|_| tokio::sync::Mutex::default()).collect(),
             buckets,
             lists,
             own,
+            served,
             found: Cache::new(MAX_TIMESTAMPS),
             searches: Fresh::new(MAX_TIMESTAMPS, MAX_TIMESTAMPS as u64),
             own_answers: Fresh::new(16, 16),
@@ -224,7 +232,7 @@ impl Clusters {
 
     /// Takes over a listing of all clusters.
     fn take_over(&self, bucket: usize, names: &[String]) {
-        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).filter(|id| self.served.has_cluster(id)).collect();
         let now = SystemTime::now();
         let mut index = self.index(bucket);
         index.list(&names, now);

@@ -57,6 +57,11 @@ impl Cluster {
 }
 
 impl Index {
+    /// Forgets the other clusters.
+    pub(super) fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
+        self.clusters.retain(|cluster, _| keeps(cluster));
+    }
+
     /// Takes over a listing of all clusters.
     pub(super) fn list(&mut self, names: &BTreeSet<&str>, now: SystemTime) {
         self.clusters.retain(|cluster, _| names.contains(cluster.as_str()));

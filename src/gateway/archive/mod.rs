@@ -21,6 +21,7 @@ pub(crate) use object::{Location, Object};
 
 use super::credentials::{CachedProvider, CredentialsCache};
 use super::route::{LogDirectory, container_directory, stored_name};
+use super::served::Served;
 use crate::aws::uri::LogUri;
 use crate::ids::{Application, Container};
 use aws_config::SdkConfig;
@@ -58,6 +59,7 @@ pub(crate) struct Archive {
     /// This node's own cluster.
     pub(crate) own_cluster: Option<String>,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) served: Arc<Served>,
     clusters: Arc<Clusters>,
     lists: Arc<Lists>,
     hasher: RandomState,
@@ -132,6 +134,7 @@ impl Archive {
         config: &SdkConfig,
         store: impl Fn(&LogUri) -> BucketStore,
         credentials: Arc<CredentialsCache>,
+        served: Arc<Served>,
     ) -> Self {
         let config = config
             .to_builder()
@@ -147,10 +150,11 @@ impl Archive {
         let buckets: Arc<[LogBucket]> = uris.into_iter().enumerate().map(bucket).collect();
         let lists = Arc::new(Lists::new(buckets.clone()));
         Self {
-            clusters: Arc::new(Clusters::new(buckets.clone(), lists.clone(), own_cluster.clone())),
+            clusters: Arc::new(Clusters::new(buckets.clone(), lists.clone(), own_cluster.clone(), served.clone())),
             buckets,
             own_cluster,
             budget,
+            served,
             lists,
             hasher: RandomState::new(),
             existing: Cache::new(MAX_OBJECTS),

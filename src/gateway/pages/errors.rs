@@ -6,6 +6,7 @@ use crate::gateway::archive::{Archive, Location, LogError, Object, S3_TIMEOUT, U
 use crate::gateway::history_server::api::ApplicationInfo;
 use crate::gateway::http::Body;
 use crate::gateway::route::{LogDirectory, LogRequest};
+use crate::gateway::served::{Refused, Served};
 use askama::Template;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -22,7 +23,8 @@ pub(in crate::gateway) fn log_error(
     let s3_url = |location: &Location| format!("s3://{}/{}", bucket(location), location.key);
     let mut message = match error {
         LogError::Missing { location, others } => {
-            return missing(&subject, request, s3_url(location), others.as_deref(), application);
+            let place = s3_url(location);
+            return missing(&subject, request, place, others.as_deref(), application, &archive.served);
         }
         LogError::Denied { location, permission, answer } => denied(&subject, permission, &s3_url(location), answer),
         LogError::Archived { location, class } => archived(&subject, class, bucket(location), &location.key),
@@ -78,24 +80,48 @@ fn missing(
     location: String,
     others: Option<&[Object]>,
     application: &ApplicationInfo,
+    served: &Served,
 ) -> Response<Body> {
     let absence = Absence::of(application);
     let title = match absence {
         Absence::EndedLongAgo { .. } => format!("{subject} is not in S3"),
         _ => format!("{subject} is not in S3 yet"),
     };
-    let files = match (request, others) {
-        (LogRequest::Log(directory, _), Some(others)) => FileRow::of_directory(directory, others),
-        _ => Vec::new(),
+    let (files, hidden) = match (request, others) {
+        (LogRequest::Log(directory, _), Some(others)) => FileRow::of_directory(directory, others, served),
+        _ => (Vec::new(), 0),
     };
     let page = Missing {
-        layout: Layout::new(title).below(parent(request)),
+        layout: Layout::new(title).below(parent(request)).without_files(hidden, served).within_clusters(served),
         absence,
         directory_is_empty: matches!(request, LogRequest::Log(..)) && others.is_some_and(<[_]>::is_empty),
         files,
         location,
     };
     respond(StatusCode::NOT_FOUND, &page)
+}
+
+/// The answer to a request for a file or a cluster that the owner of the gateway does not allow.
+pub(in crate::gateway) fn not_served(refused: &Refused, served: &Served) -> Message {
+    let (what, why) = match refused {
+        Refused::File(name) => (
+            format!("the file {name}"),
+            format!(
+                "The gateway serves only files that are logs by their names: {}. Other files of a container can contain secrets: launch_container.sh contains the environment of the container, with its tokens.",
+                served.files_in_words()
+            ),
+        ),
+        Refused::Cluster(id) => (
+            format!("logs of {id}"),
+            format!(
+                "Its owner has limited the gateway to these clusters: {}.",
+                served.clusters_in_words().unwrap_or_default()
+            ),
+        ),
+    };
+    Message::new(StatusCode::FORBIDDEN, format!("The gateway does not serve {what}"))
+        .text(format!("{why} To allow {what}, type on the node:"))
+        .code(served.how_to_allow(refused))
 }
 
 fn denied(subject: &str, permission: &str, s3_url: &str, answer: &str) -> Message {

@@ -6,6 +6,7 @@ use crate::gateway::archive::{Object, Unanswered};
 use crate::gateway::history_server::api::ApplicationInfo;
 use crate::gateway::http::Body;
 use crate::gateway::route::LogDirectory;
+use crate::gateway::served::Served;
 use crate::ids::Container;
 use askama::Template;
 use hyper::{Response, StatusCode};
@@ -39,6 +40,7 @@ pub(in crate::gateway) fn applications(
     names: &BTreeMap<String, String>,
     clusters: &[String],
     gaps: &[Unanswered],
+    served: &Served,
 ) -> Response<Body> {
     ids.sort_unstable_by_key(|id| Reverse(numbers(id)));
     let row = |id| ApplicationRow {
@@ -50,7 +52,7 @@ pub(in crate::gateway) fn applications(
     let cluster_count = other_clusters.len();
     other_clusters.truncate(MAX_ROWS);
     let page = Applications {
-        layout: Layout::new(format!("Executor logs of {cluster}")).with_gaps(gaps),
+        layout: Layout::new(format!("Executor logs of {cluster}")).with_gaps(gaps).within_clusters(served),
         rows: ids.iter().take(MAX_ROWS).map(|id| row(id)).collect(),
         application_count: ids.len(),
         clusters: other_clusters,
@@ -91,11 +93,17 @@ pub(in crate::gateway) fn containers(
     complete: bool,
     application: &ApplicationInfo,
     gaps: &[Unanswered],
+    served: &Served,
 ) -> Response<Body> {
     let mut by_container: BTreeMap<&str, Vec<FileRow>> = BTreeMap::new();
+    let mut hidden = 0;
     for object in objects {
         if let Some((container, name)) = object.name.split_once('/').filter(|(id, _)| Container::parse(id).is_some()) {
-            by_container.entry(container).or_default().push(FileRow::of_container(container, name, object));
+            let files = by_container.entry(container).or_default();
+            match served.has_file(name) {
+                true => files.push(FileRow::of_container(container, name, object)),
+                false => hidden += 1,
+            }
         }
     }
     let title = match &application.name {
@@ -104,7 +112,7 @@ pub(in crate::gateway) fn containers(
     };
     let status = if by_container.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
     let page = Containers {
-        layout: Layout::new(title).below(Some(cluster.into())).with_gaps(gaps),
+        layout: Layout::new(title).below(Some(cluster.into())).with_gaps(gaps).without_files(hidden, served),
         absence: by_container.is_empty().then(|| Absence::of(application)),
         rows: by_container
             .into_iter()
@@ -132,7 +140,9 @@ pub(in crate::gateway) fn files(
     objects: &[Object],
     application: &ApplicationInfo,
     gaps: &[Unanswered],
+    served: &Served,
 ) -> Response<Body> {
+    let (files, hidden) = FileRow::of_directory(directory, objects, served);
     let (title, parent) = match directory {
         LogDirectory::Container(container) => {
             (format!("Logs of {}", container.id), Some(container.application.to_string()))
@@ -140,8 +150,8 @@ pub(in crate::gateway) fn files(
         LogDirectory::Directory(path) => (format!("Logs in {path}"), None),
     };
     let page = Files {
-        layout: Layout::new(title).below(parent).with_gaps(gaps),
-        files: FileRow::of_directory(directory, objects),
+        layout: Layout::new(title).below(parent).with_gaps(gaps).without_files(hidden, served),
+        files,
         absence: objects.is_empty().then(|| Absence::of(application)),
         location,
     };

@@ -6,13 +6,14 @@ mod format;
 mod listings;
 mod parts;
 
-pub(super) use errors::log_error;
+pub(super) use errors::{log_error, not_served};
 pub(super) use listings::{applications, containers, files};
 
 use super::archive::Unanswered;
 use super::history_server::opening::RELOAD;
 use super::http::{Body, empty, full, set_own_headers};
 use super::limits::RETRY_AFTER;
+use super::served::Served;
 use askama::Template;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -32,15 +33,41 @@ struct Layout {
     reload_after: Option<u32>,
     /// The log URIs whose part of the page is missing.
     gaps: Vec<Unanswered>,
+    /// What the page does not show.
+    notes: Vec<String>,
 }
 
 impl Layout {
     fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), parent: None, reload_after: None, gaps: Vec::new() }
+        Self { title: title.into(), parent: None, reload_after: None, gaps: Vec::new(), notes: Vec::new() }
     }
 
     fn with_gaps(mut self, gaps: &[Unanswered]) -> Self {
         self.gaps = gaps.to_vec();
+        self
+    }
+
+    /// Adds how many files the page does not show, because the gateway does not serve them.
+    fn without_files(mut self, hidden: usize, served: &Served) -> Self {
+        if hidden > 0 {
+            let (files, are) = if hidden == 1 { ("file", "is") } else { ("files", "are") };
+            self.notes.push(format!(
+                "{hidden} {files} {are} not shown, because the gateway serves only {}. To allow others, type on the node: \
+                 sudo emr-shs proxy install --allow-file PATTERN",
+                served.files_in_words()
+            ));
+        }
+        self
+    }
+
+    /// Adds of which clusters the gateway serves logs, if it does not serve those of all.
+    fn within_clusters(mut self, served: &Served) -> Self {
+        self.notes.extend(served.clusters_in_words().map(|clusters| {
+            format!(
+                "The gateway looks only at these clusters: {clusters}. To allow others, type on the node: \
+                 sudo emr-shs proxy install --allow-cluster ID"
+            )
+        }));
         self
     }
 

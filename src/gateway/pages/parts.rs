@@ -5,6 +5,7 @@ use crate::gateway::archive::Object;
 use crate::gateway::history_server::api::ApplicationInfo;
 use crate::gateway::presign::encode_value;
 use crate::gateway::route::LogDirectory;
+use crate::gateway::served::Served;
 use std::time::{Duration, SystemTime};
 
 /// How long after its end an application's logs can still be on their way: EMR uploads every five
@@ -22,14 +23,17 @@ pub(super) struct FileRow<'a> {
 }
 
 impl<'a> FileRow<'a> {
-    pub(super) fn of_directory(directory: &LogDirectory, objects: &'a [Object]) -> Vec<Self> {
+    /// The rows, and how many files have none because the gateway does not serve them.
+    pub(super) fn of_directory(directory: &LogDirectory, objects: &'a [Object], served: &Served) -> (Vec<Self>, usize) {
         let row = |object: &'a Object| match directory {
             LogDirectory::Container(container) => Self::of_container(&container.id, &object.name, object),
             LogDirectory::Directory(path) => {
                 Self::new(format!("/logs/{path}{}", encode_value(&object.name)), &object.name, object)
             }
         };
-        objects.iter().map(row).collect()
+        let rows: Vec<Self> = objects.iter().filter(|object| served.has_file(&object.name)).map(row).collect();
+        let hidden = objects.len() - rows.len();
+        (rows, hidden)
     }
 
     pub(super) fn of_container(container: &str, name: &'a str, object: &Object) -> Self {

@@ -22,6 +22,7 @@ use crate::gateway::logins::Logins;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::page_memory::PageMemory;
 use crate::gateway::presign::LatestSigner;
+use crate::gateway::served::Served;
 use crate::gateway::shares::Shares;
 use crate::gateway::tls::Tls;
 use crate::host::Host;
@@ -93,6 +94,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
             &sdk_config,
             |uri| config.store(&uri.bucket),
             credentials.clone(),
+            Arc::new(Served::new(settings, config.cluster_id.as_deref())),
         )),
         credentials,
         history_server: Arc::new(

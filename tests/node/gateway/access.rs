@@ -76,7 +76,7 @@ fn hostile_requests_get_nothing() {
     let served: Vec<_> = lines.iter().filter(|line| line[0] == "200").collect();
     assert!(served.iter().all(|line| !line[2].contains("GET /logs/")), "{served:?}");
     // Names that contain HTML.
-    let name = "<b onclick='alert(1)'>\"&.gz";
+    let name = "<b onclick='alert(1)'>\"&.log.gz";
     let directory =
         format!("{CLUSTER}/containers/application_1795352263709_0001/container_1795352263709_0001_01_000002");
     node.run(&["/opt/lab/s3", "put", "/srv/secret.gz", &format!("s3://acme-logs/elasticmapreduce/{directory}/{name}")])
@@ -89,7 +89,9 @@ fn hostile_requests_get_nothing() {
         assert!(page.contains("&#60;b onclick=&#39;alert(1)&#39;&#62;&#34;&#38;") && !page.contains("<b "), "{page}");
     }
     let page = get(&node, "/logs/container_1795352263709_0001_01_000002/%3Cb%20x%3E", &[]).body;
-    assert!(page.contains("&#60;b x&#62; of container_") && !page.contains("<b "), "{page}");
+    assert!(page.contains("does not serve the file &#60;b x&#62;") && !page.contains("<b "), "{page}");
+    let page = get(&node, "/logs/container_1795352263709_0001_01_000002/%3Cb%20x%3E.log", &[]).body;
+    assert!(page.contains("&#60;b x&#62;.log of container_") && !page.contains("<b "), "{page}");
     assert_eq!(get(&node, LOG, &[]).status, 302, "and it lives");
     let journal = node.sh(&format!("journalctl -u {UNIT} -o cat --no-pager"));
     assert!(!journal.contains("panicked") && !journal.contains("X-Amz-"), "{journal}");

@@ -153,7 +153,7 @@ fn large_pages_and_streams_need_little_memory() {
         head -c 300M /dev/zero | gzip >container_1795352263709_0077_01_000001/stderr.gz
         /opt/lab/s3 put-tree /srv/big s3://acme-logs/elasticmapreduce/{CLUSTER}/containers/
         cd {containers}; ls; mkdir -p container_1795352263709_0077_01_000002; cd container_1795352263709_0077_01_000002
-        for i in $(seq 10000); do : >part-with-a-long-name-$i.gz; done"
+        for i in $(seq 10000); do : >part-with-a-long-name-$i.log.gz; done"
     ));
     let files = "/logs/container_1795352263709_0077_01_000002/";
     let page = get(&node, files, &[]);

@@ -146,7 +146,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", 7071), Store).serve_forever()
     let node = node();
     let _store = Ended(node.spawn(&["python3", "-c", STUB]));
     let serve = "emr-shs proxy serve --log-uri s3://acme-logs/elasticmapreduce/ --cluster-id j-3H6EATEWWRWS --listen 127.0.0.1:9978 \
-                 --endpoint-url http://127.0.0.1:7071";
+                 --endpoint-url http://127.0.0.1:7071 --allow-file \\*";
     let _gateway = Ended(node.spawn(&["bash", "-c", &format!("exec {serve}")]));
     let ask = |file: &str| {
         ask(&node, &[&format!("http://localhost:9978/logs/container_1795352263709_0001_01_000002/{file}")])

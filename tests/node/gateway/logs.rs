@@ -83,8 +83,8 @@ fn s3_accepts_the_signed_url_and_no_altered_one() {
     for (name, path) in [
         ("stderr-2026-11-22-13.gz", "stderr-2026-11-22-13"),
         ("stdout.1.gz", "stdout.1.gz"),
-        ("a%2Fb +c.gz", "a%252Fb%20+c"),
-        ("größe~(1)'&=.gz", "gr%C3%B6%C3%9Fe~(1)'&="),
+        ("a%2Fb +c.log.gz", "a%252Fb%20+c.log"),
+        ("größe~(1)'&=.log.gz", "gr%C3%B6%C3%9Fe~(1)'&=.log"),
     ] {
         let directory =
             format!("{CLUSTER}/containers/application_1795352263709_0001/container_1795352263709_0001_01_000002");
@@ -158,22 +158,99 @@ fn streamed_logs_equal_the_stored_ones_and_need_little_memory() {
     // Logs larger than the memory that the gateway may use: 400 MB that compress well, and 200 MB that do not.
     node.sh(&format!(
         "head -c 400000000 /dev/zero | gzip -1 > /srv/zeros.gz; head -c 200000000 /dev/urandom > /srv/noise.gz; \
-         /opt/lab/s3 put /srv/zeros.gz {directory}/zeros.gz; /opt/lab/s3 put /srv/noise.gz {directory}/noise.gz"
+         /opt/lab/s3 put /srv/zeros.gz {directory}/zeros.log.gz; /opt/lab/s3 put /srv/noise.gz {directory}/noise.log.gz"
     ));
     let base = "http://localhost:9977/logs/container_1795352263709_0001_01_000002";
     let size = |path: &str| {
         node.sh(&format!("curl -sf --limit-rate 400M {base}/{path} | wc -c")).trim().parse::<u64>().unwrap()
     };
-    assert_eq!(size("zeros"), 400_000_000);
-    assert_eq!(size("'noise?download=1'"), 200_000_000);
+    assert_eq!(size("zeros.log"), 400_000_000);
+    assert_eq!(size("'noise.log?download=1'"), 200_000_000);
     let pid = node.sh(&format!("systemctl show -p MainPID --value {UNIT}"));
     let peak = node.sh(&format!("awk '/VmHWM/ {{print $2}}' /proc/{}/status", pid.trim()));
     assert!(peak.trim().parse::<u64>().unwrap() < 120_000, "{} kB", peak.trim());
 
     // When it is stopped, the gateway finishes the downloads that have begun.
     let script = format!(
-        "curl -s --limit-rate 100M {base}/zeros | wc -c > /srv/got & sleep 1; systemctl stop {UNIT}; wait; cat /srv/got"
+        "curl -s --limit-rate 100M {base}/zeros.log | wc -c > /srv/got & sleep 1; systemctl stop {UNIT}; wait; cat /srv/got"
     );
     assert_eq!(node.sh(&script).trim(), "400000000");
     assert_eq!(node.sh(&format!("systemctl is-failed {UNIT} || true")).trim(), "inactive");
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn files_that_are_no_logs_and_other_clusters_open_if_the_owner_allows_them() {
+    const OTHER: &str = "j-1OTHER2CLUSTER";
+    const DIRECTORY: &str = "/logs/container_1795352263709_0001_01_000002/";
+    let node = node();
+    node.sh("echo a log | gzip > /srv/log.gz");
+    for (name, cluster, container) in [
+        ("metrics.json", CLUSTER, "application_1795352263709_0001/container_1795352263709_0001_01_000002"),
+        ("spark.log.1", CLUSTER, "application_1795352263709_0001/container_1795352263709_0001_01_000002"),
+        ("stderr", OTHER, "application_1795000000000_0001/container_1795000000000_0001_01_000001"),
+    ] {
+        node.sh(&format!(
+            "/opt/lab/s3 put /srv/log.gz s3://acme-logs/elasticmapreduce/{cluster}/containers/{container}/{name}.gz"
+        ));
+    }
+    let status = |path: &str| get(&node, path, &[]).status;
+    let other_log = "/logs/container_1795000000000_0001_01_000001/stderr";
+    let other_list = format!("/logs/{OTHER}/containers/application_1795000000000_0001/");
+    for file in ["stdout", "stderr.gz", "prelaunch.out", "spark.log.1"] {
+        assert_eq!(status(&format!("{DIRECTORY}{file}")), 302, "{file}");
+    }
+    assert_eq!((status(other_log), status(&other_list)), (302, 200));
+    let before = log_requests(&node);
+    for path in [
+        format!("{DIRECTORY}launch_container.sh"),
+        format!("{DIRECTORY}launch_container.sh.gz?download=1"),
+        format!("{DIRECTORY}%6caunch_container.sh"),
+        format!("{DIRECTORY}directory.info"),
+        format!(
+            "/elasticmapreduce/{CLUSTER}/containers/application_1795352263709_0001/container_1795352263709_0001_01_000002/launch_container.sh.gz"
+        ),
+    ] {
+        let refused = get(&node, &path, &[]);
+        assert_eq!(refused.status, 403, "{path}");
+        assert!(refused.body.contains("does not serve the file") && refused.body.contains("--allow-file"), "{path}");
+    }
+    assert_eq!(log_requests(&node), before, "a refusal asks S3 for nothing");
+    for list in [DIRECTORY.into(), format!("{DIRECTORY}stdout.7"), "/logs/application_1795352263709_0001/".to_string()]
+    {
+        let page = get(&node, &list, &[]).body;
+        assert!(page.contains("stderr") && page.contains("files are not shown"), "{page}");
+        assert!(!page.contains("launch_container.sh") && !page.contains("metrics.json"), "{page}");
+    }
+
+    // The page's own command allows what it refuses.
+    let page = get(&node, &format!("{DIRECTORY}metrics.json"), &[]).body;
+    let command = page.split("<pre>sudo emr-shs ").nth(1).and_then(|rest| rest.split("</pre>").next()).unwrap();
+    assert_eq!(command, "proxy install --allow-file metrics.json");
+    let plan = node.emr_shs(&["plan", "--event-logs", LOGS, "--allow-file", "metrics.json"]).expect(0).out();
+    assert!(plan.contains("it serves also the files metrics.json"), "{plan}");
+    let command: Vec<&str> = command.split(' ').chain(["--allow-cluster", "this"]).collect();
+    node.emr_shs(&command).expect(0);
+    assert_eq!(
+        (status(&format!("{DIRECTORY}metrics.json")), status(&format!("{DIRECTORY}directory.info"))),
+        (302, 403)
+    );
+    let says = node.emr_shs(&["status"]).expect(0).out();
+    assert!(says.contains("also the files metrics.json; only logs of this cluster"), "{says}");
+    // The gateway has found the other cluster before, and keeps what it finds over restarts.
+    let page = get(&node, other_log, &[]);
+    assert_eq!(page.status, 404);
+    assert!(page.body.contains(&format!("looks only at these clusters: {CLUSTER}.")), "{}", page.body);
+    let page = get(&node, &other_list, &[]);
+    assert_eq!(page.status, 403);
+    assert!(page.body.contains(&format!("proxy install --allow-cluster {OTHER}<")), "{}", page.body);
+    let page = get(&node, "/logs/", &[]).body;
+    assert!(page.contains(&format!("Executor logs of {CLUSTER}")) && !page.contains(OTHER), "{page}");
+    assert_eq!(status(LOG), 302);
+
+    node.emr_shs(&["proxy", "install", "--allow-cluster", OTHER]).expect(0);
+    assert_eq!((status(other_log), status(&other_list), status(LOG)), (302, 200, 302));
+    node.emr_shs(&["proxy", "install", "--allow-cluster", "j-1 OTHER"]).expect(2);
+    node.emr_shs(&["proxy", "install", "--allow-cluster=", "--allow-file="]).expect(0);
+    assert_eq!((status(&format!("{DIRECTORY}metrics.json")), status(other_log)), (403, 302));
 }
