@@ -119,6 +119,8 @@ pub struct GatewaySettings {
     pub allow_files: Vec<String>,
     /// Which clusters' logs the gateway serves besides this cluster's; all if empty. `this` stands for no other.
     pub allow_clusters: Vec<String>,
+    /// Accounts whose programs a gateway without a login serves, besides root and those that people log in with.
+    pub allow_accounts: Vec<String>,
 }
 
 impl GatewaySettings {
@@ -151,7 +153,8 @@ impl GatewaySettings {
                 list("only logs of this cluster and of", &others)
             }
         };
-        list("also the files", &self.allow_files).into_iter().chain(clusters).collect()
+        let accounts = list("also programs of", &self.allow_accounts);
+        list("also the files", &self.allow_files).into_iter().chain(clusters).chain(accounts).collect()
     }
 
     pub fn has_tls(&self) -> bool {

@@ -204,6 +204,11 @@ pub struct GatewayArgs {
     /// repeatable, replaces the ids of earlier runs [default: all below the log URIs]
     #[arg(long, value_name = "ID", env = "EMR_SHS_ALLOW_CLUSTER", value_delimiter = ',', help_heading = LOG_GATEWAY)]
     pub(crate) allow_cluster: Vec<String>,
+    /// Without TLS and a login, also serve programs of this account of the node, and what they
+    /// pass on for others; '*' for all accounts; repeatable, replaces the accounts of earlier
+    /// runs [default: root and the accounts that people log in with]
+    #[arg(long, value_name = "NAME", env = "EMR_SHS_ALLOW_ACCOUNT", value_delimiter = ',', help_heading = LOG_GATEWAY)]
+    pub(crate) allow_account: Vec<String>,
     /// How the gateway delivers a log [default: redirect]
     #[arg(long, value_name = "MODE", env = "EMR_SHS_MODE", help_heading = LOG_GATEWAY)]
     pub(crate) mode: Option<Mode>,

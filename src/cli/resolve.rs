@@ -7,6 +7,7 @@ use super::options::given;
 use super::{ComponentArgs, DoctorArgs, GatewayArgs, ServeArgs};
 use crate::aws::proxies::Proxies;
 use crate::error::Fault;
+use crate::gateway::callers::ANY_ACCOUNT;
 use crate::gateway::served::is_pattern;
 use crate::ids::{is_cluster, is_host_name, is_id};
 use crate::settings::{GatewaySettings, Settings, THIS_CLUSTER};
@@ -94,6 +95,7 @@ impl GatewayArgs {
             insecure: self.insecure.unwrap_or(earlier.insecure),
             allow_files: newer_list(&self.allow_file, &earlier.allow_files, file_pattern)?,
             allow_clusters: newer_list(&self.allow_cluster, &earlier.allow_clusters, allowed_cluster)?,
+            allow_accounts: newer_list(&self.allow_account, &earlier.allow_accounts, account)?,
         };
         self.choose_certificate(&mut settings)?;
         for path in [&settings.tls_cert, &settings.tls_key, &settings.htpasswd].into_iter().flatten() {
@@ -282,6 +284,16 @@ fn file_pattern(text: &str) -> Result<String, Fault> {
     Err(Fault::usage(format!("--allow-file {text} is no pattern of file names"))
         .detail("wanted the name of a file, without slashes, in which * stands for any text and ? for one character")
         .hint("--allow-file '*.json'"))
+}
+
+fn account(name: &str) -> Result<String, Fault> {
+    let is_name = name.bytes().all(|b| b.is_ascii_graphic() && !b":/\"'\\*".contains(&b));
+    if name == ANY_ACCOUNT || is_name && !name.starts_with('-') && name.len() <= 256 {
+        return Ok(name.into());
+    }
+    Err(Fault::usage(format!("--allow-account {name} is no name of an account"))
+        .detail("wanted the name or the id of an account of this node, or '*' for all accounts")
+        .hint("--allow-account nginx"))
 }
 
 fn allowed_cluster(id: &str) -> Result<String, Fault> {

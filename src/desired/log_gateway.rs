@@ -12,6 +12,7 @@ use crate::change::desired::{Desired, DesiredState};
 use crate::change::resource::{Program, Resource, State, short_digest};
 use crate::error::Fault;
 use crate::gateway::access::Users;
+use crate::gateway::callers;
 use crate::gateway::tls::Tls;
 use crate::host::Host;
 use crate::ids::is_host_name;
@@ -271,6 +272,13 @@ impl GatewaySetup {
         for path in [tls_cert, tls_key, htpasswd].into_iter().flatten() {
             check_readable(host, path)?;
         }
+        let allowed = self.settings.allow_accounts.iter().filter(|_| host.is_live());
+        if let Some(unknown) = allowed.into_iter().find(|name| !callers::is_known(name)) {
+            return Err(Fault::preflight(format!("this node has no account {unknown}, which --allow-account names"))
+                .unchanged()
+                .hint("name another account, or take all names back: --allow-account=")
+                .into());
+        }
         let unusable = |e: anyhow::Error| {
             Fault::preflight("the log gateway cannot use one of its files")
                 .detail(format!("{e:#}"))
@@ -355,6 +363,7 @@ impl GatewaySetup {
             ("INSECURE", yes(settings.insecure)),
             ("ALLOW_FILE", list(&settings.allow_files)),
             ("ALLOW_CLUSTER", list(&settings.allow_clusters)),
+            ("ALLOW_ACCOUNT", list(&settings.allow_accounts)),
             ("HISTORY_SERVER", Some(self.history_server.clone())),
             ("HISTORY_SERVER_USER", self.history_server_user.clone()),
             ("PROXY_BASE", self.proxy_base.clone()),

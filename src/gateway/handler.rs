@@ -6,6 +6,7 @@
 use super::access::{HostNames, NodeAddresses, RootToken, canonical_ip};
 use super::archive::{Archive, Location, LogError, Readiness};
 use super::base;
+use super::callers::{Caller, Callers};
 use super::credentials::{CredentialsCache, Session};
 use super::cross_site;
 use super::history_server::api::ApplicationInfo;
@@ -29,7 +30,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
@@ -50,6 +51,8 @@ pub(super) struct Gateway {
     pub(super) node_addresses: NodeAddresses,
     /// Whether peers with addresses other than this node's own are served.
     pub(super) serves_any_peer: bool,
+    /// Tells which accounts of this node are served; `None` if there is a login, or if every peer is served.
+    pub(super) callers: Option<Arc<Callers>>,
     /// Checks logins; `None` if no login is required.
     pub(super) logins: Option<Logins>,
     /// What root sends instead of a login; `None` outside the unit.
@@ -86,6 +89,7 @@ impl Gateway {
     pub(super) async fn handle(
         &self,
         client: Client,
+        caller: &Caller,
         mut request: Request<Incoming>,
     ) -> (Response<Body>, RequestOutcome) {
         base::take_from(base::path(), request.uri_mut());
@@ -93,7 +97,7 @@ impl Gateway {
             // The pages that refuse a request need their style, too.
             return self.own_page(request.uri().path());
         }
-        if let Some(refusal) = self.refusal(client, &request) {
+        if let Some(refusal) = self.refusal(client, caller, &request) {
             return (refusal.response(), RequestOutcome::Refused);
         }
         if let Some(refusal) = self.check_login(client, &request).await {
@@ -136,8 +140,17 @@ impl Gateway {
         self.serves_any_peer || self.node_addresses.contains(address)
     }
 
+    /// Which account of this node has made a connection.
+    pub(super) async fn caller(&self, peer: SocketAddr, own: Option<SocketAddr>) -> Caller {
+        match (&self.callers, own) {
+            (None, _) => Caller::Unasked,
+            (Some(callers), Some(own)) => callers.find(peer, own).await,
+            (Some(_), None) => Caller::Nobody,
+        }
+    }
+
     /// Checks the peer, the host and the method, before anything else is read.
-    fn refusal(&self, client: Client, request: &Request<Incoming>) -> Option<Message> {
+    fn refusal(&self, client: Client, caller: &Caller, request: &Request<Incoming>) -> Option<Message> {
         if !self.serves(client.address) {
             return Some(
                 Message::new(StatusCode::FORBIDDEN, "This gateway serves only its own node")
@@ -146,6 +159,13 @@ impl Gateway {
                     .text("To serve other machines, set up TLS and a login on the node:")
                     .code("sudo emr-shs proxy install --tls-cert /etc/emr-shs/chain.pem --tls-key /etc/emr-shs/key.pem --htpasswd /etc/emr-shs/users"),
             );
+        }
+        // Programs that watch the node have accounts of their own, and what they get shows no log.
+        let callers = self.callers.as_ref().filter(|_| !request.uri().path().starts_with("/-/"));
+        if let Some(refusal) =
+            callers.and_then(|callers| callers.refusal(caller, request.headers(), &self.tunnel_command))
+        {
+            return Some(refusal);
         }
         if request.uri().authority().is_some() || request.uri().scheme().is_some() {
             return Some(Message::new(

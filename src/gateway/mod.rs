@@ -6,6 +6,7 @@
 pub(crate) mod access;
 mod archive;
 mod base;
+pub(crate) mod callers;
 mod credentials;
 mod cross_site;
 mod handler;
@@ -22,5 +23,6 @@ pub(crate) mod route;
 pub(crate) mod served;
 pub(crate) mod server;
 mod shares;
+mod sockets;
 mod stream;
 pub(crate) mod tls;

@@ -3,6 +3,7 @@
 use super::access_log::{AccessLog, Answered};
 use super::connections::{Closed, Link, OpenConnection};
 use super::watched::Watched;
+use crate::gateway::callers::Caller;
 use crate::gateway::handler::Gateway;
 use crate::gateway::http::{Body, protect, redirect};
 use crate::gateway::limits::{HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD, MAX_REFUSED_HEAD};
@@ -18,16 +19,23 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 
 pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
     pub(super) client: Client,
     pub(super) access_log: AccessLog,
+    pub(super) peer: SocketAddr,
+    /// The gateway's own end; `None` if the connection has ended already.
+    pub(super) own: Option<SocketAddr>,
+    /// Which account of this node has made the connection: looked up at the first request.
+    pub(super) caller: OnceCell<Caller>,
 }
 
 impl Connection {
@@ -133,7 +141,11 @@ impl Connection {
         let begun = Instant::now();
         let logged = self.access_log.is_on().then(|| (request.method().clone(), request.uri().clone()));
         let answered = link.map(|link| link.answers());
-        let (mut response, mut outcome) = self.gateway.handle(self.client, request).await;
+        let caller = match link {
+            Some(_) => self.caller.get_or_init(|| self.gateway.caller(self.peer, self.own)).await,
+            None => &Caller::Unasked,
+        };
+        let (mut response, mut outcome) = self.gateway.handle(self.client, caller, request).await;
         if let Some(link) = link.filter(|_| outcome == RequestOutcome::Page) {
             let kept = self.gateway.page_memory.keep(response, link, &self.gateway.connections);
             (response, outcome) = match kept {

@@ -13,12 +13,13 @@ use crate::gateway::tls::Tls;
 use anyhow::Result;
 use hyper_util::server::graceful::GracefulShutdown;
 use sd_notify::NotifyState;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 /// How long open responses can take after SIGTERM; less than the unit's TimeoutStopSec.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -109,9 +110,9 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     let client = self.gateway.client(peer.ip());
                     if self.gateway.serves(client.address) {
-                        self.serve(stream, client);
+                        self.serve(stream, peer, client);
                     } else {
-                        self.refuse(stream, client);
+                        self.refuse(stream, peer, client);
                     }
                 }
                 // For example, the process has no free file descriptor until a connection closes.
@@ -120,25 +121,27 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, stream: TcpStream, client: Client) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, client: Client) {
         let Some(open) = self.gateway.connections.open(client.address, client.is_own) else { return };
-        let connection = self.connection(client);
+        let connection = self.connection(&stream, peer, client);
         let (tls, watcher) = (self.tls.clone(), self.graceful.watcher());
         tokio::spawn(connection.serve(open, stream, tls, watcher));
     }
 
-    fn refuse(&self, stream: TcpStream, client: Client) {
+    fn refuse(&self, stream: TcpStream, peer: SocketAddr, client: Client) {
         let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
             return self.gateway.connections.count_closed(Closed::Stranger);
         };
-        let (connection, tls) = (self.connection(client), self.tls.clone());
+        let (connection, tls) = (self.connection(&stream, peer, client), self.tls.clone());
         tokio::spawn(async move {
             let _permit = permit;
             let _ = tokio::time::timeout(REFUSAL_TIMEOUT, connection.refuse(stream, tls)).await;
         });
     }
 
-    fn connection(&self, client: Client) -> Connection {
-        Connection { gateway: self.gateway.clone(), client, access_log: self.access_log.clone() }
+    fn connection(&self, stream: &TcpStream, peer: SocketAddr, client: Client) -> Connection {
+        let (gateway, access_log) = (self.gateway.clone(), self.access_log.clone());
+        let (own, caller) = (stream.local_addr().ok(), OnceCell::new());
+        Connection { gateway, client, access_log, peer, own, caller }
     }
 }

@@ -9,6 +9,7 @@ use crate::error::Fault;
 use crate::gateway::access::{HostNames, NodeAddresses, RootToken};
 use crate::gateway::archive::{Archive, BucketStore};
 use crate::gateway::base;
+use crate::gateway::callers::Callers;
 use crate::gateway::credentials::CredentialsCache;
 use crate::gateway::handler::Gateway;
 use crate::gateway::history_server::listener::ListenerAccount;
@@ -87,6 +88,8 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
     let signers = log_uris.iter().map(|_| LatestSigner::default()).collect();
     let link_prefix = settings.link_prefix();
     base::set(settings.base_path());
+    let serves_any_peer = settings.insecure || (has_tls && logins.is_some());
+    let looks_at_accounts = !serves_any_peer && logins.is_none();
     Ok(Gateway {
         archive: Arc::new(Archive::new(
             log_uris,
@@ -110,7 +113,8 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
         mode: settings.mode.unwrap_or_default(),
         host_names: HostNames::new(host_names(settings)),
         node_addresses: NodeAddresses::default(),
-        serves_any_peer: settings.insecure || (has_tls && logins.is_some()),
+        serves_any_peer,
+        callers: looks_at_accounts.then(|| Arc::new(Callers::new(&settings.allow_accounts))),
         logins,
         root_token: RootToken::make().unwrap_or_else(|error| {
             eprintln!("warning: `verify` will need a login, because the gateway cannot write its token: {error:#}");

@@ -48,6 +48,62 @@ fn only_the_node_itself_is_served_and_only_by_its_names() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
+fn people_of_the_node_are_served_and_services_and_relays_are_not() {
+    let node = node();
+    node.sh("useradd --system --home-dir /var/lib/yarn --shell /bin/bash yarn; useradd --create-home --shell /bin/bash alice");
+    let ask_as = |account: &str, url: &str, options: &str| {
+        let curl = format!("curl -s -o /srv/page -w '%{{http_code}}' --max-time 20 {options} {url}");
+        node.sh("rm -f /srv/page; touch /srv/page; chmod 666 /srv/page");
+        let id = format!("$(id -u {account})");
+        let status = node.sh(&format!("setpriv --reuid {id} --clear-groups {curl}"));
+        (status.parse::<u16>().unwrap(), node.sh("cat /srv/page"))
+    };
+    let log = |host: &str| format!("http://{host}:9977{LOG}");
+    // Also by IPv6, and by the node's own name, as through SOCKS.
+    for host in ["127.0.0.1", "[::1]", PRIVATE_NAME] {
+        for (account, wanted) in
+            [("root", 302), ("hadoop", 302), ("alice", 302), ("nobody", 403), ("yarn", 403), ("spark", 403)]
+        {
+            let (status, page) = ask_as(account, &log(host), "");
+            assert_eq!(status, wanted, "{account} at {host}: {page}");
+            if wanted == 403 {
+                assert!(page.contains(&format!("--allow-account {account}<")) && page.contains("ssh -L"), "{page}");
+            }
+        }
+    }
+    for page in ["/", "/logs/", "/api/v1/applications"] {
+        assert_eq!(ask_as("yarn", &format!("http://localhost:9977{page}"), "").0, 403, "{page}");
+    }
+    assert_eq!(ask_as("nobody", "http://localhost:9977/-/metrics", "").0, 200, "a monitor sees no logs there");
+    for mark in
+        ["Via: 1.1 knox", "Forwarded: for=10.0.0.1", "X-Forwarded-For: 10.0.0.1", "Cookie: a=b; proxy-user=dr.who"]
+    {
+        let (status, page) = ask_as("hadoop", &log("localhost"), &format!("-H '{mark}'"));
+        assert!(status == 403 && page.contains("serves no relay"), "{mark}: {status} {page}");
+    }
+    // A tunnel is the account's that has logged in.
+    let tunnel = node.tunnel(&["-L", "19977:localhost:9977"]);
+    let through = node.laptop(Laptop::Ssh, &["curl", "-si", &format!("http://localhost:19977{LOG}")]).output().unwrap();
+    assert!(through.stdout.starts_with(b"HTTP/1.1 302"), "{}", String::from_utf8_lossy(&through.stdout));
+    drop(tunnel);
+
+    node.emr_shs(&["proxy", "install", "--allow-account", "nobdy"]).expect(3);
+    node.emr_shs(&["proxy", "install", "--allow-account", "nobody"]).expect(0);
+    assert!(node.emr_shs(&["status"]).expect(0).out().contains("also programs of nobody"));
+    assert_eq!(ask_as("nobody", &log("localhost"), "-H 'X-Forwarded-For: 10.0.0.1'").0, 302, "it asks who it is");
+    assert_eq!(ask_as("yarn", &log("localhost"), "").0, 403);
+    node.emr_shs(&["proxy", "install", "--allow-account", "*"]).expect(0);
+    assert_eq!(ask_as("yarn", &log("localhost"), "").0, 302);
+    assert_eq!(ask_as("yarn", &log("localhost"), "-H 'Via: 1.1 knox'").0, 403);
+    // With a login, the login decides.
+    node.copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/htpasswd"), "/srv/users");
+    node.emr_shs(&["proxy", "install", "--allow-account=", "--htpasswd", "/srv/users"]).expect(0);
+    assert_eq!(ask_as("yarn", &log("localhost"), "").0, 401);
+    assert_eq!(ask_as("yarn", &log("localhost"), "-H 'Via: 1.1 knox' -u 'admin:correct horse'").0, 302);
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
 fn hostile_requests_get_nothing() {
     let node = node();
     // Objects that the gateway must not serve: beside the logs, and in another bucket.
