@@ -78,6 +78,8 @@ pub(crate) const GATEWAY_TOKEN: &str = "/run/emr-shs-gateway/token";
 pub(crate) const GATEWAY_STATE_DIR: &str = "/var/lib/emr-shs-gateway";
 /// Which clusters have which applications, as the log gateway found out.
 pub(crate) const GATEWAY_INDEX: &str = "/var/lib/emr-shs-gateway/clusters.json";
+/// The certificate that the log gateway signs itself, with its key.
+pub(crate) const GATEWAY_CERTIFICATE: &str = "/var/lib/emr-shs-gateway/self-signed.json";
 /// The log gateway's port.
 pub(crate) const GATEWAY_PORT: u16 = 9977;
 

@@ -109,7 +109,7 @@ pub struct GatewaySettings {
     pub tls_cert: Option<PathBuf>,
     /// Private key, PEM.
     pub tls_key: Option<PathBuf>,
-    /// Make a certificate at each start.
+    /// Serve a certificate that the gateway signs itself.
     pub tls_self_signed: bool,
     /// The password file.
     pub htpasswd: Option<PathBuf>,

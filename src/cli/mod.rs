@@ -218,7 +218,7 @@ pub struct GatewayArgs {
     /// Private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", value_parser = file_or_none(), value_hint = ValueHint::AnyPath, env = "EMR_SHS_TLS_KEY", help_heading = LOG_GATEWAY)]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Serve TLS with a self-signed certificate, generated at each start
+    /// Serve TLS with a self-signed certificate; status shows its fingerprint
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_TLS_SELF_SIGNED", help_heading = LOG_GATEWAY)]
     pub(crate) tls_self_signed: Option<bool>,
     /// Require a login from this file of NAME:HASH lines, as `htpasswd -B` writes them

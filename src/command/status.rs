@@ -252,6 +252,9 @@ fn print_gateway(gateway: &LogGateway) {
         Some(Trouble::Closed(why)) => ("closed", RED, format!("{why}; {}", closed_hint())),
     };
     data(&row(verb, style, "log gateway", &text));
+    if let Some(fingerprint) = &gateway.fingerprint {
+        data(&row("tls", Style::new(), "log gateway", &format!("self-signed certificate, SHA-256 {fingerprint}")));
+    }
     if !gateway.serves.is_empty() {
         data(&row("serves", Style::new(), "log gateway", &gateway.serves.join("; ")));
     }

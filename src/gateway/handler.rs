@@ -25,6 +25,7 @@ use super::server::access_log::LeftOut;
 use super::server::connections::Connections;
 use super::shares::{Client, Shares};
 use super::stream;
+use super::tls::Tls;
 use crate::settings::Mode;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -53,6 +54,7 @@ pub(super) struct Gateway {
     pub(super) serves_any_peer: bool,
     /// Tells which accounts of this node are served; `None` if there is a login, or if every peer is served.
     pub(super) callers: Option<Arc<Callers>>,
+    pub(super) tls: Option<Arc<Tls>>,
     /// Checks logins; `None` if no login is required.
     pub(super) logins: Option<Logins>,
     /// What root sends instead of a login; `None` outside the unit.
@@ -285,6 +287,7 @@ impl Gateway {
             connections: self.connections.count(),
             closed: self.connections.closed(),
             logins: self.logins.as_ref().map(Logins::counts),
+            fingerprint: self.tls.as_ref().and_then(|tls| tls.own_fingerprint()),
             page_bytes: self.page_memory.used(),
             waiting: self.waiting.used() + self.history_requests.used(),
             streams: self.streams.used(),

@@ -66,6 +66,8 @@ pub(super) struct Gauges {
     pub(super) closed: [(&'static str, u64); 6],
     /// Logins, by result; `None` if no login is required.
     pub(super) logins: Option<[(&'static str, u64); 3]>,
+    /// The fingerprint of the certificate that the gateway has signed itself.
+    pub(super) fingerprint: Option<String>,
     /// How many bytes of pages wait for their readers.
     pub(super) page_bytes: usize,
     /// Requests that wait for S3 or for the history server.
@@ -134,6 +136,10 @@ impl Metrics {
                 "gauge",
             );
             let _ = writeln!(text.0, "{PREFIX}credentials_info{{role=\"{role}\"}} 1");
+        }
+        if let Some(fingerprint) = &gauges.fingerprint {
+            text.head("self_signed_certificate_info", "The certificate that the gateway has signed itself.", "gauge");
+            let _ = writeln!(text.0, "{PREFIX}self_signed_certificate_info{{sha256=\"{fingerprint}\"}} 1");
         }
         text.0
     }

@@ -20,6 +20,7 @@ mod page_memory;
 mod pages;
 pub(crate) mod presign;
 pub(crate) mod route;
+mod self_signed;
 pub(crate) mod served;
 pub(crate) mod server;
 mod shares;

@@ -1,22 +1,34 @@
 //! TLS: a certificate from PEM files, which the gateway reloads when they change, or a self-signed
-//! certificate, which it creates at each start.
+//! certificate (`self_signed.rs`).
 
-use anyhow::{Context, Result, anyhow, bail};
+use super::self_signed::SelfSigned;
+use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 /// How often the gateway checks whether the files changed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the gateway looks whether its own certificate ends soon.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 pub(crate) struct Tls {
     current: RwLock<Arc<ServerConfig>>,
-    files: Option<PemFiles>,
+    source: Source,
+}
+
+enum Source {
+    Files(PemFiles),
+    SelfSigned(OwnCertificate),
+}
+
+struct OwnCertificate {
+    names: Vec<String>,
+    fingerprint: Mutex<String>,
 }
 
 struct PemFiles {
@@ -27,18 +39,22 @@ struct PemFiles {
 impl Tls {
     pub(crate) fn from_files(chain: PathBuf, key: PathBuf) -> Result<Self> {
         let files = PemFiles { chain, key };
-        Ok(Self { current: RwLock::new(files.read()?), files: Some(files) })
+        Ok(Self { current: RwLock::new(files.read()?), source: Source::Files(files) })
     }
 
-    /// Also returns the certificate's SHA-256 fingerprint, which users compare with their browser's.
-    pub(super) fn self_signed(names: Vec<String>) -> Result<(Self, String)> {
-        let generated =
-            rcgen::generate_simple_self_signed(names).context("the gateway cannot create a self-signed certificate")?;
-        let der = generated.cert.der().clone();
-        let fingerprint: Vec<String> = Sha256::digest(&der).iter().map(|b| format!("{b:02X}")).collect();
-        let key = PrivateKeyDer::try_from(generated.signing_key.serialize_der()).map_err(|e| anyhow!(e))?;
-        let tls = Self { current: RwLock::new(server_config(vec![der], key)?), files: None };
-        Ok((tls, fingerprint.join(":")))
+    /// A certificate that the gateway signs itself, for these host names.
+    pub(super) fn self_signed(names: Vec<String>) -> Result<Self> {
+        let current = SelfSigned::get(names.clone())?;
+        let (certificate, key) = current.parts()?;
+        let config = server_config(vec![certificate], key)?;
+        let own = OwnCertificate { names, fingerprint: Mutex::new(current.fingerprint()) };
+        Ok(Self { current: RwLock::new(config), source: Source::SelfSigned(own) })
+    }
+
+    /// The fingerprint of the certificate, if the gateway has signed it itself.
+    pub(super) fn own_fingerprint(&self) -> Option<String> {
+        let Source::SelfSigned(own) = &self.source else { return None };
+        Some(own.fingerprint.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// The acceptor for a new connection, with the current certificate.
@@ -49,7 +65,10 @@ impl Tls {
     /// Reloads the files whenever they change. If the new files do not match, it warns once and
     /// keeps the old certificate.
     pub(super) async fn reload_forever(self: Arc<Self>, warn: impl Fn(&str)) {
-        let Some(files) = &self.files else { return };
+        let files = match &self.source {
+            Source::Files(files) => files,
+            Source::SelfSigned(own) => return self.renew_forever(own, warn).await,
+        };
         let mut loaded = files.modified();
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
@@ -63,6 +82,25 @@ impl Tls {
                 Err(e) => {
                     warn(&format!("the gateway keeps its old certificate, because it cannot use the new one: {e:#}"))
                 }
+            }
+        }
+    }
+
+    /// Renews the certificate that the gateway signs itself before it ends.
+    async fn renew_forever(&self, own: &OwnCertificate, warn: impl Fn(&str)) {
+        loop {
+            tokio::time::sleep(RENEWAL_INTERVAL).await;
+            let renewed = SelfSigned::get(own.names.clone());
+            let config = renewed.and_then(|new| {
+                let (certificate, key) = new.parts()?;
+                Ok((server_config(vec![certificate], key)?, new.fingerprint()))
+            });
+            match config {
+                Ok((config, fingerprint)) => {
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+                    *own.fingerprint.lock().unwrap_or_else(PoisonError::into_inner) = fingerprint;
+                }
+                Err(error) => warn(&format!("the gateway cannot renew its certificate: {error:#}")),
             }
         }
     }

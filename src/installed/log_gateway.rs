@@ -54,6 +54,8 @@ pub(crate) struct LogGateway {
     pub closed_ways: Vec<String>,
     /// What the user limits or allows besides the defaults.
     pub serves: Vec<String>,
+    /// The SHA-256 fingerprint of the certificate that the gateway has signed itself.
+    pub fingerprint: Option<String>,
 }
 
 /// A log URI below which the gateway does not open all logs.
@@ -147,6 +149,9 @@ impl LogGateway {
             .map(Duration::from_secs);
         let role = metric("emr_shs_gateway_credentials_info{role=\"").and_then(|rest| rest.split('"').next());
         let role = role.map(str::to_string);
+        let fingerprint = metric("emr_shs_gateway_self_signed_certificate_info{sha256=\"");
+        let fingerprint = fingerprint.and_then(|rest| rest.split('"').next()).filter(|text| is_fingerprint(text));
+        let fingerprint = fingerprint.map(str::to_string);
         let tunnel = Tunnel::of(&receipt.settings);
         let closed_ways = if says.is_some() { closed_ways(receipt) } else { Vec::new() };
         let (port, serves) = (at.port(), settings.allowed());
@@ -162,6 +167,7 @@ impl LogGateway {
             log_uris,
             closed_ways,
             serves,
+            fingerprint,
         }))
     }
 
@@ -194,6 +200,11 @@ impl LogGateway {
     pub(crate) fn is_ready(&self) -> bool {
         matches!(self.says.as_deref(), Some(READY | WANTS_LOGIN))
     }
+}
+
+/// Whether a text is hexadecimal digits with colons.
+fn is_fingerprint(text: &str) -> bool {
+    text.len() == 95 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
 }
 
 /// A tunnel to the gateway. The gateway passes on the history server's pages too.

@@ -40,7 +40,7 @@ pub(crate) fn run(config: GatewayConfig) -> Result<()> {
 async fn listen(config: GatewayConfig, handed_over: Vec<std::net::TcpListener>) -> Result<()> {
     let sockets = Sockets::open(handed_over, config.settings.address())?;
     let tls = startup::tls(&config.settings)?;
-    let gateway = Arc::new(startup::gateway(&config, tls.is_some()).await?);
+    let gateway = Arc::new(startup::gateway(&config, tls.clone()).await?);
     let access_log = AccessLog::start(config.quiet, gateway.left_out.clone());
     tokio::spawn(gateway.credentials.clone().refresh_forever());
     gateway.archive.watch();

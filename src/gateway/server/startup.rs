@@ -73,8 +73,8 @@ impl GatewayConfig {
     }
 }
 
-pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gateway> {
-    let settings = &config.settings;
+pub(super) async fn gateway(config: &GatewayConfig, tls: Option<Arc<Tls>>) -> Result<Gateway> {
+    let (settings, has_tls) = (&config.settings, tls.is_some());
     let logins = settings.htpasswd.as_deref().map(Logins::start).transpose()?;
     let credentials = CredentialsCache::new().await;
     let sdk_config = sdk_config(config.region.as_ref()).await;
@@ -115,6 +115,7 @@ pub(super) async fn gateway(config: &GatewayConfig, has_tls: bool) -> Result<Gat
         node_addresses: NodeAddresses::default(),
         serves_any_peer,
         callers: looks_at_accounts.then(|| Arc::new(Callers::new(&settings.allow_accounts))),
+        tls,
         logins,
         root_token: RootToken::make().unwrap_or_else(|error| {
             eprintln!("warning: `verify` will need a login, because the gateway cannot write its token: {error:#}");
@@ -155,8 +156,8 @@ pub(super) fn tls(settings: &GatewaySettings) -> Result<Option<Arc<Tls>>> {
     match (&settings.tls_cert, &settings.tls_key) {
         (Some(chain), Some(key)) => Ok(Some(Arc::new(Tls::from_files(chain.clone(), key.clone())?))),
         _ if settings.tls_self_signed => {
-            let (tls, fingerprint) = Tls::self_signed(host_names(settings))?;
-            eprintln!("self-signed certificate, SHA-256 {fingerprint}");
+            let tls = Tls::self_signed(host_names(settings))?;
+            eprintln!("self-signed certificate, SHA-256 {}", tls.own_fingerprint().unwrap_or_default());
             Ok(Some(Arc::new(tls)))
         }
         _ => Ok(None),

@@ -193,7 +193,27 @@ fn tls_and_a_login_protect_the_gateway() {
     let served =
         || node.sh("openssl s_client -connect localhost:9977 </dev/null 2>/dev/null | openssl x509 -noout -subject");
     node.emr_shs(&["proxy", "install", "--tls-self-signed"]).expect(0);
-    assert!(served().contains("rcgen"), "{}", served());
+    assert!(served().contains("emr-shs self-signed"), "{}", served());
+    // The certificate stays over restarts. The key is the gateway's alone, and status shows the fingerprint.
+    let fingerprint = || {
+        node.sh("openssl s_client -connect localhost:9977 </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256")
+    };
+    let before = fingerprint();
+    node.sh(&format!("systemctl restart {UNIT}"));
+    assert_eq!(fingerprint(), before);
+    let shown = before.trim().split('=').nth(1).unwrap();
+    let status = node.emr_shs(&["status"]).expect(0).out();
+    assert!(status.contains(&format!("self-signed certificate, SHA-256 {shown}")), "{status}");
+    assert_eq!(node.sh("stat -c '%U %a' /var/lib/emr-shs-gateway/self-signed.json"), "emr-shs 600\n");
+    // A damaged one, and one for other names, is made anew.
+    for spoil in [
+        "truncate -s 900 /var/lib/emr-shs-gateway/self-signed.json",
+        "sed -i 's/localhost/elsewhere/' /var/lib/emr-shs-gateway/self-signed.json",
+    ] {
+        let before = fingerprint();
+        node.sh(&format!("{spoil}; systemctl restart {UNIT}"));
+        assert_ne!(fingerprint(), before, "{spoil}");
+    }
     // With TLS but without a login, other machines are refused with a hint.
     let url = format!("https://{PRIVATE_NAME}:9977{LOG}");
     let refused = node.laptop(Laptop::Vpn, &["curl", "-ski", "--max-time", "10", &url]).output().unwrap();
