@@ -77,6 +77,10 @@ pub(super) struct Gateway {
     pub(super) signers: Vec<LatestSigner>,
 }
 
+/// The user who has logged in: the access log finds it in the response.
+#[derive(Clone)]
+pub(super) struct LoggedIn(pub(super) Arc<str>);
+
 /// The parts of a request for a log that shape its response.
 struct RequestContext<'a> {
     client: Client,
@@ -102,9 +106,19 @@ impl Gateway {
         if let Some(refusal) = self.refusal(client, caller, &request) {
             return (refusal.response(), RequestOutcome::Refused);
         }
-        if let Some(refusal) = self.check_login(client, &request).await {
-            return refusal;
+        let user = match self.check_login(client, &request).await {
+            Ok(user) => user,
+            Err(refusal) => return *refusal,
+        };
+        let (mut response, outcome) = self.answer(client, request).await;
+        if let Some(user) = user {
+            response.extensions_mut().insert(LoggedIn(user));
         }
+        (response, outcome)
+    }
+
+    /// The answer to a client that may ask.
+    async fn answer(&self, client: Client, request: Request<Incoming>) -> (Response<Body>, RequestOutcome) {
         let path = request.uri().path();
         if path == "/-/log-uris" {
             // Waits for S3 without a share, because few do: the others get what is known.
@@ -202,35 +216,39 @@ impl Gateway {
         self.root_token.as_ref().zip(authorization(request)).is_some_and(|(token, sent)| token.is_in(sent))
     }
 
-    /// The response for a request without a valid login; `None` if the login is valid or not required.
+    /// The user who has logged in, if a login is required; an error is the response for a request without a valid login.
     async fn check_login(
         &self,
         client: Client,
         request: &Request<Incoming>,
-    ) -> Option<(Response<Body>, RequestOutcome)> {
-        let logins = self.logins.as_ref().filter(|_| request.uri().path() != "/-/healthz")?;
+    ) -> Result<Option<Arc<str>>, Box<(Response<Body>, RequestOutcome)>> {
+        let Some(logins) = self.logins.as_ref().filter(|_| request.uri().path() != "/-/healthz") else {
+            return Ok(None);
+        };
         if self.is_root(request) {
-            return None;
+            return Ok(None);
         }
         let authorization = authorization(request);
         if authorization.is_some_and(|authorization| authorization.len() > MAX_AUTHORIZATION) {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Some((Message::new(status, "The login is too long").response(), RequestOutcome::Refused));
+            return Err(Box::new((Message::new(status, "The login is too long").response(), RequestOutcome::Refused)));
         }
         if let Some(authorization) = authorization {
-            if logins.verified(authorization).is_some() {
-                return None;
+            if let Some(user) = logins.verified(authorization) {
+                return Ok(Some(user));
             }
             match logins.verify(client.address, authorization).await {
-                LoginResult::Right => return None,
-                LoginResult::Busy => return Some((pages::busy_with_logins().response(), RequestOutcome::Busy)),
+                LoginResult::Right => return Ok(logins.verified(authorization)),
+                LoginResult::Busy => {
+                    return Err(Box::new((pages::busy_with_logins().response(), RequestOutcome::Busy)));
+                }
                 LoginResult::Wrong => {}
             }
         }
         let mut response = Message::new(StatusCode::UNAUTHORIZED, "A login is required").response();
         let challenge = HeaderValue::from_static("Basic realm=\"emr-shs\", charset=\"UTF-8\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        Some((response, RequestOutcome::Refused))
+        Err(Box::new((response, RequestOutcome::Refused)))
     }
 
     /// `/-/…`: health, readiness and metrics for monitoring, and the style sheet of the pages.

@@ -126,5 +126,7 @@ pub(super) const LOG_LINES_PER_SECOND: u32 = 25;
 /// The longest method, and the longest path, of a line, in bytes.
 pub(super) const MAX_LOGGED_METHOD: usize = 16;
 pub(super) const MAX_LOGGED_PATH: usize = 512;
+/// The longest name of a user in a line, in bytes.
+pub(super) const MAX_LOGGED_NAME: usize = 64;
 /// How many lines can wait for a slow reader of stdout; further ones are counted.
 pub(super) const MAX_WAITING_LINES: usize = 4096;

@@ -1,8 +1,11 @@
 //! The access log: one line a request on stdout, which systemd passes to the journal. Where there are more lines than
 //! journald takes, a line in each second says how many are left out: otherwise journald would drop lines of its own choice.
 
-use crate::gateway::limits::{LOG_BURST, LOG_LINES_PER_SECOND, MAX_LOGGED_METHOD, MAX_LOGGED_PATH, MAX_WAITING_LINES};
+use crate::gateway::limits::{
+    LOG_BURST, LOG_LINES_PER_SECOND, MAX_LOGGED_METHOD, MAX_LOGGED_NAME, MAX_LOGGED_PATH, MAX_WAITING_LINES,
+};
 use crate::gateway::metrics::RequestOutcome;
+use crate::shown::visible_line;
 use hyper::Method;
 use std::io::{BufWriter, Write};
 use std::net::IpAddr;
@@ -28,6 +31,8 @@ pub(super) struct Answered<'a> {
     pub(super) status: u16,
     pub(super) outcome: RequestOutcome,
     pub(super) took: Duration,
+    /// Who has logged in.
+    pub(super) user: Option<&'a str>,
     /// Whether the client is not served at all.
     pub(super) is_stranger: bool,
 }
@@ -96,15 +101,21 @@ impl AccessLog {
     /// Writes the path only: a query or a presigned URL would let readers of the log read S3.
     pub(super) fn write(&self, request: &Answered<'_>) {
         let Some(lines) = &self.0 else { return };
-        let Answered { client, method, path, status, outcome, took, is_stranger } = *request;
+        let Answered { client, method, path, status, outcome, took, user, is_stranger } = *request;
         let (method, path) = (cut(method.as_str(), MAX_LOGGED_METHOD), cut(path, MAX_LOGGED_PATH));
         let tenths = took.as_micros() / 100;
         let (ms, tenth) = (tenths / 10, tenths % 10);
-        let text = format!("{client} {method} {path} {status} {} {ms}.{tenth} ms\n", outcome.name());
+        let user = user.map(|name| format!(" {}", shown_name(name))).unwrap_or_default();
+        let text = format!("{client} {method} {path} {status} {} {ms}.{tenth} ms{user}\n", outcome.name());
         if lines.sender.try_send(Line { text, is_stranger }).is_err() {
             lines.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// The name of a user as one word of a line: a name can contain blanks.
+fn shown_name(name: &str) -> String {
+    format!("user={}", visible_line(cut(name, MAX_LOGGED_NAME)).replace(' ', "\\x20"))
 }
 
 /// At most so many bytes of a text, whole characters only.
@@ -187,5 +198,7 @@ mod tests {
     fn a_long_word_is_cut_between_characters() {
         assert_eq!(cut("ééé", 3), "é");
         assert_eq!(cut("GET", 16), "GET");
+        assert_eq!(shown_name("a b\n\u{202e}c"), "user=a\\x20b\\n\\u{202e}c");
+        assert_eq!(shown_name(&"é".repeat(300)).chars().count(), 5 + 32);
     }
 }

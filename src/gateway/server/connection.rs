@@ -4,7 +4,7 @@ use super::access_log::{AccessLog, Answered};
 use super::connections::{Closed, Link, OpenConnection};
 use super::watched::Watched;
 use crate::gateway::callers::Caller;
-use crate::gateway::handler::Gateway;
+use crate::gateway::handler::{Gateway, LoggedIn};
 use crate::gateway::http::{Body, protect, redirect};
 use crate::gateway::limits::{HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD, MAX_REFUSED_HEAD};
 use crate::gateway::metrics::RequestOutcome;
@@ -146,6 +146,7 @@ impl Connection {
             None => &Caller::Unasked,
         };
         let (mut response, mut outcome) = self.gateway.handle(self.client, caller, request).await;
+        let user = response.extensions_mut().remove::<LoggedIn>().map(|LoggedIn(name)| name);
         if let Some(link) = link.filter(|_| outcome == RequestOutcome::Page) {
             let kept = self.gateway.page_memory.keep(response, link, &self.gateway.connections);
             (response, outcome) = match kept {
@@ -167,6 +168,7 @@ impl Connection {
                 status: response.status().as_u16(),
                 outcome,
                 took: begun.elapsed(),
+                user: user.as_deref(),
                 is_stranger: link.is_none(),
             });
         }

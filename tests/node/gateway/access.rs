@@ -239,6 +239,16 @@ fn tls_and_a_login_protect_the_gateway() {
         assert_eq!(login(wrong).status, 401, "{wrong}");
     }
     assert_eq!(login("admin:correct horse").status, 302);
+    // The journal names who has logged in, and no name of a wrong login, which can be a password.
+    let line = wait("a line of the login", || {
+        let journal = node.sh(&format!("journalctl -u {UNIT} -o cat --no-pager"));
+        assert!(!journal.contains("user=nobody"), "{journal}");
+        journal.lines().find(|line| line.ends_with("user=admin")).map(str::to_string)
+    });
+    assert!(line.contains(&format!("GET {LOG} 302 redirect ")), "{line}");
+    let metrics = ask(&node, &["-k", "-u", "admin:correct horse", "https://localhost:9977/-/metrics"]).body;
+    assert!(metrics.contains("logins_total{result=\"right\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("logins_total{result=\"wrong\"} 4\n"), "{metrics}");
     assert_eq!(ask(&node, &["-k", "https://localhost:9977/-/healthz"]).status, 200);
     assert_eq!(ask(&node, &["-k", "https://localhost:9977/-/metrics"]).status, 401);
     assert_eq!(ask(&node, &["-k", "https://localhost:9977/"]).status, 401, "the history server, too");
