@@ -179,6 +179,8 @@ empty value."
     Install(ComponentArgs),
     /// Run the log gateway in the foreground, as its service does
     Serve(ServeArgs),
+    /// Add a user to the log gateway's password file, or change a password
+    Passwd(PasswdArgs),
 }
 
 /// Options of the log gateway. An option that is left out keeps its value from the last run.
@@ -259,6 +261,22 @@ pub struct ServeArgs {
     /// Whether URLs name one bucket in the path, and not in the host's name, where its endpoint does not decide it; repeatable
     #[arg(long, value_name = "BUCKET=BOOL", env = "EMR_SHS_BUCKET_PATH_STYLE", value_delimiter = ',')]
     pub(crate) bucket_path_style: Vec<String>,
+}
+
+/// Options of `proxy passwd`.
+#[derive(Args)]
+#[command(
+    after_help = "The password comes from the terminal, which does not show it, or else from the first line of stdin:\n  \
+emr-shs proxy passwd /etc/emr-shs/users alice < FILE\n\nThe file gets a bcrypt hash. A new file belongs to root and the \
+gateway's group; an old one keeps its owner and its mode. The gateway reads a changed file within ten seconds."
+)]
+pub struct PasswdArgs {
+    /// Password file, as --htpasswd names it; created if it does not exist
+    #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) file: PathBuf,
+    /// Name of the user
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
 }
 
 /// Options of `plan`.

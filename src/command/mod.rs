@@ -7,6 +7,7 @@ mod doctor;
 mod install;
 mod manual;
 mod own_directory;
+mod passwd;
 mod proxy;
 mod render;
 mod restart;
@@ -56,6 +57,7 @@ fn dispatch(cli: &Cli, console: &Console) -> Result<Exit> {
         Command::Configure(args) => install::configure(root, args, console),
         Command::Proxy(Proxy::Install(args)) => install::gateway(root, args, console),
         Command::Proxy(Proxy::Serve(args)) => proxy::serve(args, console),
+        Command::Proxy(Proxy::Passwd(args)) => passwd::run(root, args, console),
         Command::Restart(args) => restart::run(root, args, console),
         Command::Doctor(args) => match &args.bundle {
             Some(file) => bundle::run(root, args, file, console),

@@ -3,7 +3,7 @@
 //! The gateway also checks the name in the `Host` header. Without this check, another site could
 //! point its own domain at this node and read logs through a visitor's browser (DNS rebinding).
 
-use super::limits::{MAX_ARGON2_MEMORY, MAX_ARGON2_PASSES, MAX_BCRYPT_COST};
+use super::limits::{BCRYPT_COST, MAX_ARGON2_MEMORY, MAX_ARGON2_PASSES, MAX_BCRYPT_COST};
 use crate::host::Host;
 use crate::paths::{GATEWAY_RUN_DIR, GATEWAY_TOKEN};
 use anyhow::{Context, Result, anyhow, bail};
@@ -171,8 +171,12 @@ pub(super) struct Login {
 impl Users {
     /// Reads `name:hash` lines.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path)?;
-        let text = String::from_utf8_lossy(&bytes);
+        Self::of(&fs::read(path)?, path)
+    }
+
+    /// Reads the bytes of a file.
+    pub(crate) fn of(bytes: &[u8], path: &Path) -> Result<Self> {
+        let text = String::from_utf8_lossy(bytes);
         let mut users = BTreeMap::new();
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#')) {
             let place = || format!("{}:{}", path.display(), i + 1);
@@ -228,6 +232,11 @@ impl Users {
     fn digest(&self, text: &str) -> [u8; 32] {
         Sha256::new().chain_update(self.salt).chain_update(text).finalize().into()
     }
+}
+
+/// The hash of a password, as the password file contains it.
+pub(crate) fn hash_password(password: &str) -> Result<String> {
+    bcrypt::non_truncating_hash(password, BCRYPT_COST).map_err(|e| anyhow!("the password cannot be hashed: {e}"))
 }
 
 impl Hash {

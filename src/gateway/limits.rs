@@ -109,6 +109,8 @@ pub(super) const NOTED_GUESSES: u32 = 10;
 pub(super) const MAX_REMEMBERED_GUESSERS: usize = 4096;
 /// How long an `Authorization` header can be, in bytes. A longer one is refused before anything is computed.
 pub(super) const MAX_AUTHORIZATION: usize = 1024;
+/// The cost of the hashes that `proxy passwd` makes: a check takes less than a tenth of a second.
+pub(crate) const BCRYPT_COST: u32 = 10;
 /// The largest cost of a bcrypt hash in the password file: a check takes a quarter of a second. `htpasswd` writes 5 by
 /// default, and the documents recommend 10.
 pub(crate) const MAX_BCRYPT_COST: u32 = 12;

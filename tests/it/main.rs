@@ -23,6 +23,7 @@ mod gateway_tls;
 mod help;
 mod log_diagnosis;
 mod monitoring;
+mod passwd;
 mod presign;
 mod redaction;
 mod release;
