@@ -11,7 +11,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What [`LogGateway::says`] is for a gateway that opens logs.
 const READY: &str = "ready";
@@ -26,7 +27,7 @@ type Answer = ureq::http::Response<ureq::Body>;
 const HEALTH: &str = "/-/healthz";
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a gateway that starts may take for its first answer.
+/// How long a gateway that a question starts may take until it knows what S3 says.
 const START_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The log gateway.
@@ -99,6 +100,22 @@ impl LogGateway {
 
     /// Reads the unit of an installed gateway and asks the gateway itself. `None` if the receipt has no gateway.
     pub(crate) fn observe(receipt: &Receipt) -> Result<Option<Self>> {
+        let begun = Instant::now();
+        let mut found = Self::ask(receipt)?;
+        // systemd starts a stopped gateway for the first question, so the gateway does not know yet what S3 says.
+        let was_started = |gateway: &Self| gateway.unit.active != "active" && gateway.socket.listens_on().is_some();
+        if found.as_ref().is_some_and(was_started) {
+            let has_to_wait =
+                |gateway: &Self| was_started(gateway) || gateway.log_uris.iter().any(|uri| uri.is_pending);
+            while begun.elapsed() < START_TIMEOUT && found.as_ref().is_some_and(has_to_wait) {
+                thread::sleep(Duration::from_millis(200));
+                found = Self::ask(receipt)?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn ask(receipt: &Receipt) -> Result<Option<Self>> {
         if !receipt.entries.iter().any(|e| matches!(&e.resource, Resource::Unit { name } if name == GATEWAY_UNIT)) {
             return Ok(None);
         }
@@ -106,13 +123,8 @@ impl LogGateway {
         let at = settings.address();
         let scheme = if settings.has_tls() { "https" } else { "http" };
         let base = format!("{scheme}://{}/-/", reachable(at));
-        let mut unit = systemd::show(GATEWAY_UNIT)?;
+        let unit = systemd::show(GATEWAY_UNIT)?;
         let socket = systemd::show(GATEWAY_SOCKET)?;
-        if unit.active != "active" && socket.listens_on().is_some() {
-            // A connection starts the gateway, or waits until it has started again.
-            let _ = local_client(START_TIMEOUT).get(format!("{base}healthz")).call();
-            unit = systemd::show(GATEWAY_UNIT)?;
-        }
         // A server that does not belong to the unit must not get the token.
         let token = || Host::this().read(Path::new(GATEWAY_TOKEN)).ok().flatten().filter(|_| unit.active == "active");
         let token = token().map(|token| format!("Bearer {}", token.trim()));
