@@ -151,6 +151,13 @@ impl Node {
         fs::rename(path.with_extension("new"), path).unwrap();
     }
 
+    /// Lets S3 refuse what these rules of `/opt/lab/s3-fault` say. The proxy must be on.
+    pub fn s3_refuses(&self, rules: &Value) {
+        let path = self.path("/etc/lab/s3-fault.json");
+        fs::write(path.with_extension("new"), serde_json::json!({ "refuse": rules }).to_string()).unwrap();
+        fs::rename(path.with_extension("new"), path).unwrap();
+    }
+
     pub fn s3_requests(&self) -> usize {
         self.sh("cat /var/log/lab-s3.log").lines().count()
     }

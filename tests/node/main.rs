@@ -37,4 +37,5 @@ mod scale;
 mod static_binary;
 mod step;
 mod strangers;
+mod strict_buckets;
 mod verify;

@@ -138,12 +138,6 @@ fn verify_passes_with_streaming_a_login_or_no_gateway() {
     assert!(ran.err().contains("not installed on this node"), "{}", ran.err());
 }
 
-/// Lets S3 give other answers, by rules of `/opt/lab/s3-fault`.
-fn refuse(node: &Node, rules: &Value) {
-    std::fs::write(node.path("/etc/lab/s3-fault.new"), json!({ "refuse": rules }).to_string()).unwrap();
-    node.sh("mv /etc/lab/s3-fault.new /etc/lab/s3-fault.json");
-}
-
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn verify_fails_at_the_broken_stage_and_says_why() {
@@ -159,9 +153,9 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
         said += &format!("== {stage}\n{text}\n");
         text
     };
-    refuse(&node, &denied("PUT", "^/acme-spark/"));
+    node.s3_refuses(&denied("PUT", "^/acme-spark/"));
     fails_at(&node, "event log", "60", &["is not allowed to write to s3://acme-spark/events/ (s3:PutObject)"]);
-    refuse(&node, &denied("PUT", "^/acme-logs/"));
+    node.s3_refuses(&denied("PUT", "^/acme-logs/"));
     // EMR writes container logs in its own way, so a refusal to verify says nothing about them.
     let ran = node.emr_shs(&["verify", "--json"]).expect(0);
     let results: Vec<String> = stages(&ran).into_iter().map(|(_, result)| result).collect();
@@ -176,21 +170,21 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     // The server lists the application, and cannot read its log again.
     let mut once = denied("GET", "/events/application_[0-9]+_9[0-9]{9}$");
     once[0]["after"] = json!(2);
-    refuse(&node, &once);
+    node.s3_refuses(&once);
     unlike_others(&node, "executors", "60", &["shows no log of its executor", "S3 denies access"]);
     nothing_is_left(&node);
 
     // A browser must not read the log, although the gateway may.
-    refuse(&node, &denied("GET", "stderr.gz.*X-Amz-Signature"));
+    node.s3_refuses(&denied("GET", "stderr.gz.*X-Amz-Signature"));
     fails_at(&node, "log", "60", &["S3 answers 403 to the presigned URL", "AccessDenied"]);
     let mut other = denied("GET", "stderr.gz.*X-Amz-Signature");
     other[0]["status"] = json!(200);
     other[0]["headers"] = json!({ "Content-Type": "text/plain" });
-    refuse(&node, &other);
+    node.s3_refuses(&other);
     fails_at(&node, "log", "60", &["differs from the log that was written"]);
     nothing_is_left(&node);
 
-    refuse(&node, &denied("DELETE", ""));
+    node.s3_refuses(&denied("DELETE", ""));
     let text =
         fails_at(&node, "removed", "60", &["s3:DeleteObject", "left behind: s3://acme-spark/events/application_"]);
     assert!(text.contains("left behind: s3://acme-logs/elasticmapreduce/"), "{text}");

@@ -1,0 +1,174 @@
+//! Buckets that demand something of each request, and settings of S3A for one bucket: the installation does what S3A does.
+
+use crate::helpers::command_output::CommandOutput;
+use crate::helpers::node::{CLUSTER, LOG_URI, LOGS, Node, Profile};
+use crate::helpers::wait::wait;
+use serde_json::{Value, json};
+
+const CORE: &str = "/etc/hadoop/conf/core-site.xml";
+const DEFAULTS: &str = "/etc/spark/conf.dist/spark-defaults.conf";
+const KEY: &str = "arn:aws:kms:eu-west-3:111122223333:key/0a1b2c3d-0000-4000-8000-000000000000";
+const EVENT_LOGS: &str = "^/acme-spark/.";
+const CONTAINER_LOGS: &str = "^/acme-logs/.";
+
+/// Sets properties of Hadoop, besides those with which the node came.
+fn set(node: &Node, properties: &[(&str, &str)]) {
+    let lines: String =
+        properties.iter().map(|(k, v)| format!("<property><name>{k}</name><value>{v}</value></property>")).collect();
+    node.sh(&format!(
+        "[ -e /root/core-site.xml ] || cp -p {CORE} /root/
+        sed 's|</configuration>|{lines}&|' /root/core-site.xml >{CORE}"
+    ));
+}
+
+/// The rule of a bucket that refuses new objects without such a header.
+fn demands(place: &str, header: &str) -> Value {
+    json!({ "method": "PUT", "match": place, "lacks": header, "status": 403, "code": "AccessDenied", "message": "Access Denied" })
+}
+
+/// The words of both outputs in one line.
+fn words(ran: &CommandOutput) -> String {
+    (ran.out() + &ran.err()).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The result of each stage of a proof.
+fn results(ran: &CommandOutput) -> Vec<String> {
+    let json = ran.json();
+    json["stages"].as_array().unwrap().iter().map(|stage| stage["result"].as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
+    let node = Node::fresh(Profile::Emr712);
+    node.sh("/opt/lab/s3-fault on");
+    let prefix = || node.emr_shs(&["prefix", "--event-logs", &format!("{LOGS}{}/", node.s3_requests())]);
+    let algorithm = |wanted: &str| demands(EVENT_LOGS, &format!("^x-amz-server-side-encryption: {wanted}$"));
+    let key = demands(EVENT_LOGS, &format!("^x-amz-server-side-encryption-aws-kms-key-id: {KEY}$"));
+    let acl = demands(EVENT_LOGS, "^x-amz-acl: bucket-owner-full-control$");
+
+    // A bucket that demands what nobody has configured.
+    node.s3_refuses(&json!([acl]));
+    let refused = words(&prefix().expect(3));
+    assert!(refused.contains("is not allowed to write") && refused.contains("every Spark job"), "{refused}");
+
+    // The same bucket, once S3A is configured for it.
+    let of_bucket = |name: &str| format!("fs.s3a.bucket.acme-spark.{name}");
+    let (short, long) = (of_bucket("encryption.algorithm"), of_bucket("fs.s3a.encryption.algorithm"));
+    let (short_key, long_key) = (of_bucket("encryption.key"), of_bucket("fs.s3a.encryption.key"));
+    let cases: &[(&[(&str, &str)], Value)] = &[
+        (&[("fs.s3a.acl.default", "BucketOwnerFullControl")], json!([acl])),
+        (&[(&short, "sse-kms"), (&short_key, KEY)], json!([algorithm("aws:kms"), key])),
+        (&[(&short, "SSE-KMS"), (&short_key, "old"), (&long_key, KEY)], json!([algorithm("aws:kms"), key])),
+        (&[("fs.s3a.encryption.algorithm", "SSE-KMS"), (&long, "AES256")], json!([algorithm("AES256")])),
+        (
+            &[("fs.s3a.encryption.algorithm", "DSSE-KMS"), ("fs.s3a.encryption.key", KEY)],
+            json!([algorithm("aws:kms:dsse"), key]),
+        ),
+    ];
+    for (properties, rules) in cases {
+        set(&node, properties);
+        node.s3_refuses(rules);
+        let ran = words(&prefix().expect(0));
+        assert!(!ran.contains("Hadoop's own client"), "{properties:?}: {ran}");
+    }
+
+    // Object Lock: S3A of this Hadoop sends no checksum, so jobs would fail.
+    set(&node, &[]);
+    let mut lock = demands(EVENT_LOGS, "^(content-md5|x-amz-checksum-[a-z0-9]+): ");
+    lock["status"] = json!(400);
+    lock["code"] = json!("InvalidRequest");
+    lock["message"] = json!(
+        "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"
+    );
+    node.s3_refuses(&json!([lock]));
+    let refused = words(&prefix().expect(3));
+    assert!(refused.contains("Object Lock") && refused.contains("every Spark job"), "{refused}");
+
+    // All of it at once: what is said for all buckets leads nowhere, S3A has no region, the server speaks TLS by a word
+    // in capitals, and YARN names the server by a URL with a reference.
+    let (log_algorithm, log_key) =
+        ("fs.s3a.bucket.acme-logs.encryption.algorithm", "fs.s3a.bucket.acme-logs.encryption.key");
+    set(
+        &node,
+        &[
+            ("fs.s3a.endpoint", "http://127.0.0.1:9"),
+            (&of_bucket("endpoint"), "127.0.0.1:7070"),
+            (&of_bucket("connection.ssl.enabled"), " False "),
+            ("fs.s3a.bucket.acme-logs.endpoint", "http://127.0.0.1:7070"),
+            ("fs.s3a.bucket.team-logs.endpoint", "http://127.0.0.1:7071"),
+            (&short, "SSE-KMS"),
+            (&long_key, KEY),
+            (log_algorithm, "AES256"),
+            (log_key, KEY),
+            (&of_bucket("acl.default"), "BucketOwnerFullControl"),
+        ],
+    );
+    node.sh(&format!(
+        "sed -i 's|<property><name>fs.s3a.endpoint.region</name><value>[^<]*</value></property>||' {CORE}"
+    ));
+    assert!(!node.sh(&format!("cat {CORE}")).contains("endpoint.region"));
+    node.s3_refuses(&json!([algorithm("aws:kms"), key, acl]));
+    node.sh(&format!(
+        "keytool -genkeypair -keystore /opt/lab/keys.p12 -storetype PKCS12 -storepass secret -alias shs -keyalg RSA -dname CN=localhost 2>/dev/null
+         chown spark /opt/lab/keys.p12
+         echo '<configuration><property><name>yarn.resourcemanager.hostname</name><value>ip-172-31-59-96.ec2.internal</value></property></configuration>' >/etc/hadoop/conf/yarn-site.xml
+         sed -i '/^spark.yarn.historyServer.address/d' {DEFAULTS}
+         printf '%s\\n' 'spark.ssl.historyServer.enabled True' 'spark.ssl.historyServer.keyStore /opt/lab/keys.p12' \
+         'spark.ssl.historyServer.keyStorePassword secret' 'spark.ssl.historyServer.keyPassword secret' 'spark.ssl.historyServer.protocol TLSv1.2' \
+         'spark.yarn.historyServer.address http://${{hadoopconf-yarn.resourcemanager.hostname}}:18080' >>{DEFAULTS}
+         /opt/lab/s3 mb s3://team-logs; systemctl restart spark-history-server"
+    ));
+    let often = ["--set", "spark.history.fs.update.interval=3s"];
+    let uris = ["--log-uri", LOG_URI, "--log-uri", "s3://team-logs/emr/"];
+    let ran = node.emr_shs(&[&["install", "--event-logs", LOGS, "--verify"], &often[..], &uris].concat()).expect(0);
+    assert!(ran.err().contains("on port 18480") && ran.err().contains("proved in"), "{}", ran.err());
+    let defaults = node.sh(&format!("cat {DEFAULTS}"));
+    assert!(defaults.contains("spark.hadoop.fs.s3a.bucket.acme-spark.endpoint.region eu-west-3\n"), "{defaults}");
+    let s3a = defaults.lines().filter(|line| line.starts_with("spark.hadoop.fs.s3a."));
+    assert!(s3a.clone().all(|line| line.starts_with("spark.hadoop.fs.s3a.bucket.acme-spark.")), "{defaults}");
+    let link = "spark.history.custom.executor.log.url http://ip-172-31-59-96.ec2.internal:9977/logs/";
+    assert!(defaults.contains(link), "{defaults}");
+    node.spark_submit("strict");
+    node.emr_shs(&["doctor"]).expect(0);
+
+    // Each log URI is reached by the endpoint of its own bucket.
+    let asked = |bucket: &str, application: &str| {
+        let container = format!("container_{application}_01_000001");
+        let own = format!("acme-logs/elasticmapreduce/{CLUSTER}");
+        let top = if bucket == "acme-logs" { &own } else { "team-logs/emr/j-1OTHER2CLUSTER" };
+        node.sh(&format!("echo hello | gzip | /opt/lab/s3 put - s3://{top}/containers/application_{application}/{container}/stderr.gz"));
+        node.sh(&format!("curl -si http://localhost:9977/logs/{container}/stderr"))
+    };
+    let acme = asked("acme-logs", "1700000000000_0001");
+    assert!(acme.contains("location: http://127.0.0.1:7070/acme-logs/"), "{acme}");
+    let team = asked("team-logs", "1700100000000_0001");
+    assert!(team.contains("location: http://127.0.0.1:7071/team-logs/"), "{team}");
+
+    // A bucket of container logs that demands an encryption which nothing on this node names: the other stages are proved.
+    set_log_key(&node, None);
+    let strict_logs = |wanted: &str| demands(CONTAINER_LOGS, wanted);
+    node.s3_refuses(&json!([strict_logs("^x-amz-server-side-encryption: aws:kms$")]));
+    let ran = node.emr_shs(&["verify", "--json"]).expect(0);
+    assert_eq!(results(&ran), ["pass", "skip", "pass", "pass", "pass", "pass"], "{}", ran.out());
+    // EMR names the key.
+    set_log_key(&node, Some(KEY));
+    node.s3_refuses(&json!([strict_logs(&format!("^x-amz-server-side-encryption-aws-kms-key-id: {KEY}$"))]));
+    let ran = node.emr_shs(&["verify"]).expect(0);
+    assert!(ran.out().contains("encrypted with the cluster's key for logs"), "{}", ran.out());
+    node.emr_shs(&["uninstall"]).expect(0);
+    wait("the server", || {
+        node.sh("curl -sk https://localhost:18480/ || true").contains("hdfs:///var/log/spark/apps").then_some(())
+    });
+}
+
+/// The key with which EMR encrypts this cluster's logs.
+fn set_log_key(node: &Node, key: Option<&str>) {
+    let settings: Value = serde_json::from_str(&node.sh("cat /etc/lab/standin.json")).unwrap();
+    let mut cluster = settings["cluster"].clone();
+    match key {
+        Some(key) => cluster["LogEncryptionKmsKeyId"] = json!(key),
+        None => drop(cluster.as_object_mut().unwrap().remove("LogEncryptionKmsKeyId")),
+    }
+    node.stand_in("cluster", cluster);
+}
