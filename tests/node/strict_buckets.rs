@@ -154,8 +154,8 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     // EMR names the key.
     set_log_key(&node, Some(KEY));
     node.s3_refuses(&json!([strict_logs(&format!("^x-amz-server-side-encryption-aws-kms-key-id: {KEY}$"))]));
-    let ran = node.emr_shs(&["verify"]).expect(0);
-    assert!(ran.out().contains("encrypted with the cluster's key for logs"), "{}", ran.out());
+    let ran = words(&node.emr_shs(&["verify"]).expect(0));
+    assert!(ran.contains("encrypted with the cluster's key for logs"), "{ran}");
     node.emr_shs(&["uninstall"]).expect(0);
     wait("the server", || {
         node.sh("curl -sk https://localhost:18480/ || true").contains("hdfs:///var/log/spark/apps").then_some(())
