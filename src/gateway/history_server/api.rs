@@ -2,11 +2,9 @@
 //! the NodeManager's page of a log, for the gateway's pages (docs/emr.md §3.2, §5.5).
 
 use super::proxy::HistoryServerProxy;
-use crate::gateway::http::full;
 use crate::gateway::presign::encode_value;
 use crate::gateway::route::{LogDirectory, LogRequest};
 use crate::ids::Container;
-use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{Request, StatusCode, header};
 use serde_json::Value;
@@ -72,7 +70,7 @@ impl HistoryServerProxy {
 
     /// An answer of the REST API; `None` if the history server does not give it in time.
     async fn json(&self, path: &str) -> Option<Value> {
-        let request = Request::get(path).header(header::HOST, "localhost").body(full(Bytes::new())).ok()?;
+        let request = Request::get(path).header(header::HOST, "localhost").body(()).ok()?;
         let answer = tokio::time::timeout(TIMEOUT, self.send(request)).await.ok()?.ok()?;
         if answer.status() != StatusCode::OK {
             return None;

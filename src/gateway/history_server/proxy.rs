@@ -19,7 +19,7 @@ use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -49,7 +49,12 @@ const FORWARDED_CONTEXT: &str = "x-forwarded-context";
 pub(in crate::gateway) struct HistoryServerProxy {
     /// `127.0.0.1:18080`
     authority: String,
-    tls: Option<tokio_rustls::TlsConnector>,
+    /// Whether that port speaks TLS.
+    secure: bool,
+    tls: tokio_rustls::TlsConnector,
+    /// The port to which the plain port redirected last. A history server gets TLS, or loses it, when it restarts; the gateway
+    /// then goes on.
+    tls_port: Mutex<Option<u16>>,
     links: LogLinks,
     /// `None` if any account's program can be the history server.
     account: Option<ListenerAccount>,
@@ -71,7 +76,9 @@ impl HistoryServerProxy {
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
         Ok(Self {
             authority: format!("{}:{port}", authority.host()),
-            tls: secure.then(|| loopback_tls().into()),
+            secure,
+            tls: loopback_tls().into(),
+            tls_port: Mutex::default(),
             links: LogLinks::new(link_prefix, base::path()),
             account,
             base: base.unwrap_or_default().trim_end_matches('/').into(),
@@ -96,7 +103,7 @@ impl HistoryServerProxy {
         let path = self.without_base(request.uri().path_and_query().map_or("/", |p| p.as_str())).to_string();
         let is_static = path.starts_with("/static/");
         let method = request.method().clone();
-        let mut onward = Request::builder().method(method).uri(&path).body(empty())?;
+        let mut onward = Request::builder().method(method).uri(&path).body(())?;
         let mut headers = end_to_end(request.headers());
         for name in FORWARDED {
             headers.remove(name);
@@ -121,21 +128,44 @@ impl HistoryServerProxy {
         Ok(self.rewrite(response, host.as_ref()))
     }
 
+    /// Sends a request, which has no body. Where the history server redirects its plain port to its TLS port, the request goes
+    /// there.
+    pub(super) async fn send(&self, request: Request<()>) -> Result<Response<Incoming>> {
+        let (host, port) = self.authority.rsplit_once(':').unwrap_or((&self.authority, "80"));
+        let port: u16 = port.parse().with_context(|| format!("{port} is no port"))?;
+        let known = *self.tls_port.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tls_port) = known {
+            if let Ok(response) = self.exchange(host, tls_port, true, &request).await {
+                return Ok(response);
+            }
+            // The history server can have restarted without TLS.
+            *self.tls_port.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        let response = self.exchange(host, port, self.secure, &request).await?;
+        let Some(tls_port) = tls_port(&request, &response).filter(|_| !self.secure) else { return Ok(response) };
+        let response = self.exchange(host, tls_port, true, &request).await?;
+        *self.tls_port.lock().unwrap_or_else(PoisonError::into_inner) = Some(tls_port);
+        Ok(response)
+    }
+
     /// Sends a request on a connection of its own: on loopback a connection costs next to nothing,
     /// and a new one is never stale.
-    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>> {
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.authority)).await;
-        let stream = connected.map_err(|_| {
-            anyhow!("{} did not accept a connection within {} s", self.authority, CONNECT_TIMEOUT.as_secs())
-        })?;
-        let stream = stream.with_context(|| self.authority.clone())?;
+    async fn exchange(&self, host: &str, port: u16, secure: bool, request: &Request<()>) -> Result<Response<Incoming>> {
+        let authority = format!("{host}:{port}");
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect(host, port)).await;
+        let stream = connected
+            .map_err(|_| anyhow!("{authority} did not accept a connection within {} s", CONNECT_TIMEOUT.as_secs()))?;
+        let stream = stream.with_context(|| authority.clone())?;
         if let Some(account) = &self.account {
             account.check(stream.local_addr()?, stream.peer_addr()?).await?;
         }
-        let Some(tls) = &self.tls else { return exchange(stream, request).await };
-        let host = self.authority.rsplit_once(':').map_or("localhost", |(host, _)| host);
+        let mut onward = Request::builder().method(request.method()).uri(request.uri()).body(empty())?;
+        *onward.headers_mut() = request.headers().clone();
+        if !secure {
+            return exchange(stream, onward).await;
+        }
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_string())?;
-        exchange(tls.connect(name, stream).await?, request).await
+        exchange(self.tls.connect(name, stream).await?, onward).await
     }
 
     /// Makes redirects and log links in a response relative.
@@ -199,10 +229,17 @@ pub(in crate::gateway) fn is_odd(path: &str) -> bool {
         || parts.any(|part| matches!(part, b"." | b".."))
 }
 
-/// A connection to `host:port`.
-async fn connect(authority: &str) -> std::io::Result<TcpStream> {
-    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
-    let port = port.parse().map_err(|_| std::io::Error::other(format!("{port} is no port")))?;
+/// The port to which a history server with TLS redirects each request to its plain port: same host, same path. A redirect to a
+/// login leads elsewhere, and is the browser's.
+fn tls_port(request: &Request<()>, response: &Response<Incoming>) -> Option<u16> {
+    let to: Uri = response.headers().get(header::LOCATION)?.to_str().ok()?.parse().ok()?;
+    let asked: Uri = format!("http://{}/", request.headers().get(header::HOST)?.to_str().ok()?).parse().ok()?;
+    let path = |uri: &Uri| percent_encoding::percent_decode_str(uri.path()).collect::<Vec<u8>>();
+    let is_same = to.scheme_str() == Some("https") && to.host() == asked.host() && path(&to) == path(request.uri());
+    to.port_u16().filter(|_| is_same && response.status().is_redirection())
+}
+
+async fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
     let addresses = dns::lookup_later(host).await.map_err(std::io::Error::other)?;
     let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
     TcpStream::connect(addresses.as_slice()).await

@@ -49,6 +49,9 @@ pub struct HistoryServer {
     pub port: u16,
     /// Whether that port speaks TLS.
     pub https: bool,
+    /// The port without TLS that it is configured for. With TLS it redirects each request from there.
+    #[serde(skip)]
+    plain_port: u16,
     /// `None` if it does not answer on that port, or if something bars the way to its pages.
     pub answer: Option<Answer>,
     /// What bars the way to the pages of a server that is alive.
@@ -73,6 +76,7 @@ impl HistoryServer {
             process: None,
             port: 0,
             https: false,
+            plain_port: 0,
             answer: None,
             barrier: None,
             wants_login: false,
@@ -106,13 +110,14 @@ impl HistoryServer {
         let given = |key: &str| process.and_then(|p| p.property(key)).map(|text| spark.defaults.value(text));
         let setting = |key: &str| given(key).or_else(|| spark.defaults.get(key).cloned());
         let number = |key: &str| setting(key).and_then(|value| value.number::<u16>());
-        let port = number("spark.history.ui.port").unwrap_or(18080);
+        let plain_port = number("spark.history.ui.port").unwrap_or(18080);
         let tls = setting("spark.ssl.historyServer.enabled").or_else(|| setting("spark.ssl.enabled"));
         let https = tls.and_then(|value| value.boolean()) == Some(true);
-        let tls_port = || number("spark.ssl.historyServer.port").unwrap_or(port.saturating_add(TLS_OFFSET));
+        let tls_port = || number("spark.ssl.historyServer.port").unwrap_or(plain_port.saturating_add(TLS_OFFSET));
         self.configured = setting(LOG_DIRECTORY_KEY).map(|value| value.text().to_string());
-        let (port, https, reply) = self.look(if https { tls_port() } else { port }, https);
+        let (port, https, reply) = self.look(if https { tls_port() } else { plain_port }, https);
         (self.port, self.https) = (port, https);
+        self.plain_port = plain_port;
         (self.answer, self.barrier) = match reply {
             Reply::Answer(answer) => (Some(answer), None),
             Reply::Barred(barrier) => (None, Some(barrier)),
@@ -204,9 +209,17 @@ impl HistoryServer {
         format!("{}://localhost:{}", if self.https { "https" } else { "http" }, self.port_after(spark, set))
     }
 
-    /// The URL for a program on this node. `set` are the keys that emr-shs will set.
+    /// The URL for the log gateway, which follows the server from its plain port to its TLS port. So the URL stays the same when
+    /// the server gets TLS or loses it, which happens when it restarts. `set` are the keys that emr-shs will set.
     pub fn local_url(&self, spark: &Spark, set: &BTreeMap<String, String>) -> String {
         let ip = self.address(self.port).map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |at| at.ip());
+        let number = |key: &str| set.get(key).and_then(|port| spark.defaults.value(port).number::<u16>());
+        // Only root sees at which ports another account's process listens.
+        let is_unseen = self.process.as_ref().is_none_or(|process| process.listens.is_empty());
+        if self.https && (is_unseen || self.listens_on(self.plain_port)) {
+            let plain = number("spark.history.ui.port").unwrap_or(self.plain_port);
+            return api::base_url((ip, plain).into(), false);
+        }
         api::base_url((ip, self.port_after(spark, set)).into(), self.https)
     }
 
