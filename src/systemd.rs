@@ -88,11 +88,15 @@ pub(crate) fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
+/// What the systemd that runs says of its version: `systemd 252 (252.39-1~deb12u1)`; `None` if none runs, or if it does not tell.
+pub(crate) fn version_line() -> Option<String> {
+    let text = is_running().then(|| run(&["--version"], Duration::from_secs(8)).ok())??;
+    text.lines().next().map(str::to_string)
+}
+
 /// The version of the systemd that runs; `None` if none does, or if it does not tell.
 pub(crate) fn version() -> Option<u32> {
-    let text = is_running().then(|| run(&["--version"], Duration::from_secs(10)).ok())??;
-    // systemd 252 (252.39-1~deb12u1)
-    text.split_whitespace().nth(1)?.parse().ok()
+    version_line()?.split_whitespace().nth(1)?.parse().ok()
 }
 
 pub(crate) fn show(unit: &str) -> Result<Unit> {

@@ -86,10 +86,7 @@ fn versions(host: &Host) -> Result<Vec<Part>> {
     let first = |text: String| text.lines().next().unwrap_or("unknown").to_string();
     let os = text("/etc/os-release");
     let os = os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown").trim_matches('"');
-    let systemd = match host.is_live() {
-        true => read::output("systemctl", &["--version"], ASK).map_or_else(|why| why.to_string(), first),
-        false => "unknown".into(),
-    };
+    let systemd = host.is_live().then(systemd::version_line).flatten().unwrap_or_else(|| "unknown".into());
     let hadoop = read::names(host, Path::new("/usr/lib/hadoop")).unwrap_or_default();
     let hadoop = hadoop.iter().find_map(|name| {
         let version = name.strip_prefix("hadoop-common-").or(name.strip_prefix("hadoop-aws-"))?.strip_suffix(".jar")?;

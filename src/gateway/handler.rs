@@ -152,8 +152,8 @@ impl Gateway {
         Client { address: canonical_ip(address), is_own: self.node_addresses.contains(address) }
     }
 
-    pub(super) fn serves(&self, address: IpAddr) -> bool {
-        self.serves_any_peer || self.node_addresses.contains(address)
+    pub(super) fn serves(&self, client: Client) -> bool {
+        self.serves_any_peer || client.is_own
     }
 
     /// Which account of this node has made a connection.
@@ -167,7 +167,7 @@ impl Gateway {
 
     /// Checks the peer, the host and the method, before anything else is read.
     fn refusal(&self, client: Client, caller: &Caller, request: &Request<Incoming>) -> Option<Message> {
-        if !self.serves(client.address) {
+        if !self.serves(client) {
             return Some(
                 Message::new(StatusCode::FORBIDDEN, "This gateway serves only its own node")
                     .text(format!("Your address is {}, which does not belong to this node. Through an SSH tunnel or SSH's SOCKS proxy, your requests come from the node itself:", client.address))

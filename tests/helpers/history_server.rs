@@ -36,6 +36,17 @@ impl Node {
         });
     }
 
+    /// Writes the event log of application_1795352263709_2401 as Spark 2.4 writes it: its executors have no attributes, and
+    /// its links lead to NodeManagers. `upload_event_logs` must have run before.
+    pub fn make_event_log_of_spark_2(&self, path: &str) {
+        self.sh(&format!(
+            r#"app=application_1795352263709
+            sed -E -e 's/,"Driver Attributes":\{{[^}}]*\}}//' -e 's/"Spark Version":"[^"]*"/"Spark Version":"2.4.8-amzn-2"/' \
+              -e 's/,"Attributes":\{{[^}}]*\}},"Resources":\{{\}},"Resource Profile Id":0(,"Registration Time":[0-9]+)?//g' \
+              -e '/ResourceProfileAdded/d' -e "s/${{app}}_0001/${{app}}_2401/g" /srv/eventlogs/${{app}}_0001_1 >{path}"#
+        ));
+    }
+
     pub fn upload_event_logs(&self, uri: &str) {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/yarn/eventlogs");
         let copied = Command::new("cp").arg("-r").arg(fixtures).arg(self.root.join("srv/eventlogs")).status().unwrap();

@@ -13,10 +13,6 @@ const EVENTS: &str = "/srv/s3/acme-spark/events";
 const ODD: &str = r#"
 mkdir -p /srv/odd && cd /srv/odd
 app=application_1795352263709 id=00f5trm1fv0d3p0b
-# As Spark 2.4 writes it: executors without attributes.
-sed -E -e 's/,"Driver Attributes":\{[^}]*\}//' -e 's/"Spark Version":"[^"]*"/"Spark Version":"2.4.8-amzn-2"/' \
-  -e 's/,"Attributes":\{[^}]*\},"Resources":\{\},"Resource Profile Id":0(,"Registration Time":[0-9]+)?//g' \
-  -e '/ResourceProfileAdded/d' -e "s/${app}_0001/${app}_2401/g" /srv/eventlogs/${app}_0001_1 >${app}_2401_1
 renamed() { sed "s/${app}_0003/$1/g" /srv/eventlogs/${app}_0003; }
 mkdir eventlog_v2_$id && renamed $id >eventlog_v2_$id/events_1_$id && : >eventlog_v2_$id/appstatus_$id
 renamed jr_3c1d0f5e7a9b >jr_3c1d0f5e7a9b
@@ -73,6 +69,7 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
     node.emr_shs(&["install", "--event-logs", LOGS, "--set", "spark.history.fs.update.interval=5s"]).expect(0);
     let mut p = DoctorCases { node, said: String::new(), env: &[] };
     p.node.sh(ODD);
+    p.node.make_event_log_of_spark_2("/srv/odd/application_1795352263709_2401_1");
 
     // Every name that the server lists counts, and only those.
     put(

@@ -109,7 +109,7 @@ impl Acceptor {
             match accepted {
                 Ok((stream, peer)) => {
                     let client = self.gateway.client(peer.ip());
-                    if self.gateway.serves(client.address) {
+                    if self.gateway.serves(client) {
                         self.serve(stream, peer, client);
                     } else {
                         self.refuse(stream, peer, client);

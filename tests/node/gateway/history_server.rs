@@ -2,22 +2,15 @@
 
 use super::*;
 
-/// The event log of an application of Spark 2: its executors have no attributes, and its links lead to NodeManagers.
-const SPARK_2: &str = r#"
-app=application_1795352263709
-sed -E -e 's/,"Driver Attributes":\{[^}]*\}//' -e 's/"Spark Version":"[^"]*"/"Spark Version":"2.4.8-amzn-2"/' \
-  -e 's/,"Attributes":\{[^}]*\},"Resources":\{\},"Resource Profile Id":0(,"Registration Time":[0-9]+)?//g' \
-  -e '/ResourceProfileAdded/d' -e "s/${app}_0001/${app}_2401/g" /srv/eventlogs/${app}_0001_1 >/srv/${app}_2401_1
-/opt/lab/s3 put /srv/${app}_2401_1 s3://acme-spark/events/${app}_2401_1
-"#;
-
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn links_of_spark_2_lead_to_the_gateway_and_slow_applications_to_a_page_that_says_so() {
     let node = Node::fresh(Profile::Emr712);
     node.upload_event_logs(LOGS);
     node.upload_container_logs(LOG_URI, false);
-    node.sh(SPARK_2);
+    let log = "application_1795352263709_2401_1";
+    node.make_event_log_of_spark_2(&format!("/srv/{log}"));
+    node.sh(&format!("/opt/lab/s3 put /srv/{log} {LOGS}{log}"));
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     let executors = "/api/v1/applications/application_1795352263709_2401/1/allexecutors";
     wait("the application of Spark 2", || (get(&node, executors, &[]).status == 200).then_some(()));
