@@ -332,7 +332,7 @@ impl GatewaySetup {
         Err(Fault::preflight(format!("another process listens on port {}, the log gateway's port", self.port()))
             .detail(format!("found {}", other.description()))
             .unchanged()
-            .hint("end that process (the Python proxy that AWS publishes uses this port too), choose another port: --listen '[::]:9978', or do without the gateway: --no-proxy")
+            .hint("end that process (the Python proxy that AWS publishes uses this port too), and type this command again; or choose another port: sudo emr-shs proxy install --listen '[::]:9978'; to install without the gateway, add --no-proxy")
             .into())
     }
 

@@ -35,7 +35,7 @@ pub(crate) enum Proven {
 }
 
 impl Installation {
-    /// Prepares Hadoop's own clients for the moment when S3 refuses emr-shs. Starts nothing.
+    /// Prepares Hadoop's own clients for the moment when a request of emr-shs to S3 fails. Starts nothing.
     pub(super) fn prepare_hadoop(&mut self) {
         let Some(uri) = self.event_logs.as_ref().filter(|_| self.host.s3.is_some()) else { return };
         let (jars, keys) = (self.planned_jars(), self.planned_keys());
@@ -94,7 +94,7 @@ impl Installation {
             return Ok(Proven::ByEmrShs);
         }
         signals::check()?;
-        tell("S3 refuses emr-shs's own requests; asking Hadoop's own client, as jobs and the history server use it");
+        tell("emr-shs's own requests to S3 fail; asking Hadoop's own client, as jobs and the history server use it");
         let about = if self.settings.history_only { About::Reading } else { About::Writing };
         let opinion = clients.ask(&uri, about, Instant::now() + LIMIT);
         signals::check()?;
@@ -120,8 +120,8 @@ impl Installation {
     /// Says that jobs and the history server have another way to S3 than emr-shs, and what that means for logs.
     fn other_way(&self, uri: &EventLogs, opinion: &Opinion) -> String {
         let mut text = format!(
-            "S3 refuses emr-shs's own requests for {uri}, and allows those of Hadoop's own client, which jobs and the \
-             history server use."
+            "emr-shs's own requests for {uri} fail, and those of Hadoop's own client, which jobs and the history server \
+             use, succeed."
         );
         if !opinion.differs.is_empty() {
             text += &format!(

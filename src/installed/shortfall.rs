@@ -189,6 +189,6 @@ pub(crate) fn log_uris_hint() -> Hint {
 
 /// What to type when browsers do not reach the gateway.
 pub(crate) fn closed_hint() -> Hint {
-    "start the log gateway if it does not run: sudo systemctl restart emr-shs-gateway.service; if it runs, name the address that browsers use: sudo emr-shs proxy install --public-url http://NAME:PORT; then: sudo emr-shs restart"
+    "start the log gateway if it does not run: sudo systemctl restart emr-shs-gateway.service; if it runs, name what browsers use: for each further name, sudo emr-shs proxy install --host-name NAME; for the address with which log links begin, sudo emr-shs proxy install --public-url http://NAME:PORT, then: sudo emr-shs restart"
         .into()
 }

@@ -6,6 +6,8 @@ use crate::aws::uri::EventLogs;
 use crate::error::Fault;
 use crate::hadoop_client::No;
 use crate::node::hadoop_client::{HadoopClients, LIMIT};
+use crate::paths::JOBS_ACCOUNT;
+use crate::shown::hint;
 use crate::signals::Tidying;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -122,7 +124,12 @@ impl Writer {
             Writer::Hadoop(clients) => {
                 let object = object(uri, key);
                 let deleted = clients.as_jobs(Instant::now() + LIMIT, |session| session.delete(&object));
-                deleted.map_err(|no| Fault::preflight(no.as_detail()))
+                let again = hint!(
+                    "delete it as the account that wrote it: sudo -u {} hadoop fs -rm -skipTrash {}",
+                    JOBS_ACCOUNT,
+                    object
+                );
+                deleted.map_err(|no| Fault::preflight(no.as_detail()).hint(again))
             }
         }
     }

@@ -9,8 +9,8 @@ use crate::http::{local_client, remote_client, why_no_answer};
 use crate::installed::log_gateway::{self, reachable};
 use crate::installed::shortfall::closed_hint;
 use crate::paths::{GATEWAY_TOKEN, GATEWAY_UNIT};
-use crate::settings::Settings;
-use crate::shown::hint;
+use crate::settings::{Mode, Settings};
+use crate::shown::{Hint, hint};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
@@ -95,7 +95,8 @@ impl<'a> Browser<'a> {
                     return Err(Fault::failed(format!(
                         "the page of executors at {authority} has a log link that leads away from there"
                     ))
-                    .detail(format!("found {shown}, wanted a link that begins with {begin}")));
+                    .detail(format!("found {shown}, wanted a link that begins with {begin}"))
+                    .hint("sudo emr-shs proxy install; then: sudo emr-shs restart"));
                 }
                 None => {}
             }
@@ -128,8 +129,13 @@ fn read(
     has_login: bool,
 ) -> Result<Answer, Fault> {
     let failed = |message: String| Fault::failed(message).detail(format!("asked {shown}"));
-    let mut answer =
-        request.call().map_err(|e| failed(format!("the log gateway does not answer: {}", why_no_answer(&e))))?;
+    let mut answer = request.call().map_err(|e| {
+        failed(format!("the log gateway does not answer: {}", why_no_answer(&e))).hint(hint!(
+            "sudo systemctl restart {}; if it stops again: sudo journalctl -u {} -n 20",
+            GATEWAY_UNIT,
+            GATEWAY_UNIT
+        ))
+    })?;
     let status = answer.status().as_u16();
     let location = answer.headers().get("location").and_then(|l| l.to_str().ok()).map(str::to_string);
     let format = Format::of(&answer);
@@ -150,8 +156,21 @@ fn read(
         _ => {
             let page = String::from_utf8_lossy(&body).into_owned();
             let heading = page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).unwrap_or_default();
-            Err(failed(format!("the log gateway answers {status}: {heading}")))
+            Err(failed(format!("the log gateway answers {status}: {heading}"))
+                .hint(hint!("sudo emr-shs doctor; what the gateway says: sudo journalctl -u {} -n 20", GATEWAY_UNIT)))
         }
+    }
+}
+
+/// What to type where something between the browser and S3 changes a log.
+const STREAM: &str =
+    "let logs pass through the log gateway: sudo emr-shs proxy install --mode stream; then: sudo emr-shs verify";
+
+/// What to type where another log arrives than the one that was written.
+pub(super) fn hint_for_changed_log(settings: &Settings) -> Hint {
+    match settings.gateway.mode {
+        Some(Mode::Stream) => hint!("read what the gateway says: sudo journalctl -u {} -n 20", GATEWAY_UNIT),
+        _ => STREAM.into(),
     }
 }
 
@@ -172,7 +191,10 @@ fn fetch(location: &str, proxies: &Proxies) -> Result<Vec<u8>, Fault> {
         .get(location)
         .header("accept-encoding", "identity")
         .call()
-        .map_err(|e| failed(format!("S3 does not answer to the presigned URL: {}", why_no_answer(&e))))?;
+        .map_err(|e| {
+            failed(format!("S3 does not answer to the presigned URL: {}", why_no_answer(&e)))
+                .hint(hint!("see whether this node reaches S3: curl -sS -o /dev/null -w '%{{http_code}}\\n' {}", shown))
+        })?;
     let status = answer.status().as_u16();
     let format = Format::of(&answer);
     let body = answer.body_mut().read_to_vec().unwrap_or_default();
@@ -186,14 +208,17 @@ fn fetch(location: &str, proxies: &Proxies) -> Result<Vec<u8>, Fault> {
     // A bucket's policy can refuse presigned URLs alone (`docs/emr.md §9.2`).
     Err(match status {
         403 => fault.hint("if the bucket's policy refuses presigned URLs: sudo emr-shs proxy install --mode stream"),
-        _ => fault,
+        _ => fault.hint(
+            "sudo emr-shs doctor; to let logs pass through the gateway: sudo emr-shs proxy install --mode stream",
+        ),
     })
 }
 
 fn decode(body: Vec<u8>, format: &Format) -> Result<Vec<u8>, Fault> {
     if !format.content_type.starts_with("text/plain") {
         return Err(Fault::failed("a browser would save the log as a file instead of showing it")
-            .detail(format!("found the type “{}”, wanted text/plain", format.content_type)));
+            .detail(format!("found the type “{}”, wanted text/plain", format.content_type))
+            .hint(STREAM));
     }
     if !format.is_gzip {
         return Ok(body);
@@ -201,6 +226,6 @@ fn decode(body: Vec<u8>, format: &Format) -> Result<Vec<u8>, Fault> {
     let mut text = Vec::new();
     GzDecoder::new(body.as_slice())
         .read_to_end(&mut text)
-        .map_err(|e| Fault::failed("the log cannot be unpacked").detail(e.to_string()))?;
+        .map_err(|e| Fault::failed("the log cannot be unpacked").detail(e.to_string()).hint(STREAM))?;
     Ok(text)
 }

@@ -18,8 +18,9 @@ use crate::host::Host;
 use crate::installed::shortfall;
 use crate::node::Node;
 use crate::node::hadoop_client::{HadoopClients, Planned};
-use crate::node::history_server::HistoryServer;
+use crate::node::history_server::{self, HistoryServer};
 use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
+use crate::shown::{Hint, hint};
 use crate::signals;
 use cleanup::{NotWritten, Writer, Written};
 use serde::Serialize;
@@ -176,6 +177,7 @@ impl Proof<'_> {
             found.link = Some(link.ok_or_else(|| {
                 Fault::failed("the history server lists the application, but shows no log of its executor")
                     .detail(format!("asked for applications/{}/allexecutors", synthetic.id()))
+                    .hint(self.look_at_server_log())
             })?);
             Ok(End::Pass("one, with a link to its stderr".into()))
         })?;
@@ -307,7 +309,8 @@ impl Proof<'_> {
             let wanted = synthetic.log();
             if log != wanted {
                 return Err(Fault::failed("the log that arrived differs from the log that was written")
-                    .detail(format!("found {} bytes, wanted {}", log.len(), wanted.len())));
+                    .detail(format!("found {} bytes, wanted {}", log.len(), wanted.len()))
+                    .hint(gateway::hint_for_changed_log(&self.receipt.settings)));
             }
             Ok(End::Pass(format!("{} bytes, exactly those that were written", log.len())))
         })
@@ -352,14 +355,24 @@ impl Proof<'_> {
             if let Some(barrier) = server.barrier.as_ref().filter(|b| b.is_login() || waited > self.timeout) {
                 return Err(Fault::failed("verify cannot see what the history server lists")
                     .detail(format!("port {} {barrier}", server.port))
-                    .hint("remove the filter from spark.ui.filters while you verify"));
+                    .hint(hint!(
+                        "remove the filter from spark.ui.filters in {}, then: sudo emr-shs restart; sudo emr-shs verify",
+                        self.node.spark.defaults_path
+                    )));
             }
             if server.process.is_none() || server.answer.is_none() && waited > self.timeout {
-                return Err(Fault::failed(format!("the history server does not answer on port {}", server.port)));
+                let message = format!("the history server does not answer on port {}", server.port);
+                let again = hint!("sudo emr-shs restart; if it does not answer then, {}", self.look_at_server_log());
+                return Err(Fault::failed(message).hint(again));
             }
             if waited > self.timeout {
                 let message = format!("the history server does not list {wanted} after {} s", waited.as_secs());
-                return Err(Fault::failed(message).detail(format!("the server scans every {interval} s")));
+                let longer = self.timeout.as_secs().saturating_mul(4).to_string();
+                return Err(Fault::failed(message).detail(format!("the server scans every {interval} s")).hint(hint!(
+                    "{}; if the server only needs longer: sudo emr-shs verify --timeout {}",
+                    self.look_at_server_log(),
+                    longer
+                )));
             }
             signals::check().map_err(Fault::of)?;
             listener(ProofEvent::Waiting(&format!("waiting for the history server, which scans every {interval} s")));
@@ -379,12 +392,23 @@ impl Proof<'_> {
         }
         Err(Fault::failed("the log link does not lead to the log gateway")
             .detail(format!("found {link}"))
-            .detail(format!("wanted {wanted}")))
+            .detail(format!("wanted {wanted}"))
+            .hint(match self.receipt.settings.set.contains_key(LOG_LINK_KEY) {
+                true => hint!("take back the pattern that --set named: sudo emr-shs install --set {}=", LOG_LINK_KEY),
+                false => "write the pattern again: sudo emr-shs install; if install finds nothing to change, let the \
+                          history server read it: sudo emr-shs restart"
+                    .into(),
+            }))
+    }
+
+    /// Where the history server says what it does.
+    fn look_at_server_log(&self) -> Hint {
+        hint!("read what the history server says: tail -50 {}", history_server::log_file(&self.node.spark))
     }
 }
 
 /// What a stage says about an object that S3 lets only Hadoop's client write.
-const BY_HADOOP: &str = ", written by Hadoop's own client as user hadoop, because S3 refuses emr-shs's own request";
+const BY_HADOOP: &str = ", written by Hadoop's own client as user hadoop, because emr-shs's own request fails";
 
 fn unreachable(fault: Fault) -> NotWritten {
     NotWritten { fault, is_refused: false }

@@ -64,7 +64,7 @@ fn hadoops_own_credentials_suffice_to_install_verify_examine_and_uninstall() {
         &doctor,
         &[
             "allowed to Hadoop's own client (as hadoop)",
-            "S3 refuses emr-shs: the role EMR_EC2_DefaultRole is not allowed to",
+            "emr-shs's own request fails: the role EMR_EC2_DefaultRole is not allowed to",
         ],
     );
     assert!(!doctor.out().contains("FAIL "), "{}", doctor.out());

@@ -60,9 +60,11 @@ fn last_word(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opinion) -> Vec<
     let accounts = || asked.iter().map(|(answers, _)| answers.account.as_str()).collect::<Vec<_>>().join(", ");
     let nothing_to_ask = asked.is_empty() && opinion.jobs.is_none() && opinion.server.list == Some(Ok(()));
     let last = match first {
-        Err(NotPassed::Fail(fault) | NotPassed::CausedBy(_, fault)) if is_allowed => {
-            Ok(format!("allowed to Hadoop's own client (as {}); S3 refuses emr-shs: {}", accounts(), fault.message))
-        }
+        Err(NotPassed::Fail(fault) | NotPassed::CausedBy(_, fault)) if is_allowed => Ok(format!(
+            "allowed to Hadoop's own client (as {}); emr-shs's own request fails: {}",
+            accounts(),
+            fault.message
+        )),
         Err(_) if nothing_to_ask => skip("no job of this node writes there, and there is nothing to read"),
         Err(NotPassed::Skip(_)) if is_allowed => Ok(format!("allowed to Hadoop's own client (as {})", accounts())),
         Err(NotPassed::Fail(fault)) => Err(with_opinion(f, fault, opinion, &asked).into()),
@@ -120,7 +122,8 @@ fn with_opinion(f: &Facts<'_>, fault: Fault, opinion: &Opinion, asked: &[(&Answe
     if !matches!(write, Some(Err(No::Refused { .. }))) || !f.is_preflight() && !is_about_write {
         return fault;
     }
-    fault = fault.detail("with this setting, every Spark job of the cluster would fail");
+    let place = f.event_logs.map(ToString::to_string).unwrap_or_default();
+    fault = fault.detail(format!("with spark.eventLog.dir {place}, every Spark job of the cluster would fail"));
     if opinion.server.list == Some(Ok(())) && f.is_preflight() {
         let only = Hint::from("to show the history there without jobs that write it, add --history-only");
         let hint = fault.hint.take().map_or_else(|| only.clone(), |hint| hint!("{}; or, {}", hint, only));
