@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
@@ -16,6 +18,20 @@ pub enum TimeoutProfile {
     Usual,
     /// For a diagnosis, where a slow answer is itself a finding: no retry, at most 6 seconds.
     Short,
+}
+
+/// An access key of Hadoop's configuration. Nothing prints it.
+pub(crate) struct Keys {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) token: Option<String>,
+}
+
+impl Keys {
+    pub(crate) fn instead_of_those_in(self, config: SdkConfig) -> SdkConfig {
+        let keys = Credentials::new(self.id, self.secret, self.token, None, "Hadoop's configuration");
+        config.into_builder().credentials_provider(SharedCredentialsProvider::new(keys)).build()
+    }
 }
 
 /// A runtime of one thread, on which synchronous code waits for calls to AWS.

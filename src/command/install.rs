@@ -180,7 +180,7 @@ fn prove_rights(job: &mut Installation, console: &Console) -> Result<()> {
         Proven::ByEmrShs => console.ok(&uri, "put, list, read, delete"),
         Proven::ByHadoop { accounts } => console.ok(&uri, &format!("allowed to Hadoop's own client, as {accounts}")),
         Proven::Forced { refused } => {
-            console.warn(&format!("--force goes on although S3 refuses: {}", refused.join("; ")))
+            console.warn(&format!("--force goes on in spite of this: {}", refused.join("; ")))
         }
     }
     Ok(())

@@ -37,7 +37,8 @@ use std::time::{Duration, Instant};
 
 /// After this time, answers that are still missing count as "no answer in time".
 const DEADLINE: Duration = Duration::from_secs(14);
-/// After this time Hadoop's own client counts as silent. It is asked only where S3 refuses emr-shs.
+/// After this time Hadoop's own client counts as silent. It is asked only where S3 refuses emr-shs, and
+/// where Hadoop has credentials of its own.
 const HADOOP_DEADLINE: Duration = Duration::from_secs(16);
 /// How long a starting server may take to answer.
 const SETTLE: Duration = Duration::from_secs(6);
@@ -94,7 +95,14 @@ impl Gathered {
             }
             answers.so_far()
         });
-        if let (Some(s3), Some(uri)) = (s3.as_mut().filter(|s3| s3.is_refused()), &event_logs) {
+        let needs_hadoop = |s3: &S3Observations, uri: &EventLogs| {
+            let overridden = (settings.region.as_deref(), settings.endpoint_url.as_deref());
+            let alike = || node.hadoop_is_allowed_alike(uri, overridden, TimeoutProfile::Short, settings.history_only);
+            s3.is_refused() || s3.complete && begun.elapsed() < LATEST_PROBE && !alike()
+        };
+        if let (Some(s3), Some(uri)) = (&mut s3, &event_logs)
+            && needs_hadoop(s3, uri)
+        {
             let about = if settings.history_only { About::Reading } else { About::Writing };
             let clients = HadoopClients::of(&host, &node, uri, Planned::default());
             s3.hadoop = Some(clients.ask(uri, about, begun + HADOOP_DEADLINE));

@@ -15,6 +15,8 @@ use crate::doctor::facts::S3Observations;
 use crate::error::Fault;
 use crate::host::HadoopWay;
 use crate::node::hadoop_client::{About, HadoopClients, LIMIT, Opinion, Planned};
+use crate::paths::JOBS_ACCOUNT;
+use crate::shown::hint;
 use crate::signals;
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -84,29 +86,41 @@ impl Installation {
         };
         let makes_prefix = self.plan.effective().any(|c| matches!(c.resource, Resource::Prefix { .. }));
         let only_reads = self.settings.history_only && !makes_prefix;
-        // A node that only reads an existing prefix needs to list it, which emr-shs has done by now.
-        if !self.concerns_s3() || only_reads && !clients.were_asked() {
+        if !self.concerns_s3() {
             return Ok(Proven::NotNeeded);
         }
         let is_reachable = matches!(self.s3.bucket, Some(Ok(_)));
         let probe = if is_reachable && !only_reads { s3.probe(&uri) } else { Probe::default() };
-        if is_reachable && !only_reads && self.check_rights(&probe, None, false).is_ok() {
-            return Ok(Proven::ByEmrShs);
+        let is_allowed = match only_reads {
+            // A node that only reads an existing prefix needs to list it, which emr-shs has done by now.
+            true => !clients.were_asked(),
+            false => is_reachable && self.check_rights(&probe, None, false).is_ok(),
+        };
+        signals::check()?;
+        let overridden = (self.settings.region.as_deref(), self.settings.endpoint_url.as_deref());
+        if is_allowed && self.node.hadoop_is_allowed_alike(&uri, overridden, TimeoutProfile::Usual, only_reads) {
+            return Ok(if only_reads { Proven::NotNeeded } else { Proven::ByEmrShs });
         }
         signals::check()?;
-        tell("emr-shs's own requests to S3 fail; asking Hadoop's own client, as jobs and the history server use it");
+        let why =
+            if is_allowed { "Hadoop has credentials of its own for S3" } else { "emr-shs's own requests to S3 fail" };
+        tell(&format!("{why}; asking Hadoop's own client, as jobs and the history server use it"));
         let about = if self.settings.history_only { About::Reading } else { About::Writing };
         let opinion = clients.ask(&uri, about, Instant::now() + LIMIT);
         signals::check()?;
-        if let Err(fault) = self.check_rights(&probe, Some(&opinion), false) {
+        let judged = self.check_rights(&probe, Some(&opinion), false);
+        let judged = judged.and_then(|()| if is_allowed { refuse_unknown(&uri, &opinion) } else { Ok(()) });
+        if let Err(fault) = judged {
             if !self.force {
                 return Err(fault.into());
             }
             let refused = [fault.message].into_iter().chain(fault.details).collect();
             return Ok(Proven::Forced { refused });
         }
-        let note = self.other_way(&uri, &opinion);
-        self.plan.notes.insert(0, note);
+        if !is_allowed {
+            let note = self.other_way(&uri, &opinion);
+            self.plan.notes.insert(0, note);
+        }
         let accounts = opinion.accounts().join(" and ");
         Ok(Proven::ByHadoop { accounts })
     }
@@ -157,4 +171,18 @@ impl Installation {
             ),
         }
     }
+}
+
+/// Refuses a bucket for which Hadoop has credentials of its own, and Hadoop's client cannot be asked what they are allowed.
+fn refuse_unknown(uri: &EventLogs, opinion: &Opinion) -> Result<(), Fault> {
+    if !opinion.is_unknown() {
+        return Ok(());
+    }
+    let fault = Fault::preflight(format!("nothing shows whether jobs and the history server can use {uri}"));
+    let fault = opinion.lines().into_iter().fold(fault, Fault::detail).unchanged();
+    Err(fault.hint(hint!(
+        "try it as jobs do: sudo -u {} hadoop fs -ls {}; if that succeeds, add --force",
+        JOBS_ACCOUNT,
+        uri.to_string()
+    )))
 }

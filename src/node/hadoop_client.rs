@@ -69,7 +69,7 @@ impl Answers {
     /// A line below a message that says how S3 answered emr-shs.
     pub(crate) fn detail(&self, no: &No) -> String {
         match no {
-            No::Refused { text, .. } => format!("Hadoop's own client, as user {}, fails, too: {text}", self.account),
+            No::Refused { text, .. } => format!("Hadoop's own client, as user {}, fails: {text}", self.account),
             No::CannotTell(why) => format!("Hadoop's own client could not be asked as user {}: {why}", self.account),
             No::Interrupted => "interrupted".into(),
         }
@@ -99,6 +99,12 @@ impl Opinion {
         let mut accounts: Vec<&str> = jobs.into_iter().chain([self.server.account.as_str()]).collect();
         accounts.dedup();
         accounts
+    }
+
+    /// Whether Hadoop's client could not be asked as one of the accounts.
+    pub(crate) fn is_unknown(&self) -> bool {
+        let write = self.jobs.as_ref().and_then(|jobs| jobs.write.as_ref());
+        [write, self.server.list.as_ref()].into_iter().flatten().any(|answer| matches!(answer, Err(No::CannotTell(_))))
     }
 
     /// Lines for people: what Hadoop's client may do as each account, and what its way can differ in.

@@ -2,6 +2,7 @@
 //! restart the history server and end its processes.
 
 mod control_group;
+mod credentials;
 pub(crate) mod event_logs;
 pub(crate) mod hadoop;
 pub(crate) mod hadoop_client;
@@ -18,7 +19,7 @@ pub(crate) mod spark;
 pub(crate) mod spark_conf;
 pub(crate) mod start_files;
 
-use crate::aws::config::{self, TimeoutProfile};
+use crate::aws::config::{self, Keys, TimeoutProfile};
 use crate::aws::emr::{Cluster, ClusterDescription, EmrError};
 use crate::aws::endpoint::StoreAddress;
 use crate::aws::proxies::{self, Proxies};
@@ -114,6 +115,7 @@ impl Node {
             options: settings.request_options(),
             store: if endpoint.is_some() { StoreAddress::at(endpoint) } else { settings.store() },
             proxies: self.proxies(uri),
+            keys: None,
         }
     }
 
@@ -143,13 +145,20 @@ pub struct S3Connection {
     store: StoreAddress,
     options: RequestOptions,
     proxies: Proxies,
+    /// Credentials other than those of this process.
+    keys: Option<Keys>,
 }
 
 impl S3Connection {
+    pub(crate) fn with_keys(self, keys: Keys) -> Self {
+        Self { keys: Some(keys), ..self }
+    }
+
     /// Prepares a client. This sends no request.
     pub fn open(self, timeouts: TimeoutProfile) -> Result<S3> {
         let runtime = config::runtime()?;
         let config = config::load(&runtime, self.region, timeouts, &self.proxies);
+        let config = self.keys.map_or(config.clone(), |keys| keys.instead_of_those_in(config));
         let mut s3 = S3::new(runtime, config, self.store, self.proxies);
         s3.options = self.options;
         Ok(s3)

@@ -14,10 +14,11 @@ use crate::aws::uri::EventLogs;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::error::{Fault, Verdict};
+use crate::hadoop_client::No;
 use crate::host::Host;
 use crate::installed::shortfall;
 use crate::node::Node;
-use crate::node::hadoop_client::{HadoopClients, Planned};
+use crate::node::hadoop_client::{About, HadoopClients, LIMIT, Planned};
 use crate::node::history_server::{self, HistoryServer};
 use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
 use crate::shown::{Hint, hint};
@@ -236,9 +237,32 @@ impl Proof<'_> {
     ) -> Result<&'static str, Fault> {
         let own = self.s3(uri).map_err(unreachable);
         let own = own.and_then(|s3| written.put(&Writer::EmrShs(Arc::new(s3)), uri, parts));
-        let Err(NotWritten { fault, .. }) = own else { return Ok("") };
+        let Err(NotWritten { fault, .. }) = own else { return self.jobs_may_write(uri) };
         signals::check().map_err(Fault::of)?;
         written.put(&self.hadoop(uri), uri, parts).map(|()| BY_HADOOP).map_err(|no| fault.detail(no.fault.message))
+    }
+
+    /// Proves that jobs may write, too, where Hadoop has credentials of its own.
+    fn jobs_may_write(&self, uri: &EventLogs) -> Result<&'static str, Fault> {
+        let settings = &self.receipt.settings;
+        let overridden = (settings.region.as_deref(), settings.endpoint_url.as_deref());
+        if settings.history_only || self.node.hadoop_is_allowed_alike(uri, overridden, TimeoutProfile::Usual, false) {
+            return Ok("");
+        }
+        signals::check().map_err(Fault::of)?;
+        let clients = HadoopClients::of(self.host, self.node, uri, Planned::default());
+        let opinion = clients.ask(uri, About::Writing, Instant::now() + LIMIT);
+        match opinion.jobs.as_ref().and_then(|jobs| jobs.write.as_ref()) {
+            Some(Ok(())) => Ok("; Hadoop's own client, as user hadoop, is allowed to write there, too"),
+            Some(Err(No::Refused { .. })) => {
+                let fault =
+                    Fault::failed(format!("Hadoop's own client is not allowed to write to {uri}, and neither are jobs"));
+                Err(opinion.lines().into_iter().fold(fault, Fault::detail).hint(
+                    "allow it to the credentials that Hadoop uses there; a policy with all permissions: emr-shs render iam-policy",
+                ))
+            }
+            _ => Ok("; whether jobs are allowed to write there is not known, because Hadoop's own client could not be asked"),
+        }
     }
 
     /// Writes a container log: as the bucket encrypts by itself; with the cluster's key for logs; as Hadoop does it.

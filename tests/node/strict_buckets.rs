@@ -10,6 +10,11 @@ const KEY: &str = "arn:aws:kms:eu-west-3:111122223333:key/0a1b2c3d-0000-4000-800
 const EVENT_LOGS: &str = "^/acme-spark/.";
 const CONTAINER_LOGS: &str = "^/acme-logs/.";
 
+/// An account of S3 that may list and read event logs, and not write them.
+const READER: &str = r#"/opt/lab/s3 user reader readersecret user
+    echo '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["reader"]},"Action":["s3:ListBucket","s3:GetObject"],"Resource":["arn:aws:s3:::acme-spark","arn:aws:s3:::acme-spark/*"]}]}' >/root/reader.json
+    /opt/lab/s3 policy s3://acme-spark /root/reader.json"#;
+
 /// Sets properties of Hadoop, besides those with which the node came.
 fn set(node: &Node, properties: &[(&str, &str)]) {
     let lines: String =
@@ -83,6 +88,50 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     node.s3_refuses(&json!([lock]));
     let refused = words(&prefix().expect(3));
     assert!(refused.contains("Object Lock") && refused.contains("every Spark job"), "{refused}");
+
+    // Credentials of which emr-shs has none. The instance profile may do everything here, and shows nothing.
+    node.s3_refuses(&json!([]));
+    node.sh(READER);
+    let provider = of_bucket("aws.credentials.provider");
+    let (id, secret) = (of_bucket("access.key"), of_bucket("secret.key"));
+    let reader: &[(&str, &str)] = &[(&id, "reader"), (&secret, "readersecret")];
+    let simple = "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider";
+    let anonymous = "org.apache.hadoop.fs.s3a.AnonymousAWSCredentialsProvider";
+    let role = "org.apache.hadoop.fs.s3a.auth.AssumedRoleCredentialProvider";
+    let arn = "arn:aws:iam::111122223333:role/events";
+    let cases: &[(&[(&str, &str)], &[&str])] = &[
+        (
+            reader,
+            &["as user hadoop (as jobs write event logs): fails to write: AccessDeniedException", "every Spark job"],
+        ),
+        (&[(&provider, anonymous)], &["as user hadoop", "fails to write", "every Spark job", &provider]),
+        (&[("fs.s3a.aws.credentials.provider", anonymous)], &["as user hadoop", "fails to write", "every Spark job"]),
+        (&[(&provider, role), (&of_bucket("assumed.role.arn"), arn)], &["as user hadoop", "assumed.role.arn"]),
+        (
+            &[(&provider, "com.example.Vault")],
+            &["nothing shows whether jobs and the history server can use", "com.example.Vault", "add --force"],
+        ),
+    ];
+    for (properties, words_of_refusal) in cases {
+        set(&node, properties);
+        let ran = words(&prefix().expect(3));
+        assert!(ran.contains("Hadoop has credentials of its own"), "{properties:?}: {ran}");
+        for wanted in *words_of_refusal {
+            assert!(ran.contains(wanted), "{wanted} for {properties:?} in: {ran}");
+        }
+    }
+    // Keys that may do everything, and a role that no provider assumes, need no second opinion.
+    let token = of_bucket("session.token");
+    let cases: &[&[(&str, &str)]] = &[
+        &[("fs.s3a.aws.credentials.provider", anonymous), (&provider, simple)],
+        &[("fs.s3a.assumed.role.arn", arn)],
+        &[(&token, "token")],
+    ];
+    for properties in cases {
+        set(&node, properties);
+        let ran = words(&prefix().expect(0));
+        assert!(!ran.contains("Hadoop's own client"), "{properties:?}: {ran}");
+    }
 
     // All of it at once: what is said for all buckets leads nowhere, S3A has no region, the server speaks TLS from its next
     // start on, by a word in capitals, and YARN names the server by a URL with a reference.
@@ -160,6 +209,15 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     node.s3_refuses(&json!([strict_logs(&format!("^x-amz-server-side-encryption-aws-kms-key-id: {KEY}$"))]));
     let ran = words(&node.emr_shs(&["verify"]).expect(0));
     assert!(ran.contains("encrypted with the cluster's key for logs"), "{ran}");
+
+    // Somebody gives Hadoop keys that may not write: jobs fail, and both commands say so.
+    node.s3_refuses(&json!([]));
+    node.sh(&format!("cp -p {CORE} /root/before.xml; sed -i 's|</configuration>|<property><name>{id}</name><value>reader</value></property><property><name>{secret}</name><value>readersecret</value></property>&|' {CORE}"));
+    let doctor = words(&node.emr_shs(&["doctor"]).expect(3));
+    assert!(doctor.contains("as user hadoop, fails: AccessDeniedException"), "{doctor}");
+    let verify = words(&node.emr_shs(&["verify"]).expect(3));
+    assert!(verify.contains("and neither are jobs"), "{verify}");
+    node.sh(&format!("cp -p /root/before.xml {CORE}"));
 
     // Somebody takes TLS away: nothing is to be installed for it, and the gateway follows the server once more.
     node.sh(&format!("sed -i '/^spark.ssl/d' {DEFAULTS}"));

@@ -104,7 +104,7 @@ fn last_word_on_failure(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opini
 /// Hadoop's client is refused where emr-shs's own request is not, or was not sent.
 fn refused_hadoop(f: &Facts<'_>) -> Fault {
     let uri = f.event_logs.map(ToString::to_string).unwrap_or_default();
-    Fault::preflight(format!("S3 refuses Hadoop's own client at {uri}")).unchanged().hint(
+    Fault::preflight(format!("Hadoop's own client cannot use {uri}")).unchanged().hint(
         "allow it to the credentials that Hadoop uses there; a policy with all permissions: emr-shs render iam-policy",
     )
 }
