@@ -193,7 +193,7 @@ fn fetch(location: &str, proxies: &Proxies) -> Result<Vec<u8>, Fault> {
         .call()
         .map_err(|e| {
             failed(format!("S3 does not answer to the presigned URL: {}", why_no_answer(&e)))
-                .hint(hint!("see whether this node reaches S3: curl -sS -o /dev/null -w '%{{http_code}}\\n' {}", shown))
+                .hint(hint!("see whether this node reaches S3: curl -sSI {}", shown))
         })?;
     let status = answer.status().as_u16();
     let format = Format::of(&answer);

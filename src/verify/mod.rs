@@ -255,13 +255,16 @@ impl Proof<'_> {
         match opinion.jobs.as_ref().and_then(|jobs| jobs.write.as_ref()) {
             Some(Ok(())) => Ok("; Hadoop's own client, as user hadoop, is allowed to write there, too"),
             Some(Err(No::Refused { .. })) => {
-                let fault =
-                    Fault::failed(format!("Hadoop's own client is not allowed to write to {uri}, and neither are jobs"));
+                let fault = Fault::failed(format!(
+                    "Hadoop's own client is not allowed to write to {uri}, and neither are jobs"
+                ));
                 Err(opinion.lines().into_iter().fold(fault, Fault::detail).hint(
                     "allow it to the credentials that Hadoop uses there; a policy with all permissions: emr-shs render iam-policy",
                 ))
             }
-            _ => Ok("; whether jobs are allowed to write there is not known, because Hadoop's own client could not be asked"),
+            _ => Ok(
+                "; whether jobs are allowed to write there is not known, because Hadoop's own client could not be asked",
+            ),
         }
     }
 
