@@ -266,24 +266,32 @@ fn refusal<'a>(causes: impl Iterator<Item = (&'a str, &'a str)>) -> No {
     };
     let name = |class: &str| class.rsplit(['.', '$']).next().unwrap_or(class).to_string();
     if let Some((class, message)) = causes.iter().rev().find(|(class, _)| lacks_class(class)) {
-        return No::CannotTell(format!("{}: {}", name(class), short(message)));
+        // The class is missing by its whole name.
+        return No::CannotTell(format!("{}: {}", name(class), cut(&first_line(message))));
     }
     let (class, message) = causes.first().copied().unwrap_or(("an exception", "without a text"));
     let is_missing = causes.iter().any(|(class, _)| class.ends_with(".FileNotFoundException"));
     No::Refused { text: format!("{}: {}", name(class), short(message)), is_missing }
 }
 
-/// The beginning of a text of Java, in one line. S3A repeats the SDK's words, with names of packages and ids of the
-/// request, from where the SDK names the service.
+/// The beginning of a text of Java, in one line, without names of packages.
 fn short(text: &str) -> String {
-    const LONGEST: usize = 300;
+    cut(&first_line(text).split(' ').map(without_package).collect::<Vec<_>>().join(" "))
+}
+
+/// The first line of a text of Java. S3A repeats the SDK's words, with names of packages and ids of the request, from where
+/// the SDK names the service.
+fn first_line(text: &str) -> String {
     let line = text.split(['\n', '\r']).next().unwrap_or_default();
     let line = line.split(" (Service: ").next().unwrap_or_default();
-    let line: String = line.chars().filter(|c| !c.is_control()).collect();
-    let line = line.split(' ').map(without_package).collect::<Vec<_>>().join(" ");
+    line.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn cut(line: &str) -> String {
+    const LONGEST: usize = 300;
     match line.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
+        None => line.into(),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::doctor::facts::S3Observations;
 use crate::error::Fault;
 use crate::host::HadoopWay;
 use crate::node::hadoop_client::{About, HadoopClients, LIMIT, Opinion, Planned};
+use crate::node::jars::Scheme;
 use crate::paths::JOBS_ACCOUNT;
 use crate::shown::hint;
 use crate::signals;
@@ -40,9 +41,7 @@ impl Installation {
     /// Prepares Hadoop's own clients for the moment when a request of emr-shs to S3 fails. Starts nothing.
     pub(super) fn prepare_hadoop(&mut self) {
         let Some(uri) = self.event_logs.as_ref().filter(|_| self.host.s3.is_some()) else { return };
-        let (jars, keys) = (self.planned_jars(), self.planned_keys());
-        let planned = Planned { jars: &jars, keys: Some(&keys) };
-        let clients = Arc::new(HadoopClients::of(&self.host, &self.node, uri, planned));
+        let clients = Arc::new(self.hadoop_clients(uri, self.scheme.as_ref().and_then(|scheme| scheme.as_ref().ok())));
         let (finds, makes) = (clients.clone(), clients.clone());
         let only_server = self.settings.history_only;
         self.host.hadoop = Some(HadoopWay {
@@ -52,9 +51,13 @@ impl Installation {
         self.hadoop = Some(clients);
     }
 
+    fn hadoop_clients(&self, uri: &EventLogs, scheme: Option<&Scheme>) -> HadoopClients {
+        let (jars, keys) = (self.planned_jars(scheme), self.planned_keys());
+        HadoopClients::of(&self.host, &self.node, uri, Planned { jars: &jars, keys: Some(&keys) })
+    }
+
     /// The jars that the history server's class path will get.
-    fn planned_jars(&self) -> Vec<PathBuf> {
-        let scheme = self.scheme.as_ref().and_then(|scheme| scheme.as_ref().ok());
+    fn planned_jars(&self, scheme: Option<&Scheme>) -> Vec<PathBuf> {
         let links = scheme.and_then(|scheme| scheme.links(&self.host, &self.settings.jars, self.force).ok());
         links.into_iter().flatten().map(|link| link.jar).collect()
     }
@@ -105,6 +108,14 @@ impl Installation {
         let why =
             if is_allowed { "Hadoop has credentials of its own for S3" } else { "emr-shs's own requests to S3 fail" };
         tell(&format!("{why}; asking Hadoop's own client, as jobs and the history server use it"));
+        let clients = match &self.scheme {
+            Some(_) => clients,
+            // A command that makes no links has not looked for the jars that the server's class path lacks.
+            None => {
+                let scheme = self.node.scheme(&self.host, &uri.scheme, &self.settings.jars).ok();
+                Arc::new(self.hadoop_clients(&uri, scheme.as_ref()))
+            }
+        };
         let about = if self.settings.history_only { About::Reading } else { About::Writing };
         let opinion = clients.ask(&uri, about, Instant::now() + LIMIT);
         signals::check()?;

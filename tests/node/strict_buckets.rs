@@ -120,6 +120,10 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
             assert!(ran.contains(wanted), "{wanted} for {properties:?} in: {ran}");
         }
     }
+    // Others that may write and read: the keystore does not exist, so that S3A takes the keys beside it.
+    set(&node, &[("fs.s3a.security.credential.provider.path", "localjceks://file/tmp/none.jceks")]);
+    let ran = words(&prefix().expect(0));
+    assert!(ran.contains("allowed to Hadoop's own client, as hadoop and spark"), "{ran}");
     // Keys that may do everything, and a role that no provider assumes, need no second opinion.
     let token = of_bucket("session.token");
     let cases: &[&[(&str, &str)]] = &[
