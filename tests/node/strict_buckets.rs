@@ -10,13 +10,15 @@ const KEY: &str = "arn:aws:kms:eu-west-3:111122223333:key/0a1b2c3d-0000-4000-800
 const EVENT_LOGS: &str = "^/acme-spark/.";
 const CONTAINER_LOGS: &str = "^/acme-logs/.";
 
+type Properties<'a> = &'a [(&'a str, &'a str)];
+
 /// An account of S3 that may list and read event logs, and not write them.
 const READER: &str = r#"/opt/lab/s3 user reader readersecret user
     echo '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["reader"]},"Action":["s3:ListBucket","s3:GetObject"],"Resource":["arn:aws:s3:::acme-spark","arn:aws:s3:::acme-spark/*"]}]}' >/root/reader.json
     /opt/lab/s3 policy s3://acme-spark /root/reader.json"#;
 
 /// Sets properties of Hadoop, besides those with which the node came.
-fn set(node: &Node, properties: &[(&str, &str)]) {
+fn set(node: &Node, properties: Properties<'_>) {
     let lines: String =
         properties.iter().map(|(k, v)| format!("<property><name>{k}</name><value>{v}</value></property>")).collect();
     node.sh(&format!(
@@ -60,7 +62,7 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     let of_bucket = |name: &str| format!("fs.s3a.bucket.acme-spark.{name}");
     let (short, long) = (of_bucket("encryption.algorithm"), of_bucket("fs.s3a.encryption.algorithm"));
     let (short_key, long_key) = (of_bucket("encryption.key"), of_bucket("fs.s3a.encryption.key"));
-    let cases: &[(&[(&str, &str)], Value)] = &[
+    let cases: &[(Properties<'_>, Value)] = &[
         (&[("fs.s3a.acl.default", "BucketOwnerFullControl")], json!([acl])),
         (&[(&short, "sse-kms"), (&short_key, KEY)], json!([algorithm("aws:kms"), key])),
         (&[(&short, "SSE-KMS"), (&short_key, "old"), (&long_key, KEY)], json!([algorithm("aws:kms"), key])),
@@ -94,7 +96,7 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     node.sh(READER);
     let provider = of_bucket("aws.credentials.provider");
     let (id, secret) = (of_bucket("access.key"), of_bucket("secret.key"));
-    let reader: &[(&str, &str)] = &[(&id, "reader"), (&secret, "readersecret")];
+    let reader: Properties<'_> = &[(&id, "reader"), (&secret, "readersecret")];
     let simple = "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider";
     let anonymous = "org.apache.hadoop.fs.s3a.AnonymousAWSCredentialsProvider";
     let role = "org.apache.hadoop.fs.s3a.auth.AssumedRoleCredentialProvider";
@@ -126,7 +128,7 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     assert!(ran.contains("allowed to Hadoop's own client, as hadoop and spark"), "{ran}");
     // Keys that may do everything, and a role that no provider assumes, need no second opinion.
     let token = of_bucket("session.token");
-    let cases: &[&[(&str, &str)]] = &[
+    let cases: &[Properties<'_>] = &[
         &[("fs.s3a.aws.credentials.provider", anonymous), (&provider, simple)],
         &[("fs.s3a.assumed.role.arn", arn)],
         &[(&token, "token")],
