@@ -101,13 +101,17 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     let anonymous = "org.apache.hadoop.fs.s3a.AnonymousAWSCredentialsProvider";
     let role = "org.apache.hadoop.fs.s3a.auth.AssumedRoleCredentialProvider";
     let arn = "arn:aws:iam::111122223333:role/events";
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[(Properties<'_>, &[&str])] = &[
         (
             reader,
             &["as user hadoop (as jobs write event logs): fails to write: AccessDeniedException", "every Spark job"],
         ),
         (&[(&provider, anonymous)], &["as user hadoop", "fails to write", "every Spark job", &provider]),
         (&[("fs.s3a.aws.credentials.provider", anonymous)], &["as user hadoop", "fails to write", "every Spark job"]),
+        (
+            &[(&of_bucket("session.token"), "old")],
+            &["as user hadoop", "The provided token is malformed", "session.token"],
+        ),
         (&[(&provider, role), (&of_bucket("assumed.role.arn"), arn)], &["as user hadoop", "assumed.role.arn"]),
         (
             &[(&provider, "com.example.Vault")],
@@ -127,12 +131,8 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     let ran = words(&prefix().expect(0));
     assert!(ran.contains("allowed to Hadoop's own client, as hadoop and spark"), "{ran}");
     // Keys that may do everything, and a role that no provider assumes, need no second opinion.
-    let token = of_bucket("session.token");
-    let cases: &[Properties<'_>] = &[
-        &[("fs.s3a.aws.credentials.provider", anonymous), (&provider, simple)],
-        &[("fs.s3a.assumed.role.arn", arn)],
-        &[(&token, "token")],
-    ];
+    let cases: &[Properties<'_>] =
+        &[&[("fs.s3a.aws.credentials.provider", anonymous), (&provider, simple)], &[("fs.s3a.assumed.role.arn", arn)]];
     for properties in cases {
         set(&node, properties);
         let ran = words(&prefix().expect(0));
