@@ -88,6 +88,6 @@ fn bind(address: SocketAddr) -> Result<TcpListener> {
         bound = if v4.is_ok() { v4 } else { bound };
     }
     Ok(bound.map_err(|e| {
-        Fault::preflight(format!("the gateway cannot listen on {address}")).detail(e.to_string()).hint(hint!("find the process that uses the port: sudo ss -ltnp 'sport = :{}'; or choose another port: --listen '[::]:9978'", address.port()))
+        Fault::preflight(format!("the gateway cannot listen on {address}")).detail(e.to_string()).hint(hint!("find the process that uses the port: sudo ss -ltnp 'sport = :{}'; or choose another port: sudo emr-shs proxy install --listen '[::]:9978'; then: sudo emr-shs restart", address.port()))
     })?)
 }
