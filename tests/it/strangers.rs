@@ -139,12 +139,12 @@ fn a_directory_that_others_can_change_holds_nothing_of_root() {
 #[test]
 fn what_others_make_in_the_place_of_the_local_store_costs_the_store_alone() {
     let has_store = |root: &RootDir| root.read(DEFAULTS).contains("spark.history.store.path");
-    let plants: [(&str, &dyn Fn(&Path)); 5] = [
-        ("is a symbolic link of user", &|path| symlink("/etc", path).unwrap()),
-        ("is a symbolic link of user", &|path| symlink("/nowhere", path).unwrap()),
-        ("is a regular file of user", &|path| fs::write(path, "").unwrap()),
-        ("is a special file of user", &|path| make_fifo(path)),
-        ("others than root can change /mnt/emr-shs", &|path| {
+    let plants: [(&str, fn(&Path)); 5] = [
+        ("is a symbolic link of user", |path| symlink("/etc", path).unwrap()),
+        ("is a symbolic link of user", |path| symlink("/nowhere", path).unwrap()),
+        ("is a regular file of user", |path| fs::write(path, "").unwrap()),
+        ("is a special file of user", |path| make_fifo(path)),
+        ("others than root can change /mnt/emr-shs", |path| {
             fs::create_dir(path).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
         }),
