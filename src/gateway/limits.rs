@@ -2,8 +2,9 @@
 //! journal. Nothing here is an option: the values fit every node that EMR offers, and each has its reason here.
 //!
 //! A client is an IP address. All tunnels of ssh are one client, and so is a load balancer. That is why a limit for each
-//! client alone does not suffice: where a limit is reached, the connection goes that has been silent for the longest time
-//! (`server/connections.rs`). A browser opens a connection again that was closed while it was silent.
+//! client alone does not suffice: where a limit is reached, a connection of the client with the most goes, the one that has
+//! been silent for the longest time (`server/connections.rs`). A browser opens a connection again that was closed while it
+//! was silent.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub(super) const MAX_CONNECTIONS: usize = 1024;
 /// How many of them can belong to one client that is not this node itself: a browser opens six, a load balancer some
 /// dozens. Four such clients together still leave room for others.
 pub(super) const MAX_CONNECTIONS_OF_CLIENT: usize = 240;
+/// How many connections that were told to go can still be there. Until some are gone, the gateway takes no new one.
+pub(super) const MAX_LEAVING_CONNECTIONS: usize = 64;
 /// How many connections can wait to be taken, if the kernel allows as many. assets/emr-shs-gateway.socket has it, too.
 pub(super) const BACKLOG: u32 = 4096;
 /// How many clients that are not served can be told so at the same time. Further ones are disconnected.

@@ -106,6 +106,13 @@ impl Failures {
             self.0.push((bucket, error));
         }
     }
+
+    /// Those of the log URIs that answer "nothing is there" whose answer counts for their other spelling, too. It does not if
+    /// S3 gave no answer: the other spelling can have what is looked for.
+    fn of_those_that_have_nothing<'a>(&self, answered: &'a [usize]) -> &'a [usize] {
+        let is_silent = self.0.iter().any(|(_, error)| matches!(error, LogError::Unreachable(_)));
+        if is_silent { &[] } else { answered }
+    }
 }
 
 /// Where an application ran.
@@ -243,6 +250,7 @@ impl Archive {
 
     /// Why something was not found: not there, or below a log URI that does not answer.
     fn conclude(&self, missing: Option<LogError>, failures: Failures, answered: &[usize]) -> LogError {
+        let answered = failures.of_those_that_have_nothing(answered);
         let unanswered = self.unanswered(&failures, answered);
         if unanswered.is_empty() {
             return missing.unwrap_or(LogError::Searching);
@@ -458,7 +466,8 @@ impl Archive {
     /// empty for that.
     pub(crate) fn gaps<T>(&self, answers: &Answers<T>, is_empty: bool) -> Result<Vec<Unanswered>, LogError> {
         let answered: Vec<usize> = answers.given.iter().map(|(bucket, _)| *bucket).collect();
-        let gaps = self.unanswered(&answers.failures, &answered);
+        let covers = if is_empty { answers.failures.of_those_that_have_nothing(&answered) } else { &answered };
+        let gaps = self.unanswered(&answers.failures, covers);
         if is_empty && !gaps.is_empty() {
             return Err(self.conclude(None, Failures(answers.failures.0.clone()), &answered));
         }

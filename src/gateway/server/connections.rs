@@ -40,7 +40,7 @@ const REASONS: [&str; 6] = ["no_room", "unread", "all_busy", "silent", "large_he
 #[derive(Default)]
 struct Open {
     by_id: HashMap<u64, Arc<Link>>,
-    by_client: HashMap<IpAddr, usize>,
+    by_client: HashMap<IpAddr, Arc<AtomicUsize>>,
     next: u64,
 }
 
@@ -48,6 +48,8 @@ struct Open {
 pub(in crate::gateway) struct Link {
     id: u64,
     client: IpAddr,
+    /// How many connections the client has.
+    of_client: Arc<AtomicUsize>,
     begun: Instant,
     /// When bytes moved last, in milliseconds after `begun`.
     moved: AtomicU64,
@@ -68,7 +70,7 @@ impl Connections {
     /// Takes a new connection, if there is room or another one can go. `is_own` says that the client is this node.
     pub(super) fn open(&self, client: IpAddr, is_own: bool) -> Option<OpenConnection> {
         let mut open = self.0.lock();
-        let of_client = open.by_client.get(&client).copied().unwrap_or(0);
+        let of_client = open.by_client.get(&client).map_or(0, |count| count.load(Ordering::Relaxed));
         let room = if !is_own && of_client >= MAX_CONNECTIONS_OF_CLIENT {
             self.0.evict(&mut open, |link| link.client == client).is_some()
         } else {
@@ -80,9 +82,12 @@ impl Connections {
         }
         let id = open.next;
         open.next += 1;
+        let of_client = open.by_client.entry(client).or_default().clone();
+        of_client.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link {
             id,
             client,
+            of_client,
             begun: Instant::now(),
             moved: AtomicU64::new(0),
             is_answered: AtomicBool::new(false),
@@ -90,7 +95,6 @@ impl Connections {
             evicted: Notify::new(),
         });
         open.by_id.insert(id, link.clone());
-        *open.by_client.entry(client).or_default() += 1;
         Some(OpenConnection { table: self.0.clone(), link })
     }
 
@@ -99,6 +103,12 @@ impl Connections {
     pub(in crate::gateway) fn evict_holder(&self, silent: Duration) -> Option<usize> {
         let mut open = self.0.lock();
         self.0.evict(&mut open, |link| link.held.load(Ordering::Relaxed) > 0 && link.silence() > silent)
+    }
+
+    /// Closes all connections that wait for no answer and have been silent for this time.
+    pub(super) fn evict_silent(&self, silent: Duration) {
+        let mut open = self.0.lock();
+        while self.0.evict(&mut open, |link| link.silence() > silent).is_some() {}
     }
 
     pub(in crate::gateway) fn count(&self) -> usize {
@@ -125,11 +135,11 @@ impl Table {
         self.closed[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Closes the connection that has been silent for the longest time: its client sends no request, or does not read.
-    /// Returns how many bytes of a page it kept.
+    /// Of the client with the most connections, closes the one that has been silent for the longest time: the client sends
+    /// no request, or does not read. Returns how many bytes of a page it kept.
     fn evict(&self, open: &mut Open, may_go: impl Fn(&Link) -> bool) -> Option<usize> {
         let candidates = open.by_id.values().filter(|link| !link.is_answered.load(Ordering::Relaxed) && may_go(link));
-        let link = candidates.max_by_key(|link| link.silence()).cloned()?;
+        let link = candidates.max_by_key(|link| (link.of_client.load(Ordering::Relaxed), link.silence())).cloned()?;
         open.remove(&link);
         link.evicted.notify_one();
         self.count_closed(Closed::NoRoom);
@@ -142,11 +152,8 @@ impl Open {
         if self.by_id.remove(&link.id).is_none() {
             return;
         }
-        if let Some(count) = self.by_client.get_mut(&link.client) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_client.remove(&link.client);
-            }
+        if link.of_client.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.by_client.remove(&link.client);
         }
     }
 }
@@ -238,6 +245,16 @@ mod tests {
         assert_eq!(connections.count(), 1);
         drop(new);
         assert_eq!(connections.0.lock().by_client.len(), 0);
+    }
+
+    #[test]
+    fn whoever_opens_connections_without_end_closes_no_one_elses() {
+        let connections = Connections::default();
+        let silent = connections.open(address(1), true);
+        std::thread::sleep(Duration::from_millis(5));
+        let many: Vec<_> = (0..2 * MAX_CONNECTIONS).filter_map(|_| connections.open(address(2), true)).collect();
+        assert_eq!((many.len(), connections.count()), (2 * MAX_CONNECTIONS, MAX_CONNECTIONS));
+        assert!(silent.is_some_and(|silent| !is_closed(&silent, &connections)));
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use super::access_log::{AccessLog, PAUSE};
 use super::connection::Connection;
-use super::connections::Closed;
+use super::connections::{Closed, Connections};
 use super::sockets::{self, Sockets};
 use super::startup;
 pub(crate) use super::startup::GatewayConfig;
 use crate::gateway::handler::Gateway;
-use crate::gateway::limits::{LAST_REQUESTS, MAX_REFUSALS, REFUSAL_TIMEOUT};
+use crate::gateway::limits::{LAST_REQUESTS, MAX_CONNECTIONS, MAX_LEAVING_CONNECTIONS, MAX_REFUSALS, REFUSAL_TIMEOUT};
 use crate::gateway::shares::Client;
 use crate::gateway::tls::Tls;
 use anyhow::Result;
@@ -19,10 +19,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 /// How long open responses can take after SIGTERM; less than the unit's TimeoutStopSec.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+/// A response of which nothing has moved for so long is not finished after SIGTERM. A download over a bad line pauses for less.
+const SHUTDOWN_SILENCE: Duration = Duration::from_secs(3);
 
 /// Runs the gateway until SIGTERM or SIGINT.
 pub(crate) fn run(config: GatewayConfig) -> Result<()> {
@@ -61,6 +63,7 @@ async fn listen(config: GatewayConfig, handed_over: Vec<std::net::TcpListener>) 
         tls,
         access_log,
         refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+        room: Arc::new(Semaphore::new(MAX_CONNECTIONS + MAX_LEAVING_CONNECTIONS)),
         graceful: GracefulShutdown::new(),
     };
     acceptor.accept_until(&sockets, &mut signals).await?;
@@ -70,11 +73,24 @@ async fn listen(config: GatewayConfig, handed_over: Vec<std::net::TcpListener>) 
     acceptor.gateway.is_stopping.store(true, Ordering::Relaxed);
     tokio::time::sleep(LAST_REQUESTS).await;
     let archive = acceptor.gateway.archive.clone();
-    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, acceptor.graceful.shutdown()).await;
+    let Acceptor { gateway, graceful, .. } = acceptor;
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = disconnect_the_silent(&gateway.connections) => {}
+        () = tokio::time::sleep(SHUTDOWN_TIMEOUT) => {}
+    }
     archive.save();
     // The last lines of the access log.
     tokio::time::sleep(2 * PAUSE).await;
     Ok(())
+}
+
+/// Clients that do not read must not delay the next start, because nobody is served until then.
+async fn disconnect_the_silent(connections: &Connections) {
+    loop {
+        tokio::time::sleep(SHUTDOWN_SILENCE / 4).await;
+        connections.evict_silent(SHUTDOWN_SILENCE);
+    }
 }
 
 struct StopSignals {
@@ -96,21 +112,27 @@ struct Acceptor {
     tls: Option<Arc<Tls>>,
     access_log: AccessLog,
     refusals: Arc<Semaphore>,
+    /// A permit for each connection that has not ended yet, whether or not it was told to go.
+    room: Arc<Semaphore>,
     graceful: GracefulShutdown,
 }
 
 impl Acceptor {
     async fn accept_until(&self, sockets: &Sockets, signals: &mut StopSignals) -> Result<()> {
         loop {
+            let accept = async {
+                let room = self.room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+                sockets.accept().await.map(|(stream, peer)| (stream, peer, room))
+            };
             let accepted = tokio::select! {
-                accepted = sockets.accept() => accepted,
+                accepted = accept => accepted,
                 () = signals.recv() => return Ok(()),
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok((stream, peer, room)) => {
                     let client = self.gateway.client(peer.ip());
                     if self.gateway.serves(client) {
-                        self.serve(stream, peer, client);
+                        self.serve(stream, peer, client, room);
                     } else {
                         self.refuse(stream, peer, client);
                     }
@@ -121,11 +143,14 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, client: Client) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, client: Client, room: OwnedSemaphorePermit) {
         let Some(open) = self.gateway.connections.open(client.address, client.is_own) else { return };
         let connection = self.connection(&stream, peer, client);
         let (tls, watcher) = (self.tls.clone(), self.graceful.watcher());
-        tokio::spawn(connection.serve(open, stream, tls, watcher));
+        tokio::spawn(async move {
+            let _room = room;
+            connection.serve(open, stream, tls, watcher).await;
+        });
     }
 
     fn refuse(&self, stream: TcpStream, peer: SocketAddr, client: Client) {
