@@ -139,7 +139,8 @@ fn a_directory_that_others_can_change_holds_nothing_of_root() {
 #[test]
 fn what_others_make_in_the_place_of_the_local_store_costs_the_store_alone() {
     let has_store = |root: &RootDir| root.read(DEFAULTS).contains("spark.history.store.path");
-    let plants: [(&str, fn(&Path)); 5] = [
+    type Plant = fn(&Path);
+    let plants: [(&str, Plant); 5] = [
         ("is a symbolic link of user", |path| symlink("/etc", path).unwrap()),
         ("is a symbolic link of user", |path| symlink("/nowhere", path).unwrap()),
         ("is a regular file of user", |path| fs::write(path, "").unwrap()),
