@@ -63,6 +63,8 @@ fn is_of_this_node(host: &Host, name: &str, own: Option<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test says what it expects by unwrapping it")]
+
     use super::*;
     use std::fs;
 

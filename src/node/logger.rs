@@ -57,6 +57,8 @@ impl Lookups<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test says what it expects by unwrapping it")]
+
     use super::*;
 
     #[test]

@@ -226,6 +226,8 @@ fn price(dollars: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test says what it expects by unwrapping it")]
+
     use super::*;
 
     #[test]

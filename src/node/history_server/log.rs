@@ -152,6 +152,8 @@ pub(crate) fn first_known_error(spark: &Spark) -> Option<Diagnosis> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test says what it expects by unwrapping it")]
+
     use super::*;
     use crate::host::Host;
     use std::fs::{self, File};
