@@ -39,12 +39,14 @@ fn links_of_spark_2_lead_to_the_gateway_and_slow_applications_to_a_page_that_say
 
     // Pages whose links begin with a path of a proxy work through the gateway, too.
     node.sh("echo 'spark.ui.proxyBase /spark' >>/etc/spark/conf.dist/spark-defaults.conf");
-    node.emr_shs(&["install"]).expect(0);
+    node.emr_shs(&["install", "--set", "spark.history.fs.update.interval=3s"]).expect(0);
     node.emr_shs(&["restart"]).expect(0);
     let front = get(&node, "/", &[]).body;
     let style = "/spark/static/webui.css";
     assert!(front.contains(style), "{front}");
     assert!(get(&node, style, &[]).header("content-type").starts_with("text/css"));
+    node.emr_shs(&["doctor"]).expect(0);
+    node.emr_shs(&["verify"]).expect(0);
 
     // While the history server is down, another account's program answers in its place, and gets nothing.
     node.sh("systemctl stop spark-history-server || true");
