@@ -129,11 +129,10 @@ impl fmt::Display for NoGateway {
 /// What to type for a file with users that the log gateway can read, before or after its installation.
 pub(crate) fn how_to_make_users() -> Hint {
     hint!(
-        "htpasswd -nB -C 10 NAME > users; getent group {} || sudo groupadd --system {}; sudo install -d {}; sudo install -m 640 -g {} users {}/",
+        "getent group {} || sudo groupadd --system {}; sudo install -d {}; sudo emr-shs proxy passwd {}/users NAME",
         GATEWAY_ACCOUNT,
         GATEWAY_ACCOUNT,
         SETTINGS_DIR,
-        GATEWAY_ACCOUNT,
         SETTINGS_DIR
     )
 }

@@ -6,6 +6,7 @@
 use super::limits::{BCRYPT_COST, MAX_ARGON2_MEMORY, MAX_ARGON2_PASSES, MAX_BCRYPT_COST};
 use crate::host::Host;
 use crate::paths::{GATEWAY_RUN_DIR, GATEWAY_TOKEN};
+use crate::shown::hint;
 use anyhow::{Context, Result, anyhow, bail};
 use argon2::Argon2;
 use argon2::password_hash::PasswordVerifier;
@@ -177,21 +178,21 @@ impl Users {
     /// Reads the bytes of a file.
     pub(crate) fn of(bytes: &[u8], path: &Path) -> Result<Self> {
         let text = String::from_utf8_lossy(bytes);
+        let command = |name: &str| hint!("emr-shs proxy passwd {} {}", path, name);
         let mut users = BTreeMap::new();
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#')) {
             let place = || format!("{}:{}", path.display(), i + 1);
             let (name, hash) = line.trim_end().split_once(':').with_context(|| {
-                format!("{}: the line is not NAME:HASH; create one with: htpasswd -nB -C 10 NAME", place())
+                format!("{}: the line is not NAME:HASH; delete it, then type: sudo {}", place(), command("NAME"))
             })?;
-            let hash = Hash::parse(hash).map_err(|why| {
-                anyhow!("{}: the hash of {name} {why}; create one with: htpasswd -nB -C 10 {name}", place())
-            })?;
+            let hash = Hash::parse(hash)
+                .map_err(|why| anyhow!("{}: the hash of {name} {why}; type: sudo {}", place(), command(name)))?;
             if users.insert(name.to_string(), hash).is_some() {
                 bail!("{}: {name} has a line already; delete one of the two", place());
             }
         }
         if users.is_empty() {
-            bail!("{} contains no users; create a line with: htpasswd -nB -C 10 NAME", path.display());
+            bail!("{} contains no users; type: sudo {}", path.display(), command("NAME"));
         }
         let users = users.into_iter().map(|(name, hash)| User { name: name.into(), hash }).collect();
         Ok(Self { users, verified: Mutex::default(), salt: random()? })
