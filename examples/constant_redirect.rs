@@ -37,6 +37,8 @@ async fn serve(address: &str, location: HeaderValue) -> anyhow::Result<()> {
                 let headers = answer.headers_mut();
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+                headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+                headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
                 headers.insert(header::LOCATION, location.clone());
                 std::future::ready(Ok::<_, Infallible>(answer))
             });
