@@ -54,7 +54,10 @@ fn way() -> Option<Way> {
 impl Way {
     fn of_peer(self, peer: SocketAddr, own: SocketAddr) -> Option<Owner> {
         match self {
-            Self::SockDiag => diagnosed(peer, own),
+            Self::SockDiag => diagnosed(peer, own).map(|found| match found {
+                Diagnosis::Socket { uid, has_process: true } => Owner::Uid(uid),
+                _ => Owner::Nobody,
+            }),
             Self::Table => Some(peer_in_table(peer, own)),
         }
     }
@@ -68,17 +71,33 @@ fn plain(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// What sock_diag tells of the socket between two ends.
+pub(super) enum Diagnosis {
+    Socket {
+        /// 0, too, as long as no process has accepted the connection, on older kernels.
+        uid: u32,
+        /// Whether the socket is the connection itself and a process holds it. A socket that its process has closed belongs to
+        /// root for the kernel. Without a connected socket the kernel names one that listens on the same port.
+        has_process: bool,
+    },
+    Missing,
+}
+
+/// What sock_diag tells of the socket that is connected from `near` to `far`. `None` if the kernel does not answer such
+/// questions.
+pub(super) fn diagnose(near: SocketAddr, far: SocketAddr) -> Option<Diagnosis> {
+    diagnosed(plain(near), plain(far))
+}
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+
 /// Asks the kernel for one socket, by both its ends. `None` if the kernel does not answer such questions.
 ///
 /// The layouts are those of linux/netlink.h and linux/inet_diag.h: `nlmsghdr`, then `inet_diag_req_v2` in the question, and
 /// `inet_diag_msg` in the answer.
-fn diagnosed(near: SocketAddr, far: SocketAddr) -> Option<Owner> {
-    const SOCK_DIAG_BY_FAMILY: u16 = 20;
-    const NLMSG_ERROR: u16 = 2;
+fn diagnosed(near: SocketAddr, far: SocketAddr) -> Option<Diagnosis> {
     const NLM_F_REQUEST: u16 = 1;
     const IPPROTO_TCP: u8 = 6;
-    const ENOENT: i32 = 2;
-    const LISTEN: u8 = 10;
     let family: u8 = if near.is_ipv4() { 2 } else { 10 };
     let scope = |address: SocketAddr| if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
     let mut question = Vec::with_capacity(72);
@@ -104,20 +123,25 @@ fn diagnosed(near: SocketAddr, far: SocketAddr) -> Option<Owner> {
     let mut answer = [0; 512];
     // The answer is there when `sendto` returns.
     let length = recv(kernel.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT).ok()?;
-    let answer = answer.get(..length)?;
+    told(answer.get(..length)?, &ports)
+}
+
+/// Reads an answer about the socket with these ports.
+fn told(answer: &[u8], ports: &[u8]) -> Option<Diagnosis> {
+    const NLMSG_ERROR: u16 = 2;
+    const ENOENT: i32 = 2;
+    const LISTEN: u8 = 10;
     let number = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
     if kind == NLMSG_ERROR {
-        return (number(16)? == ENOENT.wrapping_neg().cast_unsigned()).then_some(Owner::Nobody);
+        return (number(16)? == ENOENT.wrapping_neg().cast_unsigned()).then_some(Diagnosis::Missing);
     }
     if kind != SOCK_DIAG_BY_FAMILY {
         return None;
     }
     let (state, found_ports, uid, inode) = (*answer.get(17)?, answer.get(20..24)?, number(80)?, number(84)?);
-    // Without a connected socket the kernel names one that listens on the same port. A socket that its process has closed
-    // belongs to root, and has no inode.
-    let is_it = found_ports == ports && state != LISTEN && inode != 0;
-    Some(if is_it { Owner::Uid(uid) } else { Owner::Nobody })
+    let has_process = found_ports == ports && state != LISTEN && inode != 0;
+    Some(Diagnosis::Socket { uid, has_process })
 }
 
 fn sixteen(address: IpAddr) -> [u8; 16] {
@@ -131,7 +155,8 @@ fn sixteen(address: IpAddr) -> [u8; 16] {
     }
 }
 
-fn table() -> Vec<TcpNetEntry> {
+/// All TCP sockets of this node.
+pub(super) fn table() -> Vec<TcpNetEntry> {
     [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten().collect()
 }
 
@@ -153,6 +178,11 @@ fn peer_in_table(peer: SocketAddr, own: SocketAddr) -> Owner {
 mod tests {
     use super::*;
     use std::net::Shutdown;
+
+    #[test]
+    fn an_answer_that_names_no_socket_tells_nothing() {
+        assert!(told(&[0; 20], &[0; 4]).is_none(), "an error");
+    }
 
     #[test]
     fn both_ways_tell_whose_a_connection_is_until_it_is_closed() {

@@ -3,11 +3,10 @@
 //!
 //! The kernel tells whose socket the other end of a connection is (sock_diag(7)). Where it does not, the listener counts.
 
+use crate::gateway::sockets::{self, Diagnosis};
 use anyhow::{Result, bail};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 use procfs::net::{TcpNetEntry, TcpState};
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,67 +69,18 @@ impl ListenerAccount {
 
 /// The uid of the other end of a connection on this machine, as the kernel tells it; `None` if it does not.
 fn owner(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
-    let (theirs, ours) = (unmapped(theirs), unmapped(ours));
-    let netlink =
-        socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, Some(SockProtocol::NetlinkSockDiag))
-            .ok()?;
-    send(netlink.as_raw_fd(), &question(theirs, ours), MsgFlags::empty()).ok()?;
-    let mut answer = [0; 512];
-    let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT).ok()?;
-    uid_in(answer.get(..length)?)
-}
-
-/// An IPv4 address that is written as an IPv6 address is the former for the kernel.
-fn unmapped(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-const HEADER: usize = 16;
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-
-/// A `struct nlmsghdr` and a `struct inet_diag_req_v2` (linux/inet_diag.h).
-fn question(theirs: SocketAddr, ours: SocketAddr) -> Vec<u8> {
-    const LENGTH: u32 = 16 + 56;
-    const REQUEST: u16 = 1;
-    const TCP: u8 = 6;
-    const ANY: [u8; 4] = [0xff; 4];
-    let family = if theirs.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let mut bytes = Vec::new();
-    bytes.extend(LENGTH.to_ne_bytes());
-    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes.extend(REQUEST.to_ne_bytes());
-    bytes.extend([0; 8]);
-    bytes.extend([u8::try_from(family as i32).unwrap_or_default(), TCP, 0, 0]);
-    // Every state, any interface, any cookie.
-    bytes.extend(ANY);
-    bytes.extend([theirs.port().to_be_bytes(), ours.port().to_be_bytes()].concat());
-    for address in [theirs, ours] {
-        let mut octets = [0; 16];
-        match address.ip() {
-            IpAddr::V4(ip) => octets[..4].copy_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => octets.copy_from_slice(&ip.octets()),
-        }
-        bytes.extend(octets);
+    match sockets::diagnose(theirs, ours)? {
+        Diagnosis::Socket { uid, .. } => Some(uid),
+        Diagnosis::Missing => None,
     }
-    bytes.extend([0; 4]);
-    bytes.extend([ANY, ANY].concat());
-    bytes
-}
-
-/// The uid in a `struct inet_diag_msg` behind its header; `None` if the answer is an error.
-fn uid_in(answer: &[u8]) -> Option<u32> {
-    const UID: usize = HEADER + 4 + 48 + 12;
-    let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
-    let uid = answer.get(UID..UID + 4)?.try_into().ok()?;
-    (kind == SOCK_DIAG_BY_FAMILY).then(|| u32::from_ne_bytes(uid))
 }
 
 /// The uid of whoever listens at an address: at exactly this one, or else at all addresses.
 fn listener(address: SocketAddr) -> Option<u32> {
-    let (tcp, tcp6) = (procfs::net::tcp().unwrap_or_default(), procfs::net::tcp6().unwrap_or_default());
+    let table = sockets::table();
     let at_port =
         |entry: &&TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == address.port();
-    let listeners: Vec<&TcpNetEntry> = tcp.iter().chain(&tcp6).filter(at_port).collect();
+    let listeners: Vec<&TcpNetEntry> = table.iter().filter(at_port).collect();
     let is_at = |entry: &&&TcpNetEntry| entry.local_address.ip().to_canonical() == address.ip().to_canonical();
     let exactly = listeners.iter().find(is_at);
     // The kernel prefers a listener of the same version of IP.
@@ -173,6 +123,5 @@ mod tests {
         // A kernel can be built without it.
         assert!(found.is_none_or(|uid| uid == nix::unistd::getuid().as_raw()), "{found:?}");
         drop((theirs, ours));
-        assert_eq!(uid_in(&[0; 20]), None, "an error");
     }
 }
