@@ -46,6 +46,11 @@ pub fn by_path(endpoint: &str) -> bool {
     !partition::is_aws(endpoint)
 }
 
+/// Whether a name of the bucket's own would not fit the certificate of a store: certificates cover no names with dots.
+pub(crate) fn is_dotted_with_tls(bucket: &str, endpoint: Option<&str>) -> bool {
+    bucket.contains('.') && endpoint.is_none_or(|url| url.starts_with("https:"))
+}
+
 /// The host that is asked, for messages.
 pub(super) fn host(endpoint: Option<&str>, region: Option<&str>) -> String {
     let rest = endpoint.map(|endpoint| endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest));

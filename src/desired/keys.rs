@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::local_store::LocalStore;
-use crate::aws::endpoint::by_path;
+use crate::aws::endpoint::{by_path, is_dotted_with_tls};
 use crate::aws::uri::EventLogs;
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::receipt::ReceiptEntry;
@@ -69,10 +69,9 @@ impl Context<'_> {
         if let Some(endpoint) = endpoint {
             rows.push(must(&key("endpoint"), endpoint, "named with --endpoint-url"));
         }
-        let uses_tls = endpoint.or(found.endpoint.as_ref()).is_none_or(|url| url.starts_with("https:"));
         let path_style = if endpoint.is_some_and(|url| by_path(url)) {
             Some("that store has no host name for each bucket")
-        } else if event_logs.bucket.contains('.') && uses_tls {
+        } else if is_dotted_with_tls(&event_logs.bucket, endpoint.or(found.endpoint.as_ref()).map(String::as_str)) {
             Some("S3's certificates do not cover bucket names with dots")
         } else {
             None

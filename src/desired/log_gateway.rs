@@ -5,7 +5,7 @@ use super::gateway_unit::{self, Socket};
 use super::private_name::private_name;
 use super::{Context, directory, exactly, file_owner};
 use crate::aws::emr::{Cluster, EmrError};
-use crate::aws::endpoint::StoreAddress;
+use crate::aws::endpoint::{StoreAddress, is_dotted_with_tls};
 use crate::aws::proxies::Proxies;
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::desired::{Desired, DesiredState};
@@ -223,8 +223,10 @@ fn bucket_options(
             options.regions.insert(bucket.clone(), region);
         }
         // AWS's SDK itself puts a name with dots into the path, where TLS is used.
-        let is_by_path = StoreAddress::at(found.endpoint.as_deref()).is_by_path();
-        let wanted = found.path_style.filter(|wanted| *wanted != is_by_path && !found.is_dotted_with_tls());
+        let endpoint = found.endpoint.as_deref();
+        let is_by_path = StoreAddress::at(endpoint).is_by_path();
+        let decides = |wanted: &bool| *wanted != is_by_path && !is_dotted_with_tls(&bucket, endpoint);
+        let wanted = found.path_style.filter(decides);
         if let Some(wanted) = wanted {
             options.path_styles.insert(bucket.clone(), wanted);
         }

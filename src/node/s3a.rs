@@ -130,11 +130,6 @@ impl BucketSettings {
         StoreAddress { endpoint: self.endpoint.clone(), path_style: self.path_style }
     }
 
-    /// Whether the bucket's host name would not fit the certificate of a store.
-    pub(crate) fn is_dotted_with_tls(&self) -> bool {
-        self.bucket.contains('.') && self.endpoint.as_deref().is_none_or(|url| url.starts_with("https:"))
-    }
-
     /// What a request of emr-shs has in common with one of the node's file system.
     pub(crate) fn request_options(&self) -> RequestOptions {
         RequestOptions {
