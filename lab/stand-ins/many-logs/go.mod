@@ -1,0 +1,5 @@
+module many-logs
+
+go 1.25
+
+require github.com/klauspost/compress v1.19.2
