@@ -15,6 +15,7 @@ mod desired;
 mod dns;
 mod doctor;
 mod error;
+mod event_log;
 mod files;
 mod gateway;
 mod hadoop_client;
@@ -45,6 +46,9 @@ pub mod testing {
     pub use crate::aws::endpoint::{StoreAddress, by_path};
     pub use crate::aws::s3::Listing;
     pub use crate::doctor::checks::listing::{requests, scanning};
+    pub use crate::event_log::{
+        Broken, Codec, Damage, DamageKind, Facts, LogFile, LogReading, Start, Wanted, WholeReading,
+    };
     pub use crate::gateway::presign::{BucketAddress, Signer};
     pub use crate::gateway::route::{
         LogDirectory, LogRequest, Route, RouteError, container_directory, route, stored_name,

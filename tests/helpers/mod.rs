@@ -12,6 +12,7 @@ pub mod kept_nodes;
 pub mod laptop;
 pub mod node;
 pub mod node_files;
+pub mod packing;
 pub mod prometheus;
 pub mod python_packages;
 pub mod release_files;

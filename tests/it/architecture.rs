@@ -23,6 +23,7 @@ const LEVELS: &[&[&str]] = &[
     &["aws", "hadoop_client"],
     &["redact"],
     &["files", "properties", "systemd"],
+    &["event_log"],
     &["error", "http", "ids", "paths", "programs", "signals", "values"],
     &["dns", "shown"],
 ];

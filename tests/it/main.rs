@@ -17,6 +17,7 @@ mod architecture;
 mod bundle;
 mod documents;
 mod engine;
+mod event_log;
 mod event_log_names;
 mod gateway_routes;
 mod gateway_tls;
