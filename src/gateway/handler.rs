@@ -371,17 +371,17 @@ impl Gateway {
         }
     }
 
-    /// What the history server tells of an application. Where too many wait for the history server already, the page does
+    /// What the history server tells of an application. Where many wait for the history server already, the page does
     /// without.
     async fn application_info(&self, client: Client, request: &LogRequest) -> ApplicationInfo {
-        match self.history_requests.take_if_free(client) {
+        match self.history_requests.take_spare(client) {
             Some(_share) => Box::pin(self.history_server.application_info(request)).await,
             None => ApplicationInfo::default(),
         }
     }
 
     async fn application_names(&self, client: Client) -> BTreeMap<String, String> {
-        match self.history_requests.take_if_free(client) {
+        match self.history_requests.take_spare(client) {
             Some(_share) => Box::pin(self.history_server.application_names()).await,
             None => BTreeMap::new(),
         }

@@ -52,7 +52,8 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long it can take to open an application, while browsers get a page that says so.
 pub(super) const OPENING_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// How many requests can wait for the history server at the same time. It answers with two hundred threads.
+/// How many requests can wait for the history server at the same time. It answers with two hundred threads. What lists and pages
+/// about logs only add to what S3 tells takes half of these places at most.
 pub(super) const MAX_HISTORY_REQUESTS: usize = 192;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_HISTORY_REQUESTS_OF_CLIENT: usize = 80;

@@ -45,13 +45,23 @@ impl Shares {
 
     /// Takes a share; `None` if all are taken, or if a client other than this node has taken its part.
     pub(super) fn take_if_free(&self, client: Client) -> Option<Share> {
+        self.take_of(client, self.0.in_all, self.0.of_client)
+    }
+
+    /// Takes a share for something that an answer can do without. There are half as many of these, so that they leave room for
+    /// answers that cannot.
+    pub(super) fn take_spare(&self, client: Client) -> Option<Share> {
+        self.take_of(client, self.0.in_all / 2, self.0.of_client / 2)
+    }
+
+    fn take_of(&self, client: Client, in_all: usize, of_client: usize) -> Option<Share> {
         let mut taken = self.0.lock();
-        let of_client = taken.get(&client.address).copied().unwrap_or(0);
-        let is_full = taken.values().sum::<usize>() >= self.0.in_all;
-        if is_full || !client.is_own && of_client >= self.0.of_client {
+        let its_own = taken.get(&client.address).copied().unwrap_or(0);
+        let is_full = taken.values().sum::<usize>() >= in_all;
+        if is_full || !client.is_own && its_own >= of_client {
             return None;
         }
-        taken.insert(client.address, of_client + 1);
+        taken.insert(client.address, its_own + 1);
         Some(Share { table: self.0.clone(), client: client.address })
     }
 
@@ -99,5 +109,15 @@ mod tests {
         assert_eq!((shares.used(), shares.refused()), (3, 2));
         drop(foreign);
         assert!(shares.take(client(1)).is_some() && shares.0.lock().len() == 1);
+    }
+
+    #[test]
+    fn what_can_be_left_out_takes_half_of_the_room() {
+        let shares = Shares::new(8, 4);
+        let client = |last| Client { address: IpAddr::from([10, 0, 0, last]), is_own: last == 1 };
+        let foreign: Vec<_> = (0..4).filter_map(|_| shares.take_spare(client(2))).collect();
+        let own: Vec<_> = (0..8).filter_map(|_| shares.take_spare(client(1))).collect();
+        assert_eq!((foreign.len(), own.len(), shares.refused()), (2, 2, 0));
+        assert!(shares.take(client(1)).is_some());
     }
 }
