@@ -38,7 +38,7 @@ async fn applications(
     let directories = listed.given.iter().flat_map(|(_, names)| names.iter());
     let clusters: BTreeSet<String> =
         directories.filter(|name| is_cluster(name) && archive.served.has_cluster(name)).cloned().collect();
-    let gaps = archive.gaps(&listed, clusters.is_empty())?;
+    archive.gaps(&listed, clusters.is_empty())?;
     let own_cluster = archive.own_cluster.as_deref();
     let Some(cluster) = cluster.or(own_cluster).or(clusters.first().map(String::as_str)) else {
         return Ok(Message::new(StatusCode::NOT_FOUND, "There are no logs of clusters under the gateway's log URIs")
@@ -50,7 +50,12 @@ async fn applications(
     ids.retain(|id| Application::parse(id).is_some());
     ids.sort_unstable();
     ids.dedup();
-    let gaps = if ids.is_empty() { gaps } else { archive.gaps(&listed, false)? };
+    let gaps = match archive.gaps(&listed, ids.is_empty()) {
+        Ok(gaps) => gaps,
+        // The page still lists other clusters, and names the log URIs that do not answer.
+        Err(LogError::Incomplete(gaps)) => gaps,
+        Err(error) => return Err(error),
+    };
     let clusters: Vec<String> = clusters.iter().cloned().collect();
     Ok(pages::applications(cluster, own_cluster == Some(cluster), ids, names, &clusters, &gaps, &archive.served))
 }

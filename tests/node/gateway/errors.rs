@@ -94,11 +94,16 @@ fn the_page_explains_what_s3_refuses() {
     wait("the gateway to be ready again", ready);
     assert_eq!(get(&node, "/-/log-uris", &[]).body, "[]");
     assert_eq!(get(&node, LOG, &[]).status, 302);
+    assert_eq!(get(&node, "/logs/", &[]).status, 200);
     node.sh(&format!("kill -STOP {}", pid.trim()));
     let begun = std::time::Instant::now();
     let answer = get(&node, "/logs/container_1795352263709_0001_01_000002/stdout", &[]);
     assert_eq!(answer.status, 302, "{}", answer.body);
     assert!(begun.elapsed().as_secs() < 3, "at once");
+    // The clusters are known, and nothing of this one: nobody can say that it has no logs.
+    let answer = get(&node, "/logs/j-2AXXXXXXGAPLF/", &[]);
+    assert_eq!(answer.status, 502, "{}", answer.body);
+    assert!(answer.body.contains("from S3</h1>"), "{}", answer.body);
     let answer = get(&node, "/logs/container_1795000000000_0001_01_000002/stdout", &[]);
     assert_eq!(answer.status, 502, "{}", answer.body);
     assert!(answer.body.contains("from S3</h1>"), "{}", answer.body);
