@@ -311,7 +311,7 @@ impl Gateway {
             streams: self.streams.used(),
             busy: [
                 ("requests", self.waiting.refused()),
-                ("history_server", self.history_requests.refused()),
+                ("history_server", self.history_requests.refused() + self.openings.refused()),
                 ("streams", self.streams.refused()),
                 ("pages", self.page_memory.refused()),
             ],
@@ -328,16 +328,20 @@ impl Gateway {
         let Some(share) = self.history_requests.take(client) else { return busy() };
         let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         let is_browser = accepts.is_some_and(|accept| accept.contains("text/html"));
-        let opened = opening::application(path).filter(|_| is_browser).map(str::to_string);
-        let timeout = if opened.is_some() { OPENING_TIMEOUT } else { ANSWER_TIMEOUT };
+        let application = opening::application(path).map(str::to_string);
+        let timeout = if is_browser && application.is_some() { OPENING_TIMEOUT } else { ANSWER_TIMEOUT };
         let (history_server, has_login, request) =
             (self.history_server.clone(), self.logins.is_some(), request.map(drop));
         let answer = async move {
             let _share = share;
             history_server.forward(request, has_login, timeout).await
         };
-        let answer = match &opened {
-            Some(application) => self.openings.page(client, application, answer).await,
+        let answer = match &application {
+            Some(application) if is_browser => self.openings.page(client, application, answer).await,
+            Some(_) => match self.openings.answer(client, answer).await {
+                None => return busy(),
+                answer => answer,
+            },
             None => Some(answer.await),
         };
         match answer {

@@ -58,7 +58,7 @@ pub(super) const MAX_HISTORY_REQUESTS: usize = 192;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_HISTORY_REQUESTS_OF_CLIENT: usize = 80;
 /// How many applications the gateway waits for that take longer to open than a browser waits. Further ones open as well: their
-/// pages ask again.
+/// pages ask again, and programs must.
 pub(super) const MAX_OPENINGS: usize = 64;
 /// How many of them one client that is not this node itself can have begun.
 pub(super) const MAX_OPENINGS_OF_CLIENT: usize = 16;

@@ -76,6 +76,23 @@ impl Openings {
         None
     }
 
+    /// The same for a program, which cannot reload a page that says so: it waits. It waits longer than a browser only where an
+    /// application that a browser asks for would be waited for, because the gateway cannot see whether the program is still there.
+    /// `None` if it must come back.
+    pub(in crate::gateway) async fn answer<T>(&self, client: Client, answer: impl Future<Output = T>) -> Option<T> {
+        let mut answer = std::pin::pin!(answer);
+        if let Ok(answer) = timeout(PATIENCE, &mut answer).await {
+            return Some(answer);
+        }
+        let _share = self.shares.take(client)?;
+        Some(answer.await)
+    }
+
+    /// How many programs had to come back.
+    pub(in crate::gateway) fn refused(&self) -> u64 {
+        self.shares.refused()
+    }
+
     /// Waits until an application is open, as long as somebody asks for it.
     async fn wait<T: Send + 'static>(
         &self,
@@ -147,6 +164,19 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(openings.page(client(1), "/history/a", slow(1)).await, Some("open"));
         assert!(openings.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn programs_wait_for_a_few_applications() {
+        let openings = Openings::default();
+        let mut asked = JoinSet::new();
+        for n in 0..40 {
+            let openings = openings.clone();
+            asked.spawn(async move { openings.answer(client(2), slow(if n < 20 { 60 } else { 1 })).await });
+        }
+        let answers = asked.join_all().await;
+        assert_eq!(answers.into_iter().flatten().count(), 20 + MAX_OPENINGS_OF_CLIENT);
+        assert_eq!((openings.shares.used(), openings.refused()), (0, 4));
     }
 
     #[tokio::test(start_paused = true)]
