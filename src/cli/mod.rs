@@ -198,7 +198,8 @@ pub struct GatewayArgs {
     #[arg(long, value_name = "NAME", env = "EMR_SHS_HOST_NAME", value_delimiter = ',', help_heading = LOG_GATEWAY)]
     pub(crate) host_name: Vec<String>,
     /// Serve these files, too, such as '*.json'; repeatable, replaces the patterns of earlier
-    /// runs. Always served: stdout*, stderr*, syslog*, prelaunch.*, gc*, *.log
+    /// runs. Always served: stdout*, stderr*, syslog*, container-localizer-syslog*, prelaunch.*,
+    /// gc*, *.log
     #[arg(long, value_name = "PATTERN", env = "EMR_SHS_ALLOW_FILE", value_delimiter = ',', help_heading = LOG_GATEWAY)]
     pub(crate) allow_file: Vec<String>,
     /// Serve logs of this cluster and of the node's own alone, by the id of a cluster, an EMR

@@ -8,7 +8,8 @@ use crate::settings::{GatewaySettings, THIS_CLUSTER};
 use crate::shown::shell_word;
 
 /// The files that are served in any case. A pattern also stands for the compressed and the rotated files.
-pub(crate) const LOG_FILES: [&str; 6] = ["stdout*", "stderr*", "syslog*", "prelaunch.*", "gc*", "*.log"];
+pub(crate) const LOG_FILES: [&str; 7] =
+    ["stdout*", "stderr*", "syslog*", "container-localizer-syslog*", "prelaunch.*", "gc*", "*.log"];
 /// What compression adds to the name of a file.
 const COMPRESSED: [&str; 7] = [".gz", ".bz2", ".xz", ".zst", ".lz4", ".snappy", ".zip"];
 
@@ -192,6 +193,7 @@ mod tests {
             "stderr-2026-11-22-13.gz",
             "syslog",
             "syslog_dag_1.gz",
+            "container-localizer-syslog.gz",
             "prelaunch.out",
             "prelaunch.err.gz",
             "gc.log.0.current.gz",
