@@ -69,19 +69,20 @@ pub(crate) fn interface_addresses() -> HashSet<IpAddr> {
 }
 
 /// The names that the gateway answers to.
-pub(super) struct HostNames(HashSet<String>);
+pub(super) struct HostNames(Vec<String>);
 
 impl HostNames {
     /// These names and `localhost`.
     pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let names = names.into_iter().chain(["localhost".into()]);
-        Self(names.map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect())
+        Self(names.map(|name| name.trim_end_matches('.').into()).collect())
     }
 
     /// Whether a `Host` header, with any port, contains one of these names or an address of this node.
     pub(super) fn contains(&self, host: &str, node_addresses: &NodeAddresses) -> bool {
         let Some(name) = host_name(host) else { return false };
-        if self.0.contains(name.as_str()) {
+        // There are few, and every request asks.
+        if self.0.iter().any(|known| known.eq_ignore_ascii_case(name)) {
             return true;
         }
         name.parse::<IpAddr>().is_ok_and(|address| node_addresses.contains(address))
@@ -89,7 +90,7 @@ impl HostNames {
 }
 
 /// The name in `name:port` or `[address]:port`; `None` if the text is malformed.
-fn host_name(host: &str) -> Option<String> {
+fn host_name(host: &str) -> Option<&str> {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;
@@ -100,7 +101,7 @@ fn host_name(host: &str) -> Option<String> {
     };
     // RFC 3986 allows a colon without a port.
     let valid_port = port.strip_prefix(':').map_or(port.is_empty(), |p| p.is_empty() || p.parse::<u16>().is_ok());
-    (valid_port && !name.is_empty()).then(|| name.trim_end_matches('.').to_ascii_lowercase())
+    (valid_port && !name.is_empty()).then(|| name.trim_end_matches('.'))
 }
 
 /// A secret that the gateway makes at its start and that only root can read besides the gateway itself. Whoever sends

@@ -49,16 +49,15 @@ impl<G: Unpin> hyper::body::Body for Held<G> {
     }
 }
 
-/// Sets the headers of every response that the gateway makes itself. A response can contain a
+/// Sets the headers of every response that the gateway makes itself, besides those of [`protect`]. A response can contain a
 /// presigned URL or a log, so caches must not store it, and other sites must not learn its address.
 pub(super) fn set_own_headers(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    protect(headers);
 }
 
-/// Forbids other sites' pages to embed a response, and browsers to guess its type. Every response gets these headers,
-/// the history server's, too.
+/// Forbids other sites' pages to embed a response, and browsers to guess its type. Every response gets these headers when its
+/// connection sends it, the history server's, too.
 pub(super) fn protect(headers: &mut HeaderMap) {
     const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));

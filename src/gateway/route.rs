@@ -125,6 +125,10 @@ fn decode_path(path: &str) -> Result<Vec<String>, RouteError> {
 /// a reader could see something else.
 fn decode_name(encoded: &str) -> Option<String> {
     let bytes = encoded.as_bytes();
+    // Most names are nothing but these, and most requests are for logs.
+    if bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) && bytes.len() <= MAX_NAME {
+        return Some(encoded.into());
+    }
     let hex = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_hexdigit);
     let well_formed = (0..bytes.len()).all(|i| bytes[i] != b'%' || hex(i + 1) && hex(i + 2));
     let name = percent_decode_str(encoded).decode_utf8().ok().filter(|_| well_formed)?;

@@ -30,7 +30,7 @@ pub(super) struct Answered<'a> {
     pub(super) path: &'a str,
     pub(super) status: u16,
     pub(super) outcome: RequestOutcome,
-    pub(super) took: Duration,
+    pub(super) begun: Instant,
     /// Who has logged in.
     pub(super) user: Option<&'a str>,
     /// Whether the client is not served at all.
@@ -39,24 +39,24 @@ pub(super) struct Answered<'a> {
 
 /// How many lines were left out since the start.
 #[derive(Clone, Default)]
-pub(in crate::gateway) struct LeftOut(Arc<AtomicU64>);
+pub(in crate::gateway) struct LeftOut(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    of_served: AtomicU64,
+    /// Of clients that are not served at all.
+    of_strangers: AtomicU64,
+}
 
 impl LeftOut {
     pub(in crate::gateway) fn lines(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.of_served.load(Ordering::Relaxed) + self.0.of_strangers.load(Ordering::Relaxed)
     }
 }
 
 struct Lines {
-    sender: SyncSender<Line>,
-    /// Lines that had no room in the channel.
-    lost: AtomicU64,
-}
-
-struct Line {
-    text: String,
-    /// Whether the client is not served at all. Such lines have a smaller share.
-    is_stranger: bool,
+    sender: SyncSender<String>,
+    rate: Rate,
 }
 
 impl AccessLog {
@@ -64,27 +64,20 @@ impl AccessLog {
         if quiet {
             return Self(None);
         }
-        let (sender, receiver) = sync_channel::<Line>(MAX_WAITING_LINES);
-        let lines = Arc::new(Lines { sender, lost: AtomicU64::new(0) });
-        let counts = lines.clone();
+        let (sender, receiver) = sync_channel::<String>(MAX_WAITING_LINES);
+        let lines = Arc::new(Lines { sender, rate: Rate::new(Instant::now(), left_out.clone()) });
         std::thread::spawn(move || {
             let mut out = BufWriter::new(std::io::stdout());
-            let mut rate = Rate::new(Instant::now());
+            let mut notes = Notes::new(Instant::now(), left_out);
             loop {
                 let first = receiver.recv_timeout(Duration::from_secs(1));
                 if matches!(first, Err(RecvTimeoutError::Disconnected)) {
                     return;
                 }
-                let lost = counts.lost.swap(0, Ordering::Relaxed);
-                left_out.0.fetch_add(lost, Ordering::Relaxed);
                 for line in first.into_iter().chain(receiver.try_iter().take(MAX_WAITING_LINES)) {
-                    if rate.allows(&line, Instant::now()) {
-                        let _ = out.write_all(line.text.as_bytes());
-                    } else {
-                        left_out.0.fetch_add(1, Ordering::Relaxed);
-                    }
+                    let _ = out.write_all(line.as_bytes());
                 }
-                if let Some(note) = rate.note(lost, Instant::now()) {
+                if let Some(note) = notes.next(Instant::now()) {
                     let _ = out.write_all(note.as_bytes());
                 }
                 let _ = out.flush();
@@ -101,14 +94,19 @@ impl AccessLog {
     /// Writes the path only: a query or a presigned URL would let readers of the log read S3.
     pub(super) fn write(&self, request: &Answered<'_>) {
         let Some(lines) = &self.0 else { return };
-        let Answered { client, method, path, status, outcome, took, user, is_stranger } = *request;
+        let Answered { client, method, path, status, outcome, begun, user, is_stranger } = *request;
+        let now = Instant::now();
+        // Under load most lines are left out, so none is made before this is known.
+        if !lines.rate.allows(is_stranger, now) {
+            return;
+        }
         let (method, path) = (cut(method.as_str(), MAX_LOGGED_METHOD), cut(path, MAX_LOGGED_PATH));
-        let tenths = took.as_micros() / 100;
+        let tenths = now.duration_since(begun).as_micros() / 100;
         let (ms, tenth) = (tenths / 10, tenths % 10);
         let user = user.map(|name| format!(" {}", shown_name(name))).unwrap_or_default();
         let text = format!("{client} {method} {path} {status} {} {ms}.{tenth} ms{user}\n", outcome.name());
-        if lines.sender.try_send(Line { text, is_stranger }).is_err() {
-            lines.lost.fetch_add(1, Ordering::Relaxed);
+        if lines.sender.try_send(text).is_err() {
+            lines.rate.leave_out(false);
         }
     }
 }
@@ -123,51 +121,78 @@ fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// How many lines may still be written.
+/// Which lines are written. All requests ask it, at the same time, so it takes no lock.
 struct Rate {
-    lines: f64,
-    refilled: Instant,
-    /// When the last line about a client was written that is not served.
-    stranger: Option<Instant>,
-    left_out: u64,
-    of_strangers: u64,
-    noted: Instant,
+    begun: Instant,
+    /// When the next line would be due, if each had waited for its turn at [`LOG_LINES_PER_SECOND`]: in nanoseconds after
+    /// `begun`. A burst runs ahead of the time.
+    due: AtomicU64,
+    /// The same for clients that are not served at all, which get one line in a second and no burst.
+    due_of_strangers: AtomicU64,
+    left_out: LeftOut,
 }
 
 impl Rate {
-    fn new(now: Instant) -> Self {
-        Self { lines: f64::from(LOG_BURST), refilled: now, stranger: None, left_out: 0, of_strangers: 0, noted: now }
+    const SECOND: u64 = 1_000_000_000;
+    const TURN: u64 = Self::SECOND / LOG_LINES_PER_SECOND as u64;
+
+    fn new(begun: Instant, left_out: LeftOut) -> Self {
+        Self { begun, due: AtomicU64::new(0), due_of_strangers: AtomicU64::new(0), left_out }
     }
 
-    fn allows(&mut self, line: &Line, now: Instant) -> bool {
-        if line.is_stranger {
-            if self.stranger.is_some_and(|last| now.duration_since(last) < Duration::from_secs(1)) {
-                self.of_strangers += 1;
-                return false;
-            }
-            self.stranger = Some(now);
-        }
-        let gained = now.duration_since(self.refilled).as_secs_f64() * f64::from(LOG_LINES_PER_SECOND);
-        (self.lines, self.refilled) = ((self.lines + gained).min(f64::from(LOG_BURST)), now);
-        if self.lines < 1.0 {
-            self.left_out += 1;
+    /// Whether a line may be written; counts it if not.
+    fn allows(&self, is_stranger: bool, now: Instant) -> bool {
+        let now = u64::try_from(now.saturating_duration_since(self.begun).as_nanos()).unwrap_or(u64::MAX);
+        let has_turn = !is_stranger || take_turn(&self.due_of_strangers, now, Self::SECOND, 1);
+        if !has_turn {
+            self.leave_out(true);
             return false;
         }
-        self.lines -= 1.0;
-        true
+        let is_written = take_turn(&self.due, now, Self::TURN, LOG_BURST.into());
+        if !is_written {
+            self.leave_out(false);
+        }
+        is_written
     }
 
-    /// A line about the lines that were left out, at most once in a second.
-    fn note(&mut self, lost: u64, now: Instant) -> Option<String> {
-        self.left_out += lost;
-        let is_due = now.duration_since(self.noted) >= Duration::from_secs(1);
-        if !is_due || self.left_out + self.of_strangers == 0 {
+    fn leave_out(&self, is_stranger: bool) {
+        let Counts { of_served, of_strangers } = &*self.left_out.0;
+        (if is_stranger { of_strangers } else { of_served }).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes a turn, of which there is one in each `interval`, and `burst` at once after a pause. Says whether there was one.
+fn take_turn(due: &AtomicU64, now: u64, interval: u64, burst: u64) -> bool {
+    let next = |due: u64| {
+        let due = due.max(now);
+        (due - now <= (burst - 1) * interval).then(|| due.saturating_add(interval))
+    };
+    due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+}
+
+/// Lines about the lines that were left out, at most one in a second.
+struct Notes {
+    left_out: LeftOut,
+    noted: Instant,
+    /// What the earlier ones have told.
+    told: [u64; 2],
+}
+
+impl Notes {
+    fn new(now: Instant, left_out: LeftOut) -> Self {
+        Self { left_out, noted: now, told: [0; 2] }
+    }
+
+    fn next(&mut self, now: Instant) -> Option<String> {
+        let Counts { of_served, of_strangers } = &*self.left_out.0;
+        let counts = [of_served, of_strangers].map(|count| count.load(Ordering::Relaxed));
+        if counts == self.told || now.duration_since(self.noted) < Duration::from_secs(1) {
             return None;
         }
-        self.noted = now;
-        let (left_out, of_strangers) = (std::mem::take(&mut self.left_out), std::mem::take(&mut self.of_strangers));
+        let [of_served, of_strangers] = [counts[0] - self.told[0], counts[1] - self.told[1]];
+        (self.told, self.noted) = (counts, now);
         Some(format!(
-            "left out: {left_out} lines about requests, {of_strangers} about clients that are not served; \
+            "left out: {of_served} lines about requests, {of_strangers} about clients that are not served; \
              /-/metrics counts every request\n"
         ))
     }
@@ -180,18 +205,27 @@ mod tests {
     #[test]
     fn a_flood_of_requests_leaves_few_lines_and_a_count() {
         let begun = Instant::now();
-        let mut rate = Rate::new(begun);
+        let left_out = LeftOut::default();
+        let (rate, mut notes) = (Rate::new(begun, left_out.clone()), Notes::new(begun, left_out.clone()));
         let (mut written, mut counted) = (0, 0);
         for second in 0..30 {
             let now = begun + Duration::from_secs(second);
-            let line = |is_stranger| Line { text: String::new(), is_stranger };
-            written += (0..5000).filter(|n| rate.allows(&line(n % 2 == 0), now)).count();
-            if let Some(note) = rate.note(1, now) {
-                written += 1;
+            written += (0..5000).filter(|n| rate.allows(n % 2 == 0, now)).count();
+            if let Some(note) = notes.next(now) {
                 counted += note.matches("left out").count();
             }
         }
-        assert!(written < 1000 && counted >= 29, "{written} lines, {counted} notes");
+        assert!(written + counted < 1000 && counted >= 29, "{written} lines, {counted} notes");
+        assert_eq!(left_out.lines(), 150_000 - written as u64);
+    }
+
+    #[test]
+    fn after_a_pause_there_is_a_burst_again() {
+        let begun = Instant::now();
+        let rate = Rate::new(begun, LeftOut::default());
+        let written =
+            |seconds: u64| (0..1000).filter(|_| rate.allows(false, begun + Duration::from_secs(seconds))).count();
+        assert_eq!([written(0), written(1), written(60)], [200, 25, 200]);
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl Connection {
             }
         };
         tokio::select! {
+            biased;
             // An error means that the client went away, did not read, or did not speak HTTP. hyper has answered if it could.
             ended = served => {
                 if let Some(reason) = ended.err().as_ref().and_then(why_closed) {
@@ -118,10 +119,11 @@ impl Connection {
             let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
             let host = host.filter(|host| self.gateway.host_names.contains(host, &self.gateway.node_addresses));
             let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
-            let response = match host {
+            let mut response = match host {
                 Some(host) => redirect(format!("https://{host}{path}")),
                 None => pages::unknown_host().response(),
             };
+            protect(response.headers_mut());
             std::future::ready(Ok::<_, Infallible>(response))
         });
         let connection = http1::Builder::new()
@@ -167,7 +169,7 @@ impl Connection {
                 path: uri.path(),
                 status: response.status().as_u16(),
                 outcome,
-                took: begun.elapsed(),
+                begun,
                 user: user.as_deref(),
                 is_stranger: link.is_none(),
             });
