@@ -7,17 +7,24 @@ use crate::gateway::access::{Users, hash_password};
 use crate::host::Host;
 use crate::paths::GATEWAY_ACCOUNT;
 use crate::shown::hint;
+use crate::signals;
 use crate::ui::Console;
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use serde_json::json;
-use std::io::{self, BufRead, IsTerminal, Read, StdinLock, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// The longest password, in bytes: bcrypt ignores what comes behind.
 const MAX_PASSWORD: usize = 72;
 /// The longest name, in bytes.
 const MAX_NAME: usize = 255;
+/// How long a signal waits until this command looks for it, in milliseconds. After 600 the process would end with a silent
+/// terminal (`src/signals.rs`).
+const POLL: u8 = 100;
 
 /// The password never comes from an argument: other users of the node can read command lines.
 pub(crate) fn run(root: &Path, args: &PasswdArgs, console: &Console) -> Result<Exit> {
@@ -140,7 +147,7 @@ fn text_of(bytes: &[u8]) -> Result<String> {
 }
 
 fn ask_twice(name: &str) -> Result<String> {
-    let mut terminal = Terminal::silent()?;
+    let terminal = Terminal::silent()?;
     let first = terminal.ask(&format!("Password for {name}: "))?;
     check_password(&first)?;
     if terminal.ask("The same again: ")? != first {
@@ -152,42 +159,57 @@ fn ask_twice(name: &str) -> Result<String> {
 /// The terminal of stdin, which shows nothing that is typed until this is dropped.
 struct Terminal {
     before: Termios,
-    keys: StdinLock<'static>,
 }
 
 impl Terminal {
     fn silent() -> Result<Self> {
-        let keys = io::stdin().lock();
         let before = termios::tcgetattr(io::stdin()).context("asking the terminal for its settings")?;
         let mut silent = before.clone();
         // Ctrl-C arrives as a key, so that it cannot end this process while the terminal is silent.
         silent.local_flags &= !(LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::ICANON | LocalFlags::ISIG);
         termios::tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &silent).context("making the terminal silent")?;
-        Ok(Self { before, keys })
+        Ok(Self { before })
     }
 
-    fn ask(&mut self, prompt: &str) -> Result<String> {
+    fn ask(&self, prompt: &str) -> Result<String> {
         let mut err = io::stderr();
         write!(err, "{prompt}")?;
         err.flush()?;
-        let typed = self.line();
+        let typed = Self::line();
         writeln!(err)?;
         text_of(&typed?)
     }
 
-    fn line(&mut self) -> Result<Vec<u8>> {
+    /// The next key; `None` at the end of the input, and an error if a signal ends this command.
+    fn key() -> Result<Option<u8>> {
+        let stdin = io::stdin();
+        loop {
+            if signals::stop_requested() {
+                return Err(interrupted());
+            }
+            let mut waited = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut waited, PollTimeout::from(POLL)) {
+                Ok(0) | Err(Errno::EINTR) => continue,
+                ready => ready.context("waiting for the password")?,
+            };
+            let mut key = [0];
+            // Not through the buffer of the standard library, which would hide keys from `poll`.
+            match nix::unistd::read(stdin.as_fd(), &mut key) {
+                Err(Errno::EINTR) => {}
+                read => return Ok((read.context("reading the password")? > 0).then_some(key[0])),
+            }
+        }
+    }
+
+    fn line() -> Result<Vec<u8>> {
         const END_OF_TEXT: u8 = 3;
         const END_OF_FILE: u8 = 4;
         const KILL: u8 = 21;
         let mut line = Vec::new();
         loop {
-            let mut key = [0];
-            let is_end = self.keys.read(&mut key).context("reading the password")? == 0;
-            match key[0] {
-                END_OF_TEXT => {
-                    return Err(Fault::failed("interrupted").hint("the file is as it was").into());
-                }
-                _ if is_end => return Ok(line),
+            let Some(key) = Self::key()? else { return Ok(line) };
+            match key {
+                END_OF_TEXT => return Err(interrupted()),
                 b'\n' | b'\r' | END_OF_FILE => return Ok(line),
                 // Backspace takes a character, which can be several bytes.
                 8 | 127 => while line.pop().is_some_and(|byte: u8| byte & 0xc0 == 0x80) {},
@@ -197,6 +219,10 @@ impl Terminal {
             }
         }
     }
+}
+
+fn interrupted() -> anyhow::Error {
+    Fault::failed("interrupted").hint("the file is as it was").into()
 }
 
 impl Drop for Terminal {

@@ -2,10 +2,15 @@
 
 use crate::helpers::root_dir::RootDir;
 use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{self, LocalFlags};
+use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 fn passwd(root: &RootDir, name: &str, stdin: Stdio) -> Child {
     Command::new(env!("CARGO_BIN_EXE_emr-shs"))
@@ -115,4 +120,24 @@ fn a_terminal_shows_no_password_and_is_as_before() {
         assert!(!done && shown.starts_with("echo") && shown.contains(why) && !shown.contains("qqq"), "{shown}");
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn a_signal_at_the_prompt_leaves_the_terminal_as_before() {
+    let root = RootDir::new();
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let pty = openpty(None, None).unwrap();
+        let echoes = || termios::tcgetattr(&pty.slave).unwrap().local_flags.contains(LocalFlags::ECHO);
+        let mut child = passwd(&root, "alice", pty.slave.try_clone().unwrap().into());
+        while echoes() {
+            assert!(child.try_wait().unwrap().is_none(), "it waits for a password");
+            thread::sleep(Duration::from_millis(10));
+        }
+        kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.code() == Some(1) && said.contains("interrupted"), "{:?}: {said}", ended.status);
+        assert!(echoes(), "{signal}");
+    }
+    assert!(!root.at("etc/users").exists());
 }
