@@ -66,7 +66,16 @@ func (s *server) control(answer http.ResponseWriter, request *http.Request) {
 		case "grow":
 			changed = s.logs.grow(number("count", 1), number("end", 0) == 1)
 		case "remove":
-			changed = s.logs.drop(number("count", 1), query.Get("key"))
+			changed = s.logs.chosen(number("count", 1), query.Get("key"))
+			for _, log := range changed {
+				s.logs.take(log)
+			}
+			// Their rows are told as they were.
+			defer func() {
+				for _, log := range changed {
+					s.logs.all[log].state = deleted
+				}
+			}()
 		}
 		s.lock.Lock()
 		s.gets = append(s.gets, make([]atomic.Int32, len(s.logs.all)-len(s.gets))...)
@@ -158,21 +167,25 @@ type row struct {
 	User    string `json:"user"`
 	Queue   string `json:"queue,omitempty"`
 	Spark   string `json:"spark"`
-	Started int64  `json:"started"`
-	// Absent without an ApplicationEnd.
-	Ended     int64  `json:"ended,omitempty"`
+	Started string `json:"started"`
+	// Empty without an ApplicationEnd.
+	Ended     string `json:"ended,omitempty"`
 	Completed bool   `json:"completed"`
 	Key       string `json:"key"`
 	Codec     string `json:"codec,omitempty"`
 	// Of all files with events.
-	Size     int64 `json:"size"`
-	Modified int64 `json:"modified"`
+	Size     int64  `json:"size"`
+	Modified string `json:"modified"`
+}
+
+func inUTC(milliseconds int64) string {
+	return time.UnixMilli(milliseconds).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
 func (l *logs) row(number int32) row {
 	log := &l.all[number]
 	at := place{log.base(), number}
-	told := row{ID: log.id(), Name: log.name(), User: log.user(), Queue: queues[log.queue], Spark: versions[log.version], Started: log.start,
+	told := row{ID: log.id(), Name: log.name(), User: log.user(), Queue: queues[log.queue], Spark: versions[log.version], Started: inUTC(log.start),
 		Completed: log.ended(), Codec: strings.TrimPrefix(suffixes[log.codec], "."), Key: at.base}
 	if log.attempt > 0 {
 		told.Attempt = strconv.Itoa(int(log.attempt))
@@ -182,14 +195,16 @@ func (l *logs) row(number int32) row {
 		told.Key += "sparklogs/eventlog_v2_" + log.id() + "/"
 	}
 	if log.ended() {
-		told.Ended = log.end
+		told.Ended = inUTC(log.end)
 	}
+	modified := int64(0)
 	for _, file := range l.files(at) {
 		if file.number > 0 {
 			told.Size += size(l.pieces(log, file.number))
-			told.Modified = max(told.Modified, l.modified(log, file.number))
+			modified = max(modified, l.modified(log, file.number))
 		}
 	}
+	told.Modified = inUTC(modified)
 	return told
 }
 
@@ -217,7 +232,7 @@ func (l *logs) add(count int, run bool, layout string) (changed []int32) {
 		log := l.append(kind, hash, stamp, number, 0, now-60_000)
 		log.end, log.state = now, complete
 		if run {
-			log.end, log.state = now+86400_000, running
+			log.end, log.state, log.wrote = now+86400_000, running, now
 		}
 		changed = append(changed, int32(len(l.all)-1))
 		l.insert(changed[len(changed)-1])
@@ -232,6 +247,7 @@ func (l *logs) grow(count int, end bool) (changed []int32) {
 		if log := &l.all[number]; log.state == running {
 			l.take(int32(number))
 			log.repeats += 5
+			log.wrote = l.now
 			if end {
 				log.end, log.state = l.now, complete
 			}
@@ -242,23 +258,17 @@ func (l *logs) grow(count int, end bool) (changed []int32) {
 	return changed
 }
 
-func (l *logs) drop(count int, key string) (changed []int32) {
+// chosen are the newest logs, or the one with a key.
+func (l *logs) chosen(count int, key string) (changed []int32) {
 	if key != "" {
 		if at, found := l.find(key); found {
 			changed = append(changed, l.places[at].log)
 		}
 	}
-	there := map[int32]bool{}
-	for _, at := range l.places {
-		there[at.log] = true
-	}
 	for number := int32(len(l.all) - 1); key == "" && number >= 0 && len(changed) < count; number-- {
-		if there[number] {
+		if l.all[number].state != deleted {
 			changed = append(changed, number)
 		}
-	}
-	for _, number := range changed {
-		l.take(number)
 	}
 	return changed
 }

@@ -20,6 +20,7 @@ const (
 	running
 	// Its driver died: its log has no end, and nothing is written any more.
 	killed
+	deleted
 )
 
 // An entry is one log: an application's, or one attempt's. All that is not here follows from hash.
@@ -27,7 +28,9 @@ type entry struct {
 	hash       uint64
 	stamp      int64
 	start, end int64
-	number     uint32
+	// When a running one has written for the last time.
+	wrote  int64
+	number uint32
 	// How often the events in the middle are repeated.
 	repeats        uint32
 	layout         uint8
@@ -90,6 +93,11 @@ func (l *logs) make(layout uint8, count int) {
 	}
 	span := int64(l.days) * 86400_000
 	begin, before := l.now-span, len(l.all)
+	// One in 33 has two logs.
+	applications := float64(count) * 33 / 34
+	if layout == serverlessLayout {
+		applications = float64(count)
+	}
 	cluster, left := [lanes]int{}, [lanes]int{}
 	var stamp [lanes]int64
 	var number [lanes]uint32
@@ -98,7 +106,7 @@ func (l *logs) make(layout uint8, count int) {
 	}
 	for i := range count {
 		lane := i % lanes
-		submitted := begin + int64(float64(span)*(float64(i+1)/float64(count)))
+		submitted := begin + int64(float64(span)*min(1, float64(i+1)/applications))
 		if left[lane] == 0 {
 			cluster[lane] += lanes
 			shape := clusters[cluster[lane]%len(clusters)]
@@ -167,7 +175,7 @@ func (l *logs) append(layout uint8, hash uint64, stamp int64, number uint32, att
 		}
 	}
 	if log.end >= l.now {
-		log.state = running
+		log.state, log.wrote = running, l.now
 	} else if of(hash, 14, 150) == 0 {
 		log.state = killed
 	}
@@ -332,7 +340,7 @@ func (l *logs) modified(log *entry, number int) int64 {
 	first, files := int64(log.first), max(1, int64(log.files))
 	end := log.end
 	if log.state == running {
-		end = min(log.end, l.now)
+		end = log.wrote
 	}
 	if number > 0 && int64(number) < first+files-1 {
 		return log.start + (end-log.start)*(int64(number)-first+1)/files

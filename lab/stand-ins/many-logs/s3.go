@@ -466,6 +466,7 @@ func (s *server) remove(key string) {
 		return
 	}
 	if at, found := s.logs.find(key); found {
+		s.logs.all[s.logs.places[at].log].state = deleted
 		s.logs.places = slices.Delete(s.logs.places, at, at+1)
 	}
 }
