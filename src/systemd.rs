@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The process id of systemd.
@@ -15,6 +16,10 @@ pub(crate) const SYSTEMD: u32 = 1;
 
 /// How long a unit of emr-shs may take to start or to stop.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whether unit files have changed since systemd read them. Each reading takes a tenth of a second and more, so systemd
+/// reads them once, before it starts something.
+static UNREAD: AtomicBool = AtomicBool::new(false);
 
 /// A unit as systemd knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -150,14 +155,24 @@ fn control_group(named: &str, slice: &str, id: &str) -> Option<String> {
     Some(parents.map(|part| format!("/{part}.slice")).collect::<String>() + "/" + id)
 }
 
-pub(crate) fn daemon_reload() -> Result<()> {
-    run(&["daemon-reload"], Duration::from_secs(60)).map(drop)
+/// Notes that a unit file, or what starts at boot, has changed.
+pub(crate) fn unit_files_changed() {
+    UNREAD.store(true, Ordering::Relaxed);
+}
+
+/// Makes systemd read its unit files again, if this process has changed them.
+pub(crate) fn read_unit_files() -> Result<()> {
+    if !is_running() || !UNREAD.swap(false, Ordering::Relaxed) {
+        return Ok(());
+    }
+    run(&["daemon-reload"], Duration::from_secs(60)).map(drop).inspect_err(|_| unit_files_changed())
 }
 
 /// Restarts a unit. Fails if systemctl has not ended after `timeout`. Success proves little: the start script of the
 /// history server looks once, after three seconds, whether the process exists. Calls `watch` again and again while
 /// systemctl runs.
 pub(crate) fn restart(unit: &str, timeout: Duration, watch: &mut dyn FnMut()) -> Result<()> {
+    read_unit_files()?;
     // systemd refuses to start a unit that has failed several times, until the failures are reset.
     let _ = run(&["reset-failed", unit], Duration::from_secs(10));
     let begun = Instant::now();
@@ -190,33 +205,45 @@ pub(crate) fn switch(unit: &str, enabled: bool, running: bool) -> Result<()> {
     if !now.exists && !enabled && !running {
         return Ok(());
     }
-    enable(unit, enabled)?;
+    if now.enabled != enabled {
+        enable(&[unit], enabled)?;
+    }
     if running && !is_this {
-        let _ = run(&["reset-failed", unit], Duration::from_secs(10));
+        reset_failures(&now, unit);
         start("restart", unit)?;
     }
     Ok(())
 }
 
-/// Decides whether a unit starts at boot. Makes systemd read its unit files again.
-pub(crate) fn enable(unit: &str, enabled: bool) -> Result<()> {
-    run(&[if enabled { "enable" } else { "disable" }, unit], SWITCH_TIMEOUT).map(drop)
+/// Decides whether units start at boot. systemd reads its unit files again before it starts something.
+pub(crate) fn enable(units: &[&str], enabled: bool) -> Result<()> {
+    unit_files_changed();
+    let verb = if enabled { "enable" } else { "disable" };
+    run(&[&[verb, "--no-reload"], units].concat(), SWITCH_TIMEOUT).map(drop)
+}
+
+/// systemd refuses to start a unit that it has started too often, until the failures are reset.
+fn reset_failures(now: &Unit, unit: &str) {
+    if now.was_started || now.active == "failed" {
+        let _ = run(&["reset-failed", unit], Duration::from_secs(10));
+    }
 }
 
 /// Makes systemd listen on the address in the file of a socket unit. systemd opens no socket under a service that runs, so
 /// the service of the same name stops meanwhile, and starts again with the socket.
-pub(crate) fn listen(socket: &str) -> Result<()> {
+pub(crate) fn listen(now: &Unit, socket: &str) -> Result<()> {
     let service = socket.replace(".socket", ".service");
     let ran = show(&service)?.main_pid.is_some();
     if ran {
         run(&["stop", socket, &service], SWITCH_TIMEOUT)?;
     }
-    let _ = run(&["reset-failed", socket], Duration::from_secs(10));
+    reset_failures(now, socket);
     start("restart", socket)?;
     if ran { start("start", &service) } else { Ok(()) }
 }
 
 fn start(verb: &str, unit: &str) -> Result<()> {
+    read_unit_files()?;
     run(&[verb, unit], SWITCH_TIMEOUT).map(drop).map_err(|e| {
         let fault = Fault::failed(format!("{unit} does not start")).detail(format!("{e:#}"));
         let fault = last_words(unit).into_iter().fold(fault, Fault::detail);

@@ -7,13 +7,11 @@ use super::receipt::{Receipt, ReceiptEntry};
 use super::resource::{Resource, State};
 use crate::error::Fault;
 use crate::host::Host;
-use crate::paths::OWN_UNITS;
 use crate::properties;
 use crate::shown::{Hint, hint};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
-use std::path::Path;
 
 /// What happens to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -58,13 +56,12 @@ impl Change {
         self.has_effect() && is_read_by_server(&self.resource)
     }
 
-    /// Whether systemd must read its unit files again. Enabling a unit of emr-shs makes systemd read them anyway.
-    pub(crate) fn needs_reload(&self) -> bool {
-        let is_own_unit = |path: &Path| OWN_UNITS.iter().any(|unit| path.ends_with(unit));
-        let enabled_later = |path: &Path| is_own_unit(path) && self.after != State::Absent;
-        self.has_effect()
-            && matches!(&self.resource, Resource::File { path }
-                if path.starts_with("/etc/systemd") && !enabled_later(path))
+    /// The unit that shall start at boot, if the change is about one.
+    pub(crate) fn starts_at_boot(&self) -> Option<&str> {
+        match (&self.resource, &self.after) {
+            (Resource::Unit { name }, State::Unit { enabled: true, .. }) => Some(name),
+            _ => None,
+        }
     }
 }
 

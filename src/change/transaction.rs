@@ -85,10 +85,17 @@ impl<'a> Transaction<'a> {
                 self.postponed.push(change.clone());
                 continue;
             }
-            self.done.push(change.clone());
+            if change.starts_at_boot().is_none() {
+                self.done.push(change.clone());
+            } else if !self.done.contains(change) {
+                // The files of all units are there by now. So systemd reads them once, and not once for each unit.
+                let units = real().filter(|c| c.starts_at_boot().is_some());
+                self.done.extend(units.clone().cloned());
+                Resource::enable(&units.filter_map(Change::starts_at_boot).collect::<Vec<_>>())?;
+            }
             change.resource.set(self.host, &change.before, &change.after)?;
         }
-        reload(&self.done)
+        systemd::read_unit_files()
     }
 
     /// Keeps the changes. `restarted` says that the history server has restarted since. On an error the caller
@@ -110,7 +117,7 @@ impl<'a> Transaction<'a> {
             }
         }
         if !self.postponed.is_empty() {
-            let _ = reload(&self.postponed);
+            let _ = systemd::read_unit_files();
             let _ = self.receipt.save(self.host);
         }
         // These directories contained what went last.
@@ -138,7 +145,7 @@ impl<'a> Transaction<'a> {
                 errors.push(e);
             }
         }
-        if let Err(e) = reload(&self.done) {
+        if let Err(e) = systemd::read_unit_files() {
             errors.push(format!("{e:#}"));
         }
         errors
@@ -198,9 +205,4 @@ pub(crate) fn waits_for_restart(host: &Host, change: &Change) -> bool {
 fn goes_last(change: &Change) -> bool {
     let is_of_unit = Component::of(&change.resource) == Component::DeferredInstall;
     change.action() == Action::Remove && (is_of_unit || matches!(change.resource, Resource::Program { .. }))
-}
-
-/// Makes systemd read its unit files again, if a change needs that.
-pub(crate) fn reload(changes: &[Change]) -> Result<()> {
-    if changes.iter().any(Change::needs_reload) && systemd::is_running() { systemd::daemon_reload() } else { Ok(()) }
 }

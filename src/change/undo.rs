@@ -9,6 +9,7 @@ use super::transaction;
 use crate::host::{Host, Owner};
 use crate::paths::{LOG_DIRECTORY_KEY, SETTINGS_DIR};
 use crate::settings::Settings;
+use crate::systemd;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -118,15 +119,13 @@ pub(crate) fn carry_out(
     tell: &mut dyn FnMut(&UndoRow),
 ) -> Result<Vec<String>> {
     let mut errors = Vec::new();
-    let mut changes = Vec::new();
     let is_late = |change: &Change| {
         transaction::waits_for_restart(host, change) || matches!(change.after, State::Unit { runs: Some(_), .. })
     };
     for row in rows.iter().filter(|row| is_late(&row.change) == (phase == UndoPhase::AfterRestart)) {
         undo(host, receipt, row, &mut errors, tell)?;
-        changes.push(row.change.clone());
     }
-    if let Err(e) = transaction::reload(&changes) {
+    if let Err(e) = systemd::read_unit_files() {
         errors.push(format!("{e:#}"));
     }
     Ok(errors)

@@ -21,7 +21,7 @@ use crate::node::identity::{Identity, Role};
 use crate::node::provisioning::is_pending;
 use crate::signals;
 use crate::ui::Console;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -193,31 +193,30 @@ fn what_is_missing(job: &Installation) -> Result<Vec<Shortfall>> {
         return Ok(job.missing.clone());
     }
     let receipt = Receipt::load(&job.host)?;
-    if job.host.is_live() && matches!(job.gateway, Some(Ok(_))) {
-        wait_for_gateway(&receipt)?;
-    }
-    let server = match &job.node.server {
-        Some(_) => Some(HistoryServer::observe(&job.node.spark)?),
-        None => None,
-    };
-    let mut missing = shortfall::observe(&job.host, &receipt, server.as_ref())?;
+    let has_gateway = job.host.is_live() && matches!(job.gateway, Some(Ok(_)));
+    let (server, gateway) = std::thread::scope(|scope| {
+        let gateway = scope.spawn(|| if has_gateway { wait_for_gateway(&receipt) } else { Ok(None) });
+        (job.node.server.as_ref().map(|_| HistoryServer::observe(&job.node.spark)).transpose(), gateway.join())
+    });
+    let gateway = gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??;
+    let mut missing = shortfall::observe(&job.host, &receipt, server?.as_ref(), gateway)?;
     missing.retain(|shortfall| job.concerns(shortfall));
     Ok(missing)
 }
 
-/// Gives a gateway that has just started time to get credentials and to reach its buckets.
-fn wait_for_gateway(receipt: &Receipt) -> Result<()> {
+/// Gives a gateway that has just started time to get credentials and to reach its buckets. Returns how it is then.
+fn wait_for_gateway(receipt: &Receipt) -> Result<Option<LogGateway>> {
     let deadline = Instant::now() + GATEWAY_TIMEOUT;
-    while Instant::now() < deadline {
+    loop {
         let gateway = LogGateway::observe(receipt)?;
         let is_starting = gateway.as_ref().is_some_and(LogGateway::is_starting);
-        let trouble = gateway.and_then(|gateway| gateway.trouble());
-        if !is_starting && !matches!(trouble, Some(Trouble::Silent | Trouble::NotReady(_))) {
-            break;
+        let trouble = gateway.as_ref().and_then(LogGateway::trouble);
+        let is_silent = matches!(trouble, Some(Trouble::Silent | Trouble::NotReady(_)));
+        if !(is_starting || is_silent) || Instant::now() >= deadline {
+            return Ok(gateway);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(())
 }
 
 /// How an installation went.

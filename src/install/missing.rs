@@ -39,7 +39,7 @@ impl Installation {
         if receipt.is_empty() {
             return Ok(self.left_out.iter().map(Shortfall::of_part).collect());
         }
-        let mut missing = shortfall::observe(&self.host, &receipt, self.node.server.as_ref())?;
+        let mut missing = shortfall::observe(&self.host, &receipt, self.node.server.as_ref(), None)?;
         let changes = |resource: &Resource| self.plan.effective().any(|change| change.resource == *resource);
         let changes_gateway =
             self.plan.effective().any(|c| matches!(&c.resource, Resource::Unit { name } if name == GATEWAY_UNIT));

@@ -66,8 +66,13 @@ pub(crate) fn shortfalls(receipt: &Receipt, present: &Present<'_>) -> Vec<Shortf
     parts.chain(drifted).chain(overridden).chain(gateway.clone()).collect()
 }
 
-/// Observes the node and compares.
-pub(crate) fn observe(host: &Host, receipt: &Receipt, server: Option<&HistoryServer>) -> Result<Vec<Shortfall>> {
+/// Observes the node and compares. `gateway` is the log gateway if it has just been observed.
+pub(crate) fn observe(
+    host: &Host,
+    receipt: &Receipt,
+    server: Option<&HistoryServer>,
+    gateway: Option<LogGateway>,
+) -> Result<Vec<Shortfall>> {
     if !host.is_live() {
         // Below another root there are files and no services.
         let resources = drift::compare(host, receipt);
@@ -75,7 +80,7 @@ pub(crate) fn observe(host: &Host, receipt: &Receipt, server: Option<&HistorySer
         return Ok(shortfalls(receipt, &present));
     }
     let (resources, gateway) = std::thread::scope(|scope| {
-        let gateway = scope.spawn(|| LogGateway::observe(receipt));
+        let gateway = scope.spawn(|| if gateway.is_some() { Ok(gateway) } else { LogGateway::observe(receipt) });
         (drift::compare(host, receipt), gateway.join())
     });
     let gateway = gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??;

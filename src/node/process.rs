@@ -97,6 +97,11 @@ impl Process {
         Some(Self { pid, started: stat.starttime, args, listens: Vec::new(), scans: false })
     }
 
+    /// Whether the thread that scans the event log directory runs by now.
+    pub(crate) fn has_begun_to_scan(&self) -> bool {
+        entry(self.pid).is_some_and(|entry| scans(&entry))
+    }
+
     fn stat(&self) -> Option<Stat> {
         entry(self.pid)?.stat().ok().filter(|stat| stat.starttime == self.started)
     }

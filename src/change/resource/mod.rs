@@ -1,7 +1,8 @@
 //! The resources that emr-shs may own, their states, and the one function that changes them.
 //!
 //! A **resource** is named by what identifies it. Its **state** is observed or desired. [`Resource::observe`] only
-//! reads. [`Resource::set`] is the only function of the product that changes a node or a bucket for good.
+//! reads. [`Resource::set`] is the only function of the product that changes a node or a bucket for good; [`Resource::enable`]
+//! does the first step for several units.
 
 mod account;
 mod files;
@@ -97,6 +98,9 @@ impl Resource {
     /// Brings the resource from a state into another one. A resource that is in neither is somebody else's work, and
     /// an error.
     pub(crate) fn set(&self, host: &Host, before: &State, state: &State) -> Result<()> {
+        if host.is_live() && matches!(self, Resource::File { path } if path.starts_with(UNIT_DIR)) {
+            systemd::unit_files_changed();
+        }
         match (self, state) {
             (Resource::Prefix { uri }, State::Exists) => make_prefix(host, uri),
             (Resource::Prefix { .. }, State::Absent) => Ok(()),
@@ -130,6 +134,12 @@ impl Resource {
             (Resource::Key { path, key }, State::Line { raw }) => files::write_line(host, path, key, before, Some(raw)),
             (resource, state) => bail!("{} cannot become “{state}”", resource.name()),
         }
+    }
+
+    /// Makes units start at boot, before the first of them is set: systemd reads all unit files again afterwards, which takes
+    /// as long as all else that is to be done for a unit.
+    pub(crate) fn enable(units: &[&str]) -> Result<()> {
+        systemd::enable(units, true)
     }
 
     /// Removes what a crash in the middle of [`Resource::set`] can leave beside the resource.

@@ -163,12 +163,21 @@ impl HistoryServer {
                 RestartState::Starting => {}
             }
             tick();
-            std::thread::sleep(POLL);
+            self.pause();
         }
     }
 }
 
 impl HistoryServer {
+    /// Waits a moment. A server that answers begins to scan at once, so the wait ends when it does.
+    fn pause(&self) {
+        let begun = Instant::now();
+        let answering = self.process.as_ref().filter(|process| self.is_alive() && !process.scans);
+        while begun.elapsed() < POLL && !answering.is_some_and(Process::has_begun_to_scan) {
+            std::thread::sleep(POLL / 10);
+        }
+    }
+
     /// Its process, and every other history server in its unit's control group.
     fn processes(&self) -> Vec<Process> {
         let mut processes = Process::servers_in_group(&self.unit);
