@@ -289,8 +289,10 @@ pub(crate) fn render(request: &IamPolicyRequest<'_>) -> Result<Rendered> {
         );
     }
     if request.region.is_none() {
-        rendered =
-            rendered.note("The ARNs are in the partition aws. For China and GovCloud, name the region with --region.");
+        rendered = rendered.note(
+            "The ARNs are in the partition aws. For China, GovCloud, and the European Sovereign Cloud, name the region with \
+             --region.",
+        );
     }
     if let Some(uri) = request.event_logs {
         rendered = rendered.note(format!(

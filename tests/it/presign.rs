@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-const REGIONS: &[&str] = &["us-east-1", "eu-west-3", "cn-north-1", "us-gov-west-1"];
+const REGIONS: &[&str] = &["us-east-1", "eu-west-3", "cn-north-1", "us-gov-west-1", "eusc-de-east-1"];
 
 struct Input {
     bucket: &'static str,
@@ -285,6 +285,8 @@ fn a_bucket_gets_the_address_for_its_partition_and_endpoint() {
         ("acme-logs", "eu-west-3", None, "https://acme-logs.s3.eu-west-3.amazonaws.com"),
         ("acme-logs", "cn-north-1", None, "https://acme-logs.s3.cn-north-1.amazonaws.com.cn"),
         ("acme-logs", "us-gov-west-1", None, "https://acme-logs.s3.us-gov-west-1.amazonaws.com"),
+        ("acme-logs", "eusc-de-east-1", None, "https://acme-logs.s3.eusc-de-east-1.amazonaws.eu"),
+        ("acme.logs", "eusc-de-east-1", None, "https://s3.eusc-de-east-1.amazonaws.eu/acme.logs"),
         // A wildcard certificate covers one label, so a bucket with a dot goes into the path.
         ("acme.logs", "us-east-1", None, "https://s3.us-east-1.amazonaws.com/acme.logs"),
         ("acme.logs", "cn-north-1", None, "https://s3.cn-north-1.amazonaws.com.cn/acme.logs"),

@@ -13,9 +13,12 @@ fn policies_are_valid_for_every_side_and_partition() {
     };
     let places = "--event-logs s3a://acme-spark/events --log-uri s3n://acme-logs/elasticmapreduce/ --log-uri s3://acme-logs/other --log-uri s3://acme-more/ --binaries s3://acme-tools/emr-shs";
     let mut template = serde_json::Map::new();
-    for (partition, region, suffix) in
-        [("aws", "eu-west-3", "com"), ("aws-cn", "cn-north-1", "com.cn"), ("aws-us-gov", "us-gov-west-1", "com")]
-    {
+    for (partition, region, suffix) in [
+        ("aws", "eu-west-3", "com"),
+        ("aws-cn", "cn-north-1", "com.cn"),
+        ("aws-us-gov", "us-gov-west-1", "com"),
+        ("aws-eusc", "eusc-de-east-1", "eu"),
+    ] {
         for sides in ["", "--for history-server", "--for jobs", "--for verify", "--for history-server,verify"] {
             let ran = elsewhere(&format!(
                 "iam-policy {places} --region {region} --account 123456789012 {} {sides}",
@@ -25,8 +28,13 @@ fn policies_are_valid_for_every_side_and_partition() {
             let text = policy.to_string();
             assert!(!text.replace(&format!("arn:{partition}:"), "").contains("arn:"), "{text}");
             assert!(text.contains(&format!("\"s3.{region}.amazonaws.{suffix}\"")), "{text}");
-            valid(&["policy"], &text);
-            let resource = json!({"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": policy}});
+            // The linters do not know the youngest partition and its region yet.
+            let known: Value = serde_json::from_str(
+                &text.replace("arn:aws-eusc:", "arn:aws:").replace(":eusc-de-east-1:", ":eu-west-3:"),
+            )
+            .unwrap();
+            valid(&["policy"], &known.to_string());
+            let resource = json!({"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": known}});
             template.insert(format!("Policy{}", template.len()), resource);
             assert!(!text.contains("s3:*") && !text.contains("s3:Put*"));
             for (sid, statement) in statements(&policy) {
