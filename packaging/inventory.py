@@ -56,7 +56,9 @@ def texts_of(package):
     if found or named:
         if by_hand.exists():
             sys.exit(f"{by_hand} is not needed any more: the crate has its licence")
-        return [path.read_text(errors="replace") for path in dict.fromkeys(named + found)]
+        texts = [path.read_text(errors="replace") for path in dict.fromkeys(named + found)]
+        # zstd lets everybody choose between BSD and GPL, and contains the texts of both.
+        return [text for text in texts if "GPL" in package["license"] or "GNU GENERAL PUBLIC LICENSE" not in text[:200]]
     if not by_hand.exists():
         sys.exit(f"{package['name']} {package['version']} ({package['license']}) comes without the text of its licence, and there is no {by_hand}")
     return [by_hand.read_text()]
