@@ -34,6 +34,8 @@ pub(crate) struct Receipt {
     pub owes_restart: bool,
     /// Whether the history server answered before emr-shs first changed what the server reads.
     pub was_alive: bool,
+    /// Whether `uninstall` has begun and could not finish. What is left is then no installation.
+    pub uninstalling: bool,
     /// What the last run of a component wanted and could not make.
     pub left_out: Vec<LeftOut>,
     /// Every resource that emr-shs owns, in the order in which it was made.
@@ -54,6 +56,8 @@ struct StoredReceipt {
     owes_restart: bool,
     #[serde(default)]
     was_alive: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    uninstalling: bool,
     #[serde(default)]
     left_out: Vec<LeftOut>,
     entries: Vec<StoredEntry>,
@@ -68,7 +72,16 @@ enum StoredEntry {
 
 impl From<StoredReceipt> for Receipt {
     fn from(stored: StoredReceipt) -> Self {
-        let StoredReceipt { schema, written_by, settings, owes_restart, was_alive, left_out, entries: stored } = stored;
+        let StoredReceipt {
+            schema,
+            written_by,
+            settings,
+            owes_restart,
+            was_alive,
+            uninstalling,
+            left_out,
+            entries: stored,
+        } = stored;
         let (mut entries, mut unknown) = (Vec::new(), Vec::new());
         for entry in stored {
             match entry {
@@ -76,16 +89,17 @@ impl From<StoredReceipt> for Receipt {
                 StoredEntry::Unknown(entry) => unknown.push(entry),
             }
         }
-        Self { schema, written_by, settings, owes_restart, was_alive, left_out, entries, unknown }
+        Self { schema, written_by, settings, owes_restart, was_alive, uninstalling, left_out, entries, unknown }
     }
 }
 
 impl From<Receipt> for StoredReceipt {
     fn from(receipt: Receipt) -> Self {
-        let Receipt { schema, written_by, settings, owes_restart, was_alive, left_out, entries, unknown } = receipt;
+        let Receipt { schema, written_by, settings, owes_restart, was_alive, uninstalling, left_out, entries, unknown } =
+            receipt;
         let unknown = unknown.into_iter().map(StoredEntry::Unknown);
         let entries = entries.into_iter().map(StoredEntry::Known).chain(unknown).collect();
-        Self { schema, written_by, settings, owes_restart, was_alive, left_out, entries }
+        Self { schema, written_by, settings, owes_restart, was_alive, uninstalling, left_out, entries }
     }
 }
 
@@ -174,6 +188,7 @@ impl Default for Receipt {
             settings: Settings::default(),
             owes_restart: false,
             was_alive: false,
+            uninstalling: false,
             left_out: Vec::new(),
             entries: Vec::new(),
             unknown: Vec::new(),
@@ -268,8 +283,10 @@ impl Receipt {
         self.entries.iter().find(|e| e.resource == *resource)
     }
 
-    /// Remembers what a run of some components leaves out, and forgets what earlier runs of them left out.
+    /// Remembers what a run of some components leaves out, and forgets what earlier runs of them left out. A run of all
+    /// components makes an installation again of what an `uninstall` has left.
     pub(crate) fn leave_out(&mut self, components: &[Component], left_out: &[LeftOut]) {
+        self.uninstalling &= components.len() < Component::ALL.len();
         let concerns = |part: Part| part.component().is_none_or(|component| components.contains(&component));
         self.left_out.retain(|earlier| !concerns(earlier.part));
         self.left_out.extend_from_slice(left_out);

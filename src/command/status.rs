@@ -143,11 +143,15 @@ impl Status {
         self.print_next_steps();
     }
 
+    fn unfinished_uninstall(&self) -> Option<&Shortfall> {
+        self.missing.iter().find(|shortfall| shortfall.subject == Subject::Uninstall)
+    }
+
     /// Resources, the gateway and the deferred installation have rows of their own.
     fn is_told_nowhere_else(&self, shortfall: &Shortfall) -> bool {
         match shortfall.subject {
             Subject::Part(_) | Subject::Overridden => true,
-            Subject::Resource(_) | Subject::Gateway | Subject::DeferredInstall => false,
+            Subject::Resource(_) | Subject::Gateway | Subject::DeferredInstall | Subject::Uninstall => false,
         }
     }
 
@@ -157,6 +161,10 @@ impl Status {
                 None => data(&row("waits", YELLOW, "installation", &waiting.status())),
                 Some(failure) => data(&row("failed", RED, "installation", &failure.message)),
             };
+        }
+        if let Some(unfinished) = self.unfinished_uninstall() {
+            let text = format!("{}: {}", unfinished.found, unfinished.hint);
+            return data(&row("part", RED, "uninstall", &text));
         }
         match &self.event_logs {
             Some(uri) if self.installed && self.missing.is_empty() => {
@@ -189,27 +197,34 @@ impl Status {
         }
     }
 
-    /// Counts the resources that are as installed; `-v` lists them. Lists the others always.
+    /// Counts the resources that are as installed; `-v` lists them. Lists the others always, except a stopped unit of the
+    /// gateway: the gateway's own row tells what that means.
     fn print_resources(&self, verbose: bool) {
         let is_own_unit = |r: &ResourceStatus| self.waiting.is_some() && r.name == DEFERRED_INSTALL_UNIT;
         let rows: Vec<&ResourceStatus> = self.rows.iter().filter(|r| !is_own_unit(r)).collect();
-        let drifted = rows.iter().filter(|r| r.condition != Condition::Ours).count();
-        if !verbose && rows.len() > drifted {
-            let text = match rows.len() - drifted {
-                n if drifted == 0 => format!("all {n} as installed; -v lists them"),
-                n => format!("{n} as installed; -v lists them"),
+        let is_told = |r: &ResourceStatus| r.is_told_by(self.gateway.as_ref());
+        let has_drifted = |r: &ResourceStatus| r.condition != Condition::Ours && !is_told(r);
+        let drifted = rows.iter().filter(|r| has_drifted(r)).count();
+        let ours = rows.iter().filter(|r| r.condition == Condition::Ours).count();
+        let is_unfinished = self.unfinished_uninstall().is_some();
+        if !verbose && ours > 0 {
+            let (verb, style, text) = match ours {
+                n if is_unfinished => ("left", YELLOW, format!("{n} still as installed; -v lists them")),
+                n if n == rows.len() => ("ok", GREEN, format!("all {n} as installed; -v lists them")),
+                n => ("ok", GREEN, format!("{n} as installed; -v lists them")),
             };
-            data(&row("ok", GREEN, "files, keys and units", &text));
+            data(&row(verb, style, "files, keys and units", &text));
         }
-        for r in rows.iter().filter(|r| verbose || r.condition != Condition::Ours) {
+        for r in rows.iter().filter(|r| verbose || has_drifted(r)) {
             let (verb, style, text) = match r.condition {
+                _ if is_told(r) => ("stopped", YELLOW, r.found.clone()),
                 Condition::Ours => ("ok", GREEN, r.found.clone()),
                 Condition::Lost => ("lost", RED, r.differs.clone()),
                 Condition::Changed => ("changed", RED, r.differs.clone()),
             };
             data(&row(verb, style, &r.name, &text));
         }
-        if drifted > 0 {
+        if drifted > 0 && !is_unfinished {
             dataln!(
                 "\n{drifted} of {} are not as installed. To see what an install would change: sudo emr-shs plan",
                 self.rows.len()

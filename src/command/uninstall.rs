@@ -43,6 +43,7 @@ pub(crate) fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Resul
     }
 
     receipt.owes_restart = restart;
+    receipt.uninstalling = true;
     receipt.left_out.clear();
     receipt.save(&host)?;
     // A node that is half put back helps nobody: Ctrl-C does not stop the rest.

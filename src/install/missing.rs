@@ -49,6 +49,8 @@ impl Installation {
             Subject::Overridden => self.plan.restart.is_none(),
             Subject::Gateway => !changes_gateway,
             Subject::DeferredInstall => !self.is_whole(),
+            // This command makes its own part again, and `status` tells what is left of the others.
+            Subject::Uninstall => false,
         });
         missing.retain(|shortfall| self.concerns(shortfall));
         Ok(missing)
@@ -56,7 +58,8 @@ impl Installation {
 
     /// Whether a shortfall is about what this command makes.
     pub(crate) fn concerns(&self, shortfall: &Shortfall) -> bool {
-        shortfall.component().is_none_or(|component| self.components.contains(&component))
+        shortfall.subject != Subject::Uninstall
+            && shortfall.component().is_none_or(|component| self.components.contains(&component))
     }
 
     /// Whether nothing is to do, and nothing is missing.

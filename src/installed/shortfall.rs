@@ -37,6 +37,8 @@ pub(crate) enum Subject {
     /// The log gateway is there, and opens no logs.
     Gateway,
     DeferredInstall,
+    /// An `uninstall` that has not finished.
+    Uninstall,
 }
 
 /// What is on the node.
@@ -57,7 +59,8 @@ pub(crate) fn shortfalls(receipt: &Receipt, present: &Present<'_>) -> Vec<Shortf
             subject: Subject::DeferredInstall,
         }];
     }
-    let parts = receipt.left_out.iter().map(Shortfall::of_part);
+    let uninstall = Shortfall::of_uninstall(receipt);
+    let parts = uninstall.into_iter().chain(receipt.left_out.iter().map(Shortfall::of_part));
     let gateway = present.gateway.and_then(Shortfall::of_gateway);
     let is_told = |status: &ResourceStatus| status.is_told_by(present.gateway);
     let drifted = present.resources.iter().filter(|r| r.condition != Condition::Ours && !is_told(r));
@@ -117,6 +120,17 @@ fn overridden(receipt: &Receipt, server: &HistoryServer) -> Vec<Shortfall> {
 }
 
 impl Shortfall {
+    /// What an `uninstall` has left that could not finish.
+    pub(crate) fn of_uninstall(receipt: &Receipt) -> Option<Self> {
+        let left = receipt.entries.len() + receipt.unknown.len();
+        (receipt.uninstalling && left > 0).then(|| Self {
+            name: "uninstall".into(),
+            found: format!("it could not finish; {left} of the things that emr-shs made are left"),
+            hint: "sudo emr-shs uninstall; or, to install again: sudo emr-shs install".into(),
+            subject: Subject::Uninstall,
+        })
+    }
+
     pub(crate) fn of_part(left_out: &LeftOut) -> Self {
         Self {
             name: left_out.part.name().into(),
@@ -182,6 +196,7 @@ impl Shortfall {
             Subject::Overridden => Some(Component::Configure),
             Subject::Gateway => Some(Component::Gateway),
             Subject::DeferredInstall => Some(Component::DeferredInstall),
+            Subject::Uninstall => None,
         }
     }
 }

@@ -56,6 +56,11 @@ pub(crate) fn drift(f: &Facts<'_>) -> CheckResult {
         return skip("emr-shs is not installed on this node");
     }
     let observations = f.observations()?;
+    if let Some(unfinished) = Shortfall::of_uninstall(f.receipt) {
+        let fault = Fault::preflight("emr-shs is uninstalled only in part");
+        let detail = format!("{}: {}", unfinished.name, unfinished.found);
+        return Err(fault.detail(detail).hint(unfinished.hint).into());
+    }
     let drifted: Vec<&ResourceStatus> = drifted(observations).collect();
     if !drifted.is_empty() {
         return Err(describe(&drifted, &observations.resources).into());
@@ -67,7 +72,7 @@ pub(crate) fn drift(f: &Facts<'_>) -> CheckResult {
         Subject::Part(part) => part != Part::LogGateway,
         Subject::Overridden => true,
         // Each of these has a check of its own, or is judged above.
-        Subject::Resource(_) | Subject::Gateway | Subject::DeferredInstall => false,
+        Subject::Resource(_) | Subject::Gateway | Subject::DeferredInstall | Subject::Uninstall => false,
     });
     if let Some(first) = missing.next() {
         let text = |s: &Shortfall| format!("{}: {}", s.name, s.found);

@@ -51,6 +51,14 @@ fn an_install_that_fails_halfway_is_rolled_back(profile: Profile) {
     node.sh(&format!(r"cp -p {DEFAULTS} /root/; echo 'spark.acme.home C:\users' >>{DEFAULTS}"));
     complains(&node.emr_shs(&["uninstall"]), 3, &["cannot be read by Spark"]);
     node.sh(&format!("cp -p /root/spark-defaults.conf {DEFAULTS}"));
+
+    // What an `uninstall` leaves that fails halfway is called no installation, until the next one removes the rest.
+    let stuck = read_only.replace("install --event-logs s3://acme-spark/events/", "uninstall");
+    complains(&node.run(&["bash", "-c", &stuck]), 1, &["could not be put back", "ead-only file system"]);
+    let status = node.emr_shs(&["status"]).expect(0).out();
+    assert!(status.contains("it could not finish") && status.contains("still as installed"), "{status}");
+    let report = node.emr_shs(&["doctor"]).expect(3).out();
+    assert!(report.contains("uninstall: it could not finish"), "{report}");
     node.emr_shs(&["uninstall"]).expect(0);
     assert_eq!(node.reads(), HDFS);
 }
