@@ -144,6 +144,11 @@ pub(crate) fn value_of(line: &str) -> Option<String> {
     segment.entry.map(|e| spark_trim(&e.value).to_string())
 }
 
+/// The key that a line sets.
+pub(crate) fn key_of(line: &str) -> Option<String> {
+    Segment::read(&bytes_of(line)).ok()?.entry.map(|e| e.key.to_string())
+}
+
 /// The private characters that stand for the bytes 0x80 to 0xFF where those are not UTF-8.
 const FOREIGN: std::ops::RangeInclusive<char> = '\u{10f780}'..='\u{10f7ff}';
 /// The distance between a byte and its character in [`FOREIGN`].

@@ -179,15 +179,30 @@ fn a_deferred_install_keeps_a_password_secret() {
     let refused = node.emr_shs(&["install", "--event-logs", LOGS]).expect(3);
     assert!(refused.err().contains("no file says that this is an EMR node"), "{}", refused.err());
     let keys = "spark.history.ui.maxApplications=7\nspark.history.retainedApplications=3";
-    node.run(
-        &[&["env", &format!("EMR_SHS_SET={keys}"), "emr-shs"], &INSTALL[..], &["--login", "alice:open sesame"]]
-            .concat(),
-    )
-    .expect(0);
+    let environment = [
+        format!("EMR_SHS_SET={keys}"),
+        "HTTPS_PROXY=http://alice:sesame@proxy.example:3128".into(),
+        "no_proxy=169.254.169.254".into(),
+        "JAVA_TOOL_OPTIONS=-Dlost".into(),
+        "AWS_SECRET_ACCESS_KEY=sesame".into(),
+    ];
+    let command = [&["env"], &environment.each_ref().map(String::as_str)[..], &["emr-shs"], &INSTALL[..]].concat();
+    let ran = node.run(&[&command[..], &["--login", "alice:open sesame", "--json"]].concat()).expect(0);
+    assert!(!ran.out().contains("sesame") && !ran.err().contains("sesame"), "{}{}", ran.out(), ran.err());
+    // Of the variables, the unit's run gets the proxies and emr-shs's own.
+    let names = node.sh("sed -n 's/=.*//p' /etc/emr-shs/install.env");
+    assert_eq!(
+        names.split_whitespace().collect::<Vec<_>>(),
+        ["EMR_SHS_IN_UNIT", "HTTPS_PROXY", "no_proxy", "EMR_SHS_STARTED_AS"],
+        "{names}"
+    );
+    let of_run = node.sh(&format!("tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value {UNIT})/environ"));
+    assert!(of_run.contains("HTTPS_PROXY=http://alice:sesame@proxy.example:3128\nno_proxy="), "{of_run}");
+    assert!(!of_run.contains("JAVA_TOOL") && !of_run.contains("SECRET_ACCESS"), "{of_run}");
     let seen = node.sh(&format!("cat /etc/systemd/system/{UNIT}; ps -eo args; systemctl show {UNIT}"));
     assert!(!seen.contains("sesame") && seen.contains("retainedApplications=3"), "{seen}");
     // As root, `install --verify` needs no login, so the password lies nowhere.
-    assert!(!node.sh("grep -rl sesame /etc /var/lib/emr-shs || true").contains('/'));
+    assert!(!node.sh("grep -rl 'open sesame' /etc /var/lib/emr-shs || true").contains('/'));
     assert_eq!(node.sh("stat -c %a /etc/emr-shs/install.env").trim(), "600");
     node.emr_shs(&["uninstall"]).expect(0);
 }

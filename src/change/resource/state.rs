@@ -2,6 +2,7 @@
 
 use crate::host::Owner;
 use crate::properties;
+use crate::redact::{REMOVED, is_secret_key};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -57,12 +58,20 @@ impl State {
         }
     }
 
-    /// The state as others may read it: without the content of a file that only its owner may read.
+    /// The state as others may read it: without the content of a file that only its owner may read, and without the values of
+    /// secret settings.
     pub(crate) fn without_secrets(&self) -> Cow<'_, State> {
         match self {
             State::File { content, mode, owner } if mode & 0o077 == 0 => {
                 let content = format!("{} bytes, not shown: only the owner may read them", content.len());
                 Cow::Owned(State::File { content, mode: *mode, owner: *owner })
+            }
+            State::File { content, mode, owner } if content.contains(SET) => {
+                Cow::Owned(State::File { content: without_secret_settings(content), mode: *mode, owner: *owner })
+            }
+            State::Line { raw } if sets_secret(raw) => {
+                let key = properties::key_of(raw).unwrap_or_default();
+                Cow::Owned(State::Line { raw: format!("{key} {REMOVED}") })
             }
             state => Cow::Borrowed(state),
         }
@@ -110,7 +119,9 @@ impl State {
         match (self, wanted) {
             (State::File { content, mode, owner }, State::File { content: text, mode: bits, owner: account }) => {
                 if content != text {
-                    let is_secret = mode & 0o077 == 0 || bits & 0o077 == 0;
+                    let is_secret = mode & 0o077 == 0
+                        || bits & 0o077 == 0
+                        || [content, text].iter().any(|text| without_secret_settings(text) != **text);
                     parts.push(format!("other content: {}", lines_that_differ(content, text, is_secret)));
                 }
                 parts.extend(rights((*mode, *owner), (*bits, *account)));
@@ -135,6 +146,39 @@ impl State {
         }
         if parts.is_empty() { format!("found {self}, wanted {wanted}") } else { parts.join("; ") }
     }
+}
+
+/// The option with which a command line in a unit file names settings.
+const SET: &str = "--set";
+
+/// Whether a line of spark-defaults.conf sets a secret.
+fn sets_secret(line: &str) -> bool {
+    properties::key_of(line).is_some_and(|key| is_secret_key(&key))
+}
+
+/// A unit file without the secrets that its command line sets: `"--set" "KEY=VALUE"`, `"--set=KEY=VALUE"`.
+fn without_secret_settings(unit: &str) -> String {
+    // A backslash takes the next character's meaning away.
+    let mut is_escaped = false;
+    let parts: Vec<&str> = unit
+        .split(|c: char| {
+            let splits = c == '"' && !is_escaped;
+            is_escaped = c == '\\' && !is_escaped;
+            splits
+        })
+        .collect();
+    let is_named = |at: usize| at >= 2 && parts[at - 2] == SET;
+    let shown = parts.iter().enumerate().map(|(at, part)| {
+        let (option, setting) = match part.strip_prefix("--set=") {
+            Some(setting) => ("--set=", setting),
+            None => ("", if is_named(at) { part } else { "" }),
+        };
+        match setting.split_once('=') {
+            Some((key, _)) if is_secret_key(key) => format!("{option}{key}={REMOVED}"),
+            _ => (*part).to_string(),
+        }
+    });
+    shown.collect::<Vec<_>>().join("\"")
 }
 
 /// Where a text differs from the wanted one. A secret text is not quoted.
@@ -197,6 +241,7 @@ impl fmt::Display for State {
             State::Dir { mode, owner } => write!(f, "directory {mode:04o} {}:{}", owner.0, owner.1),
             State::Link { target } => write!(f, "→ {}", target.display()),
             State::File { content, mode, .. } => write!(f, "file {mode:04o}, {} bytes", content.len()),
+            State::Line { raw } if sets_secret(raw) => f.write_str(REMOVED),
             State::Line { .. } => f.write_str(&self.value().unwrap_or_default()),
             State::Unit { enabled, runs } => {
                 f.write_str(if runs.is_some() { "running" } else { "not running" })?;
@@ -209,7 +254,43 @@ impl fmt::Display for State {
 
 #[cfg(test)]
 mod tests {
-    use super::State;
+    use super::{State, without_secret_settings};
+
+    #[test]
+    fn what_others_read_of_a_unit_names_no_secret_setting() {
+        let line = |words: &[&str]| {
+            let words: String = words.iter().map(|word| format!(" {}", crate::systemd::quote_argument(word))).collect();
+            format!("[Service]\nExecStart=/usr/libexec/emr-shs/emr-shs{words}\n[Install]\n")
+        };
+        let table = [
+            (
+                ["install", "--set", "spark.hadoop.fs.s3a.secret.key=hush"],
+                ["install", "--set", "spark.hadoop.fs.s3a.secret.key=***"],
+            ),
+            (["a\\", "--set", "x.password=h\"u\\sh"], ["a\\", "--set", "x.password=***"]),
+            (["a\"b", "--set=x.password=hu=sh", "c"], ["a\"b", "--set=x.password=***", "c"]),
+            (["--set", "spark.ui.title=a=b", "x.password=c"], ["--set", "spark.ui.title=a=b", "x.password=c"]),
+        ];
+        for (unit, shown) in table {
+            assert_eq!(without_secret_settings(&line(&unit)), line(&shown));
+        }
+    }
+
+    #[test]
+    fn another_group_counts_if_it_may_do_what_others_must_not() {
+        let file = |mode, group| State::File { content: "a".into(), mode, owner: (0, group) };
+        let dir = |mode, group| State::Dir { mode, owner: (0, group) };
+        for mode in [0o644, 0o600, 0o755, 0o700] {
+            assert!(file(mode, 4).serves_as(&file(mode, 0)) && dir(mode, 4).serves_as(&dir(mode, 0)), "{mode:o}");
+        }
+        for mode in [0o640, 0o664, 0o750, 0o710] {
+            assert!(!file(mode, 4).serves_as(&file(mode, 0)) && !dir(mode, 4).serves_as(&dir(mode, 0)), "{mode:o}");
+            let told = file(mode, 4).difference(&file(mode, 0));
+            assert!(told.starts_with("group ") && told.ends_with(", wanted root"), "{told}");
+        }
+        let told = file(0o664, 4).difference(&file(0o644, 0));
+        assert!(told.ends_with("mode 0664, wanted 0644") && !file(0o664, 4).serves_as(&file(0o644, 0)), "{told}");
+    }
 
     #[test]
     fn a_file_with_another_content_is_told_by_its_lines() {
