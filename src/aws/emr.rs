@@ -221,16 +221,23 @@ impl ClusterDescription {
         policy == Some(&LogUploadPolicyValue::Disabled)
     }
 
-    /// Whether the cluster's security configuration lets jobs run under roles of their own.
+    /// Whether the cluster's security configuration gives jobs roles of their own.
     pub(crate) fn has_runtime_roles(&self) -> Result<bool, EmrError> {
         let Some(name) = self.cluster.security_configuration() else { return Ok(false) };
         let answer = self.runtime.block_on(self.client.describe_security_configuration().name(name).send());
         let answer = answer.map_err(|e| EmrError::new(&e))?;
         let text = answer.security_configuration().unwrap_or_default();
         let json: serde_json::Value = serde_json::from_str(text).map_err(|e| EmrError::Other(e.to_string()))?;
-        let switch = "/AuthorizationConfiguration/IAMConfiguration/EnableApplicationScopedIAMRole";
-        Ok(json.pointer(switch).is_some_and(|on| on == true))
+        Ok(gives_roles(&json))
     }
+}
+
+/// Whether a security configuration has runtime roles, or maps roles to those who use EMRFS (`docs/emr.md §8.2`).
+fn gives_roles(security_configuration: &serde_json::Value) -> bool {
+    let of = |path: &str| security_configuration.pointer("/AuthorizationConfiguration")?.pointer(path);
+    let is_on = of("/IAMConfiguration/EnableApplicationScopedIAMRole").is_some_and(|on| *on == true);
+    let mappings = of("/EmrFsConfiguration/RoleMappings").and_then(|mappings| mappings.as_array());
+    is_on || mappings.is_some_and(|mappings| !mappings.is_empty())
 }
 
 /// `s3://bucket/prefix/`. EMR often spells it `s3n://bucket/prefix`, with or without a slash at the end.
@@ -238,4 +245,27 @@ fn normalise_log_uri(uri: &str) -> Option<String> {
     let uri = uri.trim();
     let known = uri.parse::<LogUri>().map(|uri| uri.to_string());
     (!uri.is_empty()).then(|| known.unwrap_or_else(|_| uri.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gives_roles;
+    use serde_json::json;
+
+    #[test]
+    fn runtime_roles_and_role_mappings_give_jobs_roles_of_their_own() {
+        let mapping =
+            json!({"Role": "arn:aws:iam::123456789012:role/a", "IdentifierType": "Group", "Identifiers": ["a"]});
+        let table = [
+            (json!({"IAMConfiguration": {"EnableApplicationScopedIAMRole": true}}), true),
+            (json!({"IAMConfiguration": {"EnableApplicationScopedIAMRole": false}}), false),
+            (json!({"EmrFsConfiguration": {"RoleMappings": [mapping]}}), true),
+            (json!({"EmrFsConfiguration": {"RoleMappings": []}}), false),
+            (json!({"LakeFormationConfiguration": {}}), false),
+        ];
+        for (authorization, wanted) in table {
+            assert_eq!(gives_roles(&json!({ "AuthorizationConfiguration": authorization })), wanted, "{authorization}");
+        }
+        assert!(!gives_roles(&json!({"EncryptionConfiguration": {}})));
+    }
 }

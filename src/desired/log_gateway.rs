@@ -119,7 +119,7 @@ impl fmt::Display for NoGateway {
             Self::LogUriUnknown(why) => write!(f, "the cluster's log URI is not known ({why})"),
             Self::LogUriUnusable(why) => f.write_str(why),
             Self::NeedsLogin => f.write_str(
-                "jobs of this cluster run under roles of their own (runtime roles), and without a login every job could \
+                "jobs of this cluster have roles of their own (runtime roles, or role mappings of EMRFS), and without a login every job could \
                  read every executor log with the rights of the instance profile",
             ),
         }
@@ -148,7 +148,7 @@ pub(crate) fn setup(
     program: Program,
 ) -> Result<GatewaySetup, NoGateway> {
     let mut gateway = settings.gateway.clone();
-    if settings.runtime_roles() == Some(true) && gateway.htpasswd.is_none() {
+    if (settings.runtime_roles() == Some(true) || node.maps_roles()) && gateway.htpasswd.is_none() {
         return Err(NoGateway::NeedsLogin);
     }
     if gateway.log_uris.is_empty() {

@@ -86,6 +86,11 @@ impl Credentials {
 }
 
 impl Node {
+    /// Whether EMRFS acts under other roles than that of the instance profile, depending on who asks and for which object.
+    pub(crate) fn maps_roles(&self) -> bool {
+        !self.hadoop.is_s3a("s3") && self.hadoop.text("fs.s3.authorization.roleMapping").is_some()
+    }
+
     /// Whether Hadoop asks for the directory with credentials that S3 allows what it allows those of emr-shs, as far as this
     /// shows without Hadoop's own client. emr-shs tries keys of the configuration; other credentials show nothing.
     pub(crate) fn hadoop_is_allowed_alike(

@@ -17,12 +17,19 @@ fn says(text: &str, wanted: &[&str]) {
 #[ignore = "needs root and a node: scripts/test node"]
 fn install_opens_no_logs_to_jobs_that_have_roles_of_their_own() {
     let node = Node::fresh(Profile::Emr712);
+    // Role mappings of EMRFS count alike.
+    let mappings =
+        json!([{"Role": "arn:aws:iam::123456789012:role/a", "IdentifierType": "User", "Identifiers": ["a"]}]);
+    let mappings = json!({"AuthorizationConfiguration": {"EmrFsConfiguration": {"RoleMappings": mappings}}});
     let roles = json!({"AuthorizationConfiguration": {"IAMConfiguration": {"EnableApplicationScopedIAMRole": true}}});
-    node.stand_in("security_configuration", roles);
+    node.stand_in("security_configuration", mappings);
     node.stand_in(
         "cluster",
         json!({ "Id": CLUSTER, "LogUri": "s3n://acme-logs/elasticmapreduce/", "SecurityConfiguration": "roles", "Status": { "State": "WAITING" } }),
     );
+    let ran = node.emr_shs(&["plan", "--event-logs", LOGS]).expect(3);
+    says(&ran.err(), &["roles of their own", "role mappings of EMRFS", "nothing was changed", "--history-only"]);
+    node.stand_in("security_configuration", roles);
     let before = node.tree();
     for command in ["plan", "install", "configure"] {
         let ran = node.emr_shs(&[command, "--event-logs", LOGS]).expect(3);

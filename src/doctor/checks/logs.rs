@@ -263,11 +263,15 @@ fn silent_gateway(gateway: &LogGateway) -> Fault {
 fn may_make_jobs_log(f: &Facts<'_>) -> CheckResult {
     let is_written = |uri: &EventLogs| f.node.spark.defaults.text(EVENT_LOG_DIR_KEY) == Some(uri.to_string().as_str());
     let Some(uri) = f.event_logs.filter(|uri| !is_written(uri)) else { return skip("jobs log where they did before") };
-    if f.settings.runtime_roles() != Some(true) || f.settings.history_only || f.force() {
+    let maps_roles = f.node.maps_roles();
+    if f.settings.runtime_roles() != Some(true) && !maps_roles || f.settings.history_only || f.force() {
         return Ok("nothing stops the installation".into());
     }
-    Err(Fault::preflight("jobs of this cluster run under roles of their own (runtime roles)")
-        .detail("the cluster's security configuration has EnableApplicationScopedIAMRole")
+    Err(Fault::preflight("jobs of this cluster have roles of their own (runtime roles, or role mappings of EMRFS)")
+        .detail(match maps_roles {
+            true => "EMRFS has fs.s3.authorization.roleMapping",
+            false => "the cluster's security configuration has EnableApplicationScopedIAMRole, or RoleMappings of EMRFS",
+        })
         .detail(format!(
             "spark.eventLog.dir would apply to all jobs, and a job whose role is not allowed to write to {uri} would fail"
         ))
@@ -282,7 +286,9 @@ pub(crate) fn runtime_roles(f: &Facts<'_>) -> CheckResult {
         return may_make_jobs_log(f);
     }
     let observations = f.observations()?;
+    let maps_roles = f.node.maps_roles();
     let emr = match &observations.emr {
+        _ if maps_roles => return judge_roles(f),
         None => return skip(no_answer_of_emr(f)),
         Some(Err(why)) => return skip(format!("EMR could not be asked: {why}")),
         Some(Ok(emr)) => emr,
@@ -290,16 +296,23 @@ pub(crate) fn runtime_roles(f: &Facts<'_>) -> CheckResult {
     match &emr.runtime_roles {
         Err(why) => skip(format!("the security configuration could not be read: {why}")),
         Ok(false) => Ok("none: jobs have the instance profile's permissions".into()),
-        Ok(true) if f.settings.gateway.htpasswd.is_none() && matches!(observations.gateway, Ok(Some(_))) => {
-            Err(Fault::preflight("jobs have roles of their own, but the log gateway requires no login")
-                .detail("anyone who runs a job or a notebook on this cluster can read every executor log through the gateway")
-                .hint(hint!(
-                    "{}; sudo emr-shs proxy install --tls-self-signed --htpasswd {}/users",
-                    how_to_make_users(),
-                    SETTINGS_DIR
-                ))
-                .into())
-        }
-        Ok(true) => skip("jobs have roles of their own; only a job shows whether its role has s3:PutObject and s3:DeleteObject"),
+        Ok(true) => judge_roles(f),
     }
+}
+
+/// Judges the log gateway of a cluster whose jobs have roles of their own.
+fn judge_roles(f: &Facts<'_>) -> CheckResult {
+    if f.settings.gateway.htpasswd.is_some() || !matches!(f.observations()?.gateway, Ok(Some(_))) {
+        return skip(
+            "jobs have roles of their own; only a job shows whether its role has s3:PutObject and s3:DeleteObject",
+        );
+    }
+    Err(Fault::preflight("jobs have roles of their own, but the log gateway requires no login")
+        .detail("anyone who runs a job or a notebook on this cluster can read every executor log through the gateway")
+        .hint(hint!(
+            "{}; sudo emr-shs proxy install --tls-self-signed --htpasswd {}/users",
+            how_to_make_users(),
+            SETTINGS_DIR
+        ))
+        .into())
 }
