@@ -23,6 +23,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// start, while a new cluster's first step installs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
+/// How much of that is kept for deleting what was written.
+const TO_DELETE: Duration = Duration::from_secs(3);
+
 /// Hadoop's clients of this node. Each starts when it is first asked, and runs until this is dropped.
 pub(crate) struct HadoopClients {
     /// As the jobs write and read.
@@ -59,9 +62,20 @@ pub(crate) struct Answers {
     pub(crate) list: Option<Result<(), No>>,
     pub(crate) read: Option<Result<(), No>>,
     pub(crate) delete: Option<Result<(), No>>,
+    /// The object that was written to test permissions, if it may still be there.
+    pub(crate) left: Option<String>,
 }
 
 impl Answers {
+    /// A line about the object that may still be there.
+    pub(crate) fn left_line(&self) -> Option<String> {
+        let object = self.left.as_ref()?;
+        Some(format!(
+            "{object} may be left there: emr-shs wrote it to test permissions; you can delete every object there whose name \
+             begins with {PROBE_NAME}"
+        ))
+    }
+
     fn of(account: &str) -> Self {
         Self { account: account.into(), ..Self::default() }
     }
@@ -114,7 +128,8 @@ impl Opinion {
         let differs = (!self.differs.is_empty()).then(|| {
             format!("with these settings, Hadoop can reach S3 in another way than emr-shs: {}", self.differs.join(", "))
         });
-        jobs.into_iter().chain([server]).chain(differs).collect()
+        let left = self.jobs.as_ref().and_then(Answers::left_line);
+        jobs.into_iter().chain([server]).chain(left).chain(differs).collect()
     }
 }
 
@@ -169,15 +184,22 @@ impl HadoopClients {
         let mut jobs = (about == About::Writing).then(|| Answers::of(JOBS_ACCOUNT));
         let mut server = Answers::of(&self.server_account);
         let mut file = None;
+        let mut is_sent = false;
+        // What was written must go in time, too.
+        let until = deadline.checked_sub(TO_DELETE).unwrap_or(deadline);
         std::thread::scope(|scope| {
             // Both begin at once: most of the time is the start of Java.
             scope.spawn(|| {
-                let listed = self.as_server(deadline, |session| list(session, uri));
+                let listed = self.as_server(until, |session| list(session, uri));
                 file = listed.clone().ok().flatten();
                 server.list = Some(listed.map(drop));
             });
             if let Some(jobs) = &mut jobs {
-                jobs.write = Some(self.as_jobs(deadline, |session| session.write(&object, PROBE)).map_err(plain));
+                let written = self.as_jobs(until, |session| {
+                    is_sent = true;
+                    session.write(&object, PROBE)
+                });
+                jobs.write = Some(written.map_err(plain));
             }
         });
         let is_written = jobs.as_ref().is_some_and(|jobs| jobs.write == Some(Ok(())));
@@ -185,16 +207,20 @@ impl HadoopClients {
             file = Some(object.clone());
         }
         if let (Some(file), Some(Ok(()))) = (&file, &server.list) {
-            server.read = Some(self.as_server(deadline, |session| session.read(file)).map_err(plain));
+            server.read = Some(self.as_server(until, |session| session.read(file)).map_err(plain));
         }
         if let Some(jobs) = &mut jobs {
             if is_written {
-                jobs.list = Some(self.as_jobs(deadline, |session| list(session, uri).map(drop)));
-                jobs.read = Some(self.as_jobs(deadline, |session| session.read(&object)).map_err(plain));
+                jobs.list = Some(self.as_jobs(until, |session| list(session, uri).map(drop)));
+                jobs.read = Some(self.as_jobs(until, |session| session.read(&object)).map_err(plain));
             }
-            // The object can exist although the answer was no.
-            if !matches!(jobs.write, Some(Err(No::CannotTell(_) | No::Interrupted))) {
+            // The object can exist although the answer was no, or did not come.
+            if is_sent {
                 let deleted = self.as_jobs(deadline, |session| session.delete(&object));
+                let is_refused = matches!(jobs.write, Some(Err(No::Refused { .. })));
+                // The history server's account can be allowed what the jobs' account is not.
+                let is_gone = deleted.is_ok() || self.as_server(deadline, |session| session.delete(&object)).is_ok();
+                jobs.left = Some(object).filter(|_| !is_gone && !is_refused);
                 jobs.delete = is_written.then_some(deleted.map_err(plain));
             }
         }
