@@ -127,7 +127,7 @@ impl HadoopValue {
         let prefix = text.chars().last().and_then(|c| "kmgtpe".find(c.to_ascii_lowercase()));
         match prefix {
             Some(i) => {
-                let number: u64 = java_trim(&text[..text.len() - 1]).parse().ok()?;
+                let number: u64 = text[..text.len() - 1].parse().ok()?;
                 number.checked_mul(1 << (10 * (i + 1)))
             }
             None => text.parse().ok(),

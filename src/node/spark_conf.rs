@@ -61,8 +61,9 @@ impl SparkConf {
         while let Some(at) = rest.find("${") {
             out.push_str(&rest[..at]);
             rest = &rest[at..];
-            let name = rest.find('}').map(|end| &rest[2..end]);
-            let Some(name) = name.filter(|name| !name.is_empty() && !name.contains(char::is_whitespace)) else {
+            // A name has at least one character, so `${}` does not end there.
+            let name = rest.char_indices().skip(3).find(|(_, c)| *c == '}').map(|(end, _)| &rest[2..end]);
+            let Some(name) = name.filter(|name| !name.contains(char::is_whitespace)) else {
                 out.push_str("${");
                 rest = &rest[2..];
                 continue;

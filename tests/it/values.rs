@@ -3,7 +3,7 @@
 
 use crate::helpers::root_dir::RootDir;
 use emr_shs::testing::{
-    BucketEncryption, BucketSettings, Hadoop, Host, Node, SparkConf, SparkDefaults, SparkValue, TimeUnit,
+    BucketEncryption, BucketSettings, Hadoop, HadoopValue, Host, Node, SparkConf, SparkDefaults, SparkValue, TimeUnit,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,6 +31,7 @@ fn spark_takes_units_behind_times_and_sizes() {
     let size = |text: &str| SparkValue::new(text).size(1);
     assert_eq!([size("10"), size("2K"), size(" 10GB "), size("5b")], [Some(10), Some(2048), Some(10 << 30), Some(5)]);
     assert_eq!([size("1.5g"), size("10 GB"), size("99999999999g")], [None, None, None]);
+    assert!(HadoopValue::new("10 k").size().is_none(), "Hadoop takes no blank before the unit");
 }
 
 #[test]
