@@ -22,6 +22,7 @@ mod hadoop_client;
 mod host;
 mod http;
 mod ids;
+mod index;
 mod install;
 mod installed;
 mod node;

@@ -18,6 +18,8 @@ pub enum TimeoutProfile {
     Usual,
     /// For a diagnosis, where a slow answer is itself a finding: no retry, at most 6 seconds.
     Short,
+    /// For work that goes on for minutes: three retries, at most a minute.
+    Patient,
 }
 
 /// An access key of Hadoop's configuration. Nothing prints it.
@@ -39,6 +41,11 @@ pub(crate) fn runtime() -> Result<Runtime> {
     Builder::new_current_thread().enable_all().build().context("cannot start the runtime for calls to AWS")
 }
 
+/// A runtime with a thread for each processor, for many calls to AWS at once.
+pub(crate) fn parallel_runtime() -> Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build().context("cannot start the runtime for calls to AWS")
+}
+
 /// The SDK's default chains for credentials and, where `region` is `None`, for the region.
 pub(crate) fn load(
     runtime: &Runtime,
@@ -49,6 +56,7 @@ pub(crate) fn load(
     let (attempt, operation, attempts) = match timeouts {
         TimeoutProfile::Usual => (8, 20, 2),
         TimeoutProfile::Short => (4, 6, 1),
+        TimeoutProfile::Patient => (12, 60, 4),
     };
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))

@@ -50,7 +50,7 @@ pub(crate) struct RequestOptions {
 }
 
 impl RequestOptions {
-    fn payer(&self) -> Option<RequestPayer> {
+    pub(crate) fn payer(&self) -> Option<RequestPayer> {
         self.requester_pays.then_some(RequestPayer::Requester)
     }
 }
@@ -163,6 +163,13 @@ impl S3 {
         let clock = Clock::default();
         let client = clock.client(&config, &store, None);
         Self { runtime, config, client, clock, store, region, proxies, options: RequestOptions::default() }
+    }
+
+    /// Another client for the bucket that was found, for as long as this one lives: they share connections. The interceptor
+    /// sees each attempt of each request.
+    pub(crate) fn client_with(&self, interceptor: impl Intercept + 'static) -> Client {
+        let builder = endpoint::builder(&self.config, &self.store, self.region.clone());
+        Client::from_conf(builder.interceptor(interceptor).build())
     }
 
     /// Finds the bucket and its region. All later requests are signed for that region.
@@ -376,7 +383,7 @@ impl S3 {
         self.explain(uri, action, verb, S3Error::new(error, action))
     }
 
-    fn explain(&self, uri: &EventLogs, action: &'static str, verb: &str, error: S3Error) -> Refusal {
+    pub(crate) fn explain(&self, uri: &EventLogs, action: &'static str, verb: &str, error: S3Error) -> Refusal {
         let fault = match &error.failure {
             S3Failure::Denied { action, kms } => self.denied(uri, action, *kms, verb, &error),
             S3Failure::NoSuchBucket => no_such_bucket(uri),

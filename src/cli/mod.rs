@@ -1,5 +1,6 @@
 //! The command line. Every doc comment on a command or an option is help text.
 
+pub mod index;
 pub mod options;
 pub mod render;
 pub mod resolve;
@@ -106,6 +107,9 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Prove end to end that an executor's log opens, then clean up
     Verify(VerifyArgs),
+    /// List every application in S3, in any layout, within seconds
+    #[command(subcommand)]
+    Index(index::Index),
     /// Restore what install changed; leave alone what somebody else has changed since
     Uninstall(UninstallArgs),
     /// Print configurations, steps and policies to use elsewhere; changes nothing

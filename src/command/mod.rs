@@ -4,6 +4,7 @@ mod bundle;
 mod deferred_install;
 mod discover;
 mod doctor;
+mod index;
 mod install;
 mod manual;
 mod own_directory;
@@ -65,6 +66,7 @@ fn dispatch(cli: &Cli, console: &Console) -> Result<Exit> {
         },
         Command::Verify(args) => verify::run(root, args, console),
         Command::Status => status::run(root, console),
+        Command::Index(what) => index::run(root, what, console),
         Command::Uninstall(args) => uninstall::run(root, args, console),
         Command::Render(what) => render::run(root, what, console),
         Command::Completions(args) => manual::completions(args),

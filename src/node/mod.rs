@@ -36,6 +36,7 @@ use jars::{ClassPath, Scheme};
 use s3a::BucketSettings;
 use spark::Spark;
 use std::path::{Path, PathBuf};
+use tokio::runtime::Runtime;
 
 /// Everything that is known of the node.
 pub struct Node {
@@ -156,7 +157,11 @@ impl S3Connection {
 
     /// Prepares a client. This sends no request.
     pub fn open(self, timeouts: TimeoutProfile) -> Result<S3> {
-        let runtime = config::runtime()?;
+        self.open_on(config::runtime()?, timeouts)
+    }
+
+    /// The same on another runtime.
+    pub(crate) fn open_on(self, runtime: Runtime, timeouts: TimeoutProfile) -> Result<S3> {
         let config = config::load(&runtime, self.region, timeouts, &self.proxies);
         let config = self.keys.map_or(config.clone(), |keys| keys.instead_of_those_in(config));
         let mut s3 = S3::new(runtime, config, self.store, self.proxies);

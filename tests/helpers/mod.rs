@@ -10,6 +10,7 @@ pub mod emr_scripts;
 pub mod history_server;
 pub mod kept_nodes;
 pub mod laptop;
+pub mod many_logs;
 pub mod node;
 pub mod node_files;
 pub mod packing;

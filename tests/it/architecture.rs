@@ -18,6 +18,7 @@ const LEVELS: &[&[&str]] = &[
     &["bundle", "doctor", "verify"],
     &["desired", "installed"],
     &["change", "gateway"],
+    &["index"],
     &["node", "settings"],
     &["host"],
     &["aws", "hadoop_client"],

@@ -22,6 +22,7 @@ mod event_log_names;
 mod gateway_routes;
 mod gateway_tls;
 mod help;
+mod index;
 mod log_diagnosis;
 mod monitoring;
 mod passwd;

@@ -1,0 +1,188 @@
+//! `index status`
+
+use super::format::{bytes, number, span};
+use super::{OpenIndex, name_of};
+use crate::cli::index::IndexArgs;
+use crate::error::Exit;
+use crate::host::Host;
+use crate::index::{Sent, Summary, now};
+use crate::ui::{Console, data, wrapped};
+use anyhow::Result;
+use serde::Serialize;
+use std::time::Duration;
+
+#[derive(Serialize)]
+struct StatusReport {
+    db: String,
+    db_bytes: u64,
+    sources: Vec<SourceReport>,
+    /// When this machine last wrote the snapshot, in UTC.
+    snapshot_written: Option<String>,
+    /// The requests of this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<Sent>,
+}
+
+#[derive(Serialize)]
+struct SourceReport {
+    uri: String,
+    /// Attempts of applications that a search finds.
+    attempts: u64,
+    logs: u64,
+    unread: u64,
+    end_unread: u64,
+    failed: u64,
+    without_application: u64,
+    newest: Option<String>,
+    listed: Option<String>,
+    looked: Option<String>,
+    problems: Vec<Problem>,
+    other_objects: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_object: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Problem {
+    why: String,
+    logs: u64,
+    example: String,
+}
+
+pub(super) fn run(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
+    let index = OpenIndex::open(host, args)?;
+    report(&index, None, "index status", console)?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn report(index: &OpenIndex, summary: Option<&Summary>, command: &str, console: &Console) -> Result<()> {
+    let report = StatusReport::of(index, summary)?;
+    if console.is_json() {
+        console.data(command, &report);
+    } else {
+        data(report.text().trim_end());
+    }
+    Ok(())
+}
+
+impl StatusReport {
+    fn of(index: &OpenIndex, summary: Option<&Summary>) -> Result<Self> {
+        let path = index.store.path();
+        let size = |end: &str| fs_err::metadata(format!("{}{end}", path.display())).map_or(0, |meta| meta.len());
+        let written = index.store.fact("snapshot_written")?.and_then(|text| text.parse().ok());
+        Ok(Self {
+            db: path.display().to_string(),
+            db_bytes: size("") + size("-wal"),
+            sources: index.uris.iter().map(|uri| SourceReport::of(index, name_of(uri))).collect::<Result<_>>()?,
+            snapshot_written: written.and_then(super::times::iso),
+            requests: summary.map(|summary| summary.sent),
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("index     {} ({})\n", self.db, bytes(self.db_bytes));
+        for source in &self.sources {
+            text += &source.text();
+        }
+        if let Some(Sent { list, get, put }) = self.requests {
+            text += &format!("requests  {} LIST, {} GET, {} PUT\n", number(list), number(get), number(put));
+        }
+        text
+    }
+}
+
+impl SourceReport {
+    fn of(index: &OpenIndex, uri: String) -> Result<Self> {
+        let store = &index.store;
+        let Some(id) = store.known_source(&uri)? else {
+            return Ok(Self {
+                uri,
+                attempts: 0,
+                logs: 0,
+                unread: 0,
+                end_unread: 0,
+                failed: 0,
+                without_application: 0,
+                newest: None,
+                listed: None,
+                looked: None,
+                problems: Vec::new(),
+                other_objects: 0,
+                other_object: None,
+            });
+        };
+        let counts = store.counts(id)?;
+        let (attempts, newest) = store.shown(id)?;
+        let (listed, looked) = store.listed(id)?;
+        let (other_objects, other_object) = store.foreign(id)?;
+        let iso = |time: Option<i64>| time.and_then(super::times::iso);
+        let problems = store.problems(id)?;
+        Ok(Self {
+            uri,
+            attempts,
+            logs: counts.logs,
+            unread: counts.unread,
+            end_unread: counts.end_unread,
+            failed: counts.failed,
+            without_application: counts.without_application,
+            newest: iso(newest),
+            listed: iso(listed),
+            looked: iso(looked),
+            problems: problems.into_iter().map(|(why, logs, example)| Problem { why, logs, example }).collect(),
+            other_objects,
+            other_object,
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("source    {}\n", self.uri);
+        let row = |name: &str, found: &str| wrapped(&format!("  {name:<8}"), "          ", found) + "\n";
+        let Some(_) = &self.listed else {
+            let so_far = match self.logs {
+                0 => "never listed: emr-shs index search lists it".to_string(),
+                logs => format!("no complete listing yet; {} event logs are known", number(logs)),
+            };
+            return text + &row("listed", &so_far);
+        };
+        text += &row(
+            "shows",
+            &format!("{} attempts of applications, from {} event logs", number(self.attempts), number(self.logs)),
+        );
+        let ago = |time: &Option<String>| {
+            let then =
+                time.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok()).map(|t| t.as_millisecond());
+            then.map(|then| format!("{} ago", span(Duration::from_millis((now() - then).max(0).unsigned_abs()))))
+        };
+        let listed = ago(&self.listed).unwrap_or_default();
+        text += &row(
+            "listed",
+            &match ago(&self.looked).filter(|looked| *looked != listed) {
+                Some(looked) => format!("completely {listed}; looked for new logs {looked}"),
+                None => listed,
+            },
+        );
+        if self.unread > self.failed {
+            text += &row("unread", &format!("{} event logs", number(self.unread - self.failed)));
+        }
+        if self.end_unread > 0 {
+            text += &row(
+                "unread",
+                &format!("the ends of {} event logs, which have to be read whole", number(self.end_unread)),
+            );
+        }
+        for problem in &self.problems {
+            let logs = if problem.logs == 1 { "event log" } else { "event logs" };
+            text += &row(
+                "problem",
+                &format!("{} {logs}: {}; for example {}", number(problem.logs), problem.why, problem.example),
+            );
+        }
+        if let Some(example) = &self.other_object {
+            text += &row(
+                "others",
+                &format!("{} objects are no event logs, for example {example}", number(self.other_objects)),
+            );
+        }
+        text
+    }
+}

@@ -1,0 +1,273 @@
+//! Which logs a source has: a complete listing, or a look at where new ones appear.
+
+use super::layout::{Jump, Logs, Object, jump};
+use super::remote::Remote;
+use super::store::{Changes, Keys, Store, behind};
+use crate::aws::error::S3Error;
+use anyhow::Result;
+use std::collections::BTreeSet;
+use tokio::task::JoinSet;
+
+/// How many job runs of EMR Serverless are listed at a time.
+const RUNS: usize = 16;
+/// A run whose logs are closed can be tried again. After so many hours nobody does.
+const RETRIES: i64 = 6;
+/// Sorts behind every name that anybody gives.
+const LAST: char = '\u{10ffff}';
+
+/// Why a listing did not come to its end.
+pub(crate) enum ListingError {
+    S3(S3Error),
+    Store(anyhow::Error),
+}
+
+impl From<S3Error> for ListingError {
+    fn from(error: S3Error) -> Self {
+        Self::S3(error)
+    }
+}
+
+impl From<anyhow::Error> for ListingError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// A listing of one source.
+pub(crate) struct Listing<'a> {
+    pub(crate) store: &'a mut Store,
+    pub(crate) remote: &'a Remote,
+    pub(crate) source: i64,
+    /// Told after each page. Whether to stop there.
+    pub(crate) stop: &'a mut dyn FnMut(&Changes) -> bool,
+    pub(crate) changes: Changes,
+}
+
+/// Whether a listing came to its end.
+pub(crate) type Ended = Result<bool, ListingError>;
+
+impl Listing<'_> {
+    /// Lists everything. Logs that are gone leave the database as far as the listing came.
+    pub(crate) async fn all(&mut self) -> Result<Option<(u64, Option<String>)>, ListingError> {
+        let mut logs = Logs::default();
+        match self.below("", &mut logs, None).await? {
+            true => Ok(Some(logs.foreign)),
+            false => Ok(None),
+        }
+    }
+
+    /// Lists everything in a directory, or its first pages. With a limit, a log that is not found stays.
+    async fn below(&mut self, directory: &str, logs: &mut Logs, pages: Option<usize>) -> Ended {
+        let mut from = directory.to_string();
+        let (mut after, mut next): (Option<String>, Option<String>) = (None, None);
+        for _ in 0..pages.unwrap_or(usize::MAX) {
+            let page = self.remote.page(directory, after.as_deref(), true, next.take()).await?;
+            let mut found = Vec::new();
+            let (mut last, mut jumps) = (None, None);
+            for object in page.objects {
+                jumps = jump(&object.key);
+                if jumps.is_some() {
+                    break;
+                }
+                last = Some(object.key.clone());
+                found.extend(logs.push(object));
+            }
+            let is_last = jumps.is_none() && page.next.is_none();
+            if is_last || jumps.is_some() {
+                found.extend(logs.finish());
+            }
+            let before = match (&jumps, logs.directory()) {
+                (Some(Jump::Over(over)), _) => behind(over),
+                (Some(Jump::Serverless(runs)), _) => Some(runs.clone()),
+                (None, _) if is_last => behind(directory),
+                // The log of this directory comes with the next page.
+                (None, Some(pending)) => Some(pending.to_string()),
+                (None, None) => Some(last.map_or_else(|| from.clone(), |last| format!("{last}\0"))),
+            };
+            let keys = Keys { from: from.clone(), before: before.clone() };
+            self.changes += self.store.take_listing(self.source, &keys, &found, pages.is_none())?;
+            if (self.stop)(&self.changes) {
+                return Ok(false);
+            }
+            match jumps {
+                Some(Jump::Over(over)) => after = Some(format!("{over}{LAST}")),
+                Some(Jump::Serverless(runs)) => {
+                    if !Box::pin(self.serverless(&runs, RETRIES)).await? {
+                        return Ok(false);
+                    }
+                    after = Some(format!("{runs}{LAST}"));
+                    from = behind(&runs).unwrap_or_default();
+                    continue;
+                }
+                None if is_last => return Ok(true),
+                None => next = page.next,
+            }
+            from = before.unwrap_or_default();
+        }
+        // The directory at the end may have more objects.
+        logs.abandon();
+        Ok(true)
+    }
+
+    /// Lists the job runs below a directory `applications/`: all names of runs, and the logs of those that are new or were not
+    /// over, `hours` ago at the latest.
+    async fn serverless(&mut self, directory: &str, hours: i64) -> Ended {
+        let applications = self.directories(directory).await?;
+        let mut last = directory.to_string();
+        for application in applications {
+            let jobs = format!("{application}jobs/");
+            let runs = self.directories(&jobs).await?;
+            let is_over = |run: &String| self.store.is_over(self.source, run, hours);
+            let mut known = BTreeSet::new();
+            for run in &runs {
+                if is_over(run)? {
+                    known.insert(run.clone());
+                }
+            }
+            let mut to_list: Vec<&String> = runs.iter().filter(|run| !known.contains(*run)).collect();
+            to_list.reverse();
+            let mut listed = std::collections::BTreeMap::new();
+            while !to_list.is_empty() {
+                let batch = to_list.split_off(to_list.len().saturating_sub(RUNS * 8));
+                listed.extend(list_runs(self.remote, &batch).await?);
+                // What lies between two runs is gone.
+                for run in batch.into_iter().rev() {
+                    let found = listed.remove(run).unwrap_or_default();
+                    self.changes += self.store.take_listing(self.source, &Keys::below(run), &found, true)?;
+                }
+                if (self.stop)(&self.changes) {
+                    return Ok(false);
+                }
+            }
+            for run in &runs {
+                let gone = Keys { from: last, before: Some(run.clone()) };
+                self.changes += self.store.take_listing(self.source, &gone, &[], true)?;
+                last = behind(run).unwrap_or_default();
+            }
+        }
+        let gone = Keys { from: last, before: behind(directory) };
+        self.changes += self.store.take_listing(self.source, &gone, &[], true)?;
+        Ok(true)
+    }
+
+    async fn directories(&self, directory: &str) -> Result<Vec<String>, S3Error> {
+        let (mut found, mut next) = (Vec::new(), None);
+        loop {
+            let page = self.remote.page(directory, None, false, next).await?;
+            found.extend(page.directories);
+            match page.next {
+                Some(token) => next = Some(token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// Looks where new logs appear, and at those that were not over. Logs that are gone stay until the next complete listing.
+    /// Returns whether the looks saw all they were to see; where not, only a complete listing does.
+    pub(crate) async fn look(&mut self) -> Ended {
+        let places = super::places::Places::of(&self.store.recent(self.source)?);
+        let mut saw_all = true;
+        for range in &places.ranges {
+            let (objects, is_whole) = self.objects(&range.prefix, range.after.as_deref()).await?;
+            saw_all &= is_whole;
+            self.take(objects, is_whole)?;
+        }
+        for parent in &places.parents {
+            let page = self.remote.page(&parent.directory, parent.after.as_deref(), false, None).await?;
+            let known: BTreeSet<&String> = places.directories.iter().collect();
+            for directory in page.directories.iter().filter(|directory| !known.contains(directory)) {
+                // The directory of a rolling log is no place for logs.
+                let is_log = directory
+                    .trim_end_matches('/')
+                    .rsplit('/')
+                    .next()
+                    .is_some_and(|name| name.starts_with("eventlog_v2_"));
+                if !is_log && !directory.starts_with('.') {
+                    saw_all &= self.below(directory, &mut Logs::default(), Some(LOOK_PAGES)).await?;
+                }
+            }
+        }
+        for directory in &places.serverless {
+            saw_all &= self.serverless(directory, 0).await?;
+        }
+        Ok(saw_all)
+    }
+
+    async fn objects(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<Object>, bool), S3Error> {
+        let (mut found, mut next) = (Vec::new(), None);
+        for _ in 0..LOOK_PAGES {
+            let page = self.remote.page(prefix, after, true, next).await?;
+            found.extend(page.objects);
+            next = page.next;
+            if next.is_none() {
+                return Ok((found, true));
+            }
+        }
+        Ok((found, false))
+    }
+
+    fn take(&mut self, objects: Vec<Object>, is_whole: bool) -> Result<()> {
+        let mut logs = Logs::default();
+        let mut found: Vec<_> = Vec::new();
+        for object in objects {
+            found.extend(logs.push(object));
+        }
+        if is_whole {
+            found.extend(logs.finish());
+        }
+        let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(()) };
+        let keys = Keys { from: first.key.clone(), before: Some(format!("{}\0", last.key)) };
+        self.changes += self.store.take_listing(self.source, &keys, &found, false)?;
+        Ok(())
+    }
+}
+
+/// How many pages a look reads at one place.
+const LOOK_PAGES: usize = 3;
+
+/// The logs of some job runs.
+async fn list_runs(
+    remote: &Remote,
+    runs: &[&String],
+) -> Result<std::collections::BTreeMap<String, Vec<super::layout::Found>>, S3Error> {
+    let mut tasks = JoinSet::new();
+    let mut found = std::collections::BTreeMap::new();
+    let mut runs = runs.iter();
+    loop {
+        while tasks.len() < RUNS
+            && let Some(run) = runs.next()
+        {
+            let (remote, run) = (remote.clone(), (*run).clone());
+            tasks.spawn(async move {
+                let logs = list_run(&remote, &run).await?;
+                Ok::<_, S3Error>((run, logs))
+            });
+        }
+        match tasks.join_next().await {
+            None => return Ok(found),
+            Some(Ok(listed)) => {
+                let (run, logs) = listed?;
+                found.insert(run, logs);
+            }
+            // A task that was cancelled or has panicked: the run is listed again the next time.
+            Some(Err(_)) => {}
+        }
+    }
+}
+
+/// The logs of one job run: `sparklogs/` of the run, or of each of its attempts. What executors wrote sorts before both.
+async fn list_run(remote: &Remote, run: &str) -> Result<Vec<super::layout::Found>, S3Error> {
+    let after = format!("{run}attempts");
+    let (mut logs, mut found, mut next) = (Logs::default(), Vec::new(), None);
+    loop {
+        let page = remote.page(run, Some(&after), true, next).await?;
+        for object in page.objects {
+            found.extend(logs.push(object));
+        }
+        next = page.next;
+        if next.is_none() {
+            found.extend(logs.finish());
+            return Ok(found);
+        }
+    }
+}

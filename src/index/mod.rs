@@ -1,0 +1,19 @@
+//! The index: every application that event logs in S3 tell of, in a local database.
+//!
+//! `listing` finds logs, `reading` reads the two ends of each, `store` keeps what they say, `search` finds it, `snapshot`
+//! shares it with other nodes, and `update` does all of that in order.
+
+mod layout;
+mod listing;
+mod places;
+mod reading;
+mod remote;
+mod search;
+mod snapshot;
+mod store;
+mod update;
+
+pub(crate) use remote::{Remote, Requests, Sent};
+pub(crate) use search::{Hit, Query, RunState, Total};
+pub(crate) use store::{Store, is_damage};
+pub(crate) use update::{Progress, Source, Summary, Update, Wanted, now};

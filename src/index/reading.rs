@@ -1,0 +1,154 @@
+//! Reading many logs at a time: the ranges that the event log reader wants, or the whole log.
+
+use super::remote::{NotRead, Remote};
+use super::store::{Outcome, ReadResult, State, ToRead};
+use crate::event_log::{Facts, LogReading, WholeReading};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::task::JoinSet;
+
+/// How many logs are read at a time by ranges.
+const AT_A_TIME: usize = 128;
+/// How many are read whole at a time: each costs memory and processor time.
+const WHOLE_AT_A_TIME: usize = 4;
+/// The beginning of a log never takes more than this in the first request.
+const LARGEST_HEAD: u64 = 1 << 20;
+
+/// Reads logs, and remembers how long the beginnings of a source's logs are.
+pub(crate) struct Reader {
+    remotes: HashMap<i64, (Remote, Arc<AtomicU64>)>,
+    tasks: JoinSet<Outcome>,
+}
+
+impl Reader {
+    pub(crate) fn new(remotes: impl IntoIterator<Item = (i64, Remote)>) -> Self {
+        let remotes = remotes.into_iter().map(|(source, remote)| (source, (remote, Arc::default()))).collect();
+        Self { remotes, tasks: JoinSet::new() }
+    }
+
+    /// Whether another log of this state can be begun.
+    pub(crate) fn has_room(&self, state: State) -> bool {
+        self.tasks.len() < if state == State::EndUnread { WHOLE_AT_A_TIME } else { AT_A_TIME }
+    }
+
+    pub(crate) fn begin(&mut self, log: ToRead) {
+        let Some((remote, head)) = self.remotes.get(&log.source) else { return };
+        let (remote, head) = (remote.clone(), head.clone());
+        self.tasks.spawn(async move {
+            let result = match log.state {
+                State::EndUnread => read_whole(&remote, &log).await,
+                _ => read_ranges(&remote, &log, &head).await,
+            };
+            Outcome { log: log.id, etag: log.etag, result }
+        });
+    }
+
+    /// The next log that has been read; `None` if none is under way.
+    pub(crate) async fn next(&mut self) -> Option<Outcome> {
+        loop {
+            match self.tasks.join_next().await? {
+                Ok(outcome) => return Some(outcome),
+                // A task that has panicked or was cancelled: the log stays unread.
+                Err(_) => continue,
+            }
+        }
+    }
+}
+
+async fn read_ranges(remote: &Remote, log: &ToRead, head: &AtomicU64) -> ReadResult {
+    let files = match log.files() {
+        Ok(files) => files,
+        Err(word) => {
+            return ReadResult::NoApplication(format!("it is compressed with “{word}”, which Spark does not read"));
+        }
+    };
+    let objects = log.objects();
+    let mut reading = LogReading::new(files, log.is_closed).with_head(head.load(Ordering::Relaxed));
+    while let Some(wanted) = reading.wants() {
+        let Some((key, size)) = objects.get(wanted.file) else { break };
+        match remote.range(key, &wanted.range, *size).await {
+            Ok(bytes) => reading.give(&bytes),
+            Err(NotRead::Changed) => return changed(),
+            Err(NotRead::Failed(why)) => return ReadResult::Failed(why),
+        }
+    }
+    let facts = reading.finish();
+    head.fetch_max(facts.head.unwrap_or(0).min(LARGEST_HEAD), Ordering::Relaxed);
+    result(facts, log.is_closed)
+}
+
+async fn read_whole(remote: &Remote, log: &ToRead) -> ReadResult {
+    let Ok(files) = log.files() else { return ReadResult::NoApplication("its codec is not one of Spark's".into()) };
+    let objects = log.objects();
+    let mut facts = Facts::default();
+    // The last file of a rolling log first, and all files if the end is not in it.
+    for _ in 0..2 {
+        let mut reading = WholeReading::new(files.clone(), log.is_closed, facts);
+        while let Some(file) = reading.file() {
+            let Some((key, size)) = objects.get(file) else { break };
+            let mut body = match remote.stream(key, *size).await {
+                Ok(body) => body,
+                Err(NotRead::Changed) => return changed(),
+                Err(NotRead::Failed(why)) => return ReadResult::Failed(why),
+            };
+            let mut left = *size;
+            let mut is_done = false;
+            while let Some(piece) = body.next().await {
+                let piece = match piece {
+                    Ok(piece) => piece,
+                    Err(error) => {
+                        let why = crate::aws::error::root_causes(&error);
+                        return ReadResult::Failed(format!("S3 broke off: {why}"));
+                    }
+                };
+                left = left.saturating_sub(piece.len() as u64);
+                if reading.push(&piece).is_break() {
+                    is_done = true;
+                    break;
+                }
+            }
+            if left > 0 && !is_done {
+                return ReadResult::Failed("S3 broke off before the end of the object".into());
+            }
+            reading.end_file(left == 0);
+        }
+        facts = reading.finish();
+        if facts.whole.is_none() {
+            break;
+        }
+    }
+    facts.whole = None;
+    result(facts, log.is_closed)
+}
+
+fn changed() -> ReadResult {
+    ReadResult::Failed("it changed while it was read".into())
+}
+
+/// What the history server makes of a log that says this.
+fn result(facts: Facts, is_closed: bool) -> ReadResult {
+    if facts.is_cut_short {
+        return changed();
+    }
+    if facts.is_foreign {
+        return ReadResult::NoApplication("it is no event log".into());
+    }
+    if let Some(damage) = facts.damage.as_ref().filter(|_| is_closed || facts.start.is_none()) {
+        return ReadResult::NoApplication(format!("it is damaged: {damage}"));
+    }
+    if let Some(broken) = facts.broken.as_ref().filter(|_| is_closed) {
+        return ReadResult::NoApplication(format!("a line of it is no event: {broken}"));
+    }
+    match &facts.start {
+        None if is_closed => ReadResult::NoApplication("no application starts in it".into()),
+        None => ReadResult::NoApplication("no application starts in it yet".into()),
+        Some(start) if start.id.is_none() => {
+            ReadResult::NoApplication("the application in it has no id, as before Spark 1.2".into())
+        }
+        Some(_) => {
+            let end_is_missing = facts.whole.is_some();
+            ReadResult::Attempt { facts: Box::new(facts), end_is_missing }
+        }
+    }
+}

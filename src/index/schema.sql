@@ -1,0 +1,72 @@
+-- The database of the index. It is a cache of S3: one of another version is made anew, never changed to fit.
+-- Times are milliseconds since 1970 in UTC, unless the column says seconds.
+
+-- A place in S3 below which event logs lie.
+CREATE TABLE source (
+    id      INTEGER PRIMARY KEY,
+    uri     TEXT NOT NULL UNIQUE, -- s3://BUCKET/PREFIX/, whatever scheme the user wrote
+    listed  INTEGER,              -- when the last complete listing began; NULL before the first one has ended
+    looked  INTEGER,              -- when the last look or listing began
+    foreign_objects INTEGER NOT NULL DEFAULT 0, -- objects of the last complete listing that belong to no event log
+    foreign_example TEXT          -- the key of one of them
+) STRICT;
+
+-- An event log in S3: one object, or the directory of a rolling event log.
+CREATE TABLE log (
+    id        INTEGER PRIMARY KEY,
+    source    INTEGER NOT NULL REFERENCES source,
+    key       TEXT NOT NULL,    -- below the source's prefix; a directory ends in a slash
+    size      INTEGER NOT NULL, -- of all its objects with events, in bytes
+    modified  INTEGER NOT NULL, -- when the newest of its objects was written, in seconds
+    etag      TEXT NOT NULL,    -- of the newest object with events: tells two objects of one size and one second apart
+    parts     TEXT,             -- the objects of a rolling log that have events, in Spark's order: [[name, size], …]; NULL for
+                                -- a log that is one object, and once a log has been read
+    is_closed INTEGER NOT NULL, -- whether the log's name says that Spark has finished writing it
+    codec     TEXT NOT NULL,    -- none, zstd, lz4, snappy, lzf, or a word that is no codec of Spark's
+    state     INTEGER NOT NULL, -- 0 unread, 1 only its head and its tail are read and it has to be read whole, 2 read,
+                                -- 3 no application can be listed for it
+    problem   TEXT,             -- why state is 3, or why the last reading failed
+    tries     INTEGER NOT NULL DEFAULT 0, -- how many readings in a row have failed
+    next_try  INTEGER NOT NULL DEFAULT 0, -- before that time it is not read again
+    UNIQUE (source, key)
+) STRICT;
+
+CREATE INDEX log_to_read ON log (state, id) WHERE state < 2;
+CREATE INDEX log_modified ON log (source, modified);
+CREATE INDEX log_without_application ON log (source) WHERE problem IS NOT NULL;
+
+-- An attempt of an application, as the event log itself tells it.
+CREATE TABLE attempt (
+    id        INTEGER PRIMARY KEY, -- when it started, times 2^20, and some bits more that tell attempts apart: the order of
+                                   -- this table is the order of the list
+    log       INTEGER NOT NULL UNIQUE REFERENCES log,
+    source    INTEGER NOT NULL,    -- as in log
+    is_hidden INTEGER NOT NULL,    -- 1 if another event log tells more about the same attempt; here, because searches read it
+    app       TEXT NOT NULL,       -- the application's id
+    attempt   TEXT,                -- NULL where the application has no numbered attempts
+    name      TEXT NOT NULL,
+    user      TEXT NOT NULL,
+    queue     TEXT,                -- of YARN; NULL if the log does not name it
+    spark     TEXT,                -- the version of Spark that wrote the log
+    started   INTEGER NOT NULL,
+    ended     INTEGER,             -- NULL if the log has no end of the application
+    is_ended_guessed INTEGER NOT NULL, -- 1 if the end is not read yet, and `ended` is when the object was written
+    modified  INTEGER NOT NULL,    -- as in log, in seconds
+    size      INTEGER NOT NULL     -- as in log, in bytes
+) STRICT;
+
+CREATE INDEX attempt_app ON attempt (app, attempt);
+CREATE INDEX attempt_user ON attempt (user, id);
+CREATE INDEX attempt_source ON attempt (source, id);
+CREATE INDEX attempt_running ON attempt (id) WHERE ended IS NULL;
+CREATE INDEX attempt_hidden ON attempt (id) WHERE is_hidden = 1;
+
+-- Substrings of three characters of each attempt's name, id and user, whatever their case. A search takes the rare ones of its
+-- text from here and compares the whole text itself, so positions are not kept.
+CREATE VIRTUAL TABLE words USING fts5 (
+    name, app, user,
+    content = '', contentless_delete = 1, tokenize = 'trigram', detail = none
+);
+
+-- Facts about the database itself: `snapshot_etag`, `requests_list`, …
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;

@@ -1,0 +1,399 @@
+//! The snapshot: what the index knows, as one object in the first source, so that a new node need not read every log.
+//!
+//! Whoever may write event logs can forge it. So a reader bounds its size, takes rows of its own sources alone, and only such
+//! keys as a log can have; and the next complete listing removes every row that S3 does not show with the same size, time and
+//! tag.
+//!
+//! It is lines of JSON, compressed with zstd: a [`Header`], and a [`Line`] for each log.
+
+use super::layout::{Logs, Object};
+use super::remote::{Condition, NotWritten, Remote};
+use super::store::{Attempt, State, Store, insert_attempt};
+use crate::aws::error::S3Error;
+use crate::ids::Application;
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+
+/// The snapshot's key below the first source. The history server passes over names that begin with a dot.
+pub(crate) const KEY: &str = ".emr-shs/index-v1.zst";
+const FORMAT: &str = "emr-shs index";
+const VERSION: u32 = 1;
+/// The largest snapshot, as it lies in S3.
+const PACKED: u64 = 256 << 20;
+/// The most bytes that are unpacked.
+const UNPACKED: u64 = 2 << 30;
+/// The longest line. Names of applications can be long.
+const LINE: u64 = 64 << 10;
+/// The largest window of a zstd frame, as a power of two. A decoder allocates it before it gives the first byte.
+const WINDOW: u32 = 23;
+/// How long rows of a source that no node lists any more are passed on, in milliseconds.
+const FORGOTTEN: i64 = 30 * 86_400_000;
+/// How far the clocks of two nodes may differ, in milliseconds.
+const CLOCKS: i64 = 3_600_000;
+/// How often a snapshot is merged with one that another node has written meanwhile.
+const ATTEMPTS: u32 = 6;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Header {
+    format: String,
+    version: u32,
+    /// In milliseconds since 1970.
+    written: i64,
+    /// Each source with the time of its last complete listing.
+    sources: Vec<(String, i64)>,
+}
+
+/// An event log. The fields are those of the tables `log` and `attempt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Line {
+    /// The source's position in the header.
+    #[serde(rename = "s")]
+    source: usize,
+    #[serde(rename = "k")]
+    key: String,
+    #[serde(rename = "z")]
+    size: i64,
+    #[serde(rename = "m")]
+    modified: i64,
+    #[serde(rename = "e")]
+    etag: String,
+    #[serde(rename = "c")]
+    is_closed: bool,
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    application: Option<ApplicationLine>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ApplicationLine {
+    id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attempt: Option<String>,
+    name: String,
+    user: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spark: Option<String>,
+    started: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<i64>,
+}
+
+/// What reading a snapshot came to.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// How many logs the database has from it.
+    pub(crate) rows: u64,
+    /// When it was written, in milliseconds since 1970.
+    pub(crate) written: i64,
+    /// The rows of other nodes' sources, to be passed on: each source with its time and its lines.
+    others: BTreeMap<String, (i64, Vec<Line>)>,
+    /// Rows of own sources that are newer than this node's last listing, so that only the node that wrote them knows whether
+    /// they are true: each with the source's id.
+    newer: Vec<(i64, Line)>,
+}
+
+/// What writing a snapshot came to.
+#[derive(Debug)]
+pub(crate) enum Written {
+    Done,
+    /// Other nodes wrote again and again.
+    Outrun,
+    Failed(S3Error),
+}
+
+/// Reads the snapshot into the database. `None` if there is none, or none that can be used.
+pub(crate) async fn load(
+    store: &mut Store,
+    remote: &Remote,
+    sources: &[(i64, String)],
+) -> Result<(Option<Loaded>, Option<String>), LoadError> {
+    let Some((body, size, tag)) = remote.get(KEY).await.map_err(LoadError::S3)? else { return Ok((None, None)) };
+    if size.is_none_or(|size| size > PACKED) {
+        return Ok((None, Some(tag)));
+    }
+    let packed = body.collect().await.map_err(|error| LoadError::Store(error.into()))?.into_bytes();
+    match take(store, &packed, sources) {
+        Ok(loaded) => Ok((Some(loaded), Some(tag))),
+        // A database that fails is no fault of the snapshot.
+        Err(error) if error.downcast_ref::<rusqlite::Error>().is_some() => Err(LoadError::Store(error)),
+        Err(_) => Ok((None, Some(tag))),
+    }
+}
+
+pub(crate) enum LoadError {
+    S3(S3Error),
+    Store(anyhow::Error),
+}
+
+/// Takes the rows of a packed snapshot.
+fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<Loaded> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
+    decoder.window_log_max(WINDOW)?;
+    let mut lines = BufReader::new(decoder.take(UNPACKED));
+    let mut line = Vec::new();
+    if !next_line(&mut lines, &mut line)? {
+        bail!("it is empty");
+    }
+    let header: Header = serde_json::from_slice(&line).context("it has no header")?;
+    if header.format != FORMAT || header.version != VERSION {
+        bail!("it has version {}", header.version);
+    }
+    // Each source of the snapshot: the id in this database and when this node has listed it, if it has the source.
+    let mut own = Vec::new();
+    for (uri, _) in &header.sources {
+        let id = sources.iter().find(|(_, known)| known == uri).map(|(id, _)| *id);
+        own.push(match id {
+            Some(id) => Some((id, store.listed(id)?.0)),
+            None => None,
+        });
+    }
+    let mut loaded = Loaded { written: header.written, ..Loaded::default() };
+    let transaction = store.db.transaction()?;
+    while next_line(&mut lines, &mut line)? {
+        let Ok(row) = serde_json::from_slice::<Line>(&line) else { continue };
+        let Some((uri, listed)) = header.sources.get(row.source) else { continue };
+        match own[row.source] {
+            Some((source, own_listing)) => {
+                if !row.can_be_a_log() {
+                    continue;
+                }
+                match take_row(&transaction, source, own_listing, &row)? {
+                    Taken::Yes => loaded.rows += 1,
+                    Taken::No => {}
+                    Taken::NotKnown => loaded.newer.push((source, row)),
+                }
+            }
+            None => loaded.others.entry(uri.clone()).or_insert((*listed, Vec::new())).1.push(row),
+        }
+    }
+    transaction.commit()?;
+    Ok(loaded)
+}
+
+/// Reads a line without its end. `false` at the end of the text. A line that is too long is passed over.
+fn next_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool> {
+    loop {
+        line.clear();
+        if text.take(LINE).read_until(b'\n', line)? == 0 {
+            return Ok(false);
+        }
+        if line.pop_if(|last| *last == b'\n').is_some() {
+            return Ok(true);
+        }
+        let is_too_long = line.len() as u64 == LINE;
+        if !is_too_long {
+            return Ok(true);
+        }
+        // The rest of the line.
+        loop {
+            line.clear();
+            let read = text.take(LINE).read_until(b'\n', line)?;
+            if read == 0 || line.ends_with(b"\n") {
+                break;
+            }
+        }
+    }
+}
+
+impl Line {
+    /// Whether a listing can find a log with this key, and the facts have a place.
+    fn can_be_a_log(&self) -> bool {
+        let name = match self.key.strip_suffix('/') {
+            Some(directory) => format!("{directory}/events_1_x"),
+            None => self.key.clone(),
+        };
+        let mut logs = Logs::default();
+        let object = Object { key: name, size: 1, modified: self.modified, etag: String::new() };
+        let found = logs.push(object).next().or_else(|| logs.finish());
+        let has_facts = self.application.is_some() != self.problem.is_some();
+        has_facts
+            && self.size >= 0
+            && found.is_some_and(|found| found.key == self.key)
+            && self
+                .application
+                .as_ref()
+                .is_none_or(|application| !application.id.is_empty() && !is_synthetic(&application.id))
+    }
+}
+
+fn is_synthetic(id: &str) -> bool {
+    Application::parse(id).is_some_and(|application| application.is_synthetic())
+}
+
+/// Whether the database has a row of a snapshot now.
+enum Taken {
+    Yes,
+    /// This node knows better.
+    No,
+    /// Its last listing does not tell.
+    NotKnown,
+}
+
+/// Takes a row, unless this node knows better.
+fn take_row(db: &Transaction<'_>, source: i64, listed: Option<i64>, row: &Line) -> Result<Taken> {
+    let mut query =
+        db.prepare_cached("SELECT id, size, modified, etag, is_closed, state FROM log WHERE source = ?1 AND key = ?2")?;
+    let known = query
+        .query_row(params![source, row.key], |known| {
+            let is_same = (
+                known.get::<_, i64>(1)?,
+                known.get::<_, i64>(2)?,
+                known.get::<_, String>(3)?,
+                known.get::<_, bool>(4)?,
+            ) == (row.size, row.modified, row.etag.clone(), row.is_closed);
+            Ok((known.get::<_, i64>(0)?, is_same, known.get::<_, i64>(5)?))
+        })
+        .optional()?;
+    let state = if row.application.is_some() { State::Read } else { State::NoApplication };
+    let log = match known {
+        Some((id, true, state)) if state < State::Read as i64 => id,
+        Some(_) => return Ok(Taken::No),
+        // The log was deleted before this node's last complete listing.
+        None if listed.is_some_and(|listed| row.modified.saturating_mul(1000) < listed - CLOCKS) => {
+            return Ok(Taken::No);
+        }
+        None if listed.is_some() => return Ok(Taken::NotKnown),
+        None => {
+            let codec = row.key.trim_end_matches('/').rsplit_once('.').map_or("none", |(_, codec)| codec);
+            db.prepare_cached(
+                "INSERT INTO log (source, key, size, modified, etag, is_closed, codec, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
+            )?
+            .execute(params![source, row.key, row.size, row.modified, row.etag, row.is_closed, codec])?;
+            db.last_insert_rowid()
+        }
+    };
+    db.prepare_cached("UPDATE log SET state = ?2, problem = ?3, parts = NULL, tries = 0, next_try = 0 WHERE id = ?1")?
+        .execute(params![log, state as i64, row.problem])?;
+    if let Some(application) = &row.application {
+        let attempt = Attempt {
+            log,
+            source,
+            app: application.id.clone(),
+            attempt: application.attempt.clone(),
+            name: application.name.clone(),
+            user: application.user.clone(),
+            queue: application.queue.clone(),
+            spark: application.spark.clone(),
+            started: application.started,
+            ended: application.ended,
+            is_ended_guessed: false,
+            modified: row.modified,
+            size: row.size,
+        };
+        insert_attempt(db, &attempt)?;
+    }
+    Ok(Taken::Yes)
+}
+
+/// Writes the snapshot of these sources to the first of them. What another node has written meanwhile is taken over first.
+pub(crate) async fn write(store: &mut Store, remote: &Remote, sources: &[(i64, String)], now: i64) -> Result<Written> {
+    /// Whether the store knows conditional writes, as far as this database has learned.
+    const CONDITIONAL: &str = "store_knows_conditions";
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            let pause = std::time::Duration::from_millis(100 << attempt);
+            tokio::time::sleep(pause + pause.mul_f64(f64::from(std::process::id() % 100) / 100.0)).await;
+        }
+        let (theirs, tag) = match load(store, remote, sources).await {
+            Ok(loaded) => loaded,
+            Err(LoadError::S3(error)) => return Ok(Written::Failed(error)),
+            Err(LoadError::Store(error)) => return Err(error),
+        };
+        let packed = pack(store, sources, theirs.unwrap_or_default(), now)?;
+        let packed = Bytes::from(packed);
+        let knows = store.fact(CONDITIONAL)?;
+        let condition = match (&tag, knows.as_deref()) {
+            (_, Some("no")) => Condition::Always,
+            (None, _) => Condition::Absent,
+            // Shows whether the store refuses what it must refuse. If it does not, this is a snapshot as good as another.
+            (Some(_), None) => Condition::Absent,
+            (Some(tag), Some(_)) => Condition::Is(tag),
+        };
+        let is_test = tag.is_some() && matches!(condition, Condition::Absent);
+        match remote.put(KEY, packed, condition).await {
+            Ok(_) => {
+                if is_test {
+                    store.set_fact(CONDITIONAL, "no")?;
+                }
+                return Ok(Written::Done);
+            }
+            Err(NotWritten::Outrun) if is_test => store.set_fact(CONDITIONAL, "yes")?,
+            Err(NotWritten::Outrun) => {}
+            Err(NotWritten::Unconditional) => store.set_fact(CONDITIONAL, "no")?,
+            Err(NotWritten::Failed(error)) => return Ok(Written::Failed(error)),
+        }
+    }
+    Ok(Written::Outrun)
+}
+
+fn pack(store: &Store, sources: &[(i64, String)], theirs: Loaded, now: i64) -> Result<Vec<u8>> {
+    let mut header = Header { format: FORMAT.into(), version: VERSION, written: now, sources: Vec::new() };
+    for (id, uri) in sources {
+        header.sources.push((uri.clone(), store.listed(*id)?.0.unwrap_or(0)));
+    }
+    let others: Vec<_> = theirs.others.into_iter().filter(|(_, (listed, _))| now - listed < FORGOTTEN).collect();
+    header.sources.extend(others.iter().map(|(uri, (listed, _))| (uri.clone(), *listed)));
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
+    let line = |encoder: &mut zstd::stream::write::Encoder<'_, Vec<u8>>, bytes: Vec<u8>| -> Result<()> {
+        if bytes.len() as u64 + 1 < LINE {
+            encoder.write_all(&bytes)?;
+            encoder.write_all(b"\n")?;
+        }
+        Ok(())
+    };
+    line(&mut encoder, serde_json::to_vec(&header)?)?;
+    for (position, (id, _)) in sources.iter().enumerate() {
+        let mut query = store.db.prepare_cached(
+            "SELECT l.key, l.size, l.modified, l.etag, l.is_closed, l.problem,
+                    a.app, a.attempt, a.name, a.user, a.queue, a.spark, a.started, a.ended
+             FROM log l LEFT JOIN attempt a ON a.log = l.id WHERE l.source = ?1 AND l.state IN (2, 3) ORDER BY l.key",
+        )?;
+        let mut found = query.query([id])?;
+        while let Some(row) = found.next()? {
+            let app: Option<String> = row.get(6)?;
+            let application = match app {
+                Some(id) if is_synthetic(&id) => continue,
+                Some(id) => Some(ApplicationLine {
+                    id,
+                    attempt: row.get(7)?,
+                    name: row.get(8)?,
+                    user: row.get(9)?,
+                    queue: row.get(10)?,
+                    spark: row.get(11)?,
+                    started: row.get(12)?,
+                    ended: row.get(13)?,
+                }),
+                None => None,
+            };
+            let problem = if application.is_some() { None } else { row.get(5)? };
+            let log = Line {
+                source: position,
+                key: row.get(0)?,
+                size: row.get(1)?,
+                modified: row.get(2)?,
+                etag: row.get(3)?,
+                is_closed: row.get(4)?,
+                problem,
+                application,
+            };
+            line(&mut encoder, serde_json::to_vec(&log)?)?;
+        }
+    }
+    for (id, log) in theirs.newer {
+        let Some(source) = sources.iter().position(|(known, _)| *known == id) else { continue };
+        line(&mut encoder, serde_json::to_vec(&Line { source, ..log })?)?;
+    }
+    for (at, (_, (_, lines))) in others.into_iter().enumerate() {
+        for log in lines {
+            line(&mut encoder, serde_json::to_vec(&Line { source: sources.len() + at, ..log })?)?;
+        }
+    }
+    Ok(encoder.finish()?)
+}

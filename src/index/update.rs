@@ -1,0 +1,249 @@
+//! Bringing the index up to date: list, read what is new, write the snapshot.
+
+use super::listing::{Listing, ListingError};
+use super::reading::Reader;
+use super::remote::{Remote, Requests, Sent};
+use super::snapshot::{self, LoadError, Written};
+use super::store::{Changes, Outcome, State, Store};
+use crate::aws::error::S3Error;
+use crate::signals;
+use anyhow::Result;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How old the last complete listing may be, in milliseconds, before an update lists everything again.
+pub(crate) const FULL: i64 = 15 * 60_000;
+/// How old the snapshot may be, in milliseconds, before an update that has read logs writes it again.
+const SNAPSHOT: i64 = 15 * 60_000;
+/// How many outcomes are written at once, and how long they wait for each other.
+const BATCH: usize = 512;
+const BATCH_TIME: Duration = Duration::from_millis(400);
+/// How many logs are taken from the database at once.
+const TAKEN: usize = 2048;
+/// How often a signal is looked for.
+const TICK: Duration = Duration::from_millis(150);
+
+/// A source that is open.
+pub(crate) struct Source {
+    pub(crate) id: i64,
+    /// As the table `source` has it.
+    pub(crate) uri: String,
+    pub(crate) remote: Remote,
+}
+
+/// What an update is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// List everything, however long ago that was done.
+    pub(crate) is_full: bool,
+    /// Use the snapshot.
+    pub(crate) has_snapshot: bool,
+}
+
+/// What an update does at a moment.
+#[derive(Clone, Debug)]
+pub(crate) enum Progress {
+    Snapshot,
+    Listing { found: u64 },
+    Reading { read: u64, of: u64, since: Instant },
+    ReadingWhole { read: u64, of: u64 },
+}
+
+/// What an update came to.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) changes: Changes,
+    /// How many logs were read.
+    pub(crate) read: u64,
+    /// How many readings failed.
+    pub(crate) failed: u64,
+    /// The position of each source that could not be listed, and why.
+    pub(crate) unlisted: Vec<(usize, S3Error)>,
+    /// The same, explained.
+    pub(crate) faults: Vec<(usize, crate::error::Fault)>,
+    /// When the snapshot that this database began with was written.
+    pub(crate) snapshot_from: Option<i64>,
+    /// Why the snapshot was not read or written.
+    pub(crate) snapshot_error: Option<S3Error>,
+    pub(crate) sent: Sent,
+    /// Whether a signal ended it early.
+    pub(crate) is_interrupted: bool,
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// An update of some sources.
+pub(crate) struct Update<'a> {
+    pub(crate) store: &'a mut Store,
+    pub(crate) sources: &'a [Source],
+    pub(crate) requests: &'a Arc<Requests>,
+    pub(crate) tell: &'a mut dyn FnMut(Progress),
+}
+
+impl Update<'_> {
+    pub(crate) async fn run(mut self, wanted: Wanted) -> Result<Summary> {
+        let mut summary = Summary::default();
+        if wanted.has_snapshot {
+            self.begin_with_snapshot(&mut summary).await?;
+        }
+        for position in 0..self.sources.len() {
+            if !summary.is_interrupted {
+                self.list(position, wanted.is_full, &mut summary).await?;
+            }
+        }
+        for state in [State::Unread, State::EndUnread] {
+            if !summary.is_interrupted {
+                self.read(state, &mut summary).await?;
+            }
+        }
+        if wanted.has_snapshot && !summary.is_interrupted {
+            self.write_snapshot(&mut summary).await?;
+        }
+        summary.sent = self.requests.sent();
+        Ok(summary)
+    }
+
+    fn pairs(&self) -> Vec<(i64, String)> {
+        self.sources.iter().map(|source| (source.id, source.uri.clone())).collect()
+    }
+
+    /// A database that knows nothing of a source begins with what other nodes have read.
+    async fn begin_with_snapshot(&mut self, summary: &mut Summary) -> Result<()> {
+        let mut is_new = false;
+        for source in self.sources {
+            is_new |= self.store.listed(source.id)?.0.is_none();
+        }
+        let Some(first) = self.sources.first().filter(|_| is_new) else { return Ok(()) };
+        (self.tell)(Progress::Snapshot);
+        match snapshot::load(self.store, &first.remote, &self.pairs()).await {
+            Ok((loaded, _)) => {
+                summary.snapshot_from = loaded.filter(|loaded| loaded.rows > 0).map(|loaded| loaded.written)
+            }
+            Err(LoadError::S3(error)) => summary.snapshot_error = Some(error),
+            Err(LoadError::Store(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn list(&mut self, position: usize, is_full: bool, summary: &mut Summary) -> Result<()> {
+        let source = &self.sources[position];
+        let began = now();
+        let (listed, _) = self.store.listed(source.id)?;
+        // A clock that was set back must not keep a listing young for ever.
+        let is_full = is_full || listed.is_none_or(|listed| !(0..FULL).contains(&(began - listed)));
+        let tell = &mut *self.tell;
+        let mut found = 0;
+        let mut stop = |changes: &Changes| {
+            if changes.new != found {
+                found = changes.new;
+                tell(Progress::Listing { found });
+            }
+            signals::stop_requested()
+        };
+        let mut listing = Listing {
+            store: self.store,
+            remote: &source.remote,
+            source: source.id,
+            stop: &mut stop,
+            changes: Changes::default(),
+        };
+        let mut outcome = Ok(None);
+        let mut saw_all = false;
+        if !is_full {
+            match listing.look().await {
+                Ok(all) => saw_all = all,
+                Err(error) => outcome = Err(error),
+            }
+        }
+        let is_full = is_full || !saw_all && outcome.is_ok();
+        if is_full {
+            outcome = listing.all().await;
+        }
+        summary.changes += listing.changes;
+        match outcome {
+            Ok(Some(foreign)) => self.store.note_listing(source.id, began, &foreign)?,
+            Ok(None) if is_full => summary.is_interrupted = true,
+            Ok(None) => self.store.note_look(source.id, began)?,
+            Err(ListingError::S3(error)) => summary.unlisted.push((position, error)),
+            Err(ListingError::Store(error)) => return Err(error),
+        }
+        summary.is_interrupted |= signals::stop_requested();
+        Ok(())
+    }
+
+    async fn read(&mut self, state: State, summary: &mut Summary) -> Result<()> {
+        let ids: Vec<i64> = self.sources.iter().map(|source| source.id).collect();
+        let mut of = 0;
+        for id in &ids {
+            let counts = self.store.counts(*id)?;
+            of += if state == State::Unread { counts.unread } else { counts.end_unread };
+        }
+        let mut reader = Reader::new(self.sources.iter().map(|source| (source.id, source.remote.clone())));
+        let (mut before, mut waiting) = (i64::MAX, Vec::new());
+        let mut is_taken = false;
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        let mut written = Instant::now();
+        let since = Instant::now();
+        let mut read = 0;
+        loop {
+            if waiting.is_empty() && !is_taken {
+                waiting = self.store.to_read(state, &ids, before, now(), TAKEN)?;
+                is_taken = waiting.len() < TAKEN;
+                before = waiting.last().map_or(before, |log| log.id);
+                waiting.reverse();
+            }
+            while reader.has_room(state)
+                && let Some(log) = waiting.pop()
+            {
+                reader.begin(log);
+            }
+            let next = tokio::time::timeout(TICK, reader.next()).await;
+            match next {
+                Ok(Some(outcome)) => {
+                    read += 1;
+                    summary.failed += u64::from(outcome.has_failed());
+                    outcomes.push(outcome);
+                }
+                Ok(None) if waiting.is_empty() && is_taken => break,
+                Ok(None) | Err(_) => {}
+            }
+            if outcomes.len() >= BATCH || written.elapsed() > BATCH_TIME && !outcomes.is_empty() {
+                self.store.take_outcomes(&std::mem::take(&mut outcomes), now())?;
+                written = Instant::now();
+                (self.tell)(match state {
+                    State::EndUnread => Progress::ReadingWhole { read, of },
+                    _ => Progress::Reading { read, of, since },
+                });
+            }
+            if signals::stop_requested() {
+                summary.is_interrupted = true;
+                break;
+            }
+        }
+        summary.read += read;
+        self.store.take_outcomes(&outcomes, now())
+    }
+
+    /// Shares what was read with other nodes, every quarter of an hour at most.
+    async fn write_snapshot(&mut self, summary: &mut Summary) -> Result<()> {
+        const WRITTEN: &str = "snapshot_written";
+        let Some(first) = self.sources.first() else { return Ok(()) };
+        let last = self.store.fact(WRITTEN)?.and_then(|text| text.parse::<i64>().ok());
+        let is_due = last.is_none_or(|last| !(0..SNAPSHOT).contains(&(now() - last)));
+        let has_news = summary.read > 0 || summary.changes.gone > 0 || last.is_none();
+        if !is_due || !has_news || summary.unlisted.iter().any(|(position, _)| *position == 0) {
+            return Ok(());
+        }
+        (self.tell)(Progress::Snapshot);
+        match snapshot::write(self.store, &first.remote, &self.pairs(), now()).await? {
+            Written::Done => self.store.set_fact(WRITTEN, &now().to_string())?,
+            Written::Outrun => {}
+            Written::Failed(error) => summary.snapshot_error = Some(error),
+        }
+        Ok(())
+    }
+}

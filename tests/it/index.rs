@@ -1,0 +1,342 @@
+//! `index` against an S3 server on this machine: what it lists, what it asks S3 for, and what it does with files that are
+//! damaged or forged.
+
+use crate::helpers::command_output::CommandOutput;
+use crate::helpers::many_logs::ManyLogs;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FLAT: [&str; 2] = ["--event-logs", "s3://acme/flat/"];
+const ALL: [&str; 3] = ["--json", "--limit", "0"];
+
+struct Db(tempfile::TempDir);
+
+impl Db {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+    fn file(&self) -> PathBuf {
+        self.0.path().join("index.sqlite")
+    }
+}
+
+fn search(s3: &ManyLogs, db: &Path, uris: &[&str], words: &[&str]) -> CommandOutput {
+    s3.index(db, &[&["search"], words, uris].concat())
+}
+
+fn lines(ran: &CommandOutput) -> Vec<Value> {
+    ran.out().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Everything the index knows of each attempt of an application, comparable with what is true.
+fn known(s3: &ManyLogs, db: &Path, uris: &[&str], words: &[&str]) -> BTreeSet<String> {
+    let ran = search(s3, db, uris, &[&ALL[..], words].concat()).expect(0);
+    let rows = lines(&ran);
+    rows.iter()
+        .map(|row| {
+            let log = row["log"].as_str().unwrap().strip_prefix("s3://acme/").unwrap();
+            facts(row, log, &row["started"], &row["ended"])
+        })
+        .collect()
+}
+
+/// Fails with the rows that differ.
+#[track_caller]
+fn assert_lists(s3: &ManyLogs, db: &Path, uris: &[&str], words: &[&str], prefix: &str) {
+    let (known, truth) = (known(s3, db, uris, words), truth(s3, prefix));
+    let (missing, extra): (Vec<_>, Vec<_>) = (truth.difference(&known).collect(), known.difference(&truth).collect());
+    assert!(missing.is_empty() && extra.is_empty(), "{prefix}: missing {missing:#?}, not true {extra:#?}");
+}
+
+fn truth(s3: &ManyLogs, prefix: &str) -> BTreeSet<String> {
+    let time = |ms: &Value| match ms.as_i64() {
+        Some(ms) => {
+            Value::String(jiff::Timestamp::from_millisecond(ms).unwrap().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+        }
+        None => Value::Null,
+    };
+    s3.rows(prefix)
+        .iter()
+        .map(|row| facts(row, row["key"].as_str().unwrap(), &time(&row["started"]), &time(&row["ended"])))
+        .collect()
+}
+
+fn facts(row: &Value, log: &str, started: &Value, ended: &Value) -> String {
+    let [id, attempt, name, user, queue, spark, size] =
+        ["id", "attempt", "name", "user", "queue", "spark", "size"].map(|field| row[field].to_string());
+    format!("{log} {id} {attempt} {name} {user} {queue} {spark} {started} {ended} {size}")
+}
+
+#[test]
+fn every_layout_is_listed_as_it_is_and_logs_come_and_go() {
+    let s3 = ManyLogs::start(&["-flat", "150", "-month", "90", "-serverless", "60", "-sizes", "fixture"]);
+    for prefix in ["flat/", "month/", "serverless/", ""] {
+        let db = Db::new();
+        let uri = ["--event-logs", &format!("s3://acme/{prefix}")];
+        assert_lists(&s3, &db.file(), &uri, &["--no-snapshot"], prefix);
+        if prefix.is_empty() {
+            continue;
+        }
+        let layout = prefix.trim_end_matches('/');
+        s3.control(&format!("add?count=3&layout={layout}"));
+        s3.control(&format!("add?count=2&running=1&layout={layout}"));
+        // Seen by the next look, not by a listing of everything.
+        assert_lists(&s3, &db.file(), &uri, &["--no-snapshot"], prefix);
+        s3.control("grow?count=2&end=1");
+        assert_lists(&s3, &db.file(), &uri, &["--no-snapshot"], prefix);
+    }
+    // Whoever names two prefixes gets both, and whoever takes one away does not see it any more.
+    let db = Db::new();
+    let both = ["--event-logs", "s3://acme/flat/", "--event-logs", "s3a://acme/month"];
+    let of_both = known(&s3, &db.file(), &both, &["--no-snapshot"]);
+    assert_eq!(of_both, truth(&s3, "flat/").union(&truth(&s3, "month/")).cloned().collect());
+    assert_lists(&s3, &db.file(), &FLAT, &["--no-snapshot"], "flat/");
+    // What is deleted goes with the next listing of everything.
+    s3.control("remove?count=40");
+    s3.index(&db.file(), &["rebuild", "--no-snapshot", "--event-logs", "s3://acme/"]).expect(0);
+    assert_lists(&s3, &db.file(), &["--event-logs", "s3://acme/"], &["--no-snapshot"], "");
+}
+
+#[test]
+fn what_has_not_changed_is_not_read_again_and_a_look_is_cheap() {
+    let s3 = ManyLogs::start(&["-flat", "3000", "-rolling", "100", "-sizes", "small"]);
+    let db = Db::new();
+    search(&s3, &db.file(), &FLAT, &["--no-snapshot"]).expect(0);
+    s3.control("reset");
+    search(&s3, &db.file(), &FLAT, &["--no-snapshot"]).expect(0);
+    assert_eq!(s3.requests("GET"), 0);
+    let look = s3.requests("LIST");
+    assert!(look <= 6, "{look}");
+    // One that ends costs its own two requests.
+    s3.control("add?count=1");
+    s3.control("reset");
+    let found = search(&s3, &db.file(), &FLAT, &["--no-snapshot", "--limit", "1", "--json"]).expect(0);
+    assert_eq!(lines(&found).len(), 1);
+    assert!((1..=2).contains(&s3.requests("GET")));
+    s3.control("reset");
+    search(&s3, &db.file(), &FLAT, &["--no-refresh"]).expect(0);
+    assert_eq!(s3.requests("LIST") + s3.requests("GET") + s3.requests("HEAD"), 0);
+}
+
+#[test]
+fn a_search_finds_by_words_user_time_state_and_place() {
+    let s3 = ManyLogs::start(&["-flat", "300", "-month", "200", "-sizes", "small"]);
+    let db = Db::new();
+    let uris = ["--event-logs", "s3://acme/flat/", "--event-logs", "s3://acme/month/"];
+    search(&s3, &db.file(), &uris, &["--no-snapshot"]).expect(0);
+    let find = |words: &[&str]| {
+        let ran = search(&s3, &db.file(), &uris, &[&ALL[..], &["--no-refresh"], words].concat()).expect(0);
+        let rows = lines(&ran);
+        let started: Vec<&str> = rows.iter().map(|row| row["started"].as_str().unwrap()).collect();
+        assert!(started.is_sorted_by(|a, b| a >= b), "{words:?}");
+        rows.iter().map(|row| row["log"].as_str().unwrap().to_string()).collect::<BTreeSet<_>>()
+    };
+    let rows: Vec<Value> = s3.rows("flat/").into_iter().chain(s3.rows("month/")).collect();
+    let wanted = |fits: &dyn Fn(&Value) -> bool| {
+        let fitting = rows.iter().filter(|row| fits(row));
+        fitting.map(|row| format!("s3://acme/{}", row["key"].as_str().unwrap())).collect::<BTreeSet<_>>()
+    };
+    let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_lowercase();
+    let has = |row: &Value, word: &str| ["name", "id", "user"].iter().any(|field| text(row, field).contains(word));
+
+    let one = &rows[123];
+    let (name, id, user) = (text(one, "name"), text(one, "id"), text(one, "user"));
+    let parts: Vec<String> = name.split(['_', '-', '.']).filter(|part| part.len() > 2).map(str::to_string).collect();
+    for word in [
+        &name,
+        &id,
+        &user,
+        &name[3..9].to_string(),
+        &id[20..].to_string(),
+        &parts[0],
+        &"no such word".to_string(),
+        &"0".to_string(),
+    ] {
+        let fits = |row: &Value| word.split(' ').all(|word| has(row, word));
+        assert_eq!(find(&[word.to_uppercase().as_str()]), wanted(&fits), "{word}");
+    }
+    assert_eq!(find(&[&parts[0], &user]), wanted(&|row| has(row, &parts[0]) && has(row, &user)));
+    let whole_name = one["user"].as_str().unwrap();
+    assert_eq!(find(&["--user", whole_name]), wanted(&|row| row["user"] == whole_name));
+    assert!(find(&["--user", &whole_name[1..]]).is_empty());
+
+    let middle = rows.iter().map(|row| row["started"].as_i64().unwrap()).sum::<i64>() / rows.len() as i64;
+    let time = jiff::Timestamp::from_millisecond(middle).unwrap().strftime("%Y-%m-%dT%H:%MZ").to_string();
+    let middle = time.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let later = find(&["--since", &time]);
+    assert_eq!(later, wanted(&|row| row["started"].as_i64().unwrap() >= middle));
+    let earlier = find(&["--until", &time]);
+    assert_eq!(earlier, wanted(&|row| row["started"].as_i64().unwrap() <= middle));
+    assert!(!later.is_empty() && !earlier.is_empty());
+    assert_eq!(find(&["--state", "incomplete"]), wanted(&|row| row["ended"].is_null()));
+    assert_eq!(find(&["--state", "completed"]), wanted(&|row| !row["ended"].is_null()));
+    assert_eq!(find(&["--source", "s3a://acme/month/"]), wanted(&|row| text(row, "key").starts_with("month/")));
+    let month = rows.iter().find(|row| text(row, "key").starts_with("month/")).unwrap()["key"].as_str().unwrap()[..13]
+        .to_string();
+    assert_eq!(
+        find(&["--source", &format!("s3://acme/{month}/")]),
+        wanted(&|row| text(row, "key").starts_with(&month))
+    );
+
+    // Pages lie one behind the other.
+    let page = |offset: &str| {
+        lines(
+            &search(&s3, &db.file(), &uris, &["--json", "--no-refresh", "--limit", "7", "--offset", offset]).expect(0),
+        )
+    };
+    let all = lines(&search(&s3, &db.file(), &uris, &[&ALL[..], &["--no-refresh"]].concat()).expect(0));
+    assert_eq!([page("0"), page("7")].concat(), all[..14]);
+
+    for (words, says) in [
+        (&["--since", "yesterday"][..], "wanted a span before now"),
+        (&["--since", "1d", "--until", "2d"], "--since is later than --until"),
+        (&["--source", "s3://other/"], "lies below none of the prefixes"),
+        (&["--state", "odd"], "invalid value 'odd'"),
+    ] {
+        let ran = search(&s3, &db.file(), &uris, words).expect(2);
+        assert!(ran.err().contains(says), "{words:?}: {}", ran.err());
+    }
+}
+
+#[test]
+fn people_get_a_table_that_fits_and_programs_get_lines() {
+    let s3 = ManyLogs::start(&["-flat", "40", "-sizes", "small"]);
+    let db = Db::new();
+    let ran = search(&s3, &db.file(), &FLAT, &["--no-snapshot", "--limit", "10"]).expect(0);
+    let (out, err) = (ran.out(), ran.err());
+    assert_eq!(out.lines().count(), 11, "{out}");
+    assert!(out.starts_with("STARTED (UTC)"), "{out}");
+    assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+    assert!(err.contains("10 of 40 found"), "{err}");
+    let none = search(&s3, &db.file(), &FLAT, &["--no-refresh", "nobody"]).expect(0);
+    assert_eq!((none.out().as_str(), none.err().starts_with("no application fits")), ("", true), "{}", none.err());
+    let status = s3.index(&db.file(), &[&["status"], &FLAT[..]].concat()).expect(0);
+    assert!(status.out().contains("40 attempts of applications, from 40 event logs"), "{}", status.out());
+}
+
+#[test]
+fn a_file_that_is_no_index_stays_and_one_that_is_damaged_or_of_another_version_is_made_anew() {
+    let s3 = ManyLogs::start(&["-flat", "60", "-sizes", "small"]);
+    let db = Db::new();
+    let file = db.file();
+    let whole = |file: &Path| assert_lists(&s3, file, &FLAT, &["--no-snapshot"], "flat/");
+
+    // Somebody else's files.
+    fs::write(&file, "my notes\n".repeat(500)).unwrap();
+    let ran = search(&s3, &file, &FLAT, &[]).expect(2);
+    assert!(ran.err().contains("is no index of emr-shs") && ran.err().contains("--db"), "{}", ran.err());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "my notes\n".repeat(500));
+    fs::remove_file(&file).unwrap();
+    let theirs = rusqlite::Connection::open(&file).unwrap();
+    theirs.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+    search(&s3, &file, &FLAT, &[]).expect(2);
+    assert_eq!(theirs.query_row("SELECT x FROM t", [], |row| row.get::<_, i32>(0)).unwrap(), 1);
+    drop(theirs);
+    fs::remove_file(&file).unwrap();
+
+    whole(&file);
+    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 999).unwrap();
+    whole(&file);
+    // Bytes of the middle, as a disk that loses them leaves them.
+    for from in [4096, 20_000, 60_000] {
+        let mut bytes = fs::read(&file).unwrap();
+        let to = (from + 9000).min(bytes.len());
+        bytes[from..to].fill(0xA5);
+        fs::write(&file, bytes).unwrap();
+        s3.index(&file, &[&["rebuild", "--no-snapshot"], &FLAT[..]].concat()).expect(0);
+        whole(&file);
+    }
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    fs::write(&file, bytes).unwrap();
+    whole(&file);
+}
+
+#[test]
+fn a_new_machine_begins_with_the_snapshot() {
+    let s3 = ManyLogs::start(&["-flat", "400", "-sizes", "small"]);
+    let (first, second, third) = (Db::new(), Db::new(), Db::new());
+    search(&s3, &first.file(), &FLAT, &[]).expect(0);
+    assert_eq!(s3.requests("PUT"), 1);
+    s3.control("add?count=1");
+    s3.control("reset");
+    assert_lists(&s3, &second.file(), &FLAT, &[], "flat/");
+    // The snapshot, and the new log.
+    assert!(s3.requests("GET") <= 5, "{}", s3.requests("GET"));
+    // Who may not wait sees the snapshot alone, with its age.
+    s3.control("reset");
+    // A log that is deleted is not shown, whatever a snapshot says.
+    s3.control("remove?count=5");
+    assert_lists(&s3, &third.file(), &FLAT, &[], "flat/");
+}
+
+#[test]
+fn a_snapshot_that_is_forged_damaged_or_of_another_version_harms_nobody() {
+    let s3 = ManyLogs::start(&["-flat", "30", "-sizes", "small"]);
+    let wanted = truth(&s3, "flat/");
+    let header = |version: u32| {
+        format!(
+            r#"{{"format":"emr-shs index","version":{version},"written":1,"sources":[["s3://acme/flat/",1],["s3://other/",1]]}}"#
+        )
+    };
+    let row = |key: &str| {
+        format!(
+            r#"{{"s":0,"k":"{key}","z":5,"m":1,"e":"e","c":true,"a":{{"id":"application_1_0001","name":"forged","user":"mallory","started":1}}}}"#
+        )
+    };
+    let forged = [
+        header(1),
+        row("application_1_0001"),
+        row("../../etc/passwd"),
+        row(".emr-shs/x"),
+        row(""),
+        r#"{"s":7,"k":"x"}"#.to_string(),
+        "no JSON".into(),
+        format!("{}{}", row("application_2_0001").trim_end_matches('}'), " ".repeat(200_000)),
+    ]
+    .join("\n");
+    let packed = |text: &str| zstd::encode_all(text.as_bytes(), 3).unwrap();
+    let bomb = packed(&format!("{}\n{}", header(1), "x".repeat(300 << 20)));
+    let cut_off = packed(&forged)[..40].to_vec();
+    for (what, bytes) in [
+        ("forged", packed(&forged)),
+        ("newer", packed(&header(2))),
+        ("garbage", b"garbage".repeat(1000)),
+        ("empty", Vec::new()),
+        ("cut off", cut_off),
+        ("bomb", bomb),
+    ] {
+        s3.put("flat/.emr-shs/index-v1.zst", &bytes);
+        let db = Db::new();
+        assert_eq!(known(&s3, &db.file(), &FLAT, &[]), wanted, "{what}");
+        // The next machine has a good one.
+        let text = zstd::decode_all(s3.get("flat/.emr-shs/index-v1.zst").as_slice()).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.lines().count() == 31 && !text.contains("forged"), "{what}: {}", &text[..200]);
+    }
+}
+
+#[test]
+fn two_machines_that_write_at_once_lose_nothing_whether_or_not_the_store_knows_conditions() {
+    for conditional in ["yes", "refuse", "ignore"] {
+        let s3 = ManyLogs::start(&["-flat", "80", "-month", "60", "-sizes", "small", "-conditional", conditional]);
+        let (one, both) = (Db::new(), Db::new());
+        let of_both = ["--event-logs", "s3://acme/flat/", "--event-logs", "s3://acme/month/"];
+        let mut first = s3.command(&one.file(), &[&["rebuild"], &FLAT[..]].concat()).spawn().unwrap();
+        let mut second = s3.command(&both.file(), &[&["rebuild"], &of_both[..]].concat()).spawn().unwrap();
+        assert!(first.wait().unwrap().success() && second.wait().unwrap().success());
+        let text =
+            || String::from_utf8(zstd::decode_all(s3.get("flat/.emr-shs/index-v1.zst").as_slice()).unwrap()).unwrap();
+        if conditional == "yes" {
+            assert_eq!(text().lines().count(), 141);
+        }
+        // A machine that does not know a source passes its rows on.
+        s3.index(&one.file(), &[&["rebuild"], &FLAT[..]].concat()).expect(0);
+        if conditional == "yes" {
+            assert_eq!(text().lines().count(), 141);
+        }
+        assert_eq!(known(&s3, &both.file(), &of_both, &[]).len(), 140);
+    }
+}
