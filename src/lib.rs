@@ -41,7 +41,7 @@ mod verify;
 
 pub use command::run;
 
-/// What tests, the fuzz target and benchmarks call directly. It is no interface for others.
+/// What tests, the fuzz targets and benchmarks call directly. It is no interface for others.
 #[doc(hidden)]
 pub mod testing {
     pub use crate::aws::endpoint::{StoreAddress, by_path};

@@ -187,24 +187,24 @@ fn lzf(bytes: &[u8], unpacked: &mut Vec<u8>) -> Result<Next, DamageKind> {
 /// repeats what came before: its upper three bits are the length less 2 (7: a byte is added to it), and its lower five
 /// with the next byte the distance less 1.
 fn unpack_lzf(mut content: &[u8], length: usize, unpacked: &mut Vec<u8>) -> Option<()> {
-    let mut byte = || {
-        let (first, rest) = content.split_first()?;
-        content = rest;
-        Some(usize::from(*first))
-    };
     while unpacked.len() < length {
-        let control = byte()?;
+        let (control, rest) = content.split_first()?;
+        let control = usize::from(*control);
         if control < 32 {
-            for _ in 0..=control {
-                unpacked.push(byte()? as u8);
-            }
-        } else {
-            let more = if control >> 5 == 7 { byte()? } else { 0 };
-            let distance = ((control & 31) << 8 | byte()?) + 1;
-            let from = unpacked.len().checked_sub(distance)?;
-            for at in from..from + (control >> 5) + more + 2 {
-                unpacked.push(unpacked[at]);
-            }
+            unpacked.extend_from_slice(rest.get(..=control)?);
+            content = &rest[control + 1..];
+            continue;
+        }
+        let (more, rest) = if control >> 5 == 7 { rest.split_first()? } else { (&0, rest) };
+        let (low, rest) = rest.split_first()?;
+        content = rest;
+        let from = unpacked.len().checked_sub(((control & 31) << 8 | usize::from(*low)) + 1)?;
+        // What is repeated can contain what it adds: then it repeats it again.
+        let mut left = (control >> 5) + usize::from(*more) + 2;
+        while left > 0 {
+            let run = left.min(unpacked.len() - from);
+            unpacked.extend_from_within(from..from + run);
+            left -= run;
         }
     }
     (unpacked.len() == length && content.is_empty()).then_some(())

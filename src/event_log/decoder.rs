@@ -8,6 +8,8 @@ use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 /// The bytes that zstd gives at once.
 const PIECE: usize = 64 * 1024;
+const SHORTEST_FRAME_HEADER: usize = 5;
+const BLOCK_HEADER: usize = 3;
 /// `ZSTD_error_frameParameter_windowTooLarge`; zstd gives its errors as negative numbers.
 const WINDOW_TOO_LARGE: usize = 16_usize.wrapping_neg();
 /// What a decoder may use.
@@ -45,6 +47,8 @@ enum Kind {
 struct Zstd {
     context: DCtx<'static>,
     piece: Vec<u8>,
+    /// How many bytes it gets next.
+    step: usize,
     /// Whether the bytes so far end with a frame.
     at_end: bool,
 }
@@ -109,24 +113,33 @@ impl Zstd {
         let mut context = DCtx::create();
         // zstd refuses no number from 10 to 31.
         let _ = context.set_parameter(DParameter::WindowLogMax(limits.window));
-        Self { context, piece: vec![0; PIECE], at_end: true }
+        Self { context, piece: vec![0; PIECE], step: SHORTEST_FRAME_HEADER, at_end: true }
     }
 
     fn push(
         &mut self,
-        bytes: &[u8],
+        mut bytes: &[u8],
         sink: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, DamageKind> {
-        let mut input = InBuffer::around(bytes);
         // A full piece means that zstd can have more to give.
         let mut is_full = false;
-        while input.pos() < bytes.len() || is_full {
+        while !bytes.is_empty() || is_full {
+            let step = if is_full { 0 } else { bytes.len().min(self.step) };
+            let mut input = InBuffer::around(&bytes[..step]);
             let mut output = OutBuffer::around(&mut self.piece[..]);
-            // 0 says that a frame is over, and that all of it has been given.
-            let left = self.context.decompress_stream(&mut output, &mut input).map_err(damage)?;
+            let wanted = self.context.decompress_stream(&mut output, &mut input).map_err(damage)?;
+            bytes = &bytes[input.pos()..];
             let written = output.pos();
-            self.at_end = left == 0;
+            // 0 says that a frame is over, and that all of it has been given.
+            self.at_end = wanted == 0;
             is_full = written == PIECE && !self.at_end;
+            // zstd wants a block and the header after it. Both at once, and what is in the block is lost where the header
+            // is damaged: then what a log tells would depend on the pieces in which it comes.
+            self.step = match wanted {
+                0 => SHORTEST_FRAME_HEADER,
+                1..=BLOCK_HEADER => wanted,
+                more => more - BLOCK_HEADER,
+            };
             if written > 0 && sink(&self.piece[..written]).is_break() {
                 return Ok(ControlFlow::Break(()));
             }

@@ -11,6 +11,8 @@ use std::ops::{ControlFlow, Range};
 const KIB: u64 = 1 << 10;
 /// A file that is not larger is read by one request.
 const ONE_REQUEST: u64 = 256 * KIB;
+/// A compressed file that is larger can be some megabytes when it is unpacked.
+const READ_AT_ONCE: u64 = 64 * KIB;
 /// The first request for a beginning. `SparkListenerApplicationStart` comes after the environment, which takes some
 /// 90 KB where nothing is compressed.
 const HEAD: u64 = 128 * KIB;
@@ -148,6 +150,13 @@ impl LogReading {
         codec.can_be_taken_up() && !is_one_frame()
     }
 
+    /// Whether it takes much less time to unpack the beginning and the end of a file that is here than all of it.
+    fn is_worth_skipping(&self, file: usize) -> bool {
+        let LogFile { size, codec } = self.files[file];
+        let held = if self.tail.is_empty() { &self.head } else { &self.tail };
+        size > READ_AT_ONCE && codec != Codec::Plain && codec.can_be_taken_up() && tail::has_places(codec, held)
+    }
+
     /// How many bytes of the last file are known, from its first on.
     fn known_of_last(&self) -> u64 {
         match self.stage {
@@ -170,7 +179,7 @@ impl LogReading {
         self.head.extend_from_slice(bytes);
         self.beginning += bytes.len() as u64;
         let is_covered = self.head.len() as u64 == self.files[file].size;
-        if is_covered && self.is_complete && file + 1 == self.files.len() {
+        if is_covered && self.is_complete && file + 1 == self.files.len() && !self.is_worth_skipping(file) {
             self.events.never_halt();
         }
         let events = &mut self.events;
@@ -231,9 +240,13 @@ impl LogReading {
         self.stage = Stage::Tail(file);
         let Some(LogFile { size, codec }) = self.last() else { return };
         let unknown = size - self.known_of_last();
-        if unknown == 0 || (!self.can_be_taken_up(codec) && unknown > LONGEST_TAIL) {
-            // An empty file has no end: the history server reads all files then.
-            self.leave_to_whole_reading(unknown == 0);
+        if size == 0 {
+            // The history server reads all files then.
+            self.leave_to_whole_reading(true);
+        } else if unknown == 0 {
+            self.read_last(file);
+        } else if !self.can_be_taken_up(codec) && unknown > LONGEST_TAIL {
+            self.leave_to_whole_reading(false);
         }
     }
 
@@ -246,17 +259,28 @@ impl LogReading {
         let Some(LogFile { size, codec }) = self.last() else { return };
         self.tail.splice(..0, bytes.iter().copied());
         let known = self.known_of_last();
-        let is_covered = known + self.tail.len() as u64 == size;
-        if !is_covered {
-            if let Some(events) = tail::end_in(codec, &self.tail) {
+        if known + self.tail.len() as u64 == size {
+            self.read_last(file);
+        } else if let Some(events) = tail::end_in(codec, &self.tail) {
+            self.facts.tell_end(events);
+            self.stage = Stage::Over;
+        } else if self.tail.len() as u64 >= LONGEST_TAIL {
+            self.leave_to_whole_reading(false);
+        }
+    }
+
+    /// All of the last file is here.
+    fn read_last(&mut self, file: usize) {
+        let Some(LogFile { codec, .. }) = self.last() else { return };
+        if self.is_worth_skipping(self.files.len() - 1) {
+            let held = if self.tail.is_empty() { &self.head } else { &self.tail };
+            if let Some(events) = tail::end_in(codec, held) {
                 self.facts.tell_end(events);
                 self.stage = Stage::Over;
-            } else if self.tail.len() as u64 >= LONGEST_TAIL {
-                self.leave_to_whole_reading(false);
+                return;
             }
-            return;
         }
-        // All of the file is here, so it is read from its first byte on.
+        let known = self.known_of_last();
         let mut decoder = Decoder::new(codec, Limits::QUICK);
         let mut events = Events::default();
         let mut sink = |piece: &[u8]| {

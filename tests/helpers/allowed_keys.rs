@@ -1,5 +1,5 @@
 //! Which keys and presigned URLs the gateway may give. The rules are stated as regular expressions, apart from the parser
-//! that they check. The fuzz target uses them, too.
+//! that they check. A fuzz target uses them, too.
 
 use aws_credential_types::Credentials;
 use emr_shs::testing::{BucketAddress, Signer, StoreAddress};
