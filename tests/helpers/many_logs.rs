@@ -46,6 +46,11 @@ impl ManyLogs {
         self.send("PUT", &format!("acme/{key}"), Some(body));
     }
 
+    /// Deletes an object.
+    pub fn delete(&self, key: &str) {
+        self.send("DELETE", &format!("acme/{key}"), None);
+    }
+
     /// Reads an object.
     pub fn get(&self, key: &str) -> Vec<u8> {
         let out = Command::new("curl").args(["-sSf", &format!("{}/acme/{key}", self.url())]).output().unwrap();

@@ -23,6 +23,7 @@ mod gateway_routes;
 mod gateway_tls;
 mod help;
 mod index;
+mod index_faults;
 mod log_diagnosis;
 mod monitoring;
 mod passwd;

@@ -25,6 +25,7 @@ mod gateway;
 mod hadoop_client;
 mod hardened;
 mod iam;
+mod index;
 mod lifecycle;
 mod local_store;
 mod missing_parts;

@@ -167,25 +167,21 @@ type row struct {
 	User    string `json:"user"`
 	Queue   string `json:"queue,omitempty"`
 	Spark   string `json:"spark"`
-	Started string `json:"started"`
-	// Empty without an ApplicationEnd.
-	Ended     string `json:"ended,omitempty"`
+	// Times are milliseconds since 1970. Without an ApplicationEnd there is no end.
+	Started   int64  `json:"started"`
+	Ended     int64  `json:"ended,omitempty"`
 	Completed bool   `json:"completed"`
 	Key       string `json:"key"`
 	Codec     string `json:"codec,omitempty"`
 	// Of all files with events.
-	Size     int64  `json:"size"`
-	Modified string `json:"modified"`
-}
-
-func inUTC(milliseconds int64) string {
-	return time.UnixMilli(milliseconds).UTC().Format("2006-01-02T15:04:05.000Z")
+	Size     int64 `json:"size"`
+	Modified int64 `json:"modified"`
 }
 
 func (l *logs) row(number int32) row {
 	log := &l.all[number]
 	at := place{log.base(), number}
-	told := row{ID: log.id(), Name: log.name(), User: log.user(), Queue: queues[log.queue], Spark: versions[log.version], Started: inUTC(log.start),
+	told := row{ID: log.id(), Name: log.name(), User: log.user(), Queue: queues[log.queue], Spark: versions[log.version], Started: log.start,
 		Completed: log.ended(), Codec: strings.TrimPrefix(suffixes[log.codec], "."), Key: at.base}
 	if log.attempt > 0 {
 		told.Attempt = strconv.Itoa(int(log.attempt))
@@ -195,16 +191,14 @@ func (l *logs) row(number int32) row {
 		told.Key += "sparklogs/eventlog_v2_" + log.id() + "/"
 	}
 	if log.ended() {
-		told.Ended = inUTC(log.end)
+		told.Ended = log.end
 	}
-	modified := int64(0)
 	for _, file := range l.files(at) {
 		if file.number > 0 {
 			told.Size += size(l.pieces(log, file.number))
-			modified = max(modified, l.modified(log, file.number))
+			told.Modified = max(told.Modified, l.modified(log, file.number))
 		}
 	}
-	told.Modified = inUTC(modified)
 	return told
 }
 

@@ -119,7 +119,7 @@ func (l *logs) make(layout uint8, count int) {
 		attempt := uint8(0)
 		switch {
 		case layout == serverlessLayout:
-		case retried(hash):
+		case retried(hash) && len(l.all)-before+2 <= count:
 			first := l.append(layout, hash, stamp[lane], number[lane], 1, submitted-60_000)
 			first.end, first.state = submitted-5_000, complete
 			attempt = 2
