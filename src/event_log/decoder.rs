@@ -133,8 +133,8 @@ impl Zstd {
             // 0 says that a frame is over, and that all of it has been given.
             self.at_end = wanted == 0;
             is_full = written == PIECE && !self.at_end;
-            // zstd wants a block and the header after it. Both at once, and what is in the block is lost where the header
-            // is damaged: then what a log tells would depend on the pieces in which it comes.
+            // zstd wants a block and the header after it. Were it given both at once, it would lose what is in the block
+            // where the header is damaged.
             self.step = match wanted {
                 0 => SHORTEST_FRAME_HEADER,
                 1..=BLOCK_HEADER => wanted,

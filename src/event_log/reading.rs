@@ -193,7 +193,6 @@ impl LogReading {
                     DamageKind::TooLarge => self.facts.whole = Some(0),
                     _ => self.facts.damage = Some(damage),
                 }
-                self.events.finish_file();
                 return self.end_head();
             }
             Ok(ControlFlow::Break(())) => {}

@@ -59,8 +59,8 @@ impl WholeReading {
                 ControlFlow::Break(())
             }
             Err(damage) => {
+                // The line that the damage cuts off says nothing.
                 self.facts.damage = Some(damage);
-                self.events.finish_file();
                 self.file = None;
                 ControlFlow::Break(())
             }

@@ -286,8 +286,14 @@ proptest! {
         }
         let log = Log { files: vec![(codec, bytes)], is_complete };
         let at_once = log.read_whole(Facts::default(), &[usize::MAX]);
-        prop_assert_eq!(&log.read_whole(Facts::default(), &lengths), &at_once);
-        prop_assert_eq!(&log.read_whole(Facts::default(), &[1]), &at_once);
+        for lengths in [&lengths[..], &[1]] {
+            let in_pieces = log.read_whole(Facts::default(), lengths);
+            prop_assert_eq!(&in_pieces.damage, &at_once.damage);
+            // How much zstd gives before the damage depends on the pieces.
+            if at_once.damage.is_none() || codec != Codec::Zstd {
+                prop_assert_eq!(&in_pieces, &at_once);
+            }
+        }
         let by_ranges = log.facts();
         if at_once.damage.is_none() {
             prop_assert_eq!(&by_ranges, &at_once);
