@@ -294,7 +294,7 @@ impl Store {
         let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, Option<i64>>(1)?));
         let sql = "SELECT count(*), max(id) FROM attempt WHERE source = ?1";
         let (all, newest) = self.db.query_row(sql, [source], row)?;
-        let hidden = "SELECT count(*) FROM attempt WHERE is_hidden = 1 AND source = ?1";
+        let hidden = "SELECT count(*) FROM attempt INDEXED BY attempt_hidden WHERE is_hidden = 1 AND source = ?1";
         let hidden: i64 = self.db.query_row(hidden, [source], |row| row.get(0))?;
         Ok((all.saturating_sub(hidden.unsigned_abs()), newest.map(|id| id >> ID_BITS)))
     }

@@ -121,7 +121,6 @@ impl std::ops::AddAssign for Changes {
 /// How many logs there are, by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    pub(crate) logs: u64,
     pub(crate) unread: u64,
     pub(crate) end_unread: u64,
     pub(crate) without_application: u64,
@@ -316,27 +315,39 @@ impl Store {
         Ok(is_over.unwrap_or(false))
     }
 
+    /// Counts without those that have been read, which are nearly all: each search tells these numbers.
     pub(crate) fn counts(&self, source: i64) -> Result<Counts> {
-        let mut rows = self
-            .db
-            .prepare_cached("SELECT state, count(*), count(problem) FROM log WHERE source = ?1 GROUP BY state")?;
-        let mut rows = rows.query([source])?;
         let mut counts = Counts::default();
+        let mut waiting = self.db.prepare_cached(
+            "SELECT state, count(*) FROM log INDEXED BY log_to_read WHERE state < 2 AND source = ?1 GROUP BY state",
+        )?;
+        let mut rows = waiting.query([source])?;
         while let Some(row) = rows.next()? {
-            let (state, logs, failed): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let logs = logs.unsigned_abs();
-            counts.logs += logs;
-            match state {
+            let logs = row.get::<_, i64>(1)?.unsigned_abs();
+            match row.get::<_, i64>(0)? {
                 0 => counts.unread = logs,
-                1 => counts.end_unread = logs,
-                3 => counts.without_application = logs,
-                _ => {}
+                _ => counts.end_unread = logs,
             }
-            if state != State::NoApplication as i64 {
-                counts.failed += failed.unsigned_abs();
+        }
+        let mut problems = self.db.prepare_cached(
+            "SELECT state = 3, count(*) FROM log INDEXED BY log_without_application
+             WHERE problem IS NOT NULL AND source = ?1 GROUP BY 1",
+        )?;
+        let mut rows = problems.query([source])?;
+        while let Some(row) = rows.next()? {
+            let logs = row.get::<_, i64>(1)?.unsigned_abs();
+            match row.get::<_, bool>(0)? {
+                true => counts.without_application = logs,
+                false => counts.failed = logs,
             }
         }
         Ok(counts)
+    }
+
+    /// How many logs a source has.
+    pub(crate) fn logs(&self, source: i64) -> Result<u64> {
+        let mut query = self.db.prepare_cached("SELECT count(*) FROM log WHERE source = ?1")?;
+        Ok(query.query_row([source], |row| row.get::<_, i64>(0))?.unsigned_abs())
     }
 
     /// Logs that could not be read or have no application, with the reason, grouped by reason: how many, and one of them.

@@ -100,7 +100,7 @@ fn ninety_nine_of_a_hundred_logs_take_two_requests_and_unchanged_ones_none() {
 
 #[test]
 fn what_ends_after_verify_ran_is_seen_by_the_next_look_and_what_changed_by_the_next_listing() {
-    let index = Index::of(&["-flat", "120", "-month", "40", "-serverless", "20", "-sizes", "fixture"]);
+    let index = Index::of(&["-flat", "120", "-month", "40", "-serverless", "20", "-sizes", "fixture", "-days", "2"]);
     index.search();
     // `verify` writes a log with the present time and a number that YARN does not give.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();

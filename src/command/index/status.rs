@@ -120,7 +120,7 @@ impl SourceReport {
         Ok(Self {
             uri,
             attempts,
-            logs: counts.logs,
+            logs: store.logs(id)?,
             unread: counts.unread,
             end_unread: counts.end_unread,
             failed: counts.failed,
