@@ -412,10 +412,10 @@ impl S3 {
 
     fn denied(&self, uri: &EventLogs, action: &str, kms: bool, verb: &str, error: &S3Error) -> Fault {
         let who = match instance_role(&self.runtime) {
-            Some(role) => format!("the role {role}"),
-            None => "this node's credentials".into(),
+            Some(role) => format!("the role {role} is"),
+            None => "the credentials of this machine are".into(),
         };
-        let mut fault = Fault::preflight(format!("{who} is not allowed to {verb} {uri} ({action})"))
+        let mut fault = Fault::preflight(format!("{who} not allowed to {verb} {uri} ({action})"))
             .detail(format!("S3 answered {}", error.words()));
         if let Some(policy) = error.denying_policy() {
             fault = fault.detail(format!("what denies it: {policy}"));

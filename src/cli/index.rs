@@ -12,7 +12,7 @@ pub enum Index {
     Search(SearchArgs),
     /// Show how many applications the index has, how fresh it is, and which logs cannot be read
     Status(IndexArgs),
-    /// Forget everything and read all event logs again
+    /// Read all event logs below the prefixes again
     Rebuild(IndexArgs),
 }
 
@@ -26,8 +26,8 @@ pub struct IndexArgs {
     /// File of the index [default: emr-shs/index.sqlite in the cache directory of your account]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, env = "EMR_SHS_DB")]
     pub(crate) db: Option<PathBuf>,
-    /// Neither read nor write the snapshot below the first prefix, with which emr-shs on one
-    /// machine spares the others reading the same logs
+    /// Do not use the snapshot: the object below the first prefix with which machines share
+    /// what they have read
     #[arg(long, env = "EMR_SHS_NO_SNAPSHOT")]
     pub(crate) no_snapshot: bool,
     #[command(flatten)]
@@ -37,41 +37,42 @@ pub struct IndexArgs {
 /// Options of `index search`.
 #[derive(Args)]
 #[command(
-    after_help = "search first looks into S3 for what is new: behind the newest logs, and everywhere every 15 minutes. The first \
-search of a prefix reads the beginning and the end of each log; Ctrl-C keeps what has been read, and the next \
-search goes on.\n\nWithout --json, times are those of your time zone (TZ=UTC emr-shs index search shows UTC). With --json each \
+    after_help = "Before each search, emr-shs lists the newest event logs in S3. If the last complete listing is older than 15 minutes, \
+emr-shs lists all of them. The first search of a prefix reads the beginning and the end of each log; Ctrl-C keeps what \
+has been read, and the next search goes on.\n\nWithout --json, times are those of your time zone (TZ=UTC emr-shs index search shows UTC). With --json each \
 line is one object, and times are UTC.\n\nExamples:\n  emr-shs index search etl sales --since 7d\n  \
 emr-shs index search --user alice --state incomplete\n  emr-shs index search --since 2026-11-01 --until 2026-11-07 --limit 0 --json\n\n\
-Exit codes: 0 done, 1 failed or interrupted, 2 usage error, 3 S3 refused the list of a prefix"
+Exit codes: 0 done, 1 failed or interrupted, 2 usage error, 3 S3 did not give the list of a prefix, 5 no application \
+fits, and some event logs are not read"
 )]
 pub struct SearchArgs {
     /// Words that all occur in the name, the id or the user
     #[arg(value_name = "TEXT")]
     pub(crate) text: Vec<String>,
     /// Only applications of this user
-    #[arg(long, value_name = "NAME", env = "EMR_SHS_USER")]
+    #[arg(long, value_name = "NAME", env = "EMR_SHS_SEARCH_USER")]
     pub(crate) user: Option<String>,
-    /// Only applications that started at this time or later: 7d, 12h, 2026-11-01,
-    /// 2026-11-01T10:00 or 2026-11-01T10:00Z
-    #[arg(long, value_name = "TIME", env = "EMR_SHS_SINCE")]
+    /// Only applications that started at this time or later: 7d, 12h, today,
+    /// yesterday, 2026-11-01, 2026-11-01T10:00 or 2026-11-01T10:00Z
+    #[arg(long, value_name = "TIME", env = "EMR_SHS_SEARCH_SINCE")]
     pub(crate) since: Option<String>,
     /// Only applications that started before this time; a day without a time counts to its end
-    #[arg(long, value_name = "TIME", env = "EMR_SHS_UNTIL")]
+    #[arg(long, value_name = "TIME", env = "EMR_SHS_SEARCH_UNTIL")]
     pub(crate) until: Option<String>,
     /// Only applications in this state
-    #[arg(long, value_name = "STATE", env = "EMR_SHS_STATE")]
+    #[arg(long, value_name = "STATE", env = "EMR_SHS_SEARCH_STATE")]
     pub(crate) state: Option<RunState>,
     /// Only event logs below this URI, such as s3://my-bucket/spark-events/2026-11/
-    #[arg(long, value_name = "URI", env = "EMR_SHS_SOURCE")]
+    #[arg(long, value_name = "URI", env = "EMR_SHS_SEARCH_SOURCE")]
     pub(crate) source: Option<String>,
     /// At most so many applications; 0 for all
-    #[arg(long, value_name = "N", default_value = "50", env = "EMR_SHS_LIMIT")]
+    #[arg(long, value_name = "N", default_value = "50", env = "EMR_SHS_SEARCH_LIMIT")]
     pub(crate) limit: u64,
     /// Leave out the first N applications
-    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true, env = "EMR_SHS_OFFSET")]
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true, env = "EMR_SHS_SEARCH_OFFSET")]
     pub(crate) offset: u64,
     /// Show what the index knows, without asking S3 for new logs
-    #[arg(long, env = "EMR_SHS_NO_REFRESH")]
+    #[arg(long, env = "EMR_SHS_SEARCH_NO_REFRESH")]
     pub(crate) no_refresh: bool,
     #[command(flatten)]
     pub(crate) index: IndexArgs,

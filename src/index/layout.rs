@@ -192,10 +192,10 @@ impl Rolling {
         let (_, tail) = parts.last()?;
         let codec = codec(&tail.key).to_string();
         let status = self.is_closed.is_none().then(|| "its directory lacks the object appstatus_…".to_string());
-        let gap = parts.windows(2).find(|pair| pair[1].0 > pair[0].0 + 1);
-        let gap = gap.map(|pair| format!("its directory lacks the part events_{}_…", pair[0].0 + 1));
+        let gap = parts.windows(2).find(|pair| pair[1].0 > pair[0].0.saturating_add(1));
+        let gap = gap.map(|pair| format!("its directory lacks the part events_{}_…", pair[0].0.saturating_add(1)));
         Some(Found {
-            size: parts.iter().map(|(_, part)| part.size).sum(),
+            size: parts.iter().fold(0, |sum, (_, part)| sum.saturating_add(part.size)),
             modified: parts.iter().map(|(_, part)| part.modified).max()?,
             etag: tail.etag.clone(),
             is_closed: self.is_closed.unwrap_or(false),

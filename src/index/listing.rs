@@ -1,9 +1,8 @@
 //! Which logs a source has: a complete listing, or a look at where new ones appear.
 
 use super::layout::{Jump, Logs, Object, jump};
-use super::remote::Remote;
+use super::remote::{ListingError, Remote};
 use super::store::{Changes, Keys, Store, behind};
-use crate::aws::error::S3Error;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use tokio::task::JoinSet;
@@ -12,26 +11,10 @@ use tokio::task::JoinSet;
 const RUNS: usize = 16;
 /// A run whose logs are closed can be tried again. After so many hours nobody does.
 const RETRIES: i64 = 6;
-/// Sorts behind every name that anybody gives.
-const LAST: char = '\u{10ffff}';
-
-/// Why a listing did not come to its end.
-pub(crate) enum ListingError {
-    S3(S3Error),
-    Store(anyhow::Error),
-}
-
-impl From<S3Error> for ListingError {
-    fn from(error: S3Error) -> Self {
-        Self::S3(error)
-    }
-}
-
-impl From<anyhow::Error> for ListingError {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Store(error)
-    }
-}
+/// How many pages in a row may be empty.
+const EMPTY_PAGES: u32 = 100;
+/// How many directories that are not known a look lists.
+const NEW_DIRECTORIES: usize = 8;
 
 /// A listing of one source.
 pub(crate) struct Listing<'a> {
@@ -60,17 +43,24 @@ impl Listing<'_> {
     async fn below(&mut self, directory: &str, logs: &mut Logs, pages: Option<usize>) -> Ended {
         let mut from = directory.to_string();
         let (mut after, mut next): (Option<String>, Option<String>) = (None, None);
+        let (mut is_sorted, mut empty) = (true, 0);
         for _ in 0..pages.unwrap_or(usize::MAX) {
             let page = self.remote.page(directory, after.as_deref(), true, next.take()).await?;
             let mut found = Vec::new();
-            let (mut last, mut jumps) = (None, None);
+            let (mut last, mut jumps): (Option<String>, _) = (None, None);
             for object in page.objects {
+                // S3 sorts by the bytes of the keys. Where a store does not, what was not found can be there all the same.
+                is_sorted &= last.as_ref().is_none_or(|last| *last < object.key);
                 jumps = jump(&object.key);
                 if jumps.is_some() {
                     break;
                 }
                 last = Some(object.key.clone());
                 found.extend(logs.push(object));
+            }
+            empty = if last.is_none() && jumps.is_none() { empty + 1 } else { 0 };
+            if empty > EMPTY_PAGES {
+                return Err(ListingError::Odd("one page of the listing after the other is empty"));
             }
             let is_last = jumps.is_none() && page.next.is_none();
             if is_last || jumps.is_some() {
@@ -84,18 +74,22 @@ impl Listing<'_> {
                 (None, Some(pending)) => Some(pending.to_string()),
                 (None, None) => Some(last.map_or_else(|| from.clone(), |last| format!("{last}\0"))),
             };
+            if let Some(Jump::Serverless(runs)) = &jumps {
+                // What is in that directory, and belongs to no job run, is none of its logs.
+                found.retain(|log| log.key < *runs);
+            }
             let keys = Keys { from: from.clone(), before: before.clone() };
-            self.changes += self.store.take_listing(self.source, &keys, &found, pages.is_none())?;
+            self.changes += self.store.take_listing(self.source, &keys, &found, pages.is_none() && is_sorted)?;
             if (self.stop)(&self.changes) {
                 return Ok(false);
             }
             match jumps {
-                Some(Jump::Over(over)) => after = Some(format!("{over}{LAST}")),
+                Some(Jump::Over(over)) => after = behind(&over),
                 Some(Jump::Serverless(runs)) => {
                     if !Box::pin(self.serverless(&runs, RETRIES)).await? {
                         return Ok(false);
                     }
-                    after = Some(format!("{runs}{LAST}"));
+                    after = behind(&runs);
                     from = behind(&runs).unwrap_or_default();
                     continue;
                 }
@@ -109,8 +103,8 @@ impl Listing<'_> {
         Ok(true)
     }
 
-    /// Lists the job runs below a directory `applications/`: all names of runs, and the logs of those that are new or were not
-    /// over, `hours` ago at the latest.
+    /// Lists the names of all job runs below a directory `applications/`, and the event logs of each run that is new, unfinished,
+    /// or finished less than `hours` hours before the newest log.
     async fn serverless(&mut self, directory: &str, hours: i64) -> Ended {
         let applications = self.directories(directory).await?;
         let mut last = directory.to_string();
@@ -150,7 +144,7 @@ impl Listing<'_> {
         Ok(true)
     }
 
-    async fn directories(&self, directory: &str) -> Result<Vec<String>, S3Error> {
+    async fn directories(&self, directory: &str) -> Result<Vec<String>, ListingError> {
         let (mut found, mut next) = (Vec::new(), None);
         loop {
             let page = self.remote.page(directory, None, false, next).await?;
@@ -162,8 +156,8 @@ impl Listing<'_> {
         }
     }
 
-    /// Looks where new logs appear, and at those that were not over. Logs that are gone stay until the next complete listing.
-    /// Returns whether the looks saw all they were to see; where not, only a complete listing does.
+    /// Looks where new logs appear, and at recent logs that were not closed. Logs that are gone stay until the next complete
+    /// listing. Returns false if a place had more pages than a look reads: then the caller must list the source completely.
     pub(crate) async fn look(&mut self) -> Ended {
         let places = super::places::Places::of(&self.store.recent(self.source)?);
         let mut saw_all = true;
@@ -175,7 +169,9 @@ impl Listing<'_> {
         for parent in &places.parents {
             let page = self.remote.page(&parent.directory, parent.after.as_deref(), false, None).await?;
             let known: BTreeSet<&String> = places.directories.iter().collect();
-            for directory in page.directories.iter().filter(|directory| !known.contains(directory)) {
+            let new = page.directories.iter().filter(|directory| !known.contains(directory));
+            // The next complete listing finds the others.
+            for directory in new.take(NEW_DIRECTORIES) {
                 // The directory of a rolling log is no place for logs.
                 let is_log = directory
                     .trim_end_matches('/')
@@ -193,7 +189,7 @@ impl Listing<'_> {
         Ok(saw_all)
     }
 
-    async fn objects(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<Object>, bool), S3Error> {
+    async fn objects(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<Object>, bool), ListingError> {
         let (mut found, mut next) = (Vec::new(), None);
         for _ in 0..LOOK_PAGES {
             let page = self.remote.page(prefix, after, true, next).await?;
@@ -229,7 +225,7 @@ const LOOK_PAGES: usize = 3;
 async fn list_runs(
     remote: &Remote,
     runs: &[&String],
-) -> Result<std::collections::BTreeMap<String, Vec<super::layout::Found>>, S3Error> {
+) -> Result<std::collections::BTreeMap<String, Vec<super::layout::Found>>, ListingError> {
     let mut tasks = JoinSet::new();
     let mut found = std::collections::BTreeMap::new();
     let mut runs = runs.iter();
@@ -240,7 +236,7 @@ async fn list_runs(
             let (remote, run) = (remote.clone(), (*run).clone());
             tasks.spawn(async move {
                 let logs = list_run(&remote, &run).await?;
-                Ok::<_, S3Error>((run, logs))
+                Ok::<_, ListingError>((run, logs))
             });
         }
         match tasks.join_next().await {
@@ -256,7 +252,7 @@ async fn list_runs(
 }
 
 /// The logs of one job run: `sparklogs/` of the run, or of each of its attempts. What executors wrote sorts before both.
-async fn list_run(remote: &Remote, run: &str) -> Result<Vec<super::layout::Found>, S3Error> {
+async fn list_run(remote: &Remote, run: &str) -> Result<Vec<super::layout::Found>, ListingError> {
     let after = format!("{run}attempts");
     let (mut logs, mut found, mut next) = (Logs::default(), Vec::new(), None);
     loop {

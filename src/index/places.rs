@@ -1,5 +1,5 @@
-//! Where new event logs of a source appear, as its recent ones tell. Spark names logs after ids that grow, so a look begins
-//! behind the newest id, or at the oldest log of the last ids that was not over.
+//! Where to look for new event logs of a source, derived from its logs of the last day. Ids grow, so a look begins after the
+//! newest id, or at the oldest unfinished log among the last [`BACK`] ids.
 
 use super::layout::Jump;
 use crate::ids::Application;
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How many ids before the newest one are looked at again, because they were not over.
 const BACK: u64 = 200;
 /// How many clusters and directories are looked at. The newest come first.
-const MOST: usize = 12;
+const MOST: usize = 32;
 /// Ids from here on have five digits, and sort between those of four.
 const FIVE_DIGITS: u64 = 10_000;
 /// How names of logs of applications on YARN begin.
@@ -55,17 +55,19 @@ struct Cluster {
     newest: u64,
     /// Those that were not over.
     open: BTreeSet<u64>,
+    /// The position of its newest log among all.
+    position: usize,
 }
 
 impl Places {
-    /// `recent` are the logs of the last day: at least the newest one, if there is any.
+    /// `recent` are the logs of the last day, the newest first: at least one, if the source has any.
     pub(crate) fn of(recent: &[Recent]) -> Self {
         // By the beginning of the name and the cluster's timestamp.
         let mut clusters: BTreeMap<(String, u64), Cluster> = BTreeMap::new();
         // The greatest name of the others in a directory.
         let mut others: BTreeMap<String, String> = BTreeMap::new();
         let (mut directories, mut serverless) = (BTreeSet::new(), BTreeSet::new());
-        for log in recent {
+        for (position, log) in recent.iter().enumerate() {
             if let Some(Jump::Serverless(directory)) = super::layout::jump(&log.key) {
                 serverless.insert(directory);
                 continue;
@@ -74,7 +76,8 @@ impl Places {
             directories.insert(directory.to_string());
             match application(name) {
                 Some((head, application, number)) if !application.is_synthetic() => {
-                    let cluster = clusters.entry((format!("{directory}{head}"), application.timestamp)).or_default();
+                    let key = (format!("{directory}{head}"), application.timestamp);
+                    let cluster = clusters.entry(key).or_insert_with(|| Cluster { position, ..Cluster::default() });
                     cluster.newest = cluster.newest.max(number);
                     if !log.is_over {
                         cluster.open.insert(number);
@@ -95,7 +98,7 @@ impl Places {
             *newest = (*newest).max(*timestamp);
         }
         let mut groups: Vec<_> = clusters.iter().collect();
-        groups.sort_by_key(|((_, timestamp), _)| std::cmp::Reverse(*timestamp));
+        groups.sort_by_key(|(_, cluster)| cluster.position);
         let mut ranges: Vec<Range> = Vec::new();
         for ((head, timestamp), cluster) in groups.into_iter().take(MOST) {
             ranges.extend(cluster.ranges(head, *timestamp, newest_clusters.get(head.as_str()) == Some(timestamp)));
@@ -158,7 +161,7 @@ impl Cluster {
             let prefix = if is_newest { head.to_string() } else { format!("{head}{timestamp}_") };
             ranges.push(Range { prefix, after: after(first) });
             if self.newest >= FIVE_DIGITS - 1000 {
-                ranges.push(Range { prefix: format!("{head}{timestamp}_1000"), after: None });
+                ranges.push(Range { prefix: format!("{head}{timestamp}_100"), after: None });
             }
             return ranges;
         }
@@ -223,8 +226,8 @@ mod tests {
                 ("application_8000_0007_1", true)
             ]),
             [
-                "application_ after application_8000_0006…",
                 "application_7000_ after application_7000_0002…",
+                "application_ after application_8000_0006…",
                 "eventlog_v2_application_ after eventlog_v2_application_8000_0006…",
             ]
         );
@@ -243,7 +246,7 @@ mod tests {
         // Numbers of five digits sort between those of four.
         assert_eq!(
             places(&[("application_8000_9998", true)])[..2],
-            ["application_ after application_8000_9997…", "application_8000_1000 after the beginning"]
+            ["application_ after application_8000_9997…", "application_8000_100 after the beginning"]
         );
         assert_eq!(
             places(&[("application_8000_12345", true), ("application_8000_12338", false)])[..2],
@@ -272,8 +275,8 @@ mod tests {
                 ("dt=2/local-17", true)
             ]),
             [
-                "dt=2/application_ after dt=2/application_9000_0001…",
                 "dt=1/application_ after dt=1/application_8000_0006…",
+                "dt=2/application_ after dt=2/application_9000_0001…",
                 "dt=1/eventlog_v2_application_ after dt=1/eventlog_v2_application_8000_0006…",
                 "dt=2/eventlog_v2_application_ after dt=2/eventlog_v2_application_9000_0001…",
                 "dt=2/ after dt=2/local-17",

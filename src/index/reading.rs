@@ -6,10 +6,13 @@ use crate::event_log::{Facts, LogReading, WholeReading};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// How many logs are read at a time by ranges.
 const AT_A_TIME: usize = 128;
+/// How many more wait for their turn, so that reading goes on while the database takes what has been read.
+const WAITING: usize = 384;
 /// How many are read whole at a time: each costs memory and processor time.
 const WHOLE_AT_A_TIME: usize = 4;
 /// The beginning of a log never takes more than this in the first request.
@@ -19,23 +22,26 @@ const LARGEST_HEAD: u64 = 1 << 20;
 pub(crate) struct Reader {
     remotes: HashMap<i64, (Remote, Arc<AtomicU64>)>,
     tasks: JoinSet<Outcome>,
+    turns: Arc<Semaphore>,
 }
 
 impl Reader {
     pub(crate) fn new(remotes: impl IntoIterator<Item = (i64, Remote)>) -> Self {
         let remotes = remotes.into_iter().map(|(source, remote)| (source, (remote, Arc::default()))).collect();
-        Self { remotes, tasks: JoinSet::new() }
+        Self { remotes, tasks: JoinSet::new(), turns: Arc::new(Semaphore::new(AT_A_TIME)) }
     }
 
     /// Whether another log of this state can be begun.
     pub(crate) fn has_room(&self, state: State) -> bool {
-        self.tasks.len() < if state == State::EndUnread { WHOLE_AT_A_TIME } else { AT_A_TIME }
+        self.tasks.len() < if state == State::EndUnread { WHOLE_AT_A_TIME } else { AT_A_TIME + WAITING }
     }
 
     pub(crate) fn begin(&mut self, log: ToRead) {
         let Some((remote, head)) = self.remotes.get(&log.source) else { return };
         let (remote, head) = (remote.clone(), head.clone());
+        let turns = self.turns.clone();
         self.tasks.spawn(async move {
+            let _turn = turns.acquire().await;
             let result = match log.state {
                 State::EndUnread => read_whole(&remote, &log).await,
                 _ => read_ranges(&remote, &log, &head).await,
@@ -82,7 +88,7 @@ async fn read_whole(remote: &Remote, log: &ToRead) -> ReadResult {
     let Ok(files) = log.files() else { return ReadResult::NoApplication("its codec is not one of Spark's".into()) };
     let objects = log.objects();
     let mut facts = Facts::default();
-    // The last file of a rolling log first, and all files if the end is not in it.
+    // The facts of the first reading are not kept, so all files are read from the first one on.
     for _ in 0..2 {
         let mut reading = WholeReading::new(files.clone(), log.is_closed, facts);
         while let Some(file) = reading.file() {
@@ -134,13 +140,15 @@ fn result(facts: Facts, is_closed: bool) -> ReadResult {
     if facts.is_foreign {
         return ReadResult::NoApplication("it is no event log".into());
     }
-    if let Some(damage) = facts.damage.as_ref().filter(|_| is_closed || facts.start.is_none()) {
+    let has_start = facts.start.is_some() || facts.whole.is_some();
+    if let Some(damage) = facts.damage.as_ref().filter(|_| is_closed || !has_start) {
         return ReadResult::NoApplication(format!("it is damaged: {damage}"));
     }
-    if let Some(broken) = facts.broken.as_ref().filter(|_| is_closed) {
-        return ReadResult::NoApplication(format!("a line of it is no event: {broken}"));
+    if let Some(broken) = facts.broken.as_ref().filter(|broken| is_closed && !broken.is_json) {
+        return ReadResult::NoApplication(format!("a line of it is not valid JSON of Spark: {broken}"));
     }
     match &facts.start {
+        None if facts.whole.is_some() => ReadResult::Whole,
         None if is_closed => ReadResult::NoApplication("no application starts in it".into()),
         None => ReadResult::NoApplication("no application starts in it yet".into()),
         Some(start) if start.id.is_none() => {

@@ -18,6 +18,8 @@ use serde::Serialize;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// How many requests were sent, each attempt counted, because each is billed.
 #[derive(Debug, Default)]
@@ -69,6 +71,29 @@ impl Intercept for Counting {
 pub(crate) const LIST: &str = "s3:ListBucket";
 pub(crate) const GET: &str = "s3:GetObject";
 pub(crate) const PUT: &str = "s3:PutObject";
+
+/// Why a listing did not come to its end.
+pub(crate) enum ListingError {
+    S3(S3Error),
+    /// The answer is none that S3 gives.
+    Odd(&'static str),
+    Store(anyhow::Error),
+}
+
+impl From<S3Error> for ListingError {
+    fn from(error: S3Error) -> Self {
+        Self::S3(error)
+    }
+}
+
+impl From<anyhow::Error> for ListingError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// How long the bytes of an answer may take.
+const BODY: Duration = Duration::from_secs(60);
 
 /// A source in S3.
 #[derive(Clone)]
@@ -139,10 +164,11 @@ impl Remote {
         after: Option<&str>,
         is_deep: bool,
         next: Option<String>,
-    ) -> Result<Page, S3Error> {
+    ) -> Result<Page, ListingError> {
         let mut request = listing::request(&self.client, &self.bucket, &self.key(directory))
             .set_request_payer(self.options.payer())
             .set_delimiter((!is_deep).then(|| "/".to_string()));
+        let asked = next.clone();
         request = match next {
             Some(token) => request.continuation_token(token),
             None => request.set_start_after(after.map(|key| self.key(key))),
@@ -160,6 +186,12 @@ impl Remote {
         let objects = objects.collect();
         let directories = page.directories().filter_map(below).collect();
         let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true)).map(str::to_string);
+        if next.is_none() && page.is_truncated() == Some(true) {
+            return Err(ListingError::Odd("a page of the listing says that more follow, and not where"));
+        }
+        if next.is_some() && next == asked {
+            return Err(ListingError::Odd("a page of the listing names itself as the next one"));
+        }
         Ok(Page { objects, directories, next })
     }
 
@@ -172,7 +204,13 @@ impl Remote {
         if all.is_some_and(|all| all != size) {
             return Err(NotRead::Changed);
         }
-        let body = answer.body.collect().await;
+        let wanted = range.end - range.start;
+        if answer.content_length().is_some_and(|length| u64::try_from(length).is_ok_and(|length| length > wanted)) {
+            return Err(NotRead::Failed("S3 sends more bytes than were asked for".into()));
+        }
+        let Ok(body) = timeout(BODY, answer.body.collect()).await else {
+            return Err(NotRead::Failed(format!("S3 did not send all bytes within {} s", BODY.as_secs())));
+        };
         let body =
             body.map_err(|e| NotRead::Failed(format!("S3 broke off: {}", crate::aws::error::root_causes(&e))))?;
         Ok(body.into_bytes())

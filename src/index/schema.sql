@@ -41,7 +41,7 @@ CREATE TABLE attempt (
                                    -- this table is the order of the list
     log       INTEGER NOT NULL UNIQUE REFERENCES log,
     source    INTEGER NOT NULL,    -- as in log
-    is_hidden INTEGER NOT NULL,    -- 1 if another event log tells more about the same attempt; here, because searches read it
+    is_hidden INTEGER NOT NULL,    -- 1 if another event log of the source tells more about the same attempt; here, because searches read it
     app       TEXT NOT NULL,       -- the application's id
     attempt   TEXT,                -- NULL where the application has no numbered attempts
     name      TEXT NOT NULL,
@@ -55,7 +55,7 @@ CREATE TABLE attempt (
     size      INTEGER NOT NULL     -- as in log, in bytes
 ) STRICT;
 
-CREATE INDEX attempt_app ON attempt (app, attempt);
+CREATE INDEX attempt_app ON attempt (app, attempt, is_hidden);
 CREATE INDEX attempt_user ON attempt (user, id);
 CREATE INDEX attempt_source ON attempt (source, id);
 CREATE INDEX attempt_running ON attempt (id) WHERE ended IS NULL;

@@ -1,18 +1,17 @@
 //! Finding applications in the database: newest first, a page at a time.
 //!
 //! The ids of the table `attempt` are in the order of the list, so a page needs no sorting, and a search can stop when it has
-//! its page. How many rows fit is counted exactly where an index tells it, and else up to [`COUNTED`].
+//! its page. How many rows fit is counted exactly without a text, and else up to [`COUNTED`].
 
 use super::store::{Attempt, ID_BITS, Store, count, id_of};
 use anyhow::Result;
 use rusqlite::{Row, ToSql, params_from_iter};
 use serde::Serialize;
-use std::time::{Duration, Instant};
 
 /// Up to how many fitting rows are counted.
 const COUNTED: u64 = 10_000;
-/// How long counting goes on when the page is complete.
-const COUNTING: Duration = Duration::from_millis(25);
+/// How many rows are compared with a text for counting alone, when the page is complete.
+const COMPARED: u64 = 20_000;
 /// How many of the newest names show how frequent three characters are.
 const SAMPLE: i64 = 1000;
 /// How many trigrams of a text are looked up. The names that have them are compared with the text itself.
@@ -44,9 +43,9 @@ pub(crate) struct Query {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum RunState {
-    /// The event log has the application's end
+    /// The event log contains the application's end; the application can have failed
     Completed,
-    /// It has not: the application runs, or has been killed
+    /// The event log contains no end: the application runs, or was killed
     Incomplete,
 }
 
@@ -91,7 +90,13 @@ impl Words {
         self.0.is_empty() || {
             let (name, user) = (attempt.name.to_lowercase(), attempt.user.to_lowercase());
             let app = attempt.app.to_lowercase();
-            self.0.iter().all(|word| name.contains(word) || app.contains(word) || user.contains(word))
+            let is_attempt = |word: &str| {
+                with_attempt(word)
+                    .is_some_and(|(id, number)| app.ends_with(id) && attempt.attempt.as_deref() == Some(number))
+            };
+            self.0
+                .iter()
+                .all(|word| name.contains(word) || app.contains(word) || user.contains(word) || is_attempt(word))
         }
     }
 
@@ -100,6 +105,7 @@ impl Words {
             .0
             .iter()
             .flat_map(|word| {
+                let word = with_attempt(word).map_or(word.as_str(), |(id, _)| id);
                 let letters: Vec<char> = word.chars().collect();
                 letters.windows(3).map(|three| three.iter().collect()).collect::<Vec<String>>()
             })
@@ -108,6 +114,11 @@ impl Words {
         found.dedup();
         found
     }
+}
+
+/// An id and the number of an attempt, as tables show them: `application_1795352263709_0003/1`.
+fn with_attempt(word: &str) -> Option<(&str, &str)> {
+    word.rsplit_once('/').filter(|(_, number)| crate::ids::is_digits(number, 1..=6))
 }
 
 /// Conditions of a query, with their values.
@@ -156,10 +167,9 @@ impl Query {
         conditions
     }
 
-    /// Whether the number of fitting rows can be had from an index: no text, and not several conditions.
-    fn is_counted_by_an_index(&self, all_sources: bool) -> bool {
-        let has_state = self.state.is_some();
-        all_sources && self.text.is_none() && self.below.is_none() && !(has_state && self.user.is_some())
+    /// Whether SQL tells which rows fit.
+    fn has_conditions_alone(&self) -> bool {
+        self.text.is_none() && self.below.is_none()
     }
 }
 
@@ -181,11 +191,11 @@ impl Store {
         };
         let order = if trigrams.is_empty() { "a.id" } else { "words.rowid" };
         let all_sources = self.are_all(&query.sources)?;
-        let exact = query.is_counted_by_an_index(all_sources);
+        let exact = query.has_conditions_alone();
         if all_sources {
             conditions.words.retain(|condition| !condition.starts_with("a.source IN"));
         }
-        let total = if exact { Some(self.count_by_index(&conditions)?) } else { None };
+        let total = if exact { Some(self.count_by_sql(&conditions)?) } else { None };
         conditions.words.push("a.is_hidden = 0".into());
         let page =
             if exact { format!("LIMIT {} OFFSET {}", count(query.limit), count(query.offset)) } else { String::new() };
@@ -202,12 +212,12 @@ impl Store {
         }
         let (mut found, mut fitting) = (Vec::new(), 0);
         let end = query.offset.saturating_add(query.limit);
-        let mut counting: Option<Instant> = None;
+        let mut compared = 0;
         while let Some(row) = rows.next()? {
             // With a page that is complete, only the number matters.
             if fitting >= end {
-                let begun = counting.get_or_insert_with(Instant::now);
-                if fitting > COUNTED.max(end) || begun.elapsed() > COUNTING {
+                compared += 1;
+                if fitting > COUNTED.max(end) || compared > COMPARED {
                     return Ok((found, Total::AtLeast(fitting)));
                 }
             }
@@ -222,7 +232,7 @@ impl Store {
         Ok((found, Total::Exact(fitting)))
     }
 
-    fn count_by_index(&self, conditions: &Conditions) -> Result<u64> {
+    fn count_by_sql(&self, conditions: &Conditions) -> Result<u64> {
         let number = |hidden: &str| -> Result<u64> {
             let conditions_text =
                 [conditions.text(), hidden.into()].into_iter().filter(|c| !c.is_empty()).collect::<Vec<_>>();

@@ -17,6 +17,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::time::Duration;
 
 /// The snapshot's key below the first source. The history server passes over names that begin with a dot.
 pub(crate) const KEY: &str = ".emr-shs/index-v1.zst";
@@ -26,6 +27,10 @@ const VERSION: u32 = 1;
 const PACKED: u64 = 256 << 20;
 /// The most bytes that are unpacked.
 const UNPACKED: u64 = 2 << 30;
+/// How long reading the snapshot may take.
+const LOADING: Duration = Duration::from_secs(60);
+/// How many rows that are not this node's are passed on, and how many bytes they may have.
+const PASSED_ON: (usize, usize) = (200_000, 64 << 20);
 /// The longest line. Names of applications can be long.
 const LINE: u64 = 64 << 10;
 /// The largest window of a zstd frame, as a power of two. A decoder allocates it before it gives the first byte.
@@ -94,8 +99,8 @@ pub(crate) struct Loaded {
     pub(crate) written: i64,
     /// The rows of other nodes' sources, to be passed on: each source with its time and its lines.
     others: BTreeMap<String, (i64, Vec<Line>)>,
-    /// Rows of own sources that are newer than this node's last listing, so that only the node that wrote them knows whether
-    /// they are true: each with the source's id.
+    /// Rows of own sources that were written after this node's last listing, so that this node cannot check them: each with
+    /// the source's id.
     newer: Vec<(i64, Line)>,
 }
 
@@ -118,7 +123,9 @@ pub(crate) async fn load(
     if size.is_none_or(|size| size > PACKED) {
         return Ok((None, Some(tag)));
     }
-    let packed = body.collect().await.map_err(|error| LoadError::Store(error.into()))?.into_bytes();
+    // One that breaks off is as good as none.
+    let Ok(Ok(packed)) = tokio::time::timeout(LOADING, body.collect()).await else { return Ok((None, None)) };
+    let packed = packed.into_bytes();
     match take(store, &packed, sources) {
         Ok(loaded) => Ok((Some(loaded), Some(tag))),
         // A database that fails is no fault of the snapshot.
@@ -156,21 +163,29 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
     }
     let mut loaded = Loaded { written: header.written, ..Loaded::default() };
     let transaction = store.db.transaction()?;
+    let (mut passed_on, mut passed_bytes) = (0, 0);
     while next_line(&mut lines, &mut line)? {
         let Ok(row) = serde_json::from_slice::<Line>(&line) else { continue };
         let Some((uri, listed)) = header.sources.get(row.source) else { continue };
+        if !row.can_be_a_log() {
+            continue;
+        }
+        let has_room = passed_on < PASSED_ON.0 && passed_bytes + line.len() < PASSED_ON.1;
         match own[row.source] {
-            Some((source, own_listing)) => {
-                if !row.can_be_a_log() {
-                    continue;
+            Some((source, own_listing)) => match take_row(&transaction, source, own_listing, &row)? {
+                Taken::Yes => loaded.rows += 1,
+                Taken::No => {}
+                Taken::NotKnown if has_room => {
+                    (passed_on, passed_bytes) = (passed_on + 1, passed_bytes + line.len());
+                    loaded.newer.push((source, row));
                 }
-                match take_row(&transaction, source, own_listing, &row)? {
-                    Taken::Yes => loaded.rows += 1,
-                    Taken::No => {}
-                    Taken::NotKnown => loaded.newer.push((source, row)),
-                }
+                Taken::NotKnown => {}
+            },
+            None if has_room => {
+                (passed_on, passed_bytes) = (passed_on + 1, passed_bytes + line.len());
+                loaded.others.entry(uri.clone()).or_insert((*listed, Vec::new())).1.push(row);
             }
-            None => loaded.others.entry(uri.clone()).or_insert((*listed, Vec::new())).1.push(row),
+            None => {}
         }
     }
     transaction.commit()?;
@@ -298,7 +313,7 @@ pub(crate) async fn write(store: &mut Store, remote: &Remote, sources: &[(i64, S
     const CONDITIONAL: &str = "store_knows_conditions";
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
-            let pause = std::time::Duration::from_millis(100 << attempt);
+            let pause = Duration::from_millis(100 << attempt);
             tokio::time::sleep(pause + pause.mul_f64(f64::from(std::process::id() % 100) / 100.0)).await;
         }
         let (theirs, tag) = match load(store, remote, sources).await {
@@ -312,7 +327,8 @@ pub(crate) async fn write(store: &mut Store, remote: &Remote, sources: &[(i64, S
         let condition = match (&tag, knows.as_deref()) {
             (_, Some("no")) => Condition::Always,
             (None, _) => Condition::Absent,
-            // Shows whether the store refuses what it must refuse. If it does not, this is a snapshot as good as another.
+            // The first write tests the store, which must refuse to create an object that exists. A store that accepts it
+            // ignores conditions; what it has written then is a good snapshot, too.
             (Some(_), None) => Condition::Absent,
             (Some(tag), Some(_)) => Condition::Is(tag),
         };
@@ -338,7 +354,11 @@ fn pack(store: &Store, sources: &[(i64, String)], theirs: Loaded, now: i64) -> R
     for (id, uri) in sources {
         header.sources.push((uri.clone(), store.listed(*id)?.0.unwrap_or(0)));
     }
-    let others: Vec<_> = theirs.others.into_iter().filter(|(_, (listed, _))| now - listed < FORGOTTEN).collect();
+    let others: Vec<_> = theirs
+        .others
+        .into_iter()
+        .filter(|(_, (listed, _))| (-CLOCKS..FORGOTTEN).contains(&now.saturating_sub(*listed)))
+        .collect();
     header.sources.extend(others.iter().map(|(uri, (listed, _))| (uri.clone(), *listed)));
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
     let line = |encoder: &mut zstd::stream::write::Encoder<'_, Vec<u8>>, bytes: Vec<u8>| -> Result<()> {

@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transac
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The version of `schema.sql`.
 const VERSION: i32 = 1;
@@ -27,6 +27,9 @@ const BUSY: Duration = Duration::from_secs(10);
 pub(super) const ID_BITS: u32 = 20;
 /// The latest time that fits an attempt's id, in milliseconds: in the year 2248.
 const LATEST: i64 = (1 << 43) - 1;
+
+/// A link is not followed, and a pipe does not hang.
+const NO_LINK_AND_NO_WAIT: i32 = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
 
 /// How far an event log has been read. The numbers stand in the column `state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +80,15 @@ impl Outcome {
 pub(crate) enum ReadResult {
     /// The application, and whether its end is still to be read.
     Attempt { facts: Box<Facts>, end_is_missing: bool },
+    /// Neither the beginning nor the end shows the application: the log must be read whole.
+    Whole,
     /// No application can be listed for the log: why. Only another object can change that.
     NoApplication(String),
     /// The log could not be read now: why.
     Failed(String),
 }
 
-/// The keys from one on, before another one or to the end.
+/// A range of keys: from `from` (inclusive) to `before` (exclusive), or to the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
     pub(crate) from: String,
@@ -133,7 +138,14 @@ impl Store {
     /// this process is the one that writes. A file that is no index is left alone.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let writer = lock(path)?;
-        let db = match connect(path, writer.is_some()) {
+        let begun = Instant::now();
+        let mut connected = connect(path, writer.is_some());
+        // Another process is making the tables.
+        while writer.is_none() && matches!(connected, Err(Unusable::Index(_))) && begun.elapsed() < BUSY {
+            std::thread::sleep(Duration::from_millis(50));
+            connected = connect(path, false);
+        }
+        let db = match connected {
             Ok(db) => db,
             Err(Unusable::Index(_)) if writer.is_some() => {
                 remove(path)?;
@@ -147,6 +159,13 @@ impl Store {
     /// Whether this process may write: no other one does.
     pub(crate) fn is_writer(&self) -> bool {
         self.writer.is_some()
+    }
+
+    /// Makes the next listing take every log of a source for a changed one. Until it is read again, each shows what it showed.
+    pub(crate) fn distrust(&self, source: i64) -> Result<()> {
+        self.db.execute("UPDATE source SET listed = NULL WHERE id = ?1", [source])?;
+        self.db.execute("UPDATE log SET etag = '', is_closed = 0 WHERE source = ?1", [source])?;
+        Ok(())
     }
 
     /// Begins anew with an empty database.
@@ -245,7 +264,8 @@ impl Store {
         Ok(changes)
     }
 
-    /// Some logs of these sources that are to be read, the newest first: of a state, before a log, due at a time.
+    /// Up to `limit` logs of these sources that have to be read, the newest first: in this state, with an id below `before`, and
+    /// with a next try that is due at `now`.
     pub(crate) fn to_read(
         &self,
         state: State,
@@ -291,12 +311,15 @@ impl Store {
         Ok(())
     }
 
-    /// The logs of the last day of a source, by the time of its newest log: whose clock that is does not matter.
+    /// The logs of the last day of a source, the newest first. The day ends with the newest log, whose clock that is does not
+    /// matter. The logs that `verify` writes do not count: their numbers have ten digits.
     pub(super) fn recent(&self, source: i64) -> Result<Vec<Recent>> {
         const DAY: i64 = 86_400;
         let mut rows = self.db.prepare_cached(
             "SELECT key, is_closed FROM log WHERE source = ?1
-             AND modified >= (SELECT max(modified) FROM log WHERE source = ?1) - ?2",
+             AND modified >= (SELECT modified FROM log WHERE source = ?1
+                              AND key NOT GLOB '*application_[0-9]*_[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*'
+                              ORDER BY modified DESC LIMIT 1) - ?2 ORDER BY modified DESC",
         )?;
         let row = |row: &Row<'_>| Ok(Recent { key: row.get(0)?, is_over: row.get(1)? });
         Ok(rows.query_map([source, DAY], row)?.collect::<Result<_, _>>()?)
@@ -473,7 +496,15 @@ fn connect(path: &Path, writes: bool) -> Result<Connection, Unusable> {
 fn lock(path: &Path) -> Result<Option<File>> {
     let path = beside(path, "-lock");
     let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path)?.into_parts().0;
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(NO_LINK_AND_NO_WAIT)
+        .open(&path)?
+        .into_parts()
+        .0;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -543,7 +574,10 @@ fn insert_log(db: &Transaction<'_>, source: i64, log: &Found) -> Result<()> {
     let state = if log.problem.is_some() { State::NoApplication } else { State::Unread };
     db.prepare_cached(
         "INSERT INTO log (source, key, size, modified, etag, parts, is_closed, codec, state, problem)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         ON CONFLICT (source, key) DO UPDATE SET size = excluded.size, modified = excluded.modified, etag = excluded.etag,
+         parts = excluded.parts, is_closed = excluded.is_closed, codec = excluded.codec, state = excluded.state,
+         problem = excluded.problem, tries = 0, next_try = 0",
     )?
     .execute(params![
         source,
@@ -591,13 +625,13 @@ fn delete_log(db: &Transaction<'_>, id: i64) -> Result<()> {
 }
 
 fn delete_attempt(db: &Transaction<'_>, log: i64) -> Result<()> {
-    let mut query = db.prepare_cached("SELECT id, app, attempt FROM attempt WHERE log = ?1")?;
-    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    let found: Option<(i64, String, Option<String>)> = query.query_row([log], row).optional()?;
-    let Some((id, app, attempt)) = found else { return Ok(()) };
+    let mut query = db.prepare_cached("SELECT id, app, attempt, source, is_hidden FROM attempt WHERE log = ?1")?;
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+    let found: Option<(i64, String, Option<String>, i64, bool)> = query.query_row([log], row).optional()?;
+    let Some((id, app, attempt, source, is_hidden)) = found else { return Ok(()) };
     db.prepare_cached("DELETE FROM attempt WHERE id = ?1")?.execute([id])?;
     db.prepare_cached("DELETE FROM words WHERE rowid = ?1")?.execute([id])?;
-    choose_shown(db, &app, attempt.as_deref())
+    if is_hidden { Ok(()) } else { show_best(db, source, &app, attempt.as_deref()) }
 }
 
 /// How long a log whose reading has failed waits for the next one, in milliseconds.
@@ -620,13 +654,14 @@ fn take_outcome(db: &Transaction<'_>, outcome: &Outcome, now: i64) -> Result<()>
                 .execute(params![outcome.log, why, tries + 1, now + pause(tries + 1)])?;
             return Ok(());
         }
+        ReadResult::Whole => (State::EndUnread, None),
         ReadResult::NoApplication(why) => {
             delete_attempt(db, outcome.log)?;
             (State::NoApplication, Some(why))
         }
         ReadResult::Attempt { facts, end_is_missing } => {
             let Some(start) = &facts.start else { return Ok(()) };
-            let guess = end_is_missing.then_some(modified * 1000);
+            let guess = end_is_missing.then_some(modified.saturating_mul(1000));
             let attempt = Attempt {
                 log: outcome.log,
                 source,
@@ -675,6 +710,7 @@ pub(super) struct Attempt {
 /// Writes an attempt in place of the one that its log told before.
 pub(super) fn insert_attempt(db: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
     delete_attempt(db, attempt.log)?;
+    let attempt = &attempt.bounded();
     let id = free_id(db, attempt)?;
     db.prepare_cached("INSERT INTO attempt VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?
         .execute(params![
@@ -699,7 +735,7 @@ pub(super) fn insert_attempt(db: &Transaction<'_>, attempt: &Attempt) -> Result<
         attempt.app,
         attempt.user
     ])?;
-    choose_shown(db, &attempt.app, attempt.attempt.as_deref())
+    hide_worse(db, attempt)
 }
 
 /// The id of a time, before the bits that tell attempts apart.
@@ -717,26 +753,55 @@ fn free_id(db: &Transaction<'_>, attempt: &Attempt) -> Result<i64> {
     Ok(id_of(attempt.started) | bits)
 }
 
-/// Of several event logs of one attempt, shows the one that tells most: the end, if any does, and else the newest facts.
-fn choose_shown(db: &Transaction<'_>, app: &str, attempt: Option<&str>) -> Result<()> {
-    let mut query = db.prepare_cached(
-        "SELECT id, is_hidden FROM attempt WHERE app = ?1 AND attempt IS ?2
-         ORDER BY ended IS NOT NULL AND NOT is_ended_guessed DESC, modified DESC, log DESC",
-    )?;
-    let rows = query.query_map(params![app, attempt], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let rows: Vec<(i64, bool)> = rows.collect::<Result<_, _>>()?;
-    for (at, (id, is_hidden)) in rows.into_iter().enumerate() {
-        if is_hidden != (at > 0) {
-            db.prepare_cached("UPDATE attempt SET is_hidden = ?2 WHERE id = ?1")?.execute(params![id, at > 0])?;
-        }
+/// The order of several event logs of one attempt in one source: first the one that tells most, which is the end, if any
+/// does, and else the newest facts.
+const BEST_FIRST: &str = "ended IS NOT NULL AND NOT is_ended_guessed DESC, modified DESC, log DESC";
+
+/// Shows one of two event logs of one attempt: the new one, or the one that was shown.
+fn hide_worse(db: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
+    let mut query = db.prepare_cached(&format!(
+        "SELECT id FROM attempt WHERE app = ?1 AND attempt IS ?2 AND is_hidden = 0 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 2",
+    ))?;
+    let shown = query.query_map(params![attempt.app, attempt.attempt, attempt.source], |row| row.get::<_, i64>(0))?;
+    if let Some(worse) = shown.collect::<Result<Vec<_>, _>>()?.get(1) {
+        db.prepare_cached("UPDATE attempt SET is_hidden = 1 WHERE id = ?1")?.execute([worse])?;
     }
     Ok(())
+}
+
+/// Shows the best of the event logs of an attempt, because the one that was shown is gone.
+fn show_best(db: &Transaction<'_>, source: i64, app: &str, attempt: Option<&str>) -> Result<()> {
+    db.prepare_cached(&format!(
+        "UPDATE attempt SET is_hidden = 0 WHERE id =
+         (SELECT id FROM attempt WHERE app = ?1 AND attempt IS ?2 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 1)",
+    ))?
+    .execute(params![app, attempt, source])?;
+    Ok(())
+}
+
+/// The longest name, id or user that the database keeps, in bytes. Whoever writes an event log chooses them.
+const LONGEST: usize = 4096;
+
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(LONGEST)].to_string()
 }
 
 impl Attempt {
     /// The columns of this struct, for a query that [`Attempt::read`] reads.
     pub(super) const COLUMNS: &str = "a.log, a.source, a.app, a.attempt, a.name, a.user, a.queue, a.spark, a.started, a.ended, \
         a.is_ended_guessed, a.modified, a.size";
+
+    fn bounded(&self) -> Self {
+        Self {
+            app: bounded(&self.app),
+            attempt: self.attempt.as_deref().map(bounded),
+            name: bounded(&self.name),
+            user: bounded(&self.user),
+            queue: self.queue.as_deref().map(bounded),
+            spark: self.spark.as_deref().map(bounded),
+            ..self.clone()
+        }
+    }
 
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {

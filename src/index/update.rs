@@ -1,11 +1,12 @@
 //! Bringing the index up to date: list, read what is new, write the snapshot.
 
-use super::listing::{Listing, ListingError};
+use super::listing::Listing;
 use super::reading::Reader;
-use super::remote::{Remote, Requests, Sent};
+use super::remote::{ListingError, Remote, Requests, Sent};
 use super::snapshot::{self, LoadError, Written};
 use super::store::{Changes, Outcome, State, Store};
 use crate::aws::error::S3Error;
+use crate::error::Fault;
 use crate::signals;
 use anyhow::Result;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(crate) const FULL: i64 = 15 * 60_000;
 /// How old the snapshot may be, in milliseconds, before an update that has read logs writes it again.
 const SNAPSHOT: i64 = 15 * 60_000;
+/// How long writing the snapshot may take.
+const SNAPSHOT_TIME: Duration = Duration::from_secs(20);
 /// How many outcomes are written at once, and how long they wait for each other.
 const BATCH: usize = 512;
 const BATCH_TIME: Duration = Duration::from_millis(400);
@@ -36,8 +39,10 @@ pub(crate) struct Source {
 pub(crate) struct Wanted {
     /// List everything, however long ago that was done.
     pub(crate) is_full: bool,
-    /// Use the snapshot.
-    pub(crate) has_snapshot: bool,
+    /// Begin with the snapshot, if the database knows nothing of a source.
+    pub(crate) reads_snapshot: bool,
+    /// Write the snapshot, if it is due.
+    pub(crate) writes_snapshot: bool,
 }
 
 /// What an update does at a moment.
@@ -59,8 +64,8 @@ pub(crate) struct Summary {
     pub(crate) failed: u64,
     /// The position of each source that could not be listed, and why.
     pub(crate) unlisted: Vec<(usize, S3Error)>,
-    /// The same, explained.
-    pub(crate) faults: Vec<(usize, crate::error::Fault)>,
+    /// Why sources could not be reached or listed, for people.
+    pub(crate) faults: Vec<Fault>,
     /// When the snapshot that this database began with was written.
     pub(crate) snapshot_from: Option<i64>,
     /// Why the snapshot was not read or written.
@@ -87,7 +92,7 @@ pub(crate) struct Update<'a> {
 impl Update<'_> {
     pub(crate) async fn run(mut self, wanted: Wanted) -> Result<Summary> {
         let mut summary = Summary::default();
-        if wanted.has_snapshot {
+        if wanted.reads_snapshot {
             self.begin_with_snapshot(&mut summary).await?;
         }
         for position in 0..self.sources.len() {
@@ -100,7 +105,7 @@ impl Update<'_> {
                 self.read(state, &mut summary).await?;
             }
         }
-        if wanted.has_snapshot && !summary.is_interrupted {
+        if wanted.writes_snapshot && !summary.is_interrupted {
             self.write_snapshot(&mut summary).await?;
         }
         summary.sent = self.requests.sent();
@@ -169,6 +174,11 @@ impl Update<'_> {
             Ok(None) if is_full => summary.is_interrupted = true,
             Ok(None) => self.store.note_look(source.id, began)?,
             Err(ListingError::S3(error)) => summary.unlisted.push((position, error)),
+            Err(ListingError::Odd(what)) => summary.faults.push(
+                Fault::failed(format!("{} cannot be listed: {what}", source.uri))
+                    .detail("the index keeps what it knows of these event logs")
+                    .hint("the store does not answer as S3 does: check --endpoint-url, and the version of the store"),
+            ),
             Err(ListingError::Store(error)) => return Err(error),
         }
         summary.is_interrupted |= signals::stop_requested();
@@ -235,11 +245,15 @@ impl Update<'_> {
         let last = self.store.fact(WRITTEN)?.and_then(|text| text.parse::<i64>().ok());
         let is_due = last.is_none_or(|last| !(0..SNAPSHOT).contains(&(now() - last)));
         let has_news = summary.read > 0 || summary.changes.gone > 0 || last.is_none();
-        if !is_due || !has_news || summary.unlisted.iter().any(|(position, _)| *position == 0) {
+        if !is_due || !has_news || !summary.faults.is_empty() || !summary.unlisted.is_empty() {
             return Ok(());
         }
         (self.tell)(Progress::Snapshot);
-        match snapshot::write(self.store, &first.remote, &self.pairs(), now()).await? {
+        let pairs = self.pairs();
+        let writing = snapshot::write(self.store, &first.remote, &pairs, now());
+        // Nobody waits for a snapshot.
+        let Ok(written) = tokio::time::timeout(SNAPSHOT_TIME, writing).await else { return Ok(()) };
+        match written? {
             Written::Done => self.store.set_fact(WRITTEN, &now().to_string())?,
             Written::Outrun => {}
             Written::Failed(error) => summary.snapshot_error = Some(error),

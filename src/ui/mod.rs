@@ -265,6 +265,15 @@ pub(crate) fn data(text: &str) {
     let _ = writeln!(stdout(), "{}", shown(text));
 }
 
+/// Writes lines to stdout, for a command whose only work that is.
+pub(crate) fn try_data(lines: &[String]) -> std::io::Result<()> {
+    let mut stdout = std::io::BufWriter::new(stdout());
+    for line in lines {
+        writeln!(stdout, "{}", shown(line))?;
+    }
+    stdout.flush()
+}
+
 /// The text as it reaches a terminal: names, log lines and answers of servers in it must not control the terminal.
 /// Only the colour that marks the first word of a line passes.
 fn shown(text: &str) -> String {

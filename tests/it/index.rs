@@ -50,17 +50,16 @@ fn assert_lists(s3: &ManyLogs, db: &Path, uris: &[&str], words: &[&str], prefix:
     assert!(missing.is_empty() && extra.is_empty(), "{prefix}: missing {missing:#?}, not true {extra:#?}");
 }
 
+/// A time of the stand-in, which tells milliseconds, as the index tells it.
+fn time(told: &Value) -> Value {
+    let Some(ms) = told.as_i64() else { return told.clone() };
+    Value::String(jiff::Timestamp::from_millisecond(ms).unwrap().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
+
 fn truth(s3: &ManyLogs, prefix: &str) -> BTreeSet<String> {
-    let time = |ms: &Value| match ms.as_i64() {
-        Some(ms) => {
-            Value::String(jiff::Timestamp::from_millisecond(ms).unwrap().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-        }
-        None => Value::Null,
-    };
-    s3.rows(prefix)
-        .iter()
-        .map(|row| facts(row, row["key"].as_str().unwrap(), &time(&row["started"]), &time(&row["ended"])))
-        .collect()
+    let rows = s3.rows(prefix);
+    let told = |row: &Value| facts(row, row["key"].as_str().unwrap(), &time(&row["started"]), &time(&row["ended"]));
+    rows.iter().map(told).collect()
 }
 
 fn facts(row: &Value, log: &str, started: &Value, ended: &Value) -> String {
@@ -162,13 +161,15 @@ fn a_search_finds_by_words_user_time_state_and_place() {
     assert_eq!(find(&["--user", whole_name]), wanted(&|row| row["user"] == whole_name));
     assert!(find(&["--user", &whole_name[1..]]).is_empty());
 
-    let middle = rows.iter().map(|row| row["started"].as_i64().unwrap()).sum::<i64>() / rows.len() as i64;
+    let started =
+        |row: &Value| time(&row["started"]).as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let middle = rows.iter().map(started).sum::<i64>() / rows.len() as i64;
     let time = jiff::Timestamp::from_millisecond(middle).unwrap().strftime("%Y-%m-%dT%H:%MZ").to_string();
     let middle = time.parse::<jiff::Timestamp>().unwrap().as_millisecond();
     let later = find(&["--since", &time]);
-    assert_eq!(later, wanted(&|row| row["started"].as_i64().unwrap() >= middle));
+    assert_eq!(later, wanted(&|row| started(row) >= middle));
     let earlier = find(&["--until", &time]);
-    assert_eq!(earlier, wanted(&|row| row["started"].as_i64().unwrap() <= middle));
+    assert_eq!(earlier, wanted(&|row| started(row) <= middle));
     assert!(!later.is_empty() && !earlier.is_empty());
     assert_eq!(find(&["--state", "incomplete"]), wanted(&|row| row["ended"].is_null()));
     assert_eq!(find(&["--state", "completed"]), wanted(&|row| !row["ended"].is_null()));
@@ -190,7 +191,7 @@ fn a_search_finds_by_words_user_time_state_and_place() {
     assert_eq!([page("0"), page("7")].concat(), all[..14]);
 
     for (words, says) in [
-        (&["--since", "yesterday"][..], "wanted a span before now"),
+        (&["--since", "soon"][..], "wanted a span before now"),
         (&["--since", "1d", "--until", "2d"], "--since is later than --until"),
         (&["--source", "s3://other/"], "lies below none of the prefixes"),
         (&["--state", "odd"], "invalid value 'odd'"),
@@ -204,14 +205,29 @@ fn a_search_finds_by_words_user_time_state_and_place() {
 fn people_get_a_table_that_fits_and_programs_get_lines() {
     let s3 = ManyLogs::start(&["-flat", "40", "-sizes", "small"]);
     let db = Db::new();
-    let ran = search(&s3, &db.file(), &FLAT, &["--no-snapshot", "--limit", "10"]).expect(0);
-    let (out, err) = (ran.out(), ran.err());
+    let words = [&["search", "--no-snapshot", "--limit", "10"], &FLAT[..]].concat();
+    let table = |columns: &str| {
+        let mut command = s3.command(&db.file(), &words);
+        CommandOutput(command.env("COLUMNS", columns).output().unwrap()).expect(0)
+    };
+    let (out, err) = (table("80").out(), table("80").err());
     assert_eq!(out.lines().count(), 11, "{out}");
     assert!(out.starts_with("STARTED (UTC)"), "{out}");
     assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
-    assert!(err.contains("10 of 40 found"), "{err}");
+    // Programs look for whole names.
+    let piped = table("").out();
+    let names = s3.rows("flat/").into_iter().map(|row| row["name"].as_str().unwrap().to_string());
+    assert_eq!(names.filter(|name| piped.contains(name)).count(), 10, "{piped}");
+    assert!(err.contains("the newest 10 of 40 that fit"), "{err}");
     let none = search(&s3, &db.file(), &FLAT, &["--no-refresh", "nobody"]).expect(0);
     assert_eq!((none.out().as_str(), none.err().starts_with("no application fits")), ("", true), "{}", none.err());
+    // An attempt is found as the table names it.
+    let one = piped.lines().find_map(|line| line.rsplit(' ').next().filter(|id| id.contains('/'))).unwrap();
+    assert_eq!(search(&s3, &db.file(), &FLAT, &["--no-refresh", one]).expect(0).out().lines().count(), 2, "{one}");
+    // A full disk is no success.
+    let mut full = s3.command(&db.file(), &words);
+    let full = full.stdout(fs::File::options().write(true).open("/dev/full").unwrap()).output().unwrap();
+    assert_eq!(full.status.code(), Some(1));
     let status = s3.index(&db.file(), &[&["status"], &FLAT[..]].concat()).expect(0);
     assert!(status.out().contains("40 attempts of applications, from 40 event logs"), "{}", status.out());
 }
@@ -316,6 +332,74 @@ fn a_snapshot_that_is_forged_damaged_or_of_another_version_harms_nobody() {
         let text = String::from_utf8(text).unwrap();
         assert!(text.lines().count() == 31 && !text.contains("forged"), "{what}: {}", &text[..200]);
     }
+}
+
+/// An event log as Spark writes it, with an environment of so many bytes.
+fn log(id: &str, name: &str, environment: usize) -> String {
+    let started = 1_795_352_263_709_i64;
+    let name = serde_json::to_string(name).unwrap();
+    format!(
+        concat!(
+            r#"{{"Event":"SparkListenerLogStart","Spark Version":"3.5.8"}}"#,
+            "\n",
+            r#"{{"Event":"SparkListenerEnvironmentUpdate","JVM Information":{{}},"Spark Properties":{{"x":"{x}"}}}}"#,
+            "\n",
+            r#"{{"Event":"SparkListenerApplicationStart","App Name":{name},"App ID":"{id}","Timestamp":{started},"User":"mallory"}}"#,
+            "\n",
+            r#"{{"Event":"SparkListenerApplicationEnd","Timestamp":{ended}}}"#,
+            "\n"
+        ),
+        x = "x".repeat(environment),
+        name = name,
+        id = id,
+        started = started,
+        ended = started + 60_000
+    )
+}
+
+#[test]
+fn whoever_may_write_event_logs_does_not_break_the_list_of_others() {
+    let s3 = ManyLogs::start(&["-flat", "0"]);
+    let app = |n: u32| format!("application_1795352263709_{n:04}");
+    let put = |key: &str, text: &str| s3.put(&format!("odd/{key}"), text.as_bytes());
+    // Good ones that are hard to read.
+    put(&app(1), &log(&app(1), "large environment", 5 << 20));
+    let packed = zstd::encode_all(log(&app(2), "large window", 100).as_bytes(), 3).unwrap();
+    s3.put(&format!("odd/{}.zstd", app(2)), &packed);
+    for (number, part) in [(1, ""), (2, ""), (3, ""), (4, ""), (5, "")] {
+        put(&format!("eventlog_v2_{}/events_{number}_{}", app(3), app(3)), part);
+    }
+    put(&format!("eventlog_v2_{0}/events_6_{0}", app(3)), &log(&app(3), "late start", 100));
+    put(&format!("eventlog_v2_{0}/appstatus_{0}", app(3)), "");
+    // Names that are none.
+    put("applications/AAAA/jobs/run1/sparklogs/app1", &log(&app(4), "in a job run of an odd application", 10));
+    put("applications/abcdefgh/jobs/job00001/x", "x");
+    put("j-ABCDEFGHI/containers/%F4%8F%BF%BFa/b/c", "x");
+    put(&app(5), &log(&app(5), "odd \u{7f}\u{9b}2J\u{202e}name", 10));
+    put(&app(6), &log(&app(6), &"long ".repeat(200_000), 10));
+    put("dir%0Asource%20%20%20%20s3:/forged/no-event-log", "x");
+    for n in 0..300 {
+        put(&format!("same-{n}"), &log(&app(7), "the same", 10));
+    }
+    let db = Db::new();
+    let uri = ["--event-logs", "s3://acme/odd/"];
+    for _ in 0..2 {
+        s3.index(&db.file(), &[&["rebuild", "--no-snapshot"], &uri[..]].concat()).expect(0);
+        let found = lines(&search(&s3, &db.file(), &uri, &[&ALL[..], &["--no-snapshot"]].concat()).expect(0));
+        let mut ids: Vec<&str> = found.iter().map(|row| row["id"].as_str().unwrap()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [1, 2, 3, 4, 5, 6, 7].map(app), "{found:#?}");
+        let longest = found.iter().map(|row| row["name"].as_str().unwrap().len()).max().unwrap();
+        assert!(longest <= 4096);
+    }
+    assert!(s3.requests("LIST") < 100);
+    let status = s3.index(&db.file(), &[&["status"], &uri[..]].concat()).expect(0).out();
+    assert!(!status.contains("\nsource    s3:/forged"), "{status}");
+
+    // A prefix shows its own logs, whatever other prefixes of the same database have.
+    let below = ["--event-logs", "s3://acme/odd/applications/"];
+    search(&s3, &db.file(), &below, &["--no-snapshot"]).expect(0);
+    assert_eq!(lines(&search(&s3, &db.file(), &uri, &[&ALL[..], &["--no-refresh"]].concat()).expect(0)).len(), 7);
 }
 
 #[test]

@@ -28,15 +28,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Each has connections and threads of its own.
+const MOST_SOURCES: usize = 32;
+/// How often the spinner turns while nothing else moves it.
+const TICK: Duration = Duration::from_millis(120);
+
 pub(super) fn run(root: &Path, what: &Index, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     if !host.is_live() {
         return Err(Fault::usage("index reads S3, and --root leaves S3 out").hint("leave --root out").into());
     }
-    match what {
+    let ran = match what {
         Index::Search(args) => search::run(&host, args, console),
         Index::Status(args) => status::run(&host, args, console),
         Index::Rebuild(args) => rebuild(&host, args, console),
+    };
+    match ran {
+        Err(error) if is_damage(&error) => Err(Fault::failed("the index is damaged")
+            .detail(format!("{error:#}"))
+            .hint("read everything again: emr-shs index rebuild")
+            .into()),
+        ran => ran,
     }
 }
 
@@ -47,10 +59,11 @@ fn rebuild(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
             .hint("wait for its end, or name another file with --db")
             .into());
     }
-    index.store.clear()?;
-    let summary = index.update(Wanted { is_full: true, has_snapshot: !args.no_snapshot }, true, console)?;
+    let wanted = Wanted { is_full: true, reads_snapshot: false, writes_snapshot: !args.no_snapshot };
+    index.is_distrusted = true;
+    let summary = index.update(wanted, console)?;
     status::report(&index, Some(&summary), "index rebuild", console)?;
-    Ok(index.exit(&summary, console))
+    index.exit(&summary, console)
 }
 
 /// An index with its sources.
@@ -58,6 +71,8 @@ struct OpenIndex {
     store: Store,
     uris: Vec<EventLogs>,
     connections: Connections,
+    /// Whether every log is to be read again.
+    is_distrusted: bool,
 }
 
 /// How the sources are reached.
@@ -84,6 +99,15 @@ impl OpenIndex {
                 .hint("emr-shs index search --event-logs s3://my-bucket/spark-events/")
                 .into());
         }
+        uris = without_covered(uris);
+        if uris.len() > MOST_SOURCES {
+            return Err(Fault::usage(format!(
+                "index takes at most {MOST_SOURCES} prefixes at once, found {}",
+                uris.len()
+            ))
+            .hint("name a prefix above them: the layout below it does not matter")
+            .into());
+        }
         let path = match &args.db {
             Some(path) => path.clone(),
             None => usual_file()?,
@@ -94,33 +118,63 @@ impl OpenIndex {
             region: args.s3.region.given().map(str::to_string).or_else(|| settings.region.clone()),
             endpoint: given(&args.s3.endpoint_url).map(str::to_string).or_else(|| settings.endpoint_url.clone()),
         };
-        Ok(Self { store: Store::open(&path)?, uris, connections })
+        Ok(Self { store: Store::open(&path)?, uris, connections, is_distrusted: false })
     }
 
-    /// Brings the index up to date. A damaged database is made anew. `is_patient` tells on a terminal what happens.
-    fn update(&mut self, wanted: Wanted, is_patient: bool, console: &Console) -> Result<Summary> {
-        match self.try_update(wanted, is_patient, console) {
+    /// Brings the index up to date. A damaged database is made anew.
+    fn update(&mut self, wanted: Wanted, console: &Console) -> Result<Summary> {
+        match self.try_update(wanted, console) {
             Err(error) if is_damage(&error) => {
                 console.warn(&format!("{} is damaged, so emr-shs reads everything again", self.store.path().display()));
                 self.store.clear()?;
-                self.try_update(wanted, is_patient, console)
+                self.try_update(wanted, console)
             }
             updated => updated,
         }
     }
 
-    fn try_update(&mut self, wanted: Wanted, is_patient: bool, console: &Console) -> Result<Summary> {
+    fn try_update(&mut self, wanted: Wanted, console: &Console) -> Result<Summary> {
+        let spinner = console.spinner();
+        if let Some(spinner) = &spinner {
+            spinner.set_message("connecting to S3");
+            spinner.enable_steady_tick(TICK);
+        }
         let requests = Arc::new(Requests::default());
         let runtime = config::parallel_runtime()?;
-        let mut open: Vec<S3> = Vec::new();
+        let mut open: Vec<(&EventLogs, S3)> = Vec::new();
         let mut sources = Vec::new();
+        let mut faults = Vec::new();
         for uri in &self.uris {
-            let s3 = self.connections.open(uri)?;
-            let name = name_of(uri);
-            sources.push(Source { id: self.store.source(&name)?, uri: name, remote: Remote::new(&s3, uri, &requests) });
-            open.push(s3);
+            match self.connections.open(uri) {
+                Ok(s3) => {
+                    let name = name_of(uri);
+                    let remote = Remote::new(&s3, uri, &requests);
+                    let id = self.store.source(&name)?;
+                    if self.is_distrusted {
+                        self.store.distrust(id)?;
+                    }
+                    sources.push(Source { id, uri: name, remote });
+                    open.push((uri, s3));
+                }
+                // A prefix that cannot be reached does not hide the others.
+                Err(error) => faults.push(Fault { unchanged: false, ..Fault::of(error) }),
+            }
         }
-        let spinner = if is_patient { console.spinner() } else { None };
+        if sources.is_empty()
+            && let Some(fault) = faults.pop()
+        {
+            if let Some(spinner) = spinner {
+                spinner.finish_and_clear();
+            }
+            return Err(fault.into());
+        }
+        // The snapshot lies below the first prefix.
+        let is_first_open = open.first().is_some_and(|(uri, _)| self.uris.first() == Some(*uri));
+        let wanted = Wanted {
+            reads_snapshot: wanted.reads_snapshot && is_first_open,
+            writes_snapshot: wanted.writes_snapshot && is_first_open,
+            ..wanted
+        };
         let mut tell = |progress: Progress| {
             if let Some(spinner) = &spinner {
                 show(spinner, &progress);
@@ -135,9 +189,11 @@ impl OpenIndex {
         }
         let mut summary = updated.with_context(|| format!("cannot write {}", self.store.path().display()))?;
         for (position, error) in std::mem::take(&mut summary.unlisted) {
-            let refusal = open[position].explain(&self.uris[position], "s3:ListBucket", "list", error);
-            summary.faults.push((position, refusal.fault));
+            let (uri, s3) = &open[position];
+            let fault = s3.explain(uri, "s3:ListBucket", "list", error).fault;
+            faults.push(Fault { unchanged: false, ..fault });
         }
+        summary.faults = faults;
         Ok(summary)
     }
 
@@ -148,15 +204,32 @@ impl OpenIndex {
     }
 
     /// Says what failed. Sources that cannot be listed do not hide the others.
-    fn exit(&self, summary: &Summary, console: &Console) -> Exit {
-        for (_, fault) in &summary.faults {
+    fn exit(&self, summary: &Summary, console: &Console) -> Result<Exit> {
+        self.tell_of_snapshot(summary, console)?;
+        for fault in &summary.faults {
             console.fault_in_words(fault);
         }
         if summary.is_interrupted || signals::stop_requested() {
             console.say("interrupted: what has been read is kept, and the next run goes on");
-            return Exit::Failed;
+            return Ok(Exit::Failed);
         }
-        if summary.faults.is_empty() { Exit::Done } else { Exit::CheckFailed }
+        Ok(if summary.faults.is_empty() { Exit::Done } else { Exit::CheckFailed })
+    }
+
+    /// Says once why there is no snapshot, because nothing else fails for it.
+    fn tell_of_snapshot(&self, summary: &Summary, console: &Console) -> Result<()> {
+        const TOLD: &str = "snapshot_trouble_told";
+        let Some(error) = &summary.snapshot_error else { return Ok(()) };
+        let why = error.words();
+        if self.store.fact(TOLD)?.as_deref() != Some(&why) {
+            console.warn(&format!(
+                "the snapshot of this index below {} cannot be exchanged, so other machines read all event logs themselves: \
+                 S3 answered {why}. emr-shs does not repeat this warning; --no-snapshot leaves the snapshot out",
+                self.uris.first().map(ToString::to_string).unwrap_or_default()
+            ));
+            self.store.set_fact(TOLD, &why)?;
+        }
+        Ok(())
     }
 }
 
@@ -168,6 +241,19 @@ impl Connections {
         s3.find_bucket(uri)?;
         Ok(s3)
     }
+}
+
+/// Without a prefix that lies below another one, or is named twice: its event logs would be listed twice.
+fn without_covered(uris: Vec<EventLogs>) -> Vec<EventLogs> {
+    let names: Vec<String> = uris.iter().map(name_of).collect();
+    let is_covered = |at: usize| {
+        names
+            .iter()
+            .enumerate()
+            .any(|(other, name)| names[at].starts_with(name) && (names[at].len() > name.len() || other < at))
+    };
+    let kept: Vec<bool> = (0..names.len()).map(|at| !is_covered(at)).collect();
+    uris.into_iter().zip(kept).filter_map(|(uri, is_kept)| is_kept.then_some(uri)).collect()
 }
 
 /// How the database names a source: the schemes s3 and s3a mean the same place.
@@ -198,7 +284,7 @@ fn usual_file() -> Result<PathBuf> {
 /// Tells on a terminal how far an update is.
 fn show(spinner: &ProgressBar, progress: &Progress) {
     spinner.set_message(match progress {
-        Progress::Snapshot => "exchanging the snapshot".into(),
+        Progress::Snapshot => "reading or writing the snapshot".into(),
         Progress::Listing { found } => format!("listing: {} new event logs", format::number(*found)),
         Progress::Reading { read, of, since } => {
             let rate = *read as f64 / since.elapsed().as_secs_f64().max(0.001);
@@ -207,8 +293,11 @@ fn show(spinner: &ProgressBar, progress: &Progress) {
             format!("{read} of {of} event logs read, {rate:.0} a second, {} left", format::span(left))
         }
         Progress::ReadingWhole { read, of } => {
-            format!("{} of {} event logs read whole for their ends", format::number(*read), format::number(*of))
+            format!(
+                "{} of {} event logs read completely, because their compression hides the end",
+                format::number(*read),
+                format::number(*of)
+            )
         }
     });
-    spinner.tick();
 }

@@ -8,17 +8,14 @@ use crate::cli::index::SearchArgs;
 use crate::error::{Exit, Fault};
 use crate::host::Host;
 use crate::index::{Hit, Query, Summary, Total, Wanted, now};
-use crate::shown::visible_line;
-use crate::ui::{Console, data};
-use anyhow::Result;
+use crate::shown::{visible_json, visible_line};
+use crate::ui::{Console, try_data};
+use anyhow::{Context, Result};
 use jiff::ZonedDateTime;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::time::Duration;
-
-/// How wide a table is where nobody looks at a terminal.
-const USUAL_WIDTH: usize = 80;
 
 pub(super) fn run(host: &Host, args: &SearchArgs, console: &Console) -> Result<Exit> {
     let zoned = ZonedDateTime::now();
@@ -28,7 +25,7 @@ pub(super) fn run(host: &Host, args: &SearchArgs, console: &Console) -> Result<E
         return Err(Fault::usage("--since is later than --until, so no application fits").into());
     }
     let mut index = OpenIndex::open(host, &args.index)?;
-    let summary = refresh(&mut index, args, console)?;
+    let refreshed = refresh(&mut index, args, console)?;
     let (sources, below) = narrowed(&index, args.source.as_deref())?;
     let query = Query {
         text: Some(args.text.join(" ")).filter(|text| !text.trim().is_empty()),
@@ -43,30 +40,59 @@ pub(super) fn run(host: &Host, args: &SearchArgs, console: &Console) -> Result<E
     };
     let (hits, total) = index.store.search(&query)?;
     if console.is_json() {
-        for hit in &hits {
-            data(&serde_json::to_string(&Row::of(hit))?);
-        }
+        let lines = hits.iter().map(|hit| Ok(visible_json(&serde_json::to_string(&Row::of(hit))?).into_owned()));
+        lines_out(&lines.collect::<Result<Vec<_>>>()?)?;
     } else {
-        table(&hits, zoned.time_zone(), &times::zone_name(&zoned));
+        lines_out(&table(&hits, zoned.time_zone(), &times::zone_name(&zoned)))?;
     }
-    let exit = match &summary {
-        Some(summary) => index.exit(summary, console),
-        None => Exit::Done,
+    let exit = match &refreshed {
+        Refreshed::Yes(summary) => index.exit(summary, console)?,
+        Refreshed::Failed => Exit::CheckFailed,
+        Refreshed::No => Exit::Done,
     };
-    tell(&index, &hits, total, &query, summary.as_ref(), console)?;
-    Ok(exit)
+    let is_complete = tell(&index, &hits, total, &query, &refreshed, console)?;
+    Ok(match exit {
+        Exit::Done if hits.is_empty() && !is_complete => Exit::Incomplete,
+        exit => exit,
+    })
 }
 
-/// Looks for new logs; `None` if that was not wanted, or if another process does.
-fn refresh(index: &mut OpenIndex, args: &SearchArgs, console: &Console) -> Result<Option<Summary>> {
+/// Writes data. A reader that closes the pipe has read enough; a disk that is full is a failure.
+fn lines_out(lines: &[String]) -> Result<()> {
+    match try_data(lines) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write the result to stdout"),
+    }
+}
+
+/// Whether the index was brought up to date.
+enum Refreshed {
+    Yes(Box<Summary>),
+    /// It was not wanted, or another process does it.
+    No,
+    /// S3 cannot be reached: the error is printed.
+    Failed,
+}
+
+fn refresh(index: &mut OpenIndex, args: &SearchArgs, console: &Console) -> Result<Refreshed> {
     if args.no_refresh {
-        return Ok(None);
+        return Ok(Refreshed::No);
     }
     if !index.store.is_writer() {
-        console.say("another emr-shs is updating this index: what it has written so far follows");
-        return Ok(None);
+        console.say("another emr-shs is updating this index: the list has what it has written so far");
+        return Ok(Refreshed::No);
     }
-    index.update(Wanted { is_full: false, has_snapshot: !args.index.no_snapshot }, true, console).map(Some)
+    let wanted =
+        Wanted { is_full: false, reads_snapshot: !args.index.no_snapshot, writes_snapshot: !args.index.no_snapshot };
+    match index.update(wanted, console) {
+        Ok(summary) => Ok(Refreshed::Yes(Box::new(summary))),
+        // What the index knows is worth showing without S3, too.
+        Err(error) if error.is::<Fault>() && !index.known()?.is_empty() => {
+            console.fault_in_words(&Fault::of(error));
+            Ok(Refreshed::Failed)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The sources to search, and the beginning of keys, of `--source`.
@@ -122,36 +148,41 @@ impl<'a> Row<'a> {
             started: times::iso(hit.started),
             ended: hit.ended.and_then(times::iso),
             ended_is_estimated: hit.is_ended_guessed,
-            duration_ms: hit.ended.map(|ended| ended - hit.started),
+            duration_ms: duration(hit),
             size: hit.size,
             codec: &hit.codec,
-            updated: times::iso(hit.modified * 1000),
+            updated: times::iso(hit.modified.saturating_mul(1000)),
             log: &hit.log,
         }
     }
 }
 
-/// The columns of a table: name and id share what the others leave.
-fn table(hits: &[Hit], zone: &TimeZone, zone_name: &str) {
+/// The lines of a table. On a terminal they fit its width; elsewhere nothing is cut, because programs look for names.
+fn table(hits: &[Hit], zone: &TimeZone, zone_name: &str) -> Vec<String> {
     if hits.is_empty() {
-        return;
+        return Vec::new();
     }
-    let width = match terminal_size::terminal_size() {
-        Some((width, _)) if std::io::stdout().is_terminal() => usize::from(width.0).max(60),
-        _ => USUAL_WIDTH,
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok()).filter(|width| *width > 0);
+    let width = match (columns, terminal_size::terminal_size()) {
+        (Some(width), _) => Some(width),
+        (None, Some((width, _))) if std::io::stdout().is_terminal() => Some(usize::from(width.0)),
+        _ => None,
     };
     let ids: Vec<String> = hits.iter().map(id).collect();
-    let column =
-        |texts: &mut dyn Iterator<Item = usize>, least: usize, most: usize| texts.max().unwrap_or(0).clamp(least, most);
-    let long = |text: &str| textwrap::core::display_width(&visible_line(text));
-    let id_width = column(&mut ids.iter().map(|id| long(id)), 2, 44);
-    let user_width = column(&mut hits.iter().map(|hit| long(&hit.user)), 4, if width >= 110 { 16 } else { 8 });
+    let longest = |texts: &mut dyn Iterator<Item = &str>, least: usize| {
+        texts.map(|text| textwrap::core::display_width(&visible_line(text))).max().unwrap_or(0).max(least)
+    };
     let started = format!("STARTED ({zone_name})");
     let started_width = started.chars().count().max(16);
-    let has_size = width >= 120;
-    let others = started_width + 9 + user_width + id_width + 4 + if has_size { 9 } else { 0 };
-    let longest = column(&mut hits.iter().map(|hit| long(&hit.name)), 4, 200);
-    let name_width = width.saturating_sub(others).max(8).min(longest.max(4));
+    let id_width = longest(&mut ids.iter().map(String::as_str), 2);
+    let mut user_width = longest(&mut hits.iter().map(|hit| hit.user.as_str()), 4);
+    let mut name_width = longest(&mut hits.iter().map(|hit| hit.name.as_str()), 4);
+    let has_size = width.is_none_or(|width| width >= 120);
+    if let Some(width) = width {
+        user_width = user_width.min(if width >= 110 { 16 } else { 8 });
+        let others = started_width + 9 + user_width + id_width + 4 + if has_size { 9 } else { 0 };
+        name_width = name_width.min(width.saturating_sub(others).max(8));
+    }
     let line = |started: &str, took: &str, user: &str, name: &str, size: &str, id: &str| {
         let mut text = format!("{} {} ", padded(started, started_width), padded(took, 9));
         text +=
@@ -161,19 +192,26 @@ fn table(hits: &[Hit], zone: &TimeZone, zone_name: &str) {
         }
         text + id
     };
-    data(&line(&started, "DURATION", "USER", "NAME", "SIZE", "ID"));
+    let mut lines = vec![line(&started, "DURATION", "USER", "NAME", "SIZE", "ID")];
     for (hit, id) in hits.iter().zip(&ids) {
-        let took = match hit.ended {
-            Some(ended) => {
-                let took = span(Duration::from_millis((ended - hit.started).unsigned_abs()));
+        let took = match duration(hit) {
+            Some(took) => {
+                let took = span(Duration::from_millis(took.unsigned_abs()));
                 if hit.is_ended_guessed { format!("~{took}") } else { took }
             }
+            None if hit.ended.is_some() => "?".into(),
             None => "no end".into(),
         };
         let (user, name) = (visible_line(&hit.user), visible_line(&hit.name));
         let started = times::short(hit.started, zone);
-        data(&line(&started, &took, &user, &name, &bytes(hit.size), id));
+        lines.push(line(&started, &took, &user, &name, &bytes(hit.size), id));
     }
+    lines
+}
+
+/// How long an attempt took, in milliseconds; `None` if it has no end, or ended before it started.
+fn duration(hit: &Hit) -> Option<i64> {
+    hit.ended?.checked_sub(hit.started).filter(|took| *took >= 0)
 }
 
 /// The id, with the number of the attempt if there are attempts.
@@ -184,31 +222,21 @@ fn id(hit: &Hit) -> String {
     }
 }
 
-/// Says on stderr how many fit, how fresh that is, and what is missing.
+/// Says on stderr how many fit, how fresh that is, and what is missing. Returns whether everything that S3 has is read.
 fn tell(
     index: &OpenIndex,
     hits: &[Hit],
     total: Total,
     query: &Query,
-    summary: Option<&Summary>,
+    refreshed: &Refreshed,
     console: &Console,
-) -> Result<()> {
-    let shown = number(hits.len() as u64);
-    let first = query.offset + 1;
-    let found = match total {
-        Total::Exact(0) => "no application fits".to_string(),
-        Total::Exact(all) if all == hits.len() as u64 => format!("{shown} found"),
-        Total::Exact(all) if query.offset > 0 => {
-            format!("{shown} from the {}th on of {} found", number(first), number(all))
-        }
-        Total::Exact(all) => format!("{shown} of {} found; more: --limit N", number(all)),
-        Total::AtLeast(all) => format!("{shown} of more than {} found; more: --limit N", number(all.saturating_sub(1))),
-    };
-    let mut missing = Vec::new();
-    let (mut unread, mut guessed, mut failed, mut without) = (0, 0, 0, 0);
+) -> Result<bool> {
+    let shown = hits.len() as u64;
+    let (mut logs, mut unread, mut guessed, mut failed, mut without) = (0, 0, 0, 0, 0);
     let mut oldest = i64::MAX;
     for id in index.known()? {
         let counts = index.store.counts(id)?;
+        logs += index.store.logs(id)?;
         unread += counts.unread;
         guessed += counts.end_unread;
         failed += counts.failed;
@@ -216,33 +244,54 @@ fn tell(
         let (listed, looked) = index.store.listed(id)?;
         oldest = oldest.min(looked.max(listed).unwrap_or(0));
     }
+    let more = "; for more: --limit N";
+    let found = match total {
+        Total::Exact(0) if logs == 0 => {
+            let uris: Vec<String> = index.uris.iter().map(name_of).collect();
+            format!("the index knows no event log below {}", uris.join(", "))
+        }
+        Total::Exact(0) => "no application fits".to_string(),
+        Total::Exact(all) if all == shown => format!("{} found", number(shown)),
+        Total::Exact(all) if query.offset >= all => {
+            format!("only {} fit, so --offset leaves out all of them", number(all))
+        }
+        Total::Exact(all) if query.offset > 0 => {
+            let (first, last) = (number(query.offset.saturating_add(1)), number(query.offset.saturating_add(shown)));
+            format!("{first} to {last} of {} that fit{more}", number(all))
+        }
+        Total::Exact(all) => format!("the newest {} of {} that fit{more}", number(shown), number(all)),
+        Total::AtLeast(all) => format!("the newest {} of at least {} that fit{more}", number(shown), number(all)),
+    };
+    let ago = |then: i64| span(Duration::from_millis((now() - then).max(0).unsigned_abs()));
+    let fresh = match refreshed {
+        Refreshed::Yes(summary) if summary.faults.is_empty() && !summary.is_interrupted => String::new(),
+        Refreshed::Yes(summary) if oldest == 0 => match summary.snapshot_from {
+            Some(written) => format!("; known from the snapshot of {} ago", ago(written)),
+            None => String::new(),
+        },
+        _ if oldest == i64::MAX || oldest == 0 => String::new(),
+        _ => format!("; the state of S3 {} ago", ago(oldest)),
+    };
+    console.say(&format!("{found}{fresh}"));
+    let mut missing = Vec::new();
     if unread > failed {
         missing.push(format!("{} event logs are not read yet", number(unread - failed)));
     }
-    if guessed > 0 {
-        missing.push(format!("the end (~) of {} is estimated", number(guessed)));
-    }
     if failed > 0 {
-        missing.push(format!("{} could not be read now", number(failed)));
+        missing.push(format!("{} event logs could not be read", number(failed)));
     }
-    if without > 0 {
-        missing.push(format!("{} show no application", number(without)));
-    }
-    let age = Duration::from_millis((now() - oldest).max(0).unsigned_abs());
-    let fresh = match summary {
-        Some(summary) if summary.faults.is_empty() && !summary.is_interrupted => String::new(),
-        _ if oldest == i64::MAX || oldest == 0 => match summary.and_then(|summary| summary.snapshot_from) {
-            Some(written) => {
-                let age = Duration::from_millis((now() - written).max(0).unsigned_abs());
-                format!("; known from the snapshot of {} ago", span(age))
-            }
-            None => String::new(),
-        },
-        _ => format!("; as S3 was {} ago", span(age)),
-    };
-    console.say(&format!("{found}{fresh}"));
     if !missing.is_empty() {
-        console.say(&format!("{}: emr-shs index status", missing.join(", ")));
+        console
+            .warn(&format!("{}, so this list is incomplete. To see why: emr-shs index status", missing.join(", and ")));
     }
-    Ok(())
+    if guessed > 0 {
+        console.say(&format!("~ marks estimates: {} ends are not read yet", number(guessed)));
+    }
+    if without > 0 && console.is_verbose() {
+        console.say(&format!(
+            "{} event logs contain no application that can be listed: emr-shs index status",
+            number(without)
+        ));
+    }
+    Ok(missing.is_empty())
 }

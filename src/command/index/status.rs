@@ -6,8 +6,9 @@ use crate::cli::index::IndexArgs;
 use crate::error::Exit;
 use crate::host::Host;
 use crate::index::{Sent, Summary, now};
-use crate::ui::{Console, data, wrapped};
-use anyhow::Result;
+use crate::shown::visible_line;
+use crate::ui::{Console, try_data, wrapped};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ pub(super) fn report(index: &OpenIndex, summary: Option<&Summary>, command: &str
     if console.is_json() {
         console.data(command, &report);
     } else {
-        data(report.text().trim_end());
+        try_data(&[report.text().trim_end().to_string()]).context("cannot write the report to stdout")?;
     }
     Ok(())
 }
@@ -135,8 +136,8 @@ impl SourceReport {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("source    {}\n", self.uri);
-        let row = |name: &str, found: &str| wrapped(&format!("  {name:<8}"), "          ", found) + "\n";
+        let mut text = format!("source    {}\n", visible_line(&self.uri));
+        let row = |name: &str, found: &str| wrapped(&format!("  {name:<8}"), "          ", &visible_line(found)) + "\n";
         let Some(_) = &self.listed else {
             let so_far = match self.logs {
                 0 => "never listed: emr-shs index search lists it".to_string(),
@@ -166,8 +167,11 @@ impl SourceReport {
         }
         if self.end_unread > 0 {
             text += &row(
-                "unread",
-                &format!("the ends of {} event logs, which have to be read whole", number(self.end_unread)),
+                "no end",
+                &format!(
+                    "{} event logs: their compression hides the end until all of them is read",
+                    number(self.end_unread)
+                ),
             );
         }
         for problem in &self.problems {
@@ -180,7 +184,7 @@ impl SourceReport {
         if let Some(example) = &self.other_object {
             text += &row(
                 "others",
-                &format!("{} objects are no event logs, for example {example}", number(self.other_objects)),
+                &format!("{} objects that are no event logs, for example {example}", number(self.other_objects)),
             );
         }
         text

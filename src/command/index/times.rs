@@ -27,7 +27,7 @@ impl Bound {
 pub(super) fn read(text: &str, bound: Bound, now: &ZonedDateTime) -> Result<i64, Fault> {
     moment(text, bound, now).ok_or_else(|| {
         Fault::usage(format!("{} “{text}” is no time", bound.option()))
-            .detail("wanted a span before now, such as 30m, 12h, 7d or 4w, a day, such as 2026-11-01, or a day with a time, such as 2026-11-01T10:00 or 2026-11-01T10:00Z")
+            .detail("wanted a span before now, such as 30m, 12h, 7d or 4w, a day, such as today, yesterday or 2026-11-01, or a day with a time, such as 2026-11-01T10:00 or 2026-11-01T10:00Z")
             .hint(hint!("{} 7d", bound.option()))
     })
 }
@@ -42,8 +42,13 @@ fn moment(text: &str, bound: Bound, now: &ZonedDateTime) -> Option<i64> {
     }
     let zone = now.time_zone();
     let at = |at: DateTime| Some(zone.to_timestamp(at).ok()?.as_millisecond());
-    if let Ok(date) = text.parse::<Date>().or_else(|_| text.replace('/', "-").parse()) {
-        let is_day = !text.contains(['T', 't', ' ', ':']);
+    let named = match text {
+        "today" => Some(now.date()),
+        "yesterday" => now.date().yesterday().ok(),
+        _ => None,
+    };
+    if let Some(date) = named.or_else(|| text.parse::<Date>().ok()) {
+        let is_day = named.is_some() || !text.contains(['T', 't', ' ', ':']);
         return match (is_day, bound) {
             (true, Bound::Since) => at(date.at(0, 0, 0, 0)),
             // The whole day.
@@ -104,6 +109,7 @@ mod tests {
         for (text, since, until) in [
             ("7d", "2026-11-20T02:00:00.000Z", "2026-11-20T02:00:00.000Z"),
             ("90m", "2026-11-27T00:30:00.000Z", "2026-11-27T00:30:00.000Z"),
+            ("yesterday", "2026-11-25T22:00:00.000Z", "2026-11-26T21:59:59.999Z"),
             ("2026-11-01", "2026-10-31T22:00:00.000Z", "2026-11-01T21:59:59.999Z"),
             ("2026-11-01T10:00", "2026-11-01T08:00:00.000Z", "2026-11-01T08:00:00.000Z"),
             ("2026-11-01 10:00:30", "2026-11-01T08:00:30.000Z", "2026-11-01T08:00:30.000Z"),
@@ -113,7 +119,7 @@ mod tests {
             let read = |bound| iso(read(text, bound, &now()).unwrap()).unwrap();
             assert_eq!((read(Bound::Since).as_str(), read(Bound::Until).as_str()), (since, until), "{text}");
         }
-        for wrong in ["", "yesterday", "7", "-7d", "7y", "2026-13-01", "2026-11-31", "99999999999999999d", "T10:00"] {
+        for wrong in ["", "tomorrows", "7", "-7d", "7y", "2026-13-01", "2026-11-31", "99999999999999999d", "T10:00"] {
             assert!(read(wrong, Bound::Since, &now()).is_err(), "{wrong}");
         }
     }
