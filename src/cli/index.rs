@@ -71,7 +71,8 @@ pub struct SearchArgs {
     /// Leave out the first N applications
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true, env = "EMR_SHS_SEARCH_OFFSET")]
     pub(crate) offset: u64,
-    /// Show what the index knows, without asking S3 for new logs
+    /// Show what the index knows, or what the snapshot says if the index is new, without asking S3
+    /// for new logs
     #[arg(long, env = "EMR_SHS_SEARCH_NO_REFRESH")]
     pub(crate) no_refresh: bool,
     #[command(flatten)]

@@ -56,10 +56,11 @@ CREATE TABLE attempt (
 ) STRICT;
 
 CREATE INDEX attempt_app ON attempt (app, attempt, is_hidden);
-CREATE INDEX attempt_user ON attempt (user, id);
-CREATE INDEX attempt_source ON attempt (source, id);
+CREATE INDEX attempt_user ON attempt (user, is_hidden);
+CREATE INDEX attempt_source ON attempt (source, is_hidden);
 CREATE INDEX attempt_running ON attempt (id) WHERE ended IS NULL;
-CREATE INDEX attempt_hidden ON attempt (id) WHERE is_hidden = 1;
+-- Narrow: pages and counts go through it.
+CREATE INDEX attempt_hidden ON attempt (is_hidden);
 
 -- Substrings of three characters of each attempt's name, id and user, whatever their case. A search takes the rare ones of its
 -- text from here and compares the whole text itself, so positions are not kept.

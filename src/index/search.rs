@@ -141,7 +141,7 @@ impl Conditions {
 
 impl Query {
     /// The conditions that an index answers alone, if these are all.
-    fn conditions(&self) -> Conditions {
+    fn conditions(&self, all_sources: bool) -> Conditions {
         let mut conditions = Conditions::default();
         if let Some(user) = &self.user {
             conditions.add("a.user = ?", user.clone());
@@ -162,8 +162,11 @@ impl Query {
             conditions.add("(SELECT key FROM log WHERE log.id = a.log) >= ?", below.clone());
             conditions.add("(SELECT key FROM log WHERE log.id = a.log) < ?", last);
         }
-        let sources: Vec<String> = self.sources.iter().map(ToString::to_string).collect();
-        conditions.words.push(format!("a.source IN ({})", sources.join(", ")));
+        if !all_sources {
+            let sources: Vec<String> = self.sources.iter().map(ToString::to_string).collect();
+            conditions.words.push(format!("a.source IN ({})", sources.join(", ")));
+        }
+        conditions.words.push("a.is_hidden = 0".into());
         conditions
     }
 
@@ -177,39 +180,28 @@ impl Store {
     /// The attempts that fit, and how many fit in all.
     pub(crate) fn search(&self, query: &Query) -> Result<(Vec<Hit>, Total)> {
         let words = Words::of(query.text.as_deref());
-        let mut conditions = query.conditions();
+        let all_sources = self.are_all(&query.sources)?;
+        let mut conditions = query.conditions(all_sources);
+        if query.has_conditions_alone() {
+            return Ok((
+                self.page(query, &conditions, all_sources)?,
+                Total::Exact(self.count_by_sql(query, all_sources)?),
+            ));
+        }
         let trigrams = self.rare(words.trigrams())?;
-        let from = match trigrams.as_slice() {
-            [] => "attempt a".to_string(),
+        let (from, order) = match trigrams.as_slice() {
+            [] => ("attempt a", "a.id"),
             rare => {
                 let quoted: Vec<String> = rare.iter().map(|t| format!("\"{}\"", t.replace('"', "\"\""))).collect();
                 conditions.add("words MATCH ?", quoted.join(" AND "));
                 // An id of the words is an id of an attempt, and what orders the one orders the other.
                 conditions.words.iter_mut().for_each(|c| *c = c.replace("a.id", "words.rowid"));
-                "words CROSS JOIN attempt a ON a.id = words.rowid".to_string()
+                ("words CROSS JOIN attempt a ON a.id = words.rowid", "words.rowid")
             }
         };
-        let order = if trigrams.is_empty() { "a.id" } else { "words.rowid" };
-        let all_sources = self.are_all(&query.sources)?;
-        let exact = query.has_conditions_alone();
-        if all_sources {
-            conditions.words.retain(|condition| !condition.starts_with("a.source IN"));
-        }
-        let total = if exact { Some(self.count_by_sql(&conditions)?) } else { None };
-        conditions.words.push("a.is_hidden = 0".into());
-        let page =
-            if exact { format!("LIMIT {} OFFSET {}", count(query.limit), count(query.offset)) } else { String::new() };
-        let sql =
-            format!("SELECT {} FROM {from} WHERE {} ORDER BY {order} DESC {page}", Attempt::COLUMNS, conditions.text());
+        let sql = format!("SELECT {} FROM {from} WHERE {} ORDER BY {order} DESC", Attempt::COLUMNS, conditions.text());
         let mut statement = self.db.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(conditions.values.iter()))?;
-        if let Some(total) = total {
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                found.push(self.hit(Attempt::read(row)?)?);
-            }
-            return Ok((found, Total::Exact(total)));
-        }
         let (mut found, mut fitting) = (Vec::new(), 0);
         let end = query.offset.saturating_add(query.limit);
         let mut compared = 0;
@@ -232,19 +224,42 @@ impl Store {
         Ok((found, Total::Exact(fitting)))
     }
 
-    fn count_by_sql(&self, conditions: &Conditions) -> Result<u64> {
-        let number = |hidden: &str| -> Result<u64> {
-            let conditions_text =
-                [conditions.text(), hidden.into()].into_iter().filter(|c| !c.is_empty()).collect::<Vec<_>>();
-            let filter = match conditions_text.join(" AND ") {
-                none if none.is_empty() => none,
-                all => format!("WHERE {all}"),
-            };
-            let mut statement = self.db.prepare_cached(&format!("SELECT count(*) FROM attempt a {filter}"))?;
+    /// A page of the attempts that fit conditions that SQL can tell.
+    fn page(&self, query: &Query, conditions: &Conditions, all_sources: bool) -> Result<Vec<Hit>> {
+        // A page far behind is reached through the narrow index, not through the rows.
+        let is_whole = query.user.is_none() && query.state.is_none() && all_sources;
+        let through = if is_whole { "INDEXED BY attempt_hidden" } else { "" };
+        let sql = format!(
+            "SELECT {} FROM attempt a WHERE a.id IN
+             (SELECT a.id FROM attempt a {through} WHERE {} ORDER BY a.id DESC LIMIT {} OFFSET {}) ORDER BY a.id DESC",
+            Attempt::COLUMNS,
+            conditions.text(),
+            count(query.limit),
+            count(query.offset),
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(conditions.values.iter()))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(self.hit(Attempt::read(row)?)?);
+        }
+        Ok(found)
+    }
+
+    /// How many attempts fit conditions that SQL can tell.
+    fn count_by_sql(&self, query: &Query, all_sources: bool) -> Result<u64> {
+        let number = |state: Option<RunState>| -> Result<u64> {
+            let conditions = Query { state, ..query.clone() }.conditions(all_sources);
+            let sql = format!("SELECT count(*) FROM attempt a WHERE {}", conditions.text());
+            let mut statement = self.db.prepare_cached(&sql)?;
             let found: i64 = statement.query_row(params_from_iter(conditions.values.iter()), |row| row.get(0))?;
             Ok(found.unsigned_abs())
         };
-        Ok(number("")?.saturating_sub(number("a.is_hidden = 1")?))
+        match query.state {
+            // The index of incomplete attempts is small.
+            Some(RunState::Completed) => Ok(number(None)?.saturating_sub(number(Some(RunState::Incomplete))?)),
+            state => number(state),
+        }
     }
 
     /// Whether these are all sources of the database.
@@ -304,7 +319,7 @@ impl Store {
         let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, Option<i64>>(1)?));
         let sql = "SELECT count(*), max(id) FROM attempt WHERE source = ?1";
         let (all, newest) = self.db.query_row(sql, [source], row)?;
-        let hidden = "SELECT count(*) FROM attempt INDEXED BY attempt_hidden WHERE is_hidden = 1 AND source = ?1";
+        let hidden = "SELECT count(*) FROM attempt WHERE is_hidden = 1 AND source = ?1";
         let hidden: i64 = self.db.query_row(hidden, [source], |row| row.get(0))?;
         Ok((all.saturating_sub(hidden.unsigned_abs()), newest.map(|id| id >> ID_BITS)))
     }

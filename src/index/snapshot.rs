@@ -31,6 +31,8 @@ const UNPACKED: u64 = 2 << 30;
 const LOADING: Duration = Duration::from_secs(60);
 /// How many rows that are not this node's are passed on, and how many bytes they may have.
 const PASSED_ON: (usize, usize) = (200_000, 64 << 20);
+/// How many rows are sorted at once.
+const TOGETHER: usize = 20_000;
 /// The longest line. Names of applications can be long.
 const LINE: u64 = 64 << 10;
 /// The largest window of a zstd frame, as a power of two. A decoder allocates it before it gives the first byte.
@@ -164,7 +166,27 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
     let mut loaded = Loaded { written: header.written, ..Loaded::default() };
     let transaction = store.db.transaction()?;
     let (mut passed_on, mut passed_bytes) = (0, 0);
-    while next_line(&mut lines, &mut line)? {
+    let mut rows: Vec<(usize, Line)> = Vec::new();
+    loop {
+        let has_line = next_line(&mut lines, &mut line)?;
+        if !has_line || rows.len() == TOGETHER {
+            // The database takes rows faster in the order of its ids.
+            rows.sort_unstable_by_key(|(_, row)| row.application.as_ref().map(|application| application.started));
+            for (bytes, row) in rows.drain(..) {
+                let Some((source, own_listing)) = own[row.source] else { continue };
+                match take_row(&transaction, source, own_listing, &row)? {
+                    Taken::Yes => loaded.rows += 1,
+                    Taken::NotKnown if passed_on < PASSED_ON.0 && passed_bytes + bytes < PASSED_ON.1 => {
+                        (passed_on, passed_bytes) = (passed_on + 1, passed_bytes + bytes);
+                        loaded.newer.push((source, row));
+                    }
+                    Taken::No | Taken::NotKnown => {}
+                }
+            }
+        }
+        if !has_line {
+            break;
+        }
         let Ok(row) = serde_json::from_slice::<Line>(&line) else { continue };
         let Some((uri, listed)) = header.sources.get(row.source) else { continue };
         if !row.can_be_a_log() {
@@ -172,15 +194,7 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
         }
         let has_room = passed_on < PASSED_ON.0 && passed_bytes + line.len() < PASSED_ON.1;
         match own[row.source] {
-            Some((source, own_listing)) => match take_row(&transaction, source, own_listing, &row)? {
-                Taken::Yes => loaded.rows += 1,
-                Taken::No => {}
-                Taken::NotKnown if has_room => {
-                    (passed_on, passed_bytes) = (passed_on + 1, passed_bytes + line.len());
-                    loaded.newer.push((source, row));
-                }
-                Taken::NotKnown => {}
-            },
+            Some(_) => rows.push((line.len(), row)),
             None if has_room => {
                 (passed_on, passed_bytes) = (passed_on + 1, passed_bytes + line.len());
                 loaded.others.entry(uri.clone()).or_insert((*listed, Vec::new())).1.push(row);

@@ -74,6 +74,13 @@ impl Outcome {
     pub(crate) fn has_failed(&self) -> bool {
         matches!(self.result, ReadResult::Failed(_))
     }
+
+    fn started(&self) -> Option<i64> {
+        match &self.result {
+            ReadResult::Attempt { facts, .. } => Some(facts.start.as_ref()?.time),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -302,9 +309,11 @@ impl Store {
     }
 
     /// Writes down what readings came to.
-    pub(crate) fn take_outcomes(&mut self, outcomes: &[Outcome], now: i64) -> Result<()> {
+    pub(crate) fn take_outcomes(&mut self, outcomes: &mut [Outcome], now: i64) -> Result<()> {
+        // FTS5 writes what it has gathered whenever ids do not rise.
+        outcomes.sort_unstable_by_key(Outcome::started);
         let transaction = self.db.transaction()?;
-        for outcome in outcomes {
+        for outcome in &*outcomes {
             take_outcome(&transaction, outcome, now)?;
         }
         transaction.commit()?;

@@ -19,7 +19,7 @@ const SNAPSHOT: i64 = 15 * 60_000;
 /// How long writing the snapshot may take.
 const SNAPSHOT_TIME: Duration = Duration::from_secs(20);
 /// How many outcomes are written at once, and how long they wait for each other.
-const BATCH: usize = 512;
+const BATCH: usize = 1024;
 const BATCH_TIME: Duration = Duration::from_millis(400);
 /// How many logs are taken from the database at once.
 const TAKEN: usize = 2048;
@@ -37,6 +37,8 @@ pub(crate) struct Source {
 /// What an update is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
+    /// List what is new, and read it.
+    pub(crate) is_fresh: bool,
     /// List everything, however long ago that was done.
     pub(crate) is_full: bool,
     /// Begin with the snapshot, if the database knows nothing of a source.
@@ -96,12 +98,12 @@ impl Update<'_> {
             self.begin_with_snapshot(&mut summary).await?;
         }
         for position in 0..self.sources.len() {
-            if !summary.is_interrupted {
+            if wanted.is_fresh && !summary.is_interrupted {
                 self.list(position, wanted.is_full, &mut summary).await?;
             }
         }
         for state in [State::Unread, State::EndUnread] {
-            if !summary.is_interrupted {
+            if wanted.is_fresh && !summary.is_interrupted {
                 self.read(state, &mut summary).await?;
             }
         }
@@ -222,7 +224,8 @@ impl Update<'_> {
                 Ok(None) | Err(_) => {}
             }
             if outcomes.len() >= BATCH || written.elapsed() > BATCH_TIME && !outcomes.is_empty() {
-                self.store.take_outcomes(&std::mem::take(&mut outcomes), now())?;
+                self.store.take_outcomes(&mut outcomes, now())?;
+                outcomes.clear();
                 written = Instant::now();
                 (self.tell)(match state {
                     State::EndUnread => Progress::ReadingWhole { read, of },
@@ -235,7 +238,7 @@ impl Update<'_> {
             }
         }
         summary.read += read;
-        self.store.take_outcomes(&outcomes, now())
+        self.store.take_outcomes(&mut outcomes, now())
     }
 
     /// Shares what was read with other nodes, every quarter of an hour at most.
@@ -244,7 +247,8 @@ impl Update<'_> {
         let Some(first) = self.sources.first() else { return Ok(()) };
         let last = self.store.fact(WRITTEN)?.and_then(|text| text.parse::<i64>().ok());
         let is_due = last.is_none_or(|last| !(0..SNAPSHOT).contains(&(now() - last)));
-        let has_news = summary.read > 0 || summary.changes.gone > 0 || last.is_none();
+        let has_news =
+            summary.read > 0 || summary.changes.gone > 0 || last.is_none() && summary.snapshot_from.is_none();
         if !is_due || !has_news || !summary.faults.is_empty() || !summary.unlisted.is_empty() {
             return Ok(());
         }

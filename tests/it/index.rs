@@ -281,8 +281,12 @@ fn a_new_machine_begins_with_the_snapshot() {
     assert_lists(&s3, &second.file(), &FLAT, &[], "flat/");
     // The snapshot, and the new log.
     assert!(s3.requests("GET") <= 5, "{}", s3.requests("GET"));
-    // Who may not wait sees the snapshot alone, with its age.
+    // Who does not want to wait sees the snapshot alone, with its age.
     s3.control("reset");
+    let fourth = Db::new();
+    let ran = search(&s3, &fourth.file(), &FLAT, &[&ALL[..], &["--no-refresh"]].concat()).expect(0);
+    assert!(lines(&ran).len() == 401 && ran.err().contains("known from the snapshot of"), "{}", ran.err());
+    assert_eq!((s3.requests("LIST"), s3.requests("GET")), (0, 1));
     // A log that is deleted is not shown, whatever a snapshot says.
     s3.control("remove?count=5");
     assert_lists(&s3, &third.file(), &FLAT, &[], "flat/");

@@ -13,7 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 fn passwd(root: &RootDir, name: &str, stdin: Stdio) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_emr-shs"))
+    // Whoever runs the tests with nohup ignores SIGHUP.
+    Command::new("env")
+        .args(["--default-signal=TERM,HUP", env!("CARGO_BIN_EXE_emr-shs")])
         .args(["--root", root.at("").to_str().unwrap(), "proxy", "passwd", "/etc/users", name])
         .env_remove("EMR_SHS_ROOT")
         .stdin(stdin)

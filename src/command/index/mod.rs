@@ -59,7 +59,7 @@ fn rebuild(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
             .hint("wait for its end, or name another file with --db")
             .into());
     }
-    let wanted = Wanted { is_full: true, reads_snapshot: false, writes_snapshot: !args.no_snapshot };
+    let wanted = Wanted { is_fresh: true, is_full: true, reads_snapshot: false, writes_snapshot: !args.no_snapshot };
     index.is_distrusted = true;
     let summary = index.update(wanted, console)?;
     status::report(&index, Some(&summary), "index rebuild", console)?;
@@ -195,6 +195,16 @@ impl OpenIndex {
         }
         summary.faults = faults;
         Ok(summary)
+    }
+
+    /// Whether the database has no event log of a source.
+    fn is_empty(&self) -> Result<bool> {
+        for id in self.known()? {
+            if self.store.logs(id)? > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The ids of the sources that the database knows.

@@ -75,15 +75,20 @@ enum Refreshed {
 }
 
 fn refresh(index: &mut OpenIndex, args: &SearchArgs, console: &Console) -> Result<Refreshed> {
-    if args.no_refresh {
+    let is_empty = index.is_empty()?;
+    if args.no_refresh && (args.index.no_snapshot || !is_empty) {
         return Ok(Refreshed::No);
     }
     if !index.store.is_writer() {
         console.say("another emr-shs is updating this index: the list has what it has written so far");
         return Ok(Refreshed::No);
     }
-    let wanted =
-        Wanted { is_full: false, reads_snapshot: !args.index.no_snapshot, writes_snapshot: !args.index.no_snapshot };
+    let wanted = Wanted {
+        is_fresh: !args.no_refresh,
+        is_full: false,
+        reads_snapshot: !args.index.no_snapshot,
+        writes_snapshot: !args.no_refresh && !args.index.no_snapshot,
+    };
     match index.update(wanted, console) {
         Ok(summary) => Ok(Refreshed::Yes(Box::new(summary))),
         // What the index knows is worth showing without S3, too.
@@ -264,11 +269,11 @@ fn tell(
     };
     let ago = |then: i64| span(Duration::from_millis((now() - then).max(0).unsigned_abs()));
     let fresh = match refreshed {
-        Refreshed::Yes(summary) if summary.faults.is_empty() && !summary.is_interrupted => String::new(),
         Refreshed::Yes(summary) if oldest == 0 => match summary.snapshot_from {
             Some(written) => format!("; known from the snapshot of {} ago", ago(written)),
             None => String::new(),
         },
+        Refreshed::Yes(summary) if summary.faults.is_empty() && !summary.is_interrupted => String::new(),
         _ if oldest == i64::MAX || oldest == 0 => String::new(),
         _ => format!("; the state of S3 {} ago", ago(oldest)),
     };
