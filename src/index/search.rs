@@ -170,6 +170,17 @@ impl Query {
         conditions
     }
 
+    /// The index to use, because SQLite does not know how many rows each value has.
+    fn through(&self, all_sources: bool) -> &'static str {
+        match (&self.user, self.state) {
+            (Some(_), _) => "INDEXED BY attempt_user",
+            (None, Some(RunState::Incomplete)) => "INDEXED BY attempt_running",
+            // A page far behind is reached through the narrow index, not through the rows.
+            (None, None) if all_sources => "INDEXED BY attempt_hidden",
+            (None, _) => "",
+        }
+    }
+
     /// Whether SQL tells which rows fit.
     fn has_conditions_alone(&self) -> bool {
         self.text.is_none() && self.below.is_none()
@@ -226,9 +237,7 @@ impl Store {
 
     /// A page of the attempts that fit conditions that SQL can tell.
     fn page(&self, query: &Query, conditions: &Conditions, all_sources: bool) -> Result<Vec<Hit>> {
-        // A page far behind is reached through the narrow index, not through the rows.
-        let is_whole = query.user.is_none() && query.state.is_none() && all_sources;
-        let through = if is_whole { "INDEXED BY attempt_hidden" } else { "" };
+        let through = query.through(all_sources);
         let sql = format!(
             "SELECT {} FROM attempt a WHERE a.id IN
              (SELECT a.id FROM attempt a {through} WHERE {} ORDER BY a.id DESC LIMIT {} OFFSET {}) ORDER BY a.id DESC",
@@ -249,8 +258,10 @@ impl Store {
     /// How many attempts fit conditions that SQL can tell.
     fn count_by_sql(&self, query: &Query, all_sources: bool) -> Result<u64> {
         let number = |state: Option<RunState>| -> Result<u64> {
-            let conditions = Query { state, ..query.clone() }.conditions(all_sources);
-            let sql = format!("SELECT count(*) FROM attempt a WHERE {}", conditions.text());
+            let query = Query { state, ..query.clone() };
+            let conditions = query.conditions(all_sources);
+            let through = query.through(all_sources);
+            let sql = format!("SELECT count(*) FROM attempt a {through} WHERE {}", conditions.text());
             let mut statement = self.db.prepare_cached(&sql)?;
             let found: i64 = statement.query_row(params_from_iter(conditions.values.iter()), |row| row.get(0))?;
             Ok(found.unsigned_abs())

@@ -769,7 +769,8 @@ const BEST_FIRST: &str = "ended IS NOT NULL AND NOT is_ended_guessed DESC, modif
 /// Shows one of two event logs of one attempt: the new one, or the one that was shown.
 fn hide_worse(db: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
     let mut query = db.prepare_cached(&format!(
-        "SELECT id FROM attempt WHERE app = ?1 AND attempt IS ?2 AND is_hidden = 0 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 2",
+        "SELECT id FROM attempt INDEXED BY attempt_app
+         WHERE app = ?1 AND attempt IS ?2 AND is_hidden = 0 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 2",
     ))?;
     let shown = query.query_map(params![attempt.app, attempt.attempt, attempt.source], |row| row.get::<_, i64>(0))?;
     if let Some(worse) = shown.collect::<Result<Vec<_>, _>>()?.get(1) {
@@ -782,7 +783,7 @@ fn hide_worse(db: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
 fn show_best(db: &Transaction<'_>, source: i64, app: &str, attempt: Option<&str>) -> Result<()> {
     db.prepare_cached(&format!(
         "UPDATE attempt SET is_hidden = 0 WHERE id =
-         (SELECT id FROM attempt WHERE app = ?1 AND attempt IS ?2 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 1)",
+         (SELECT id FROM attempt INDEXED BY attempt_app WHERE app = ?1 AND attempt IS ?2 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 1)",
     ))?
     .execute(params![app, attempt, source])?;
     Ok(())
