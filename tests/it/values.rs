@@ -1,5 +1,5 @@
 //! Values of configuration files are read as Spark and Hadoop read them. What is expected here is what
-//! `tests/fixtures/ReadValues.java` prints with the classes of Spark 3.5.8 and Hadoop 3.4.1.
+//! `tests/fixtures/ReadValues.java` prints with the classes of Spark 3.5.8 and Hadoop 3.4.1; `tests/node/values.rs` runs it.
 
 use crate::helpers::root_dir::RootDir;
 use emr_shs::testing::{

@@ -96,6 +96,25 @@ fn a_refusal_says_who_was_refused_and_what_still_works() {
     );
     assert!(!refused.err().contains("hadoopssecret"), "{}", refused.err());
 
+    // What Hadoop's client wrote and nobody may delete is named.
+    node.sh(&hadoop_may(r#""s3:ListBucket","s3:GetObject","s3:PutObject""#));
+    let refused = node.emr_shs(INSTALL).expect(3);
+    says(
+        &refused,
+        &[
+            "(as jobs write event logs): fails to delete: AccessDeniedException",
+            "may be left there: emr-shs wrote it to test permissions",
+        ],
+    );
+    let left = node.sh(&format!("/opt/lab/s3 ls {LOGS} | grep -o '[.]emr-shs-probe-[0-9a-f-]*'"));
+    assert!(
+        left.lines().any(|name| refused.err().contains(&format!("{LOGS}{name} may be"))),
+        "{left}{}",
+        refused.err()
+    );
+    node.sh(&format!("/opt/lab/s3 rm '{LOGS}.emr-shs-probe*'"));
+    node.sh(&hadoop_may(r#""s3:ListBucket","s3:GetObject""#));
+
     // Without Java nobody can tell, so emr-shs's own refusal counts.
     node.sh("mkdir /root/java; mv /usr/bin/java /usr/lib/jvm/jre-17 /root/java/");
     let unknown = node.emr_shs(INSTALL).expect(3);

@@ -39,4 +39,5 @@ mod static_binary;
 mod step;
 mod strangers;
 mod strict_buckets;
+mod values;
 mod verify;
