@@ -376,6 +376,11 @@ impl Store {
         Ok(counts)
     }
 
+    /// Whether a source has a log. Counting them would take longer than a search.
+    pub(crate) fn has_logs(&self, source: i64) -> Result<bool> {
+        Ok(self.db.prepare_cached("SELECT 1 FROM log WHERE source = ?1 LIMIT 1")?.exists([source])?)
+    }
+
     /// How many logs a source has.
     pub(crate) fn logs(&self, source: i64) -> Result<u64> {
         let mut query = self.db.prepare_cached("SELECT count(*) FROM log WHERE source = ?1")?;

@@ -200,7 +200,7 @@ impl OpenIndex {
     /// Whether the database has no event log of a source.
     fn is_empty(&self) -> Result<bool> {
         for id in self.known()? {
-            if self.store.logs(id)? > 0 {
+            if self.store.has_logs(id)? {
                 return Ok(false);
             }
         }

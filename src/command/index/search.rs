@@ -237,11 +237,10 @@ fn tell(
     console: &Console,
 ) -> Result<bool> {
     let shown = hits.len() as u64;
-    let (mut logs, mut unread, mut guessed, mut failed, mut without) = (0, 0, 0, 0, 0);
+    let (mut unread, mut guessed, mut failed, mut without) = (0, 0, 0, 0);
     let mut oldest = i64::MAX;
     for id in index.known()? {
         let counts = index.store.counts(id)?;
-        logs += index.store.logs(id)?;
         unread += counts.unread;
         guessed += counts.end_unread;
         failed += counts.failed;
@@ -251,7 +250,7 @@ fn tell(
     }
     let more = "; for more: --limit N";
     let found = match total {
-        Total::Exact(0) if logs == 0 => {
+        Total::Exact(0) if index.is_empty()? => {
             let uris: Vec<String> = index.uris.iter().map(name_of).collect();
             format!("the index knows no event log below {}", uris.join(", "))
         }
