@@ -22,6 +22,7 @@ use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ObjectCannedAcl, RequestPayer, ServerSideEncryption};
 use serde::Serialize;
@@ -50,6 +51,15 @@ pub(crate) struct RequestOptions {
 }
 
 impl RequestOptions {
+    /// Adds what every new object gets: its encryption, its ACL, and who pays.
+    pub(crate) fn of_new_object(&self, request: PutObjectFluentBuilder) -> PutObjectFluentBuilder {
+        let request = request.set_acl(self.acl.as_deref().map(ObjectCannedAcl::from)).set_request_payer(self.payer());
+        let Some(wanted) = &self.encryption else { return request };
+        request
+            .server_side_encryption(ServerSideEncryption::from(wanted.algorithm.as_str()))
+            .set_ssekms_key_id(wanted.key.clone())
+    }
+
     pub(crate) fn payer(&self) -> Option<RequestPayer> {
         self.requester_pays.then_some(RequestPayer::Requester)
     }
@@ -289,15 +299,7 @@ impl S3 {
         checksum: Option<ChecksumAlgorithm>,
     ) -> Result<(), Refusal> {
         let request = self.client.put_object().bucket(&uri.bucket).key(key).body(ByteStream::from(body.to_vec()));
-        let mut request = request.set_checksum_algorithm(checksum);
-        if let Some(wanted) = &self.options.encryption {
-            request = request
-                .server_side_encryption(ServerSideEncryption::from(wanted.algorithm.as_str()))
-                .set_ssekms_key_id(wanted.key.clone());
-        }
-        request = request
-            .set_acl(self.options.acl.as_deref().map(ObjectCannedAcl::from))
-            .set_request_payer(self.options.payer());
+        let request = self.options.of_new_object(request.set_checksum_algorithm(checksum));
         let answer = self.runtime.block_on(request.send());
         answer.map(drop).map_err(|e| self.refusal(uri, "s3:PutObject", "write to", &e))
     }

@@ -3,6 +3,7 @@
 use super::layout::{Jump, Logs, Object, jump};
 use super::remote::{ListingError, Remote};
 use super::store::{Changes, Keys, Store, behind};
+use crate::node::event_logs::ROLLING;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use tokio::task::JoinSet;
@@ -173,11 +174,8 @@ impl Listing<'_> {
             // The next complete listing finds the others.
             for directory in new.take(NEW_DIRECTORIES) {
                 // The directory of a rolling log is no place for logs.
-                let is_log = directory
-                    .trim_end_matches('/')
-                    .rsplit('/')
-                    .next()
-                    .is_some_and(|name| name.starts_with("eventlog_v2_"));
+                let is_log =
+                    directory.trim_end_matches('/').rsplit('/').next().is_some_and(|name| name.starts_with(ROLLING));
                 if !is_log && !directory.starts_with('.') {
                     saw_all &= self.below(directory, &mut Logs::default(), Some(LOOK_PAGES)).await?;
                 }

@@ -11,7 +11,6 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption};
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use bytes::Bytes;
 use serde::Serialize;
@@ -244,20 +243,9 @@ impl Remote {
 
     /// Writes an object, encrypted and shared as everything that this node writes. Returns its tag.
     pub(crate) async fn put(&self, key: &str, body: Bytes, condition: Condition<'_>) -> Result<String, NotWritten> {
-        let mut request = self
-            .client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(self.key(key))
-            .body(body.into())
-            .set_acl(self.options.acl.as_deref().map(ObjectCannedAcl::from))
-            .set_request_payer(self.options.payer());
-        if let Some(wanted) = &self.options.encryption {
-            request = request
-                .server_side_encryption(ServerSideEncryption::from(wanted.algorithm.as_str()))
-                .set_ssekms_key_id(wanted.key.clone());
-        }
-        request = match condition {
+        let request = self.client.put_object().bucket(&self.bucket).key(self.key(key)).body(body.into());
+        let request = self.options.of_new_object(request);
+        let request = match condition {
             Condition::Always => request,
             Condition::Absent => request.if_none_match("*"),
             Condition::Is(tag) => request.if_match(tag),

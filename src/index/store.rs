@@ -241,7 +241,7 @@ impl Store {
         let mut known: HashMap<String, Known> = HashMap::new();
         {
             let mut rows = transaction.prepare_cached(
-                "SELECT key, id, size, modified, etag, is_closed, state FROM log
+                "SELECT key, id, size, modified, etag, is_closed FROM log
                  WHERE source = ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)",
             )?;
             let mut rows = rows.query(params![source, keys.from, keys.before])?;
@@ -254,12 +254,12 @@ impl Store {
             match known.remove(&log.key) {
                 None => {
                     changes.new += 1;
-                    insert_log(&transaction, source, log)?;
+                    write_log(&transaction, source, log)?;
                 }
                 Some(known) if known.is(log) => {}
                 Some(known) => {
                     changes.changed += 1;
-                    update_log(&transaction, known.id, log)?;
+                    update_log(&transaction, known.id, source, log)?;
                 }
             }
         }
@@ -584,7 +584,7 @@ fn name(key: &str) -> &str {
     key.rsplit('/').next().unwrap_or_default()
 }
 
-fn insert_log(db: &Transaction<'_>, source: i64, log: &Found) -> Result<()> {
+fn write_log(db: &Transaction<'_>, source: i64, log: &Found) -> Result<()> {
     let state = if log.problem.is_some() { State::NoApplication } else { State::Unread };
     db.prepare_cached(
         "INSERT INTO log (source, key, size, modified, etag, parts, is_closed, codec, state, problem)
@@ -609,23 +609,8 @@ fn insert_log(db: &Transaction<'_>, source: i64, log: &Found) -> Result<()> {
 }
 
 /// The attempt of a log that has changed stays, with its old facts, until the log is read again.
-fn update_log(db: &Transaction<'_>, id: i64, log: &Found) -> Result<()> {
-    let state = if log.problem.is_some() { State::NoApplication } else { State::Unread };
-    db.prepare_cached(
-        "UPDATE log SET size = ?2, modified = ?3, etag = ?4, parts = ?5, is_closed = ?6, codec = ?7, state = ?8, problem = ?9,
-         tries = 0, next_try = 0 WHERE id = ?1",
-    )?
-    .execute(params![
-        id,
-        count(log.size),
-        log.modified,
-        log.etag,
-        as_json(&log.parts),
-        log.is_closed,
-        log.codec,
-        state as i64,
-        log.problem,
-    ])?;
+fn update_log(db: &Transaction<'_>, id: i64, source: i64, log: &Found) -> Result<()> {
+    write_log(db, source, log)?;
     if log.problem.is_some() {
         delete_attempt(db, id)?;
     }

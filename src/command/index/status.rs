@@ -24,7 +24,7 @@ struct StatusReport {
     requests: Option<Sent>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct SourceReport {
     uri: String,
     /// Attempts of applications that a search finds.
@@ -96,21 +96,7 @@ impl SourceReport {
     fn of(index: &OpenIndex, uri: String) -> Result<Self> {
         let store = &index.store;
         let Some(id) = store.known_source(&uri)? else {
-            return Ok(Self {
-                uri,
-                attempts: 0,
-                logs: 0,
-                unread: 0,
-                end_unread: 0,
-                failed: 0,
-                without_application: 0,
-                newest: None,
-                listed: None,
-                looked: None,
-                problems: Vec::new(),
-                other_objects: 0,
-                other_object: None,
-            });
+            return Ok(Self { uri, ..Self::default() });
         };
         let counts = store.counts(id)?;
         let (attempts, newest) = store.shown(id)?;
