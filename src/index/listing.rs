@@ -1,6 +1,6 @@
 //! Which logs a source has: a complete listing, or a look at where new ones appear.
 
-use super::layout::{Jump, Logs, Object, jump};
+use super::layout::{Found, Jump, Logs, Object, jump};
 use super::remote::{ListingError, Remote};
 use super::store::{Changes, Keys, Store, behind};
 use crate::node::event_logs::ROLLING;
@@ -163,7 +163,7 @@ impl Listing<'_> {
         let places = super::places::Places::of(&self.store.recent(self.source)?);
         let mut saw_all = true;
         for range in &places.ranges {
-            let (objects, is_whole) = self.objects(&range.prefix, range.after.as_deref()).await?;
+            let (objects, is_whole) = objects(self.remote, &range.prefix, range.after.as_deref(), LOOK_PAGES).await?;
             saw_all &= is_whole;
             self.take(objects, is_whole)?;
         }
@@ -187,28 +187,8 @@ impl Listing<'_> {
         Ok(saw_all)
     }
 
-    async fn objects(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<Object>, bool), ListingError> {
-        let (mut found, mut next) = (Vec::new(), None);
-        for _ in 0..LOOK_PAGES {
-            let page = self.remote.page(prefix, after, true, next).await?;
-            found.extend(page.objects);
-            next = page.next;
-            if next.is_none() {
-                return Ok((found, true));
-            }
-        }
-        Ok((found, false))
-    }
-
     fn take(&mut self, objects: Vec<Object>, is_whole: bool) -> Result<()> {
-        let mut logs = Logs::default();
-        let mut found: Vec<_> = Vec::new();
-        for object in objects {
-            found.extend(logs.push(object));
-        }
-        if is_whole {
-            found.extend(logs.finish());
-        }
+        let found = logs_of(objects, is_whole);
         let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(()) };
         let keys = Keys { from: first.key.clone(), before: Some(format!("{}\0", last.key)) };
         self.changes += self.store.take_listing(self.source, &keys, &found, false)?;
@@ -223,7 +203,7 @@ const LOOK_PAGES: usize = 3;
 async fn list_runs(
     remote: &Remote,
     runs: &[&String],
-) -> Result<std::collections::BTreeMap<String, Vec<super::layout::Found>>, ListingError> {
+) -> Result<std::collections::BTreeMap<String, Vec<Found>>, ListingError> {
     let mut tasks = JoinSet::new();
     let mut found = std::collections::BTreeMap::new();
     let mut runs = runs.iter();
@@ -250,18 +230,37 @@ async fn list_runs(
 }
 
 /// The logs of one job run: `sparklogs/` of the run, or of each of its attempts. What executors wrote sorts before both.
-async fn list_run(remote: &Remote, run: &str) -> Result<Vec<super::layout::Found>, ListingError> {
+async fn list_run(remote: &Remote, run: &str) -> Result<Vec<Found>, ListingError> {
     let after = format!("{run}attempts");
-    let (mut logs, mut found, mut next) = (Logs::default(), Vec::new(), None);
-    loop {
-        let page = remote.page(run, Some(&after), true, next).await?;
-        for object in page.objects {
-            found.extend(logs.push(object));
-        }
+    let (objects, is_whole) = objects(remote, run, Some(&after), usize::MAX).await?;
+    Ok(logs_of(objects, is_whole))
+}
+
+/// The objects whose keys begin with a prefix, behind a key, on so many pages. `true` says that these are all.
+async fn objects(
+    remote: &Remote,
+    prefix: &str,
+    after: Option<&str>,
+    pages: usize,
+) -> Result<(Vec<Object>, bool), ListingError> {
+    let (mut found, mut next) = (Vec::new(), None);
+    for _ in 0..pages {
+        let page = remote.page(prefix, after, true, next).await?;
+        found.extend(page.objects);
         next = page.next;
         if next.is_none() {
-            found.extend(logs.finish());
-            return Ok(found);
+            return Ok((found, true));
         }
     }
+    Ok((found, false))
+}
+
+/// The logs of some objects. Without the last objects, the rolling log at the end is not whole.
+fn logs_of(objects: Vec<Object>, is_whole: bool) -> Vec<Found> {
+    let mut logs = Logs::default();
+    let mut found: Vec<Found> = objects.into_iter().flat_map(|object| logs.push(object)).collect();
+    if is_whole {
+        found.extend(logs.finish());
+    }
+    found
 }
