@@ -4,6 +4,7 @@ use super::options::S3Args;
 use crate::index::RunState;
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Subcommands of `index`.
 #[derive(Subcommand)]
@@ -37,8 +38,8 @@ pub struct IndexArgs {
 /// Options of `index search`.
 #[derive(Args)]
 #[command(
-    after_help = "Before each search, emr-shs lists the newest event logs in S3. If the last complete listing is older than 15 minutes, \
-emr-shs lists all of them. The first search of a prefix reads the beginning and the end of each log; Ctrl-C keeps what \
+    after_help = "Before each search, emr-shs lists the newest event logs in S3. If the last complete listing is older than \
+--list-every says, emr-shs lists all of them. The first search of a prefix reads the beginning and the end of each log; Ctrl-C keeps what \
 has been read, and the next search goes on.\n\nWithout --json, times are those of your time zone (TZ=UTC emr-shs index search shows UTC). With --json each \
 line is one object, and times are UTC.\n\nExamples:\n  emr-shs index search etl sales --since 7d\n  \
 emr-shs index search --user alice --state incomplete\n  emr-shs index search --since 2026-11-01 --until 2026-11-07 --limit 0 --json\n\n\
@@ -75,6 +76,16 @@ pub struct SearchArgs {
     /// for new logs
     #[arg(long, env = "EMR_SHS_SEARCH_NO_REFRESH")]
     pub(crate) no_refresh: bool,
+    /// List all event logs again if the last complete listing is so many seconds old
+    #[arg(long, value_name = "SECONDS", default_value = "900", value_parser = listing_age, env = "EMR_SHS_LIST_EVERY")]
+    pub(crate) list_every: Duration,
     #[command(flatten)]
     pub(crate) index: IndexArgs,
+}
+
+fn listing_age(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(n @ 0..=604_800) => Ok(Duration::from_secs(n)),
+        _ => Err("wanted seconds from 0 (always) to 604800 (a week)".into()),
+    }
 }

@@ -88,7 +88,7 @@ fn codec(name: &str) -> &str {
     name.split_once('.').map_or("none", |(_, rest)| rest.rsplit('.').next().unwrap_or(rest))
 }
 
-fn is_codec(word: &str) -> bool {
+pub(super) fn is_codec(word: &str) -> bool {
     ["none", "zstd", "lz4", "snappy", "lzf"].contains(&word)
 }
 

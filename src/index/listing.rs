@@ -1,8 +1,9 @@
 //! Which logs a source has: a complete listing, or a look at where new ones appear.
 
 use super::layout::{Found, Jump, Logs, Object, jump};
+use super::logs::{Changes, Keys, behind};
 use super::remote::{ListingError, Remote};
-use super::store::{Changes, Keys, Store, behind};
+use super::store::Store;
 use crate::node::event_logs::ROLLING;
 use anyhow::Result;
 use std::collections::BTreeSet;

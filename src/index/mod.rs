@@ -1,10 +1,12 @@
 //! The index: every application that event logs in S3 tell of, in a local database.
 //!
-//! `listing` finds logs, `reading` reads the two ends of each, `store` keeps what they say, `search` finds it, `snapshot`
-//! shares it with other nodes, and `update` does all of that in order.
+//! `listing` finds logs, `reading` reads the two ends of each, `logs` and `attempts` keep what they say in the database that
+//! `store` opens, `search` finds it, `snapshot` shares it with other nodes, and `update` does all of that in order.
 
+mod attempts;
 mod layout;
 mod listing;
+mod logs;
 mod places;
 mod reading;
 mod remote;

@@ -1,7 +1,7 @@
 //! Reading many logs at a time: the ranges that the event log reader wants, or the whole log.
 
+use super::logs::{Outcome, ReadResult, State, ToRead};
 use super::remote::{NotRead, Remote};
-use super::store::{Outcome, ReadResult, State, ToRead};
 use crate::event_log::{Facts, LogReading, WholeReading};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +15,6 @@ const AT_A_TIME: usize = 128;
 const WAITING: usize = 384;
 /// How many are read whole at a time: each costs memory and processor time.
 const WHOLE_AT_A_TIME: usize = 4;
-/// The beginning of a log never takes more than this in the first request.
-const LARGEST_HEAD: u64 = 1 << 20;
 
 /// Reads logs, and remembers how long the beginnings of a source's logs are.
 pub(crate) struct Reader {
@@ -80,7 +78,7 @@ async fn read_ranges(remote: &Remote, log: &ToRead, head: &AtomicU64) -> ReadRes
         }
     }
     let facts = reading.finish();
-    head.fetch_max(facts.head.unwrap_or(0).min(LARGEST_HEAD), Ordering::Relaxed);
+    head.fetch_max(facts.head.unwrap_or(0), Ordering::Relaxed);
     result(facts, log.is_closed)
 }
 

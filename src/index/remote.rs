@@ -241,8 +241,8 @@ impl Remote {
         }
     }
 
-    /// Writes an object, encrypted and shared as everything that this node writes. Returns its tag.
-    pub(crate) async fn put(&self, key: &str, body: Bytes, condition: Condition<'_>) -> Result<String, NotWritten> {
+    /// Writes an object, encrypted and shared as everything that this node writes.
+    pub(crate) async fn put(&self, key: &str, body: Bytes, condition: Condition<'_>) -> Result<(), NotWritten> {
         let request = self.client.put_object().bucket(&self.bucket).key(self.key(key)).body(body.into());
         let request = self.options.of_new_object(request);
         let request = match condition {
@@ -251,7 +251,7 @@ impl Remote {
             Condition::Is(tag) => request.if_match(tag),
         };
         match request.send().await {
-            Ok(answer) => Ok(answer.e_tag().unwrap_or_default().to_string()),
+            Ok(_) => Ok(()),
             Err(error) => {
                 let status = error.raw_response().map(|answer| answer.status().as_u16());
                 Err(match status {

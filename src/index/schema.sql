@@ -59,8 +59,31 @@ CREATE INDEX attempt_app ON attempt (app, attempt, is_hidden);
 CREATE INDEX attempt_user ON attempt (user, is_hidden);
 CREATE INDEX attempt_source ON attempt (source, is_hidden);
 CREATE INDEX attempt_running ON attempt (id) WHERE ended IS NULL;
--- Narrow: pages and counts go through it.
+-- Narrow: pages go through it.
 CREATE INDEX attempt_hidden ON attempt (is_hidden);
+
+-- How many attempts the list shows of each span of time: a count, and a page far behind, need not visit every attempt.
+CREATE TABLE span (
+    span    INTEGER NOT NULL, -- the id of an attempt, divided by 2^42: some 73 minutes
+    source  INTEGER NOT NULL, -- as in attempt
+    shown   INTEGER NOT NULL, -- attempts that started in the span and are not hidden
+    running INTEGER NOT NULL, -- those of them that have no end
+    PRIMARY KEY (span, source)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER attempt_comes AFTER INSERT ON attempt WHEN new.is_hidden = 0 BEGIN
+    INSERT INTO span VALUES (new.id >> 42, new.source, 1, new.ended IS NULL)
+    ON CONFLICT DO UPDATE SET shown = shown + 1, running = running + excluded.running;
+END;
+CREATE TRIGGER attempt_goes AFTER DELETE ON attempt WHEN old.is_hidden = 0 BEGIN
+    UPDATE span SET shown = shown - 1, running = running - (old.ended IS NULL)
+    WHERE span = old.id >> 42 AND source = old.source;
+END;
+CREATE TRIGGER attempt_turns AFTER UPDATE OF is_hidden ON attempt WHEN old.is_hidden <> new.is_hidden BEGIN
+    INSERT INTO span VALUES (new.id >> 42, new.source, 0, 0) ON CONFLICT DO NOTHING;
+    UPDATE span SET shown = shown + iif(new.is_hidden, -1, 1), running = running + iif(new.is_hidden, -1, 1) * (new.ended IS NULL)
+    WHERE span = new.id >> 42 AND source = new.source;
+END;
 
 -- Substrings of three characters of each attempt's name, id and user, whatever their case. A search takes the rare ones of its
 -- text from here and compares the whole text itself, so positions are not kept.

@@ -3,11 +3,15 @@
 //! The ids of the table `attempt` are in the order of the list, so a page needs no sorting, and a search can stop when it has
 //! its page. How many rows fit is counted exactly without a text, and else up to [`COUNTED`].
 
-use super::store::{Attempt, ID_BITS, Store, count, id_of};
+use super::attempts::{Attempt, ID_BITS, id_of};
+use super::store::{Store, count};
 use anyhow::Result;
+use memchr::memmem;
 use rusqlite::{Row, ToSql, params_from_iter};
 use serde::Serialize;
 
+/// How many bits of an attempt's id a span of the table `span` leaves out.
+const SPAN: u32 = 42;
 /// Up to how many fitting rows are counted.
 const COUNTED: u64 = 10_000;
 /// How many rows are compared with a text for counting alone, when the page is complete.
@@ -79,25 +83,63 @@ pub(crate) struct Hit {
 }
 
 /// The words of a search, in small letters.
-struct Words(Vec<String>);
+struct Words(Vec<Word>);
+
+struct Word {
+    text: String,
+    finder: memmem::Finder<'static>,
+    /// The word as an id and the number of an attempt.
+    attempt: Option<(String, String)>,
+}
+
+/// Small letters, one letter at a time: what a letter becomes does not depend on its neighbours.
+fn small(text: &str, into: &mut String) {
+    match text.is_ascii() {
+        true => {
+            let begin = into.len();
+            into.push_str(text);
+            into[begin..].make_ascii_lowercase();
+        }
+        false => into.extend(text.chars().flat_map(char::to_lowercase)),
+    }
+}
 
 impl Words {
     fn of(text: Option<&str>) -> Self {
-        Self(text.unwrap_or_default().split_whitespace().map(str::to_lowercase).collect())
+        let words = text.unwrap_or_default().split_whitespace().map(|word| {
+            let mut text = String::new();
+            small(word, &mut text);
+            let attempt = with_attempt(&text).map(|(id, number)| (id.to_string(), number.to_string()));
+            Word { finder: memmem::Finder::new(&text).into_owned(), attempt, text }
+        });
+        Self(words.collect())
     }
 
-    fn are_in(&self, attempt: &Attempt) -> bool {
-        self.0.is_empty() || {
-            let (name, user) = (attempt.name.to_lowercase(), attempt.user.to_lowercase());
-            let app = attempt.app.to_lowercase();
-            let is_attempt = |word: &str| {
-                with_attempt(word)
-                    .is_some_and(|(id, number)| app.ends_with(id) && attempt.attempt.as_deref() == Some(number))
-            };
-            self.0
-                .iter()
-                .all(|word| name.contains(word) || app.contains(word) || user.contains(word) || is_attempt(word))
+    /// Whether all words occur in the row of a query for [`Attempt::COLUMNS`]. `buffer` is kept from row to row.
+    fn are_in(&self, row: &Row<'_>, buffer: &mut String) -> Result<bool> {
+        if self.0.is_empty() {
+            return Ok(true);
         }
+        buffer.clear();
+        for column in [Attempt::NAME, Attempt::USER, Attempt::APP] {
+            // No word contains it.
+            buffer.push('\n');
+            small(row.get_ref(column)?.as_str()?, buffer);
+        }
+        for word in &self.0 {
+            let is_in = word.finder.find(buffer.as_bytes()).is_some()
+                || match &word.attempt {
+                    Some((id, number)) => {
+                        buffer.ends_with(id.as_str())
+                            && row.get_ref(Attempt::ATTEMPT)?.as_str_or_null()? == Some(number.as_str())
+                    }
+                    None => false,
+                };
+            if !is_in {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn trigrams(&self) -> Vec<String> {
@@ -105,15 +147,23 @@ impl Words {
             .0
             .iter()
             .flat_map(|word| {
-                let word = with_attempt(word).map_or(word.as_str(), |(id, _)| id);
+                let word = word.attempt.as_ref().map_or(&word.text, |(id, _)| id);
                 let letters: Vec<char> = word.chars().collect();
-                letters.windows(3).map(|three| three.iter().collect()).collect::<Vec<String>>()
+                let kept = letters.windows(3).filter(|three| three.iter().all(|letter| is_folded_alike(*letter)));
+                kept.map(|three| three.iter().collect()).collect::<Vec<String>>()
             })
             .collect();
         found.sort_unstable();
         found.dedup();
         found
     }
+}
+
+/// Whether SQLite makes the same small letter of it as Rust does: letters without cases, but for marks that Rust puts behind
+/// a letter.
+fn is_folded_alike(letter: char) -> bool {
+    let is_mark = ('\u{300}'..='\u{36f}').contains(&letter);
+    letter.is_ascii() || !is_mark && letter.to_lowercase().eq([letter]) && letter.to_uppercase().eq([letter])
 }
 
 /// An id and the number of an attempt, as tables show them: `application_1795352263709_0003/1`.
@@ -163,8 +213,7 @@ impl Query {
             conditions.add("(SELECT key FROM log WHERE log.id = a.log) < ?", last);
         }
         if !all_sources {
-            let sources: Vec<String> = self.sources.iter().map(ToString::to_string).collect();
-            conditions.words.push(format!("a.source IN ({})", sources.join(", ")));
+            conditions.words.push(format!("a.source IN ({})", listed(&self.sources)));
         }
         conditions.words.push("a.is_hidden = 0".into());
         conditions
@@ -181,10 +230,23 @@ impl Query {
         }
     }
 
+    /// The attempts of a span that fit the state, as an expression of its columns.
+    fn in_span(&self) -> &'static str {
+        match self.state {
+            None => "shown",
+            Some(RunState::Incomplete) => "running",
+            Some(RunState::Completed) => "shown - running",
+        }
+    }
+
     /// Whether SQL tells which rows fit.
     fn has_conditions_alone(&self) -> bool {
         self.text.is_none() && self.below.is_none()
     }
+}
+
+fn listed(sources: &[i64]) -> String {
+    sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl Store {
@@ -192,13 +254,10 @@ impl Store {
     pub(crate) fn search(&self, query: &Query) -> Result<(Vec<Hit>, Total)> {
         let words = Words::of(query.text.as_deref());
         let all_sources = self.are_all(&query.sources)?;
-        let mut conditions = query.conditions(all_sources);
         if query.has_conditions_alone() {
-            return Ok((
-                self.page(query, &conditions, all_sources)?,
-                Total::Exact(self.count_by_sql(query, all_sources)?),
-            ));
+            return Ok((self.page(query, all_sources)?, Total::Exact(self.count_by_sql(query)?)));
         }
+        let mut conditions = query.conditions(all_sources);
         let trigrams = self.rare(words.trigrams())?;
         let (from, order) = match trigrams.as_slice() {
             [] => ("attempt a", "a.id"),
@@ -216,6 +275,7 @@ impl Store {
         let (mut found, mut fitting) = (Vec::new(), 0);
         let end = query.offset.saturating_add(query.limit);
         let mut compared = 0;
+        let mut buffer = String::new();
         while let Some(row) = rows.next()? {
             // With a page that is complete, only the number matters.
             if fitting >= end {
@@ -224,10 +284,9 @@ impl Store {
                     return Ok((found, Total::AtLeast(fitting)));
                 }
             }
-            let attempt = Attempt::read(row)?;
-            if words.are_in(&attempt) {
+            if words.are_in(row, &mut buffer)? {
                 if (query.offset..end).contains(&fitting) {
-                    found.push(self.hit(attempt)?);
+                    found.push(self.hit(Attempt::read(row)?)?);
                 }
                 fitting += 1;
             }
@@ -236,15 +295,20 @@ impl Store {
     }
 
     /// A page of the attempts that fit conditions that SQL can tell.
-    fn page(&self, query: &Query, conditions: &Conditions, all_sources: bool) -> Result<Vec<Hit>> {
+    fn page(&self, query: &Query, all_sources: bool) -> Result<Vec<Hit>> {
         let through = query.through(all_sources);
+        let (offset, before) = self.place(query)?;
+        let mut conditions = query.conditions(all_sources);
+        if let Some(before) = before {
+            conditions.add("a.id < ?", before);
+        }
         let sql = format!(
             "SELECT {} FROM attempt a WHERE a.id IN
              (SELECT a.id FROM attempt a {through} WHERE {} ORDER BY a.id DESC LIMIT {} OFFSET {}) ORDER BY a.id DESC",
             Attempt::COLUMNS,
             conditions.text(),
             count(query.limit),
-            count(query.offset),
+            count(offset),
         );
         let mut statement = self.db.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(conditions.values.iter()))?;
@@ -255,11 +319,73 @@ impl Store {
         Ok(found)
     }
 
+    /// Where the page of a query begins: how many attempts to leave out among those whose ids are below the second number. Whole
+    /// spans of time are left out by their numbers.
+    fn place(&self, query: &Query) -> Result<(u64, Option<i64>)> {
+        if query.offset == 0 || query.user.is_some() {
+            return Ok((query.offset, None));
+        }
+        let mut left = query.offset;
+        let mut before = None;
+        // The span that `until` divides.
+        if let Some(until) = query.until {
+            let end = id_of(until.saturating_add(1));
+            let begin = end >> SPAN << SPAN;
+            let in_it = self.count_ids(query, begin, end)?;
+            if in_it > left {
+                return Ok((left, None));
+            }
+            (left, before) = (left - in_it, Some(begin));
+        }
+        let mut spans = self.db.prepare_cached(&format!(
+            "SELECT span, sum({}) FROM span WHERE source IN ({}) AND span < ?1 GROUP BY span ORDER BY span DESC",
+            query.in_span(),
+            listed(&query.sources),
+        ))?;
+        let mut spans = spans.query([before.map_or(i64::MAX, |id| id >> SPAN)])?;
+        while let Some(row) = spans.next()? {
+            let in_it = row.get::<_, i64>(1)?.unsigned_abs();
+            if in_it > left {
+                break;
+            }
+            (left, before) = (left - in_it, Some(row.get::<_, i64>(0)? << SPAN));
+        }
+        Ok((left, before))
+    }
+
     /// How many attempts fit conditions that SQL can tell.
-    fn count_by_sql(&self, query: &Query, all_sources: bool) -> Result<u64> {
+    fn count_by_sql(&self, query: &Query) -> Result<u64> {
+        let begin = query.since.map_or(0, id_of);
+        let end = query.until.map_or(i64::MAX, |until| id_of(until.saturating_add(1)));
+        // Whole spans between both.
+        let (first, last) = ((begin + (1 << SPAN) - 1) >> SPAN, end >> SPAN);
+        if query.user.is_some() || first >= last {
+            return self.count_ids(query, begin, end);
+        }
+        let sql = format!(
+            "SELECT ifnull(sum({}), 0) FROM span WHERE source IN ({}) AND span >= ?1 AND span < ?2",
+            query.in_span(),
+            listed(&query.sources),
+        );
+        let whole: i64 = self.db.prepare_cached(&sql)?.query_row([first, last], |row| row.get(0))?;
+        let mut all = whole.unsigned_abs() + self.count_ids(query, begin, first << SPAN)?;
+        if query.until.is_some() {
+            all += self.count_ids(query, last << SPAN, end)?;
+        }
+        Ok(all)
+    }
+
+    /// How many of the attempts that fit have ids from `begin` (inclusive) to `end` (exclusive).
+    fn count_ids(&self, query: &Query, begin: i64, end: i64) -> Result<u64> {
+        if begin >= end {
+            return Ok(0);
+        }
+        let all_sources = self.are_all(&query.sources)?;
         let number = |state: Option<RunState>| -> Result<u64> {
-            let query = Query { state, ..query.clone() };
-            let conditions = query.conditions(all_sources);
+            let query = Query { state, since: None, until: None, ..query.clone() };
+            let mut conditions = query.conditions(all_sources);
+            conditions.add("a.id >= ?", begin);
+            conditions.add("a.id < ?", end);
             let through = query.through(all_sources);
             let sql = format!("SELECT count(*) FROM attempt a {through} WHERE {}", conditions.text());
             let mut statement = self.db.prepare_cached(&sql)?;
@@ -293,7 +419,7 @@ impl Store {
         let mut counted: Vec<(usize, String)> = trigrams
             .into_iter()
             .map(|trigram| {
-                let finder = memchr::memmem::Finder::new(trigram.as_bytes());
+                let finder = memmem::Finder::new(trigram.as_bytes());
                 (sample.iter().filter(|text| finder.find(text.as_bytes()).is_some()).count(), trigram)
             })
             .collect();
@@ -327,11 +453,16 @@ impl Store {
 
     /// How many attempts the list shows, and when the newest of them started.
     pub(crate) fn shown(&self, source: i64) -> Result<(u64, Option<i64>)> {
-        let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, Option<i64>>(1)?));
-        let sql = "SELECT count(*), max(id) FROM attempt WHERE source = ?1";
-        let (all, newest) = self.db.query_row(sql, [source], row)?;
-        let hidden = "SELECT count(*) FROM attempt WHERE is_hidden = 1 AND source = ?1";
-        let hidden: i64 = self.db.query_row(hidden, [source], |row| row.get(0))?;
-        Ok((all.saturating_sub(hidden.unsigned_abs()), newest.map(|id| id >> ID_BITS)))
+        let row = |row: &Row<'_>| Ok(row.get::<_, i64>(0)?.unsigned_abs());
+        let all = self.db.query_row("SELECT ifnull(sum(shown), 0) FROM span WHERE source = ?1", [source], row)?;
+        let last = "SELECT max(span) FROM span WHERE source = ?1 AND shown > 0";
+        let Some(last) = self.db.query_row(last, [source], |row| row.get::<_, Option<i64>>(0))? else {
+            return Ok((all, None));
+        };
+        let newest =
+            "SELECT max(id) FROM attempt NOT INDEXED WHERE source = ?1 AND is_hidden = 0 AND id >= ?2 AND id < ?3";
+        let newest: Option<i64> =
+            self.db.query_row(newest, [source, last << SPAN, (last + 1) << SPAN], |row| row.get(0))?;
+        Ok((all, newest.map(|id| id >> ID_BITS)))
     }
 }

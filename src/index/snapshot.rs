@@ -6,9 +6,11 @@
 //!
 //! It is lines of JSON, compressed with zstd: a [`Header`], and a [`Line`] for each log.
 
-use super::layout::{Logs, Object};
+use super::attempts::{Attempt, insert_attempt};
+use super::layout::{Logs, Object, is_codec};
+use super::logs::State;
 use super::remote::{Condition, NotWritten, Remote};
-use super::store::{Attempt, State, Store, insert_attempt};
+use super::store::Store;
 use crate::aws::error::S3Error;
 use crate::ids::Application;
 use anyhow::{Context, Result, bail};
@@ -70,6 +72,8 @@ struct Line {
     etag: String,
     #[serde(rename = "c")]
     is_closed: bool,
+    /// A rolling log's key does not tell it.
+    codec: String,
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
@@ -244,6 +248,7 @@ impl Line {
         let has_facts = self.application.is_some() != self.problem.is_some();
         has_facts
             && self.size >= 0
+            && (is_codec(&self.codec) || self.application.is_none())
             && found.is_some_and(|found| found.key == self.key)
             && self
                 .application
@@ -290,11 +295,10 @@ fn take_row(db: &Transaction<'_>, source: i64, listed: Option<i64>, row: &Line) 
         }
         None if listed.is_some() => return Ok(Taken::NotKnown),
         None => {
-            let codec = row.key.trim_end_matches('/').rsplit_once('.').map_or("none", |(_, codec)| codec);
             db.prepare_cached(
                 "INSERT INTO log (source, key, size, modified, etag, is_closed, codec, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
             )?
-            .execute(params![source, row.key, row.size, row.modified, row.etag, row.is_closed, codec])?;
+            .execute(params![source, row.key, row.size, row.modified, row.etag, row.is_closed, row.codec])?;
             db.last_insert_rowid()
         }
     };
@@ -348,7 +352,7 @@ pub(crate) async fn write(store: &mut Store, remote: &Remote, sources: &[(i64, S
         };
         let is_test = tag.is_some() && matches!(condition, Condition::Absent);
         match remote.put(KEY, packed, condition).await {
-            Ok(_) => {
+            Ok(()) => {
                 if is_test {
                     store.set_fact(CONDITIONAL, "no")?;
                 }
@@ -385,28 +389,28 @@ fn pack(store: &Store, sources: &[(i64, String)], theirs: Loaded, now: i64) -> R
     line(&mut encoder, serde_json::to_vec(&header)?)?;
     for (position, (id, _)) in sources.iter().enumerate() {
         let mut query = store.db.prepare_cached(
-            "SELECT l.key, l.size, l.modified, l.etag, l.is_closed, l.problem,
+            "SELECT l.key, l.size, l.modified, l.etag, l.is_closed, l.codec, l.problem,
                     a.app, a.attempt, a.name, a.user, a.queue, a.spark, a.started, a.ended
              FROM log l LEFT JOIN attempt a ON a.log = l.id WHERE l.source = ?1 AND l.state IN (2, 3) ORDER BY l.key",
         )?;
         let mut found = query.query([id])?;
         while let Some(row) = found.next()? {
-            let app: Option<String> = row.get(6)?;
+            let app: Option<String> = row.get(7)?;
             let application = match app {
                 Some(id) if is_synthetic(&id) => continue,
                 Some(id) => Some(ApplicationLine {
                     id,
-                    attempt: row.get(7)?,
-                    name: row.get(8)?,
-                    user: row.get(9)?,
-                    queue: row.get(10)?,
-                    spark: row.get(11)?,
-                    started: row.get(12)?,
-                    ended: row.get(13)?,
+                    attempt: row.get(8)?,
+                    name: row.get(9)?,
+                    user: row.get(10)?,
+                    queue: row.get(11)?,
+                    spark: row.get(12)?,
+                    started: row.get(13)?,
+                    ended: row.get(14)?,
                 }),
                 None => None,
             };
-            let problem = if application.is_some() { None } else { row.get(5)? };
+            let problem = if application.is_some() { None } else { row.get(6)? };
             let log = Line {
                 source: position,
                 key: row.get(0)?,
@@ -414,6 +418,7 @@ fn pack(store: &Store, sources: &[(i64, String)], theirs: Loaded, now: i64) -> R
                 modified: row.get(2)?,
                 etag: row.get(3)?,
                 is_closed: row.get(4)?,
+                codec: row.get(5)?,
                 problem,
                 application,
             };

@@ -1,10 +1,11 @@
 //! Bringing the index up to date: list, read what is new, write the snapshot.
 
 use super::listing::Listing;
+use super::logs::{Changes, Outcome, State};
 use super::reading::Reader;
 use super::remote::{ListingError, Remote, Requests, Sent};
 use super::snapshot::{self, LoadError, Written};
-use super::store::{Changes, Outcome, State, Store};
+use super::store::Store;
 use crate::aws::error::S3Error;
 use crate::error::Fault;
 use crate::signals;
@@ -12,8 +13,6 @@ use anyhow::Result;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How old the last complete listing may be, in milliseconds, before an update lists everything again.
-pub(crate) const FULL: i64 = 15 * 60_000;
 /// How old the snapshot may be, in milliseconds, before an update that has read logs writes it again.
 const SNAPSHOT: i64 = 15 * 60_000;
 /// How long writing the snapshot may take.
@@ -23,6 +22,8 @@ const BATCH: usize = 1024;
 const BATCH_TIME: Duration = Duration::from_millis(400);
 /// How many logs are taken from the database at once.
 const TAKEN: usize = 2048;
+/// After so many readings in a row that have failed, the next ones would fail, too.
+const HOPELESS: u64 = 1000;
 /// How often a signal is looked for.
 const TICK: Duration = Duration::from_millis(150);
 
@@ -39,8 +40,8 @@ pub(crate) struct Source {
 pub(crate) struct Wanted {
     /// List what is new, and read it.
     pub(crate) is_fresh: bool,
-    /// List everything, however long ago that was done.
-    pub(crate) is_full: bool,
+    /// How old the last complete listing may be before everything is listed again.
+    pub(crate) listing_age: Duration,
     /// Begin with the snapshot, if the database knows nothing of a source.
     pub(crate) reads_snapshot: bool,
     /// Write the snapshot, if it is due.
@@ -62,8 +63,6 @@ pub(crate) struct Summary {
     pub(crate) changes: Changes,
     /// How many logs were read.
     pub(crate) read: u64,
-    /// How many readings failed.
-    pub(crate) failed: u64,
     /// The position of each source that could not be listed, and why.
     pub(crate) unlisted: Vec<(usize, S3Error)>,
     /// Why sources could not be reached or listed, for people.
@@ -99,12 +98,13 @@ impl Update<'_> {
         }
         for position in 0..self.sources.len() {
             if wanted.is_fresh && !summary.is_interrupted {
-                self.list(position, wanted.is_full, &mut summary).await?;
+                self.list(position, wanted.listing_age, &mut summary).await?;
             }
         }
+        let mut goes_on = wanted.is_fresh;
         for state in [State::Unread, State::EndUnread] {
-            if wanted.is_fresh && !summary.is_interrupted {
-                self.read(state, &mut summary).await?;
+            if goes_on && !summary.is_interrupted {
+                goes_on = self.read(state, &mut summary).await?;
             }
         }
         if wanted.writes_snapshot && !summary.is_interrupted {
@@ -136,12 +136,13 @@ impl Update<'_> {
         Ok(())
     }
 
-    async fn list(&mut self, position: usize, is_full: bool, summary: &mut Summary) -> Result<()> {
+    async fn list(&mut self, position: usize, age: Duration, summary: &mut Summary) -> Result<()> {
         let source = &self.sources[position];
         let began = now();
         let (listed, _) = self.store.listed(source.id)?;
         // A clock that was set back must not keep a listing young for ever.
-        let is_full = is_full || listed.is_none_or(|listed| !(0..FULL).contains(&(began - listed)));
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let is_full = listed.is_none_or(|listed| !(0..age).contains(&(began - listed)));
         let tell = &mut *self.tell;
         let mut found = 0;
         let mut stop = |changes: &Changes| {
@@ -187,7 +188,8 @@ impl Update<'_> {
         Ok(())
     }
 
-    async fn read(&mut self, state: State, summary: &mut Summary) -> Result<()> {
+    /// Reads what has to be read. Returns whether it is worth going on.
+    async fn read(&mut self, state: State, summary: &mut Summary) -> Result<bool> {
         let ids: Vec<i64> = self.sources.iter().map(|source| source.id).collect();
         let mut of = 0;
         for id in &ids {
@@ -200,7 +202,7 @@ impl Update<'_> {
         let mut outcomes: Vec<Outcome> = Vec::new();
         let mut written = Instant::now();
         let since = Instant::now();
-        let mut read = 0;
+        let (mut read, mut failed_in_a_row, mut last_failure) = (0, 0, String::new());
         loop {
             if waiting.is_empty() && !is_taken {
                 waiting = self.store.to_read(state, &ids, before, now(), TAKEN)?;
@@ -217,7 +219,10 @@ impl Update<'_> {
             match next {
                 Ok(Some(outcome)) => {
                     read += 1;
-                    summary.failed += u64::from(outcome.has_failed());
+                    match outcome.failure() {
+                        Some(why) => (failed_in_a_row, last_failure) = (failed_in_a_row + 1, why.to_string()),
+                        None => failed_in_a_row = 0,
+                    }
                     outcomes.push(outcome);
                 }
                 Ok(None) if waiting.is_empty() && is_taken => break,
@@ -236,9 +241,21 @@ impl Update<'_> {
                 summary.is_interrupted = true;
                 break;
             }
+            if failed_in_a_row >= HOPELESS {
+                summary.faults.push(
+                    Fault::failed(format!(
+                        "the last {HOPELESS} event logs could not be read, so emr-shs stopped reading"
+                    ))
+                    .detail(last_failure)
+                    .detail("the index keeps what it has; the next run goes on with the others")
+                    .hint("to see what cannot be read: emr-shs index status"),
+                );
+                break;
+            }
         }
         summary.read += read;
-        self.store.take_outcomes(&mut outcomes, now())
+        self.store.take_outcomes(&mut outcomes, now())?;
+        Ok(failed_in_a_row < HOPELESS)
     }
 
     /// Shares what was read with other nodes, every quarter of an hour at most.

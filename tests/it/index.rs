@@ -6,7 +6,9 @@ use crate::helpers::many_logs::ManyLogs;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const FLAT: [&str; 2] = ["--event-logs", "s3://acme/flat/"];
 const ALL: [&str; 3] = ["--json", "--limit", "0"];
@@ -93,9 +95,10 @@ fn every_layout_is_listed_as_it_is_and_logs_come_and_go() {
     assert_eq!(of_both, truth(&s3, "flat/").union(&truth(&s3, "month/")).cloned().collect());
     assert_lists(&s3, &db.file(), &FLAT, &["--no-snapshot"], "flat/");
     // What is deleted goes with the next listing of everything.
+    let all = ["--event-logs", "s3://acme/"];
     s3.control("remove?count=40");
-    s3.index(&db.file(), &["rebuild", "--no-snapshot", "--event-logs", "s3://acme/"]).expect(0);
-    assert_lists(&s3, &db.file(), &["--event-logs", "s3://acme/"], &["--no-snapshot"], "");
+    s3.index(&db.file(), &["rebuild", "--no-snapshot", all[0], all[1]]).expect(0);
+    assert_lists(&s3, &db.file(), &all, &["--no-snapshot"], "");
 }
 
 #[test]
@@ -114,6 +117,11 @@ fn what_has_not_changed_is_not_read_again_and_a_look_is_cheap() {
     let found = search(&s3, &db.file(), &FLAT, &["--no-snapshot", "--limit", "1", "--json"]).expect(0);
     assert_eq!(lines(&found).len(), 1);
     assert!((1..=2).contains(&s3.requests("GET")));
+    // One that is deleted stays until everything is listed again, which can be asked for.
+    s3.control("remove?count=10");
+    let listed = |words: &[&str]| known(&s3, &db.file(), &FLAT, &[&["--no-snapshot"], words].concat()).len();
+    let before = listed(&[]);
+    assert_eq!(listed(&["--list-every", "0"]), before - 10);
     s3.control("reset");
     search(&s3, &db.file(), &FLAT, &["--no-refresh"]).expect(0);
     assert_eq!(s3.requests("LIST") + s3.requests("GET") + s3.requests("HEAD"), 0);
@@ -181,14 +189,28 @@ fn a_search_finds_by_words_user_time_state_and_place() {
         wanted(&|row| text(row, "key").starts_with(&month))
     );
 
-    // Pages lie one behind the other.
-    let page = |offset: &str| {
-        lines(
-            &search(&s3, &db.file(), &uris, &["--json", "--no-refresh", "--limit", "7", "--offset", offset]).expect(0),
-        )
-    };
-    let all = lines(&search(&s3, &db.file(), &uris, &[&ALL[..], &["--no-refresh"]].concat()).expect(0));
-    assert_eq!([page("0"), page("7")].concat(), all[..14]);
+    // Pages lie one behind the other, and the number of all is right, whatever restricts them.
+    let run = |words: &[&str]| search(&s3, &db.file(), &uris, &[&["--json", "--no-refresh"], words].concat()).expect(0);
+    for filter in [
+        &[][..],
+        &["--state", "completed"],
+        &["--state", "incomplete"],
+        &["--until", &time],
+        &["--since", &time],
+        &["--since", "2026-11-20T03:04Z", "--until", "2026-11-26T13:14Z", "--state", "completed"],
+        &["--source", "s3://acme/month/", "--until", &time],
+        &["--user", whole_name],
+        &[&parts[0]],
+    ] {
+        let all = lines(&run(&[filter, &["--limit", "0"]].concat()));
+        for offset in [0, 1, all.len() / 3, all.len() / 2, all.len().saturating_sub(2)] {
+            let at = offset.to_string();
+            let ran = run(&[filter, &["--limit", "7", "--offset", &at]].concat());
+            assert_eq!(lines(&ran), all[offset..(offset + 7).min(all.len())], "{filter:?} {offset}");
+            let says = format!(" {} that fit", all.len());
+            assert!(ran.err().contains(&says) || all.len() <= 7, "{filter:?} {offset}, {}: {}", all.len(), ran.err());
+        }
+    }
 
     for (words, says) in [
         (&["--since", "soon"][..], "wanted a span before now"),
@@ -272,8 +294,36 @@ fn a_file_that_is_no_index_stays_and_one_that_is_damaged_or_of_another_version_i
 }
 
 #[test]
+fn whoever_may_only_read_a_database_searches_it() {
+    let s3 = ManyLogs::start(&["-flat", "60", "-sizes", "small"]);
+    let db = Db::new();
+    search(&s3, &db.file(), &FLAT, &["--no-snapshot"]).expect(0);
+    // A name that means something in a URI.
+    let (shared, file) = (db.0.path().join("for all? 100%"), "index.sqlite");
+    fs::create_dir(&shared).unwrap();
+    fs::copy(db.file(), shared.join(file)).unwrap();
+    for (path, mode) in [(shared.join(file), 0o444), (shared.clone(), 0o555), (db.0.path().into(), 0o755)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let run = |what: &str| {
+        let command = s3.command(&shared.join(file), &[&[what], &FLAT[..]].concat());
+        // Rights do not bind a root that has all its capabilities.
+        let mut bound = Command::new("setpriv");
+        bound.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(command.get_program()).args(command.get_args());
+        bound.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let command = if rustix::process::geteuid().is_root() { &mut bound } else { &mut { command } };
+        CommandOutput(command.output().unwrap())
+    };
+    let ran = run("search").expect(0);
+    assert!(ran.out().lines().count() == 51 && ran.err().contains("must not write"), "{}", ran.err());
+    let ran = run("rebuild").expect(1);
+    assert!(ran.err().contains("this account must not write"), "{}", ran.err());
+    assert_eq!(fs::read_dir(&shared).unwrap().count(), 1);
+}
+
+#[test]
 fn a_new_machine_begins_with_the_snapshot() {
-    let s3 = ManyLogs::start(&["-flat", "400", "-sizes", "small"]);
+    let s3 = ManyLogs::start(&["-flat", "400", "-rolling", "30", "-sizes", "fixture"]);
     let (first, second, third) = (Db::new(), Db::new(), Db::new());
     search(&s3, &first.file(), &FLAT, &[]).expect(0);
     assert_eq!(s3.requests("PUT"), 1);
@@ -288,6 +338,10 @@ fn a_new_machine_begins_with_the_snapshot() {
     let ran = search(&s3, &fourth.file(), &FLAT, &[&ALL[..], &["--no-refresh"]].concat()).expect(0);
     assert!(lines(&ran).len() == 401 && ran.err().contains("known from the snapshot of"), "{}", ran.err());
     assert_eq!((s3.requests("LIST"), s3.requests("GET")), (0, 1));
+    // It knows all that the machine knows which has read the logs.
+    let rows = |db: &Db| lines(&search(&s3, &db.file(), &FLAT, &[&ALL[..], &["--no-refresh"]].concat()));
+    assert_eq!(rows(&fourth), rows(&second));
+    assert!(rows(&fourth).iter().any(|row| row["codec"] == "zstd"));
     // A log that is deleted is not shown, whatever a snapshot says.
     s3.control("remove?count=5");
     assert_lists(&s3, &third.file(), &FLAT, &[], "flat/");
@@ -304,7 +358,7 @@ fn a_snapshot_that_is_forged_damaged_or_of_another_version_harms_nobody() {
     };
     let row = |key: &str| {
         format!(
-            r#"{{"s":0,"k":"{key}","z":5,"m":1,"e":"e","c":true,"a":{{"id":"application_1_0001","name":"forged","user":"mallory","started":1}}}}"#
+            r#"{{"s":0,"k":"{key}","z":5,"m":1,"e":"e","c":true,"codec":"none","a":{{"id":"application_1_0001","name":"forged","user":"mallory","started":1}}}}"#
         )
     };
     let forged = [

@@ -181,3 +181,23 @@ fn what_s3_refuses_is_named_and_tried_again() {
     index.time_passes();
     assert_eq!(index.search(), truth);
 }
+
+#[test]
+fn reading_stops_where_nothing_can_be_read() {
+    let index = Index::of(&["-flat", "3000", "-sizes", "small"]);
+    index.s3.control("faults?denied=1");
+    let run = || index.s3.index(&index.db(), &Index::words(&["search"])).expect(3);
+    let gets = || index.s3.requests("GET");
+    let ran = run();
+    let says = ["the last 1000 event logs could not be read", "s3:GetObject", "event logs are not read yet"];
+    assert!(says.iter().all(|text| ran.err().contains(text)), "{}", ran.err());
+    assert!((1000..2000).contains(&gets()), "{}", gets());
+    // The next run does not begin with the same ones.
+    let before = gets();
+    run();
+    assert!((500..2000).contains(&(gets() - before)), "{} {before}", gets());
+    // What can be read again is read.
+    index.s3.control("faults?denied=0");
+    index.time_passes();
+    assert_eq!(index.search().len(), index.truth().len());
+}

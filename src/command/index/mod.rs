@@ -54,12 +54,17 @@ pub(super) fn run(root: &Path, what: &Index, console: &Console) -> Result<Exit> 
 
 fn rebuild(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
     let mut index = OpenIndex::open(host, args)?;
-    if !index.store.is_writer() {
-        return Err(Fault::failed(format!("another emr-shs is writing {}", index.store.path().display()))
-            .hint("wait for its end, or name another file with --db")
+    if let Some(why) = index.store.writing_refused() {
+        return Err(Fault::failed(why)
+            .hint("wait for the end of other commands, or name another file with --db")
             .into());
     }
-    let wanted = Wanted { is_fresh: true, is_full: true, reads_snapshot: false, writes_snapshot: !args.no_snapshot };
+    let wanted = Wanted {
+        is_fresh: true,
+        listing_age: Duration::ZERO,
+        reads_snapshot: false,
+        writes_snapshot: !args.no_snapshot,
+    };
     index.is_distrusted = true;
     let summary = index.update(wanted, console)?;
     status::report(&index, Some(&summary), "index rebuild", console)?;
@@ -193,7 +198,7 @@ impl OpenIndex {
             let fault = s3.explain(uri, "s3:ListBucket", "list", error).fault;
             faults.push(Fault { unchanged: false, ..fault });
         }
-        summary.faults = faults;
+        summary.faults.extend(faults);
         Ok(summary)
     }
 

@@ -79,13 +79,13 @@ fn refresh(index: &mut OpenIndex, args: &SearchArgs, console: &Console) -> Resul
     if args.no_refresh && (args.index.no_snapshot || !is_empty) {
         return Ok(Refreshed::No);
     }
-    if !index.store.is_writer() {
-        console.say("another emr-shs is updating this index: the list has what it has written so far");
+    if let Some(why) = index.store.writing_refused() {
+        console.say(&format!("{why}: the list has what stands there now"));
         return Ok(Refreshed::No);
     }
     let wanted = Wanted {
         is_fresh: !args.no_refresh,
-        is_full: false,
+        listing_age: args.list_every,
         reads_snapshot: !args.index.no_snapshot,
         writes_snapshot: !args.no_refresh && !args.index.no_snapshot,
     };

@@ -1,0 +1,160 @@
+//! The attempts of applications that a search finds, and the words of their names.
+
+use anyhow::Result;
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+/// How many low bits of an attempt's id tell attempts of one millisecond apart.
+pub(super) const ID_BITS: u32 = 20;
+/// The latest time that fits an attempt's id, in milliseconds: in the year 2248.
+const LATEST: i64 = (1 << 43) - 1;
+
+/// A row of the table `attempt`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Attempt {
+    pub(super) log: i64,
+    pub(super) source: i64,
+    pub(super) app: String,
+    pub(super) attempt: Option<String>,
+    pub(super) name: String,
+    pub(super) user: String,
+    pub(super) queue: Option<String>,
+    pub(super) spark: Option<String>,
+    pub(super) started: i64,
+    pub(super) ended: Option<i64>,
+    pub(super) is_ended_guessed: bool,
+    pub(super) modified: i64,
+    pub(super) size: i64,
+}
+
+/// Removes the attempt that a log tells, and shows another event log of it, if there is one.
+pub(super) fn delete_attempt(db: &Transaction<'_>, log: i64) -> Result<()> {
+    let mut query = db.prepare_cached("SELECT id, app, attempt, source, is_hidden FROM attempt WHERE log = ?1")?;
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+    let found: Option<(i64, String, Option<String>, i64, bool)> = query.query_row([log], row).optional()?;
+    let Some((id, app, attempt, source, is_hidden)) = found else { return Ok(()) };
+    db.prepare_cached("DELETE FROM attempt WHERE id = ?1")?.execute([id])?;
+    db.prepare_cached("DELETE FROM words WHERE rowid = ?1")?.execute([id])?;
+    if is_hidden { Ok(()) } else { show_best(db, source, &app, attempt.as_deref()) }
+}
+
+/// Writes an attempt in place of the one that its log told before.
+pub(super) fn insert_attempt(db: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
+    delete_attempt(db, attempt.log)?;
+    let attempt = &attempt.bounded();
+    let id = free_id(db, attempt)?;
+    db.prepare_cached("INSERT INTO attempt VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?
+        .execute(params![
+        id,
+        attempt.log,
+        attempt.source,
+        attempt.app,
+        attempt.attempt,
+        attempt.name,
+        attempt.user,
+        attempt.queue,
+        attempt.spark,
+        attempt.started,
+        attempt.ended,
+        attempt.is_ended_guessed,
+        attempt.modified,
+        attempt.size,
+    ])?;
+    db.prepare_cached("INSERT INTO words (rowid, name, app, user) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        id,
+        attempt.name,
+        attempt.app,
+        attempt.user
+    ])?;
+    hide_worse(db, attempt)
+}
+
+/// The id of a time, before the bits that tell attempts apart.
+pub(super) fn id_of(started: i64) -> i64 {
+    started.clamp(0, LATEST) << ID_BITS
+}
+
+fn free_id(db: &Transaction<'_>, attempt: &Attempt) -> Result<i64> {
+    const MASK: i64 = (1 << ID_BITS) - 1;
+    let mut query = db.prepare_cached("SELECT 1 FROM attempt WHERE id = ?1")?;
+    let mut bits = attempt.log & MASK;
+    while query.exists([id_of(attempt.started) | bits])? {
+        bits = (bits + 1) & MASK;
+    }
+    Ok(id_of(attempt.started) | bits)
+}
+
+/// The order of several event logs of one attempt in one source: first the one that tells most, which is the end, if any
+/// does, and else the newest facts.
+const BEST_FIRST: &str = "ended IS NOT NULL AND NOT is_ended_guessed DESC, modified DESC, log DESC";
+
+/// Shows one of two event logs of one attempt: the new one, or the one that was shown.
+fn hide_worse(db: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
+    let mut query = db.prepare_cached(&format!(
+        "SELECT id FROM attempt INDEXED BY attempt_app
+         WHERE app = ?1 AND attempt IS ?2 AND is_hidden = 0 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 2",
+    ))?;
+    let shown = query.query_map(params![attempt.app, attempt.attempt, attempt.source], |row| row.get::<_, i64>(0))?;
+    if let Some(worse) = shown.collect::<Result<Vec<_>, _>>()?.get(1) {
+        db.prepare_cached("UPDATE attempt SET is_hidden = 1 WHERE id = ?1")?.execute([worse])?;
+    }
+    Ok(())
+}
+
+/// Shows the best of the event logs of an attempt, because the one that was shown is gone.
+fn show_best(db: &Transaction<'_>, source: i64, app: &str, attempt: Option<&str>) -> Result<()> {
+    db.prepare_cached(&format!(
+        "UPDATE attempt SET is_hidden = 0 WHERE id =
+         (SELECT id FROM attempt INDEXED BY attempt_app WHERE app = ?1 AND attempt IS ?2 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 1)",
+    ))?
+    .execute(params![app, attempt, source])?;
+    Ok(())
+}
+
+/// The longest name, id or user that the database keeps, in bytes. Whoever writes an event log chooses them.
+const LONGEST: usize = 4096;
+
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(LONGEST)].to_string()
+}
+
+impl Attempt {
+    /// The columns of this struct, for a query that [`Attempt::read`] reads.
+    pub(super) const COLUMNS: &str = "a.log, a.source, a.app, a.attempt, a.name, a.user, a.queue, a.spark, a.started, a.ended, \
+        a.is_ended_guessed, a.modified, a.size";
+
+    /// Positions of columns among these.
+    pub(super) const APP: usize = 2;
+    pub(super) const ATTEMPT: usize = 3;
+    pub(super) const NAME: usize = 4;
+    pub(super) const USER: usize = 5;
+
+    fn bounded(&self) -> Self {
+        Self {
+            app: bounded(&self.app),
+            attempt: self.attempt.as_deref().map(bounded),
+            name: bounded(&self.name),
+            user: bounded(&self.user),
+            queue: self.queue.as_deref().map(bounded),
+            spark: self.spark.as_deref().map(bounded),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            log: row.get(0)?,
+            source: row.get(1)?,
+            app: row.get(2)?,
+            attempt: row.get(3)?,
+            name: row.get(4)?,
+            user: row.get(5)?,
+            queue: row.get(6)?,
+            spark: row.get(7)?,
+            started: row.get(8)?,
+            ended: row.get(9)?,
+            is_ended_guessed: row.get(10)?,
+            modified: row.get(11)?,
+            size: row.get(12)?,
+        })
+    }
+}
