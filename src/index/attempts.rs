@@ -1,7 +1,9 @@
 //! The attempts of applications that a search finds, and the words of their names.
 
 use anyhow::Result;
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 /// How many low bits of an attempt's id tell attempts of one millisecond apart.
 pub(super) const ID_BITS: u32 = 20;
@@ -26,46 +28,125 @@ pub(super) struct Attempt {
     pub(super) size: i64,
 }
 
-/// Removes the attempt that a log tells, and shows another event log of it, if there is one.
-pub(super) fn delete_attempt(db: &Transaction<'_>, log: i64) -> Result<()> {
-    let mut query = db.prepare_cached("SELECT id, app, attempt, source, is_hidden FROM attempt WHERE log = ?1")?;
-    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
-    let found: Option<(i64, String, Option<String>, i64, bool)> = query.query_row([log], row).optional()?;
-    let Some((id, app, attempt, source, is_hidden)) = found else { return Ok(()) };
-    db.prepare_cached("DELETE FROM attempt WHERE id = ?1")?.execute([id])?;
-    db.prepare_cached("DELETE FROM words WHERE rowid = ?1")?.execute([id])?;
-    if is_hidden { Ok(()) } else { show_best(db, source, &app, attempt.as_deref()) }
+/// A transaction that changes attempts. The words of their names are written at its end, in the order of their ids, because FTS5
+/// writes what it has gathered whenever ids do not rise, and whenever another statement changes something.
+pub(super) struct Batch<'db> {
+    db: Transaction<'db>,
+    /// Ids whose words the database has and loses.
+    gone: BTreeSet<i64>,
+    /// The name, id and user of each new row.
+    new: BTreeMap<i64, [String; 3]>,
 }
 
-/// Writes an attempt in place of the one that its log told before.
-pub(super) fn insert_attempt(db: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
-    delete_attempt(db, attempt.log)?;
-    let attempt = &attempt.bounded();
-    let id = free_id(db, attempt)?;
-    db.prepare_cached("INSERT INTO attempt VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?
-        .execute(params![
-        id,
-        attempt.log,
-        attempt.source,
-        attempt.app,
-        attempt.attempt,
-        attempt.name,
-        attempt.user,
-        attempt.queue,
-        attempt.spark,
-        attempt.started,
-        attempt.ended,
-        attempt.is_ended_guessed,
-        attempt.modified,
-        attempt.size,
-    ])?;
-    db.prepare_cached("INSERT INTO words (rowid, name, app, user) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-        id,
-        attempt.name,
-        attempt.app,
-        attempt.user
-    ])?;
-    hide_worse(db, attempt)
+impl<'db> Deref for Batch<'db> {
+    type Target = Transaction<'db>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.db
+    }
+}
+
+impl<'db> Batch<'db> {
+    pub(super) fn begin(db: &'db mut Connection) -> Result<Self> {
+        Ok(Self { db: db.transaction()?, gone: BTreeSet::new(), new: BTreeMap::new() })
+    }
+
+    pub(super) fn commit(mut self) -> Result<()> {
+        self.write_words()?;
+        Ok(self.db.commit()?)
+    }
+
+    /// Writes the words that wait. A long transaction does so now and then, because they take memory.
+    pub(super) fn write_words(&mut self) -> Result<()> {
+        let mut delete = self.db.prepare_cached("DELETE FROM words WHERE rowid = ?1")?;
+        for id in std::mem::take(&mut self.gone) {
+            delete.execute([id])?;
+        }
+        let mut insert =
+            self.db.prepare_cached("INSERT INTO words (rowid, name, app, user) VALUES (?1, ?2, ?3, ?4)")?;
+        for (id, [name, app, user]) in std::mem::take(&mut self.new) {
+            insert.execute(params![id, name, app, user])?;
+        }
+        Ok(())
+    }
+
+    /// Removes the attempt that a log tells, and shows another event log of it, if there is one.
+    pub(super) fn delete_attempt(&mut self, log: i64) -> Result<()> {
+        let mut query =
+            self.db.prepare_cached("SELECT id, app, attempt, source, is_hidden FROM attempt WHERE log = ?1")?;
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+        let found: Option<(i64, String, Option<String>, i64, bool)> = query.query_row([log], row).optional()?;
+        let Some((id, app, attempt, source, is_hidden)) = found else { return Ok(()) };
+        self.db.prepare_cached("DELETE FROM attempt WHERE id = ?1")?.execute([id])?;
+        if self.new.remove(&id).is_none() {
+            self.gone.insert(id);
+        }
+        if is_hidden { Ok(()) } else { self.show_best(source, &app, attempt.as_deref()) }
+    }
+
+    /// Writes an attempt in place of the one that its log told before.
+    pub(super) fn insert_attempt(&mut self, attempt: &Attempt) -> Result<()> {
+        self.delete_attempt(attempt.log)?;
+        let attempt = attempt.bounded();
+        let id = self.free_id(&attempt)?;
+        self.db
+            .prepare_cached(
+                "INSERT INTO attempt VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            )?
+            .execute(params![
+                id,
+                attempt.log,
+                attempt.source,
+                attempt.app,
+                attempt.attempt,
+                attempt.name,
+                attempt.user,
+                attempt.queue,
+                attempt.spark,
+                attempt.started,
+                attempt.ended,
+                attempt.is_ended_guessed,
+                attempt.modified,
+                attempt.size,
+            ])?;
+        self.hide_worse(&attempt)?;
+        self.new.insert(id, [attempt.name, attempt.app, attempt.user]);
+        Ok(())
+    }
+
+    fn free_id(&self, attempt: &Attempt) -> Result<i64> {
+        const MASK: i64 = (1 << ID_BITS) - 1;
+        let mut query = self.db.prepare_cached("SELECT 1 FROM attempt WHERE id = ?1")?;
+        let mut bits = attempt.log & MASK;
+        while query.exists([id_of(attempt.started) | bits])? {
+            bits = (bits + 1) & MASK;
+        }
+        Ok(id_of(attempt.started) | bits)
+    }
+
+    /// Shows one of two event logs of one attempt: the new one, or the one that was shown.
+    fn hide_worse(&self, attempt: &Attempt) -> Result<()> {
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT id FROM attempt INDEXED BY attempt_app
+         WHERE app = ?1 AND attempt IS ?2 AND is_hidden = 0 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 2",
+        ))?;
+        let shown =
+            query.query_map(params![attempt.app, attempt.attempt, attempt.source], |row| row.get::<_, i64>(0))?;
+        if let Some(worse) = shown.collect::<Result<Vec<_>, _>>()?.get(1) {
+            self.db.prepare_cached("UPDATE attempt SET is_hidden = 1 WHERE id = ?1")?.execute([worse])?;
+        }
+        Ok(())
+    }
+
+    /// Shows the best of the event logs of an attempt, because the one that was shown is gone.
+    fn show_best(&self, source: i64, app: &str, attempt: Option<&str>) -> Result<()> {
+        self.db.prepare_cached(&format!(
+        "UPDATE attempt SET is_hidden = 0 WHERE id =
+         (SELECT id FROM attempt INDEXED BY attempt_app WHERE app = ?1 AND attempt IS ?2 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 1)",
+    ))?
+    .execute(params![app, attempt, source])?;
+        Ok(())
+    }
 }
 
 /// The id of a time, before the bits that tell attempts apart.
@@ -73,42 +154,9 @@ pub(super) fn id_of(started: i64) -> i64 {
     started.clamp(0, LATEST) << ID_BITS
 }
 
-fn free_id(db: &Transaction<'_>, attempt: &Attempt) -> Result<i64> {
-    const MASK: i64 = (1 << ID_BITS) - 1;
-    let mut query = db.prepare_cached("SELECT 1 FROM attempt WHERE id = ?1")?;
-    let mut bits = attempt.log & MASK;
-    while query.exists([id_of(attempt.started) | bits])? {
-        bits = (bits + 1) & MASK;
-    }
-    Ok(id_of(attempt.started) | bits)
-}
-
 /// The order of several event logs of one attempt in one source: first the one that tells most, which is the end, if any
 /// does, and else the newest facts.
 const BEST_FIRST: &str = "ended IS NOT NULL AND NOT is_ended_guessed DESC, modified DESC, log DESC";
-
-/// Shows one of two event logs of one attempt: the new one, or the one that was shown.
-fn hide_worse(db: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
-    let mut query = db.prepare_cached(&format!(
-        "SELECT id FROM attempt INDEXED BY attempt_app
-         WHERE app = ?1 AND attempt IS ?2 AND is_hidden = 0 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 2",
-    ))?;
-    let shown = query.query_map(params![attempt.app, attempt.attempt, attempt.source], |row| row.get::<_, i64>(0))?;
-    if let Some(worse) = shown.collect::<Result<Vec<_>, _>>()?.get(1) {
-        db.prepare_cached("UPDATE attempt SET is_hidden = 1 WHERE id = ?1")?.execute([worse])?;
-    }
-    Ok(())
-}
-
-/// Shows the best of the event logs of an attempt, because the one that was shown is gone.
-fn show_best(db: &Transaction<'_>, source: i64, app: &str, attempt: Option<&str>) -> Result<()> {
-    db.prepare_cached(&format!(
-        "UPDATE attempt SET is_hidden = 0 WHERE id =
-         (SELECT id FROM attempt INDEXED BY attempt_app WHERE app = ?1 AND attempt IS ?2 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 1)",
-    ))?
-    .execute(params![app, attempt, source])?;
-    Ok(())
-}
 
 /// The longest name, id or user that the database keeps, in bytes. Whoever writes an event log chooses them.
 const LONGEST: usize = 4096;

@@ -1,6 +1,6 @@
 //! What is known of each event log: where it lies, how far it has been read, and which one is to be read next.
 
-use super::attempts::{Attempt, delete_attempt, insert_attempt};
+use super::attempts::{Attempt, Batch};
 use super::layout::Found;
 use super::places::Recent;
 use super::store::{Store, count};
@@ -171,10 +171,10 @@ impl Store {
         found: &[Found],
         is_complete: bool,
     ) -> Result<Changes> {
-        let transaction = self.db.transaction()?;
+        let mut batch = Batch::begin(&mut self.db)?;
         let mut known: HashMap<String, Known> = HashMap::new();
         {
-            let mut rows = transaction.prepare_cached(
+            let mut rows = batch.prepare_cached(
                 "SELECT key, id, size, modified, etag, is_closed FROM log
                  WHERE source = ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)",
             )?;
@@ -188,20 +188,20 @@ impl Store {
             match known.remove(&log.key) {
                 None => {
                     changes.new += 1;
-                    write_log(&transaction, source, log)?;
+                    write_log(&batch, source, log)?;
                 }
                 Some(known) if known.is(log) => {}
                 Some(known) => {
                     changes.changed += 1;
-                    update_log(&transaction, known.id, source, log)?;
+                    update_log(&mut batch, known.id, source, log)?;
                 }
             }
         }
         for gone in known.into_values().filter(|_| is_complete) {
             changes.gone += 1;
-            delete_log(&transaction, gone.id)?;
+            delete_log(&mut batch, gone.id)?;
         }
-        transaction.commit()?;
+        batch.commit()?;
         Ok(changes)
     }
 
@@ -244,13 +244,12 @@ impl Store {
 
     /// Writes down what readings came to.
     pub(crate) fn take_outcomes(&mut self, outcomes: &mut [Outcome], now: i64) -> Result<()> {
-        // FTS5 writes what it has gathered whenever ids do not rise.
         outcomes.sort_unstable_by_key(Outcome::started);
-        let transaction = self.db.transaction()?;
+        let mut batch = Batch::begin(&mut self.db)?;
         for outcome in &*outcomes {
-            take_outcome(&transaction, outcome, now)?;
+            take_outcome(&mut batch, outcome, now)?;
         }
-        transaction.commit()?;
+        batch.commit()?;
         Ok(())
     }
 
@@ -427,16 +426,16 @@ fn write_log(db: &Transaction<'_>, source: i64, log: &Found) -> Result<()> {
 }
 
 /// The attempt of a log that has changed stays, with its old facts, until the log is read again.
-fn update_log(db: &Transaction<'_>, id: i64, source: i64, log: &Found) -> Result<()> {
+fn update_log(db: &mut Batch<'_>, id: i64, source: i64, log: &Found) -> Result<()> {
     write_log(db, source, log)?;
     if log.problem.is_some() {
-        delete_attempt(db, id)?;
+        db.delete_attempt(id)?;
     }
     Ok(())
 }
 
-fn delete_log(db: &Transaction<'_>, id: i64) -> Result<()> {
-    delete_attempt(db, id)?;
+fn delete_log(db: &mut Batch<'_>, id: i64) -> Result<()> {
+    db.delete_attempt(id)?;
     db.prepare_cached("DELETE FROM log WHERE id = ?1")?.execute([id])?;
     Ok(())
 }
@@ -447,10 +446,11 @@ fn pause(tries: u32) -> i64 {
     (MINUTE << tries.saturating_sub(1).min(6)).min(60 * MINUTE)
 }
 
-fn take_outcome(db: &Transaction<'_>, outcome: &Outcome, now: i64) -> Result<()> {
+fn take_outcome(db: &mut Batch<'_>, outcome: &Outcome, now: i64) -> Result<()> {
     let mut query = db.prepare_cached("SELECT etag, source, size, modified, tries FROM log WHERE id = ?1")?;
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
     let known: Option<(String, i64, i64, i64, u32)> = query.query_row([outcome.log], row).optional()?;
+    drop(query);
     let Some((etag, source, size, modified, tries)) = known else { return Ok(()) };
     if etag != outcome.etag {
         return Ok(());
@@ -463,7 +463,7 @@ fn take_outcome(db: &Transaction<'_>, outcome: &Outcome, now: i64) -> Result<()>
         }
         ReadResult::Whole => (State::EndUnread, None),
         ReadResult::NoApplication(why) => {
-            delete_attempt(db, outcome.log)?;
+            db.delete_attempt(outcome.log)?;
             (State::NoApplication, Some(why))
         }
         ReadResult::Attempt { facts, end_is_missing } => {
@@ -484,7 +484,7 @@ fn take_outcome(db: &Transaction<'_>, outcome: &Outcome, now: i64) -> Result<()>
                 modified,
                 size,
             };
-            insert_attempt(db, &attempt)?;
+            db.insert_attempt(&attempt)?;
             (if *end_is_missing { State::EndUnread } else { State::Read }, None)
         }
     };

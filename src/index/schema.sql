@@ -91,6 +91,8 @@ CREATE VIRTUAL TABLE words USING fts5 (
     name, app, user,
     content = '', contentless_delete = 1, tokenize = 'trigram', detail = none
 );
+-- So many bytes of words are gathered in memory before they are written.
+INSERT INTO words (words, rank) VALUES ('hashsize', 16777216);
 
 -- Facts about the database itself: `snapshot_etag`, `requests_list`, …
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;

@@ -6,7 +6,7 @@
 //!
 //! It is lines of JSON, compressed with zstd: a [`Header`], and a [`Line`] for each log.
 
-use super::attempts::{Attempt, insert_attempt};
+use super::attempts::{Attempt, Batch};
 use super::layout::{Logs, Object, is_codec};
 use super::logs::State;
 use super::remote::{Condition, NotWritten, Remote};
@@ -15,7 +15,7 @@ use crate::aws::error::S3Error;
 use crate::ids::Application;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -168,7 +168,7 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
         });
     }
     let mut loaded = Loaded { written: header.written, ..Loaded::default() };
-    let transaction = store.db.transaction()?;
+    let mut batch = Batch::begin(&mut store.db)?;
     let (mut passed_on, mut passed_bytes) = (0, 0);
     let mut rows: Vec<(usize, Line)> = Vec::new();
     loop {
@@ -178,7 +178,7 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
             rows.sort_unstable_by_key(|(_, row)| row.application.as_ref().map(|application| application.started));
             for (bytes, row) in rows.drain(..) {
                 let Some((source, own_listing)) = own[row.source] else { continue };
-                match take_row(&transaction, source, own_listing, &row)? {
+                match take_row(&mut batch, source, own_listing, &row)? {
                     Taken::Yes => loaded.rows += 1,
                     Taken::NotKnown if passed_on < PASSED_ON.0 && passed_bytes + bytes < PASSED_ON.1 => {
                         (passed_on, passed_bytes) = (passed_on + 1, passed_bytes + bytes);
@@ -187,6 +187,7 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
                     Taken::No | Taken::NotKnown => {}
                 }
             }
+            batch.write_words()?;
         }
         if !has_line {
             break;
@@ -206,7 +207,7 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
             None => {}
         }
     }
-    transaction.commit()?;
+    batch.commit()?;
     Ok(loaded)
 }
 
@@ -271,7 +272,7 @@ enum Taken {
 }
 
 /// Takes a row, unless this node knows better.
-fn take_row(db: &Transaction<'_>, source: i64, listed: Option<i64>, row: &Line) -> Result<Taken> {
+fn take_row(db: &mut Batch<'_>, source: i64, listed: Option<i64>, row: &Line) -> Result<Taken> {
     let mut query =
         db.prepare_cached("SELECT id, size, modified, etag, is_closed, state FROM log WHERE source = ?1 AND key = ?2")?;
     let known = query
@@ -285,6 +286,7 @@ fn take_row(db: &Transaction<'_>, source: i64, listed: Option<i64>, row: &Line) 
             Ok((known.get::<_, i64>(0)?, is_same, known.get::<_, i64>(5)?))
         })
         .optional()?;
+    drop(query);
     let state = if row.application.is_some() { State::Read } else { State::NoApplication };
     let log = match known {
         Some((id, true, state)) if state < State::Read as i64 => id,
@@ -320,7 +322,7 @@ fn take_row(db: &Transaction<'_>, source: i64, listed: Option<i64>, row: &Line) 
             modified: row.modified,
             size: row.size,
         };
-        insert_attempt(db, &attempt)?;
+        db.insert_attempt(&attempt)?;
     }
     Ok(Taken::Yes)
 }
