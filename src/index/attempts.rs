@@ -126,13 +126,8 @@ impl<'db> Batch<'db> {
 
     /// Shows one of two event logs of one attempt: the new one, or the one that was shown.
     fn hide_worse(&self, attempt: &Attempt) -> Result<()> {
-        let mut query = self.db.prepare_cached(&format!(
-            "SELECT id FROM attempt INDEXED BY attempt_app
-         WHERE app = ?1 AND attempt IS ?2 AND is_hidden = 0 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 2",
-        ))?;
-        let shown =
-            query.query_map(params![attempt.app, attempt.attempt, attempt.source], |row| row.get::<_, i64>(0))?;
-        if let Some(worse) = shown.collect::<Result<Vec<_>, _>>()?.get(1) {
+        let shown = self.best_first(attempt.source, &attempt.app, attempt.attempt.as_deref(), "is_hidden = 0")?;
+        if let Some(worse) = shown.get(1) {
             self.db.prepare_cached("UPDATE attempt SET is_hidden = 1 WHERE id = ?1")?.execute([worse])?;
         }
         Ok(())
@@ -140,12 +135,30 @@ impl<'db> Batch<'db> {
 
     /// Shows the best of the event logs of an attempt, because the one that was shown is gone.
     fn show_best(&self, source: i64, app: &str, attempt: Option<&str>) -> Result<()> {
-        self.db.prepare_cached(&format!(
-        "UPDATE attempt SET is_hidden = 0 WHERE id =
-         (SELECT id FROM attempt INDEXED BY attempt_app WHERE app = ?1 AND attempt IS ?2 AND source = ?3 ORDER BY {BEST_FIRST} LIMIT 1)",
-    ))?
-    .execute(params![app, attempt, source])?;
+        if let Some(best) = self.best_first(source, app, attempt, "true")?.first() {
+            self.db.prepare_cached("UPDATE attempt SET is_hidden = 0 WHERE id = ?1")?.execute([best])?;
+        }
         Ok(())
+    }
+
+    /// The ids of the two best event logs of one attempt in one source: first the one that tells most, which is the end, if any
+    /// does, and else the newest facts.
+    fn best_first(&self, source: i64, app: &str, attempt: Option<&str>, condition: &str) -> Result<Vec<i64>> {
+        let query = |is_attempt: &str| {
+            format!(
+                "SELECT id FROM attempt INDEXED BY attempt_app WHERE source = ?1 AND app = ?2 AND {is_attempt} AND {condition}
+                 ORDER BY ended IS NOT NULL AND NOT is_ended_guessed DESC, modified DESC, log DESC LIMIT 2"
+            )
+        };
+        let id = |row: &Row<'_>| row.get(0);
+        // With `attempt IS ?3` SQLite would make a new plan for each value.
+        let ids: Result<Vec<i64>, _> = match attempt {
+            Some(attempt) => {
+                self.db.prepare_cached(&query("attempt = ?3"))?.query_map(params![source, app, attempt], id)?.collect()
+            }
+            None => self.db.prepare_cached(&query("attempt IS NULL"))?.query_map(params![source, app], id)?.collect(),
+        };
+        Ok(ids?)
     }
 }
 
@@ -153,10 +166,6 @@ impl<'db> Batch<'db> {
 pub(super) fn id_of(started: i64) -> i64 {
     started.clamp(0, LATEST) << ID_BITS
 }
-
-/// The order of several event logs of one attempt in one source: first the one that tells most, which is the end, if any
-/// does, and else the newest facts.
-const BEST_FIRST: &str = "ended IS NOT NULL AND NOT is_ended_guessed DESC, modified DESC, log DESC";
 
 /// The longest name, id or user that the database keeps, in bytes. Whoever writes an event log chooses them.
 const LONGEST: usize = 4096;

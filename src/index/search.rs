@@ -7,7 +7,7 @@ use super::attempts::{Attempt, ID_BITS, id_of};
 use super::store::{Store, count};
 use anyhow::Result;
 use memchr::memmem;
-use rusqlite::{Row, ToSql, params_from_iter};
+use rusqlite::{Row, ToSql, params, params_from_iter};
 use serde::Serialize;
 
 /// How many bits of an attempt's id a span of the table `span` leaves out.
@@ -230,6 +230,15 @@ impl Query {
         }
     }
 
+    /// The same for a search that visits the attempts themselves, in their order.
+    fn through_without_text(&self) -> &'static str {
+        match (&self.user, self.state) {
+            (Some(_), _) => "INDEXED BY attempt_user",
+            (None, Some(RunState::Incomplete)) => "INDEXED BY attempt_running",
+            (None, _) => "NOT INDEXED",
+        }
+    }
+
     /// The attempts of a span that fit the state, as an expression of its columns.
     fn in_span(&self) -> &'static str {
         match self.state {
@@ -258,15 +267,18 @@ impl Store {
             return Ok((self.page(query, all_sources)?, Total::Exact(self.count_by_sql(query)?)));
         }
         let mut conditions = query.conditions(all_sources);
-        let trigrams = self.rare(words.trigrams())?;
+        let trigrams = match self.is_user_rarer(query, &words)? {
+            true => Vec::new(),
+            false => self.rare(words.trigrams())?,
+        };
         let (from, order) = match trigrams.as_slice() {
-            [] => ("attempt a", "a.id"),
+            [] => (format!("attempt a {}", query.through_without_text()), "a.id"),
             rare => {
                 let quoted: Vec<String> = rare.iter().map(|t| format!("\"{}\"", t.replace('"', "\"\""))).collect();
                 conditions.add("words MATCH ?", quoted.join(" AND "));
                 // An id of the words is an id of an attempt, and what orders the one orders the other.
                 conditions.words.iter_mut().for_each(|c| *c = c.replace("a.id", "words.rowid"));
-                ("words CROSS JOIN attempt a ON a.id = words.rowid", "words.rowid")
+                ("words CROSS JOIN attempt a ON a.id = words.rowid".to_string(), "words.rowid")
             }
         };
         let sql = format!("SELECT {} FROM {from} WHERE {} ORDER BY {order} DESC", Attempt::COLUMNS, conditions.text());
@@ -405,17 +417,38 @@ impl Store {
         Ok(known.unsigned_abs() <= sources.len() as u64)
     }
 
+    /// Whether fewer attempts are of the wanted user than have the words, as far as a sample tells.
+    fn is_user_rarer(&self, query: &Query, words: &Words) -> Result<bool> {
+        let Some(user) = query.user.as_ref().filter(|_| !words.0.is_empty()) else { return Ok(false) };
+        let all: i64 = self.db.query_row("SELECT ifnull(sum(shown), 0) FROM span", [], |row| row.get(0))?;
+        let sample = self.sample()?;
+        let have = |text: &&String| words.0.iter().all(|word| word.finder.find(text.as_bytes()).is_some());
+        let with_words = all.saturating_mul(count(sample.iter().filter(have).count() as u64)) / SAMPLE;
+        let mut of_user = self.db.prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM attempt INDEXED BY attempt_user WHERE user = ?1 AND is_hidden = 0 LIMIT ?2)",
+        )?;
+        let of_user: i64 = of_user.query_row(params![user, with_words], |row| row.get(0))?;
+        Ok(of_user < with_words)
+    }
+
+    /// The names, ids and users of the newest attempts in small letters.
+    fn sample(&self) -> Result<Vec<String>> {
+        let mut statement = self.db.prepare_cached("SELECT name, app, user FROM attempt ORDER BY id DESC LIMIT ?1")?;
+        let text = |row: &Row<'_>| -> rusqlite::Result<String> {
+            let part = |at| row.get::<_, String>(at);
+            let mut text = String::new();
+            small(&[part(0)?, part(1)?, part(2)?].join("\n"), &mut text);
+            Ok(text)
+        };
+        Ok(statement.query_map([SAMPLE], text)?.collect::<Result<_, _>>()?)
+    }
+
     /// The rarest of some trigrams, by a sample of the newest names.
     fn rare(&self, trigrams: Vec<String>) -> Result<Vec<String>> {
         if trigrams.len() <= TRIGRAMS {
             return Ok(trigrams);
         }
-        let mut statement = self.db.prepare_cached("SELECT name, app, user FROM attempt ORDER BY id DESC LIMIT ?1")?;
-        let text = |row: &Row<'_>| -> rusqlite::Result<String> {
-            let part = |at| row.get::<_, String>(at);
-            Ok([part(0)?, part(1)?, part(2)?].join("\n").to_lowercase())
-        };
-        let sample: Vec<String> = statement.query_map([SAMPLE], text)?.collect::<Result<_, _>>()?;
+        let sample = self.sample()?;
         let mut counted: Vec<(usize, String)> = trigrams
             .into_iter()
             .map(|trigram| {
