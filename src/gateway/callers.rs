@@ -14,8 +14,9 @@ use hyper::header::{self, HeaderMap, HeaderName};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// The value of `--allow-account` for every account.
 pub(crate) const ANY_ACCOUNT: &str = "*";
@@ -23,6 +24,8 @@ pub(crate) const ANY_ACCOUNT: &str = "*";
 const FRESH: Duration = Duration::from_secs(10);
 /// How many accounts are remembered.
 const MAX_ACCOUNTS: usize = 1024;
+/// How many questions to the node's directory of accounts there can be at the same time.
+const DIRECTORY_QUESTIONS: usize = 4;
 /// How long the node's directory of accounts may take to answer.
 const GETENT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -80,6 +83,8 @@ pub(super) struct Callers {
     /// Names and ids of accounts.
     allowed: Vec<String>,
     known: Mutex<HashMap<u32, (Instant, Caller)>>,
+    /// A permit for each question to the node's directory of accounts.
+    asking: Semaphore,
 }
 
 impl Callers {
@@ -90,26 +95,48 @@ impl Callers {
                  a login tells who asks: sudo emr-shs proxy install --tls-self-signed --htpasswd /etc/emr-shs/users"
             );
         }
-        Self { allowed: allowed.to_vec(), known: Mutex::default() }
+        Self { allowed: allowed.to_vec(), known: Mutex::default(), asking: Semaphore::new(DIRECTORY_QUESTIONS) }
     }
 
-    /// Who has connected from `peer` to `own`.
-    pub(super) async fn find(self: &Arc<Self>, peer: SocketAddr, own: SocketAddr) -> Caller {
-        let this = self.clone();
-        let found = tokio::task::spawn_blocking(move || match sockets::of_peer(peer, own) {
-            Owner::Uid(uid) => this.judge(uid),
-            Owner::Nobody => Caller::Nobody,
-            Owner::Unknown => Caller::Unseen,
-        });
-        found.await.unwrap_or(Caller::Nobody)
-    }
-
-    fn judge(&self, uid: u32) -> Caller {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned();
-        if let Some((_, caller)) = known.filter(|(when, _)| when.elapsed() < FRESH) {
+    /// Who has connected from `peer` to `own`. `owner` is what the kernel has told of it before, if it has.
+    pub(super) async fn find(&self, peer: SocketAddr, own: SocketAddr, owner: Option<Owner>) -> Caller {
+        let owner = match owner {
+            Some(owner) => owner,
+            None => blocking(move || sockets::of_peer(peer, own)).await.unwrap_or(Owner::Nobody),
+        };
+        let uid = match owner {
+            Owner::Uid(uid) => uid,
+            Owner::Nobody => return Caller::Nobody,
+            Owner::Unknown => return Caller::Unseen,
+        };
+        if uid == 0 {
+            // Root waits for no directory of accounts.
+            let root = Account { name: "root".into(), home: "/root".into(), shell: "/bin/sh".into() };
+            return self.judge(uid, Some(root));
+        }
+        if let Some(caller) = self.known(uid) {
             return caller;
         }
-        let caller = self.judge_anew(uid, Account::find(uid));
+        if let Some(account) = blocking(move || Account::of_file(uid)).await.flatten() {
+            return self.judge(uid, Some(account));
+        }
+        // A directory that does not answer holds up few threads, and only those whose accounts it has.
+        let _turn = self.asking.acquire().await;
+        if let Some(caller) = self.known(uid) {
+            return caller;
+        }
+        let account = blocking(move || Account::of_directory(uid)).await.flatten();
+        self.judge(uid, account)
+    }
+
+    /// What an account is, if that was found out a moment ago.
+    fn known(&self, uid: u32) -> Option<Caller> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&uid).filter(|(when, _)| when.elapsed() < FRESH).map(|(_, caller)| caller.clone())
+    }
+
+    fn judge(&self, uid: u32, account: Option<Account>) -> Caller {
+        let caller = self.judge_anew(uid, account);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_ACCOUNTS {
             known.clear();
@@ -174,8 +201,13 @@ pub(crate) fn is_known(account: &str) -> bool {
     account == ANY_ACCOUNT || Host::this().account(account).is_some() || asked().is_ok_and(|asked| asked.success)
 }
 
+/// Does something that may block; `None` if it died.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
 /// What tells that a request is passed on for somebody else.
-fn mark(headers: &HeaderMap) -> Option<String> {
+pub(super) fn mark(headers: &HeaderMap) -> Option<String> {
     // One way through the headers: looking for each of these names takes longer, and every request asks.
     let relayed = |name: &&HeaderName| RELAYED.contains(&name.as_str());
     if let Some(name) = headers.keys().find(relayed) {
@@ -197,12 +229,14 @@ struct Account {
 }
 
 impl Account {
-    /// The account with an id. The file comes first; people's accounts can be in a directory of the company.
-    fn find(uid: u32) -> Option<Self> {
+    /// The account with an id in the node's own file.
+    fn of_file(uid: u32) -> Option<Self> {
         let passwd = Host::this().read(Path::new("/etc/passwd")).ok().flatten().unwrap_or_default();
-        if let Some(account) = passwd.lines().find_map(|line| Self::parse(line, uid)) {
-            return Some(account);
-        }
+        passwd.lines().find_map(|line| Self::parse(line, uid))
+    }
+
+    /// The same in a directory of the company, where people's accounts can be.
+    fn of_directory(uid: u32) -> Option<Self> {
         let asked = programs::run("getent", &["passwd", &uid.to_string()], GETENT_TIMEOUT, &mut || ()).ok()?;
         asked.out.lines().find_map(|line| Self::parse(line, uid))
     }
@@ -230,7 +264,8 @@ mod tests {
     fn judge(allowed: &[&str], line: &str) -> Caller {
         let uid = line.split(':').nth(2).unwrap().parse().unwrap();
         let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-        Callers { allowed, known: Mutex::default() }.judge_anew(uid, Account::parse(line, uid))
+        Callers { allowed, known: Mutex::default(), asking: Semaphore::new(1) }
+            .judge_anew(uid, Account::parse(line, uid))
     }
 
     #[test]

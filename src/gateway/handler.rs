@@ -24,6 +24,7 @@ use super::route::{self, LogDirectory, LogRequest, RouteError};
 use super::server::access_log::LeftOut;
 use super::server::connections::Connections;
 use super::shares::{Client, Shares};
+use super::sockets::Owner;
 use super::stream;
 use super::tls::Tls;
 use crate::settings::Mode;
@@ -90,8 +91,8 @@ struct RequestContext<'a> {
 }
 
 impl Gateway {
-    /// Each open connection has room for this future, also while it is idle. That is why the ways with requests to S3 or to the
-    /// history server, whose futures are large, are boxed: the redirect to a known log is the way that has to be fast.
+    /// The ways with requests to S3 or to the history server, whose futures are large, are boxed: the redirect to a known log is the
+    /// way that has to be fast.
     pub(super) async fn handle(
         &self,
         client: Client,
@@ -148,19 +149,21 @@ impl Gateway {
         }
     }
 
+    /// Who has connected from an address. A program of root has one of this node's.
     pub(super) fn client(&self, address: IpAddr) -> Client {
-        Client { address: canonical_ip(address), is_own: self.node_addresses.contains(address) }
+        let is_own = self.node_addresses.contains(address);
+        Client { address: canonical_ip(address), is_own, is_root: false }
     }
 
     pub(super) fn serves(&self, client: Client) -> bool {
         self.serves_any_peer || client.is_own
     }
 
-    /// Which account of this node has made a connection.
-    pub(super) async fn caller(&self, peer: SocketAddr, own: Option<SocketAddr>) -> Caller {
+    /// Which account of this node has made a connection; `owner` if the kernel has told it before.
+    pub(super) async fn caller(&self, peer: SocketAddr, own: Option<SocketAddr>, owner: Option<Owner>) -> Caller {
         match (&self.callers, own) {
             (None, _) => Caller::Unasked,
-            (Some(callers), Some(own)) => callers.find(peer, own).await,
+            (Some(callers), Some(own)) => callers.find(peer, own, owner).await,
             (Some(_), None) => Caller::Nobody,
         }
     }
@@ -303,6 +306,12 @@ impl Gateway {
             credentials_left,
             role: self.credentials.role(),
             connections: self.connections.count(),
+            kept: [
+                ("connections", self.connections.kept()),
+                ("requests", self.waiting.kept()),
+                ("history_server", self.history_requests.kept() + self.openings.kept()),
+                ("streams", self.streams.kept()),
+            ],
             closed: self.connections.closed(),
             logins: self.logins.as_ref().map(Logins::counts),
             fingerprint: self.tls.as_ref().and_then(|tls| tls.own_fingerprint()),

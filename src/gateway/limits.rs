@@ -15,6 +15,9 @@ pub(super) const MAX_CONNECTIONS: usize = 1024;
 /// How many of them can belong to one client that is not this node itself: a browser opens six, a load balancer some
 /// dozens. Four such clients together still leave room for others.
 pub(super) const MAX_CONNECTIONS_OF_CLIENT: usize = 240;
+/// How many connections are kept for programs of this node's root beside those: `status`, `doctor` and `verify` open some at a
+/// time. Nobody else gets one of these places, and nobody's connection pushes one of root's out.
+pub(super) const KEPT_CONNECTIONS: usize = 32;
 /// How many connections that were told to go can still be there. Until some are gone, the gateway takes no new one.
 pub(super) const MAX_LEAVING_CONNECTIONS: usize = 64;
 /// How many connections can wait to be taken, if the kernel allows as many. assets/emr-shs-gateway.socket has it, too.
@@ -69,10 +72,12 @@ pub(super) const MAX_OPENINGS_OF_CLIENT: usize = 16;
 pub(super) const MAX_WAITING_REQUESTS: usize = 512;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_WAITING_REQUESTS_OF_CLIENT: usize = 120;
-// A connection that waits for its answer is never closed. There are always others, which can make room: for the node's own
-// checks, too.
+// A connection that waits for its answer is never closed. There are always others, which can make room.
 const _: () =
     assert!(MAX_HISTORY_REQUESTS + MAX_WAITING_REQUESTS + MAX_WAITING_PASSWORDS_IN_ALL + 50 <= MAX_CONNECTIONS);
+/// How many requests of root's programs there can be beside each of these numbers of requests, streams and applications. The
+/// history server's threads suffice for both.
+pub(super) const KEPT_REQUESTS: usize = 8;
 /// How many bytes of the gateway's own pages can wait for their readers. A page with 10,000 files has 1.5 MB.
 pub(super) const MAX_PAGE_BYTES: usize = 48 << 20;
 /// A smaller page is not counted.

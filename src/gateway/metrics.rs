@@ -62,6 +62,8 @@ pub(super) struct Gauges {
     /// The role of the instance profile.
     pub(super) role: Option<String>,
     pub(super) connections: usize,
+    /// Places taken that are kept for root's programs, by what for.
+    pub(super) kept: [(&'static str, usize); 4],
     /// Connections that were closed or not taken, by reason.
     pub(super) closed: [(&'static str, u64); 6],
     /// Logins, by result; `None` if no login is required.
@@ -113,6 +115,10 @@ impl Metrics {
         );
         text.gauge("streams", "Logs that pass through the gateway.", &gauges.streams.to_string());
         text.gauge("connections", "Open connections.", &gauges.connections.to_string());
+        text.head("root_places", "Places taken that are kept for programs of the node's root.", "gauge");
+        for (what, taken) in gauges.kept {
+            let _ = writeln!(text.0, "{PREFIX}root_places{{what=\"{what}\"}} {taken}");
+        }
         text.counter(
             "closed_connections_total",
             "Connections that were closed or not taken.",

@@ -36,7 +36,7 @@ impl PageMemory {
     }
 
     /// Counts a page until it is sent. Where there is no room, the clients that have not read theirs for the longest time are
-    /// disconnected. `None` if that does not suffice.
+    /// disconnected. `None` if that does not suffice. Root's pages, which are few, get their room in any case.
     pub(super) fn keep(
         &self,
         response: Response<Body>,
@@ -52,7 +52,7 @@ impl PageMemory {
         link.hold(bytes);
         let page = Page { memory: self.clone(), link: link.clone(), bytes };
         let mut used = self.used();
-        while used > MAX_PAGE_BYTES {
+        while used > MAX_PAGE_BYTES && !link.is_kept() {
             // The memory of a closed connection is free a moment later; its link says at once how much that is.
             let Some(freed) = connections.evict_holder(UNREAD_PAGE) else {
                 self.0.refused.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! What clients share: each takes a part while it needs it, none takes all.
 
+use super::limits::KEPT_REQUESTS;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,8 @@ pub(super) struct Client {
     pub(super) address: IpAddr,
     /// Whether the address is this node's own: all tunnels have such an address.
     pub(super) is_own: bool,
+    /// Whether a program of this node's root has made the connection. Some places are kept for these.
+    pub(super) is_root: bool,
 }
 
 #[derive(Clone)]
@@ -19,14 +22,22 @@ pub(super) struct Shares(Arc<Table>);
 struct Table {
     in_all: usize,
     of_client: usize,
-    taken: Mutex<HashMap<IpAddr, usize>>,
+    taken: Mutex<Taken>,
     refused: AtomicU64,
+}
+
+#[derive(Default)]
+struct Taken {
+    by_client: HashMap<IpAddr, usize>,
+    /// How many of the shares that are kept for root, beside the others.
+    kept: usize,
 }
 
 /// A share that a client has taken; dropped, it is given back.
 pub(super) struct Share {
     table: Arc<Table>,
-    client: IpAddr,
+    /// `None` if the share is one of those that are kept for root.
+    client: Option<IpAddr>,
 }
 
 impl Shares {
@@ -43,7 +54,8 @@ impl Shares {
         share
     }
 
-    /// Takes a share; `None` if all are taken, or if a client other than this node has taken its part.
+    /// Takes a share; `None` if all are taken, or if a client other than this node has taken its part. Root takes those that are
+    /// kept for it first.
     pub(super) fn take_if_free(&self, client: Client) -> Option<Share> {
         self.take_of(client, self.0.in_all, self.0.of_client)
     }
@@ -56,18 +68,28 @@ impl Shares {
 
     fn take_of(&self, client: Client, in_all: usize, of_client: usize) -> Option<Share> {
         let mut taken = self.0.lock();
-        let its_own = taken.get(&client.address).copied().unwrap_or(0);
-        let is_full = taken.values().sum::<usize>() >= in_all;
+        if client.is_root && taken.kept < KEPT_REQUESTS {
+            taken.kept += 1;
+            return Some(Share { table: self.0.clone(), client: None });
+        }
+        let its_own = taken.by_client.get(&client.address).copied().unwrap_or(0);
+        let is_full = taken.by_client.values().sum::<usize>() >= in_all;
         if is_full || !client.is_own && its_own >= of_client {
             return None;
         }
-        taken.insert(client.address, its_own + 1);
-        Some(Share { table: self.0.clone(), client: client.address })
+        taken.by_client.insert(client.address, its_own + 1);
+        Some(Share { table: self.0.clone(), client: Some(client.address) })
     }
 
     /// How many shares are taken.
     pub(super) fn used(&self) -> usize {
-        self.0.lock().values().sum()
+        let taken = self.0.lock();
+        taken.by_client.values().sum::<usize>() + taken.kept
+    }
+
+    /// How many of the shares that are kept for root are taken.
+    pub(super) fn kept(&self) -> usize {
+        self.0.lock().kept
     }
 
     /// How many requests were refused.
@@ -77,7 +99,7 @@ impl Shares {
 }
 
 impl Table {
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,10 +107,14 @@ impl Table {
 impl Drop for Share {
     fn drop(&mut self) {
         let mut taken = self.table.lock();
-        if let Some(count) = taken.get_mut(&self.client) {
+        let Some(client) = self.client else {
+            taken.kept -= 1;
+            return;
+        };
+        if let Some(count) = taken.by_client.get_mut(&client) {
             *count -= 1;
             if *count == 0 {
-                taken.remove(&self.client);
+                taken.by_client.remove(&client);
             }
         }
     }
@@ -98,26 +124,44 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
+    fn client(last: u8) -> Client {
+        Client { address: IpAddr::from([10, 0, 0, last]), is_own: last <= 1, is_root: last == 0 }
+    }
+
     #[test]
     fn a_client_takes_its_part_and_this_node_what_is_left() {
         let shares = Shares::new(3, 2);
-        let client = |last| Client { address: IpAddr::from([10, 0, 0, last]), is_own: last == 1 };
         let foreign: Vec<_> = (0..2).map(|_| shares.take(client(2))).collect();
         assert!(foreign.iter().all(Option::is_some) && shares.take(client(2)).is_none());
         let own = shares.take(client(1));
         assert!(own.is_some() && shares.take(client(1)).is_none());
         assert_eq!((shares.used(), shares.refused()), (3, 2));
         drop(foreign);
-        assert!(shares.take(client(1)).is_some() && shares.0.lock().len() == 1);
+        assert!(shares.take(client(1)).is_some() && shares.0.lock().by_client.len() == 1);
     }
 
     #[test]
     fn what_can_be_left_out_takes_half_of_the_room() {
         let shares = Shares::new(8, 4);
-        let client = |last| Client { address: IpAddr::from([10, 0, 0, last]), is_own: last == 1 };
         let foreign: Vec<_> = (0..4).filter_map(|_| shares.take_spare(client(2))).collect();
         let own: Vec<_> = (0..8).filter_map(|_| shares.take_spare(client(1))).collect();
         assert_eq!((foreign.len(), own.len(), shares.refused()), (2, 2, 0));
         assert!(shares.take(client(1)).is_some());
+    }
+
+    #[test]
+    fn root_has_places_that_nobody_else_can_take() {
+        let shares = Shares::new(3, 2);
+        let others: Vec<_> = (0..4).filter_map(|_| shares.take(client(1))).collect();
+        let root: Vec<_> = (0..=KEPT_REQUESTS).filter_map(|_| shares.take(client(0))).collect();
+        assert_eq!((others.len(), root.len(), shares.refused()), (3, KEPT_REQUESTS, 2));
+        assert_eq!((shares.used(), shares.kept()), (3 + KEPT_REQUESTS, KEPT_REQUESTS));
+        drop(others);
+        assert!(shares.take(client(0)).is_some(), "one of the others'");
+        drop(root);
+        assert_eq!((shares.used(), shares.kept()), (0, 0));
+        // Root takes nothing of the others' as long as its own suffice.
+        let _root = shares.take(client(0));
+        assert_eq!((0..4).filter_map(|_| shares.take(client(1))).collect::<Vec<_>>().len(), 3);
     }
 }

@@ -33,6 +33,12 @@ pub(super) fn of_peer(peer: SocketAddr, own: SocketAddr) -> Owner {
     }
 }
 
+/// The same, where the kernel tells it within microseconds; `None` where it must be looked for in a table of all sockets.
+pub(super) fn of_peer_at_once(peer: SocketAddr, own: SocketAddr) -> Option<Owner> {
+    let way = way().filter(|way| matches!(way, Way::SockDiag))?;
+    way.of_peer(plain(peer), plain(own))
+}
+
 /// Whether this kernel tells whose sockets there are.
 pub(super) fn are_seen() -> bool {
     way().is_some()

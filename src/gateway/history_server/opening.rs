@@ -93,6 +93,11 @@ impl Openings {
         self.shares.refused()
     }
 
+    /// How many of the places that are kept for root are taken.
+    pub(in crate::gateway) fn kept(&self) -> usize {
+        self.shares.kept()
+    }
+
     /// Waits until an application is open, as long as somebody asks for it.
     async fn wait<T: Send + 'static>(
         &self,
@@ -146,7 +151,7 @@ mod tests {
     }
 
     fn client(last: u8) -> Client {
-        Client { address: [10, 0, 0, last].into(), is_own: last == 1 }
+        Client { address: [10, 0, 0, last].into(), is_own: last == 1, is_root: false }
     }
 
     async fn slow(seconds: u64) -> &'static str {

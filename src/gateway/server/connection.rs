@@ -10,6 +10,7 @@ use crate::gateway::limits::{HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD, MAX_REFU
 use crate::gateway::metrics::RequestOutcome;
 use crate::gateway::pages;
 use crate::gateway::shares::Client;
+use crate::gateway::sockets::Owner;
 use crate::gateway::tls::Tls;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -25,7 +26,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 
 pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
@@ -34,32 +35,36 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     /// The gateway's own end; `None` if the connection has ended already.
     pub(super) own: Option<SocketAddr>,
+    /// Whose the other end is, if the kernel has told.
+    pub(super) owner: Option<Owner>,
     /// Which account of this node has made the connection: looked up at the first request.
     pub(super) caller: OnceCell<Caller>,
 }
 
 impl Connection {
-    /// Serves a client until it goes away, is silent or does not read for too long, or must make room for others.
-    pub(super) async fn serve(self, open: OpenConnection, stream: TcpStream, tls: Option<Arc<Tls>>, watcher: Watcher) {
+    /// Serves a client until it goes away, is silent or does not read for too long, or must make room for others. A connection
+    /// takes little memory until its first byte is there, and what TLS and a request in flight need is allocated apart: most
+    /// connections are idle.
+    pub(super) async fn serve(
+        self,
+        open: OpenConnection,
+        _room: OwnedSemaphorePermit,
+        stream: TcpStream,
+        tls: Option<Arc<Tls>>,
+        watcher: Watcher,
+    ) {
         let _ = stream.set_nodelay(true);
         let link = open.link.clone();
         let served = async {
+            let patience = if tls.is_some() { HANDSHAKE_TIMEOUT } else { HEAD_TIMEOUT };
+            if tokio::time::timeout(patience, first_byte(&stream)).await.is_err() {
+                self.gateway.connections.count_closed(Closed::Silent);
+                return Ok(());
+            }
+            link.has_spoken();
             match tls {
-                None => self.serve_http(&link, Watched::new(stream, link.clone()), watcher).await,
-                Some(_) if speaks_http(&stream).await => {
-                    self.redirect_to_https(Watched::new(stream, link.clone()), watcher).await
-                }
-                Some(tls) => {
-                    let accepted = tls.acceptor().accept(Watched::new(stream, link.clone()));
-                    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepted).await {
-                        Ok(Ok(stream)) => self.serve_http(&link, stream, watcher).await,
-                        Ok(Err(_)) => Ok(()),
-                        Err(_) => {
-                            self.gateway.connections.count_closed(Closed::Silent);
-                            Ok(())
-                        }
-                    }
-                }
+                None => Box::pin(self.serve_http(&link, Watched::new(stream, link.clone()), watcher)).await,
+                Some(tls) => Box::pin(self.serve_tls(&link, stream, tls, watcher)).await,
             }
         };
         tokio::select! {
@@ -74,13 +79,36 @@ impl Connection {
         }
     }
 
-    async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    async fn serve_tls(
         &self,
         link: &Arc<Link>,
-        stream: S,
+        stream: TcpStream,
+        tls: Arc<Tls>,
         watcher: Watcher,
     ) -> hyper::Result<()> {
-        let service = service_fn(|request| self.respond(Some(link), request));
+        if speaks_http(&stream).await {
+            return self.redirect_to_https(Watched::new(stream, link.clone()), watcher).await;
+        }
+        let accepted = tls.acceptor().accept(Watched::new(stream, link.clone()));
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, Box::pin(accepted)).await {
+            Ok(Ok(stream)) => self.serve_http(link, stream, watcher).await,
+            Ok(Err(_)) => Ok(()),
+            Err(_) => {
+                self.gateway.connections.count_closed(Closed::Silent);
+                Ok(())
+            }
+        }
+    }
+
+    /// Not an `async fn`: its future would have room for the connection's twice.
+    pub(super) fn serve_http<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &'a self,
+        link: &'a Arc<Link>,
+        stream: S,
+        watcher: Watcher,
+    ) -> impl Future<Output = hyper::Result<()>> + Send + 'a {
+        // hyper keeps room for the future of a request, also while there is none.
+        let service = service_fn(move |request| Box::pin(self.respond(Some(link), request)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -88,7 +116,7 @@ impl Connection {
             // A client may close its half of the connection after its last request.
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
-        watcher.watch(connection).await
+        watcher.watch(connection)
     }
 
     /// Gives one response to a client that is not served, and closes the connection.
@@ -144,7 +172,7 @@ impl Connection {
         let logged = self.access_log.is_on().then(|| (request.method().clone(), request.uri().clone()));
         let answered = link.map(|link| link.answers());
         let caller = match link {
-            Some(_) => self.caller.get_or_init(|| self.gateway.caller(self.peer, self.own)).await,
+            Some(_) => self.caller.get_or_init(|| self.gateway.caller(self.peer, self.own, self.owner)).await,
             None => &Caller::Unasked,
         };
         let (mut response, mut outcome) = self.gateway.handle(self.client, caller, request).await;
@@ -190,10 +218,32 @@ fn why_closed(error: &hyper::Error) -> Option<Closed> {
     error.is_parse_too_large().then_some(Closed::LargeHead)
 }
 
+/// The first byte that the client sends, once it is there; `None` if the client is gone. tokio calls a new connection readable before
+/// it knows, so the byte itself is what to wait for.
+async fn first_byte(stream: &TcpStream) -> Option<u8> {
+    let mut first = [0];
+    (stream.peek(&mut first).await.ok()? == 1).then_some(first[0])
+}
+
 /// Whether the first byte is not the one that a TLS handshake begins with.
 async fn speaks_http(stream: &TcpStream) -> bool {
     const HANDSHAKE_RECORD: u8 = 22;
-    let mut first = [0];
-    let peeked = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await;
-    matches!(peeked, Ok(Ok(1)) if first[0] != HANDSHAKE_RECORD)
+    let first = tokio::time::timeout(HANDSHAKE_TIMEOUT, first_byte(stream)).await;
+    matches!(first, Ok(Some(first)) if first != HANDSHAKE_RECORD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_takes_little_memory() {
+        fn size<F>(
+            _: impl FnOnce(Connection, OpenConnection, OwnedSemaphorePermit, TcpStream, Option<Arc<Tls>>, Watcher) -> F,
+        ) -> usize {
+            size_of::<F>()
+        }
+        let serve = size(Connection::serve);
+        assert!(serve < 1500, "{serve} bytes");
+    }
 }

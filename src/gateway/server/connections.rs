@@ -1,6 +1,7 @@
 //! The open connections: how many there are, and which one goes when there is no room.
 
-use crate::gateway::limits::{MAX_CONNECTIONS, MAX_CONNECTIONS_OF_CLIENT};
+use crate::gateway::limits::{KEPT_CONNECTIONS, MAX_CONNECTIONS, MAX_CONNECTIONS_OF_CLIENT};
+use crate::gateway::shares::Client;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -41,6 +42,8 @@ const REASONS: [&str; 6] = ["no_room", "unread", "all_busy", "silent", "large_he
 struct Open {
     by_id: HashMap<u64, Arc<Link>>,
     by_client: HashMap<IpAddr, Arc<AtomicUsize>>,
+    /// How many of them have a place that is kept for root.
+    kept: usize,
     next: u64,
 }
 
@@ -48,11 +51,15 @@ struct Open {
 pub(in crate::gateway) struct Link {
     id: u64,
     client: IpAddr,
+    /// Whether it has a place that is kept for root: it makes no room for others.
+    is_kept: bool,
     /// How many connections the client has.
     of_client: Arc<AtomicUsize>,
     begun: Instant,
     /// When bytes moved last, in milliseconds after `begun`.
     moved: AtomicU64,
+    /// Whether the client has sent anything.
+    has_spoken: AtomicBool,
     /// Whether a request is being answered: the client waits for the gateway.
     is_answered: AtomicBool,
     /// How many bytes of a page wait for the client.
@@ -67,14 +74,18 @@ pub(in crate::gateway) struct OpenConnection {
 }
 
 impl Connections {
-    /// Takes a new connection, if there is room or another one can go. `is_own` says that the client is this node.
-    pub(super) fn open(&self, client: IpAddr, is_own: bool) -> Option<OpenConnection> {
+    /// Takes a new connection, if there is room or another one can go.
+    pub(super) fn open(&self, client: Client) -> Option<OpenConnection> {
+        let Client { address: client, is_own, is_root } = client;
         let mut open = self.0.lock();
         let of_client = open.by_client.get(&client).map_or(0, |count| count.load(Ordering::Relaxed));
-        let room = if !is_own && of_client >= MAX_CONNECTIONS_OF_CLIENT {
+        let is_kept = is_root && open.kept < KEPT_CONNECTIONS;
+        let room = if is_kept {
+            true
+        } else if !is_own && of_client >= MAX_CONNECTIONS_OF_CLIENT {
             self.0.evict(&mut open, |link| link.client == client).is_some()
         } else {
-            open.by_id.len() < MAX_CONNECTIONS || self.0.evict(&mut open, |_| true).is_some()
+            open.by_id.len() - open.kept < MAX_CONNECTIONS || self.0.evict(&mut open, |link| !link.is_kept).is_some()
         };
         if !room {
             self.count_closed(Closed::AllBusy);
@@ -84,12 +95,15 @@ impl Connections {
         open.next += 1;
         let of_client = open.by_client.entry(client).or_default().clone();
         of_client.fetch_add(1, Ordering::Relaxed);
+        open.kept += usize::from(is_kept);
         let link = Arc::new(Link {
             id,
             client,
+            is_kept,
             of_client,
             begun: Instant::now(),
             moved: AtomicU64::new(0),
+            has_spoken: AtomicBool::new(false),
             is_answered: AtomicBool::new(false),
             held: AtomicUsize::new(0),
             evicted: Notify::new(),
@@ -102,7 +116,8 @@ impl Connections {
     /// Returns how many bytes its page has.
     pub(in crate::gateway) fn evict_holder(&self, silent: Duration) -> Option<usize> {
         let mut open = self.0.lock();
-        self.0.evict(&mut open, |link| link.held.load(Ordering::Relaxed) > 0 && link.silence() > silent)
+        let may_go = |link: &Link| !link.is_kept && link.held.load(Ordering::Relaxed) > 0 && link.silence() > silent;
+        self.0.evict(&mut open, may_go)
     }
 
     /// Closes all connections that wait for no answer and have been silent for this time.
@@ -111,8 +126,19 @@ impl Connections {
         while self.0.evict(&mut open, |link| link.silence() > silent).is_some() {}
     }
 
+    /// Closes all connections whose client has not sent anything yet.
+    pub(super) fn evict_speechless(&self) {
+        let mut open = self.0.lock();
+        while self.0.evict(&mut open, |link| !link.has_spoken.load(Ordering::Relaxed)).is_some() {}
+    }
+
     pub(in crate::gateway) fn count(&self) -> usize {
         self.0.lock().by_id.len()
+    }
+
+    /// How many connections have a place that is kept for root.
+    pub(in crate::gateway) fn kept(&self) -> usize {
+        self.0.lock().kept
     }
 
     /// Notes that a connection was closed or not taken.
@@ -152,6 +178,7 @@ impl Open {
         if self.by_id.remove(&link.id).is_none() {
             return;
         }
+        self.kept -= usize::from(link.is_kept);
         if link.of_client.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.by_client.remove(&link.client);
         }
@@ -159,6 +186,12 @@ impl Open {
 }
 
 impl Link {
+    /// Notes that the client has sent something.
+    pub(super) fn has_spoken(&self) {
+        self.has_spoken.store(true, Ordering::Relaxed);
+        self.moved();
+    }
+
     /// Notes that bytes moved.
     pub(super) fn moved(&self) {
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -174,6 +207,11 @@ impl Link {
     pub(super) fn answers(&self) -> Answering<'_> {
         self.is_answered.store(true, Ordering::Relaxed);
         Answering(self)
+    }
+
+    /// Whether it has a place that is kept for root.
+    pub(in crate::gateway) fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
     /// Notes that a page of so many bytes waits for the client, or that it is gone.
@@ -212,8 +250,17 @@ impl Drop for OpenConnection {
 mod tests {
     use super::*;
 
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([10, 0, 0, last])
+    /// A client on another machine.
+    fn remote(last: u8) -> Client {
+        Client { address: IpAddr::from([10, 0, 0, last]), is_own: false, is_root: false }
+    }
+
+    fn local() -> Client {
+        Client { is_own: true, ..remote(1) }
+    }
+
+    fn root() -> Client {
+        Client { is_root: true, ..local() }
     }
 
     fn is_closed(connection: &OpenConnection, connections: &Connections) -> bool {
@@ -223,8 +270,8 @@ mod tests {
     #[test]
     fn a_client_with_too_many_connections_loses_its_own() {
         let connections = Connections::default();
-        let other = connections.open(address(1), false);
-        let many: Vec<_> = (0..=MAX_CONNECTIONS_OF_CLIENT).map(|_| connections.open(address(2), false)).collect();
+        let other = connections.open(remote(1));
+        let many: Vec<_> = (0..=MAX_CONNECTIONS_OF_CLIENT).map(|_| connections.open(remote(2))).collect();
         assert!(many.iter().all(Option::is_some));
         assert_eq!(connections.count(), MAX_CONNECTIONS_OF_CLIENT + 1);
         assert!(other.is_some_and(|other| !is_closed(&other, &connections)));
@@ -233,12 +280,12 @@ mod tests {
     #[test]
     fn where_there_is_no_room_the_connection_goes_that_has_been_silent_longest() {
         let connections = Connections::default();
-        let own: Vec<_> = (0..MAX_CONNECTIONS).filter_map(|_| connections.open(address(1), true)).collect();
+        let own: Vec<_> = (0..MAX_CONNECTIONS).filter_map(|_| connections.open(local())).collect();
         std::thread::sleep(Duration::from_millis(5));
         for connection in own.iter().filter(|connection| connection.link.id != 7) {
             connection.link.moved();
         }
-        let new = connections.open(address(3), false);
+        let new = connections.open(remote(3));
         assert!(new.is_some() && is_closed(&own[7], &connections));
         assert_eq!(connections.count(), MAX_CONNECTIONS);
         drop(own);
@@ -250,9 +297,10 @@ mod tests {
     #[test]
     fn whoever_opens_connections_without_end_closes_no_one_elses() {
         let connections = Connections::default();
-        let silent = connections.open(address(1), true);
+        let silent = connections.open(local());
         std::thread::sleep(Duration::from_millis(5));
-        let many: Vec<_> = (0..2 * MAX_CONNECTIONS).filter_map(|_| connections.open(address(2), true)).collect();
+        let many: Vec<_> =
+            (0..2 * MAX_CONNECTIONS).filter_map(|_| connections.open(Client { is_own: true, ..remote(2) })).collect();
         assert_eq!((many.len(), connections.count()), (2 * MAX_CONNECTIONS, MAX_CONNECTIONS));
         assert!(silent.is_some_and(|silent| !is_closed(&silent, &connections)));
     }
@@ -260,9 +308,27 @@ mod tests {
     #[test]
     fn a_connection_that_is_being_answered_stays() {
         let connections = Connections::default();
-        let own: Vec<_> = (0..MAX_CONNECTIONS).filter_map(|_| connections.open(address(1), true)).collect();
+        let own: Vec<_> = (0..MAX_CONNECTIONS).filter_map(|_| connections.open(local())).collect();
         let _answering: Vec<_> = own.iter().map(|connection| connection.link.answers()).collect();
-        assert!(connections.open(address(3), false).is_none());
+        assert!(connections.open(remote(3)).is_none());
         assert_eq!(connections.closed()[2], ("all_busy", 1));
+    }
+
+    #[test]
+    fn root_gets_a_place_where_nobody_else_does_and_keeps_it() {
+        let connections = Connections::default();
+        let first = connections.open(root());
+        std::thread::sleep(Duration::from_millis(5));
+        let many: Vec<_> = (0..MAX_CONNECTIONS).filter_map(|_| connections.open(local())).collect();
+        let _answering: Vec<_> = many.iter().map(|connection| connection.link.answers()).collect();
+        let roots: Vec<_> = (1..KEPT_CONNECTIONS).filter_map(|_| connections.open(root())).collect();
+        assert_eq!((roots.len(), connections.kept()), (KEPT_CONNECTIONS - 1, KEPT_CONNECTIONS));
+        assert!(connections.open(root()).is_none() && connections.open(local()).is_none());
+        connections.0.lock().by_id.values().for_each(|link| link.is_answered.store(false, Ordering::Relaxed));
+        let others: Vec<_> = (0..MAX_CONNECTIONS).filter_map(|_| connections.open(local())).collect();
+        assert_eq!(others.len(), MAX_CONNECTIONS);
+        assert!(first.iter().chain(&roots).all(|root| !is_closed(root, &connections)));
+        drop((first, roots));
+        assert_eq!((connections.kept(), connections.count()), (0, MAX_CONNECTIONS));
     }
 }

@@ -7,13 +7,15 @@ use super::sockets::{self, Sockets};
 use super::startup;
 pub(crate) use super::startup::GatewayConfig;
 use crate::gateway::handler::Gateway;
-use crate::gateway::limits::{LAST_REQUESTS, MAX_CONNECTIONS, MAX_LEAVING_CONNECTIONS, MAX_REFUSALS, REFUSAL_TIMEOUT};
+use crate::gateway::limits::{
+    KEPT_CONNECTIONS, LAST_REQUESTS, MAX_CONNECTIONS, MAX_LEAVING_CONNECTIONS, MAX_REFUSALS, REFUSAL_TIMEOUT,
+};
 use crate::gateway::shares::Client;
+use crate::gateway::sockets::{Owner, of_peer_at_once};
 use crate::gateway::tls::Tls;
 use anyhow::Result;
 use hyper_util::server::graceful::GracefulShutdown;
 use sd_notify::NotifyState;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+/// The id of root's account.
+const ROOT: u32 = 0;
 /// How long open responses can take after SIGTERM; less than the unit's TimeoutStopSec.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 /// A response of which nothing has moved for so long is not finished after SIGTERM. A download over a bad line pauses for less.
@@ -63,7 +67,7 @@ async fn listen(config: GatewayConfig, handed_over: Vec<std::net::TcpListener>) 
         tls,
         access_log,
         refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
-        room: Arc::new(Semaphore::new(MAX_CONNECTIONS + MAX_LEAVING_CONNECTIONS)),
+        room: Arc::new(Semaphore::new(MAX_CONNECTIONS + KEPT_CONNECTIONS + MAX_LEAVING_CONNECTIONS)),
         graceful: GracefulShutdown::new(),
     };
     acceptor.accept_until(&sockets, &mut signals).await?;
@@ -72,6 +76,7 @@ async fn listen(config: GatewayConfig, handed_over: Vec<std::net::TcpListener>) 
     drop(sockets);
     acceptor.gateway.is_stopping.store(true, Ordering::Relaxed);
     tokio::time::sleep(LAST_REQUESTS).await;
+    acceptor.gateway.connections.evict_speechless();
     let archive = acceptor.gateway.archive.clone();
     let Acceptor { gateway, graceful, .. } = acceptor;
     tokio::select! {
@@ -131,10 +136,16 @@ impl Acceptor {
             match accepted {
                 Ok((stream, peer, room)) => {
                     let client = self.gateway.client(peer.ip());
+                    let own = stream.local_addr().ok();
+                    let owner = own.filter(|_| client.is_own).and_then(|own| of_peer_at_once(peer, own));
+                    let client = Client { is_root: owner == Some(Owner::Uid(ROOT)), ..client };
+                    let (gateway, access_log, caller) =
+                        (self.gateway.clone(), self.access_log.clone(), OnceCell::new());
+                    let connection = Connection { gateway, client, access_log, peer, own, owner, caller };
                     if self.gateway.serves(client) {
-                        self.serve(stream, peer, client, room);
+                        self.serve(connection, stream, room);
                     } else {
-                        self.refuse(stream, peer, client);
+                        self.refuse(connection, stream);
                     }
                 }
                 // For example, the process has no free file descriptor until a connection closes.
@@ -143,30 +154,21 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, client: Client, room: OwnedSemaphorePermit) {
-        let Some(open) = self.gateway.connections.open(client.address, client.is_own) else { return };
-        let connection = self.connection(&stream, peer, client);
+    fn serve(&self, connection: Connection, stream: TcpStream, room: OwnedSemaphorePermit) {
+        let Some(open) = self.gateway.connections.open(connection.client) else { return };
         let (tls, watcher) = (self.tls.clone(), self.graceful.watcher());
-        tokio::spawn(async move {
-            let _room = room;
-            connection.serve(open, stream, tls, watcher).await;
-        });
+        // Not from an async block: its future would have room for the connection's twice.
+        tokio::spawn(connection.serve(open, room, stream, tls, watcher));
     }
 
-    fn refuse(&self, stream: TcpStream, peer: SocketAddr, client: Client) {
+    fn refuse(&self, connection: Connection, stream: TcpStream) {
         let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
             return self.gateway.connections.count_closed(Closed::Stranger);
         };
-        let (connection, tls) = (self.connection(&stream, peer, client), self.tls.clone());
+        let tls = self.tls.clone();
         tokio::spawn(async move {
             let _permit = permit;
             let _ = tokio::time::timeout(REFUSAL_TIMEOUT, connection.refuse(stream, tls)).await;
         });
-    }
-
-    fn connection(&self, stream: &TcpStream, peer: SocketAddr, client: Client) -> Connection {
-        let (gateway, access_log) = (self.gateway.clone(), self.access_log.clone());
-        let (own, caller) = (stream.local_addr().ok(), OnceCell::new());
-        Connection { gateway, client, access_log, peer, own, caller }
     }
 }

@@ -25,6 +25,7 @@ fn clients_that_do_not_read_or_say_nothing_make_room() {
     attack(&node, &["unread"]);
     assert_eq!(get(&node, LOG, &[]).status, 302);
     attack(&node, &["crowd"]);
+    attack(&node, &["root"]);
 
     // Another machine gets its part, and no more.
     node.emr_shs(&["proxy", "install", "--insecure"]).expect(0);
@@ -163,6 +164,7 @@ fn large_pages_and_streams_need_little_memory() {
 
     node.emr_shs(&["proxy", "install", "--mode", "stream"]).expect(0);
     attack(&node, &["slow", "/logs/container_1795352263709_0077_01_000001/stderr", "260", "250"]);
+    attack(&node, &["root_streams", "/logs/container_1795352263709_0077_01_000001/stderr", LOG]);
     let text = node.sh("curl -s http://localhost:9977/logs/container_1795352263709_0077_01_000001/stderr | wc -c");
     assert_eq!(text.trim(), (300 << 20).to_string());
 }
