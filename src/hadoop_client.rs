@@ -72,6 +72,14 @@ impl No {
     pub(crate) fn as_detail(&self) -> String {
         match self {
             No::Refused { text, .. } => format!("Hadoop's own client fails, too: {text}"),
+            No::CannotTell(_) | No::Interrupted => self.as_message(),
+        }
+    }
+
+    /// The same where nobody else has failed.
+    pub(crate) fn as_message(&self) -> String {
+        match self {
+            No::Refused { text, .. } => format!("Hadoop's own client fails: {text}"),
             No::CannotTell(why) => format!("Hadoop's own client could not be asked: {why}"),
             No::Interrupted => "interrupted".into(),
         }

@@ -33,6 +33,8 @@ pub struct Host {
 
 /// Finds and makes the directory of event logs with Hadoop's own client.
 pub(crate) struct HadoopWay {
+    /// Whether this way comes before that of emr-shs, because Hadoop's settings ask for objects that emr-shs does not make.
+    pub comes_first: bool,
     pub exists: AskHadoop<bool>,
     pub make: AskHadoop<()>,
 }

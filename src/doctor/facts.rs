@@ -128,8 +128,8 @@ pub(crate) struct S3Observations {
     pub sample: Option<Result<(), Refusal>>,
     /// The answers to writing, listing, reading and deleting an object.
     pub probe: Probe,
-    /// What Hadoop's own client may do. It is asked only where S3 refuses emr-shs, and where Hadoop has credentials of its
-    /// own.
+    /// What Hadoop's own client may do. It is asked only where S3 refuses emr-shs, and where Hadoop has credentials or
+    /// settings of its own.
     pub hadoop: Option<Opinion>,
     /// Whether all requests have been answered.
     pub complete: bool,

@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 /// After this time, answers that are still missing count as "no answer in time".
 const DEADLINE: Duration = Duration::from_secs(14);
 /// After this time Hadoop's own client counts as silent. It is asked only where S3 refuses emr-shs, and
-/// where Hadoop has credentials of its own.
+/// where Hadoop has credentials or settings of its own.
 const HADOOP_DEADLINE: Duration = Duration::from_secs(16);
 /// How long a starting server may take to answer.
 const SETTLE: Duration = Duration::from_secs(6);
@@ -97,8 +97,8 @@ impl Gathered {
         });
         let needs_hadoop = |s3: &S3Observations, uri: &EventLogs| {
             let overridden = (settings.region.as_deref(), settings.endpoint_url.as_deref());
-            let alike = || node.hadoop_is_allowed_alike(uri, overridden, TimeoutProfile::Short, settings.history_only);
-            s3.is_refused() || s3.complete && begun.elapsed() < LATEST_PROBE && !alike()
+            let doubt = || node.doubt(&node.hadoop, uri, overridden, TimeoutProfile::Short, settings.history_only);
+            s3.is_refused() || s3.complete && begun.elapsed() < LATEST_PROBE && doubt().is_some()
         };
         if let (Some(s3), Some(uri)) = (&mut s3, &event_logs)
             && needs_hadoop(s3, uri)

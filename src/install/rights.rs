@@ -1,7 +1,8 @@
 //! The proof, before the first change, that S3 allows what jobs and the history server will have to do.
 //!
-//! emr-shs asks S3 itself: that takes four requests. Where S3 refuses, or does not answer, this node's own Hadoop is asked,
-//! because jobs and the history server can have another way to S3 (`src/node/hadoop_client.rs`).
+//! emr-shs asks S3 itself: that takes four requests. Where S3 refuses, or does not answer, and where these requests are not
+//! those of Hadoop (`src/node/unlike.rs`), this node's own Hadoop is asked, because jobs and the history server can have
+//! another way to S3 (`src/node/hadoop_client.rs`).
 
 use super::prepare::Installation;
 use crate::aws::config::TimeoutProfile;
@@ -14,8 +15,10 @@ use crate::doctor;
 use crate::doctor::facts::S3Observations;
 use crate::error::Fault;
 use crate::host::HadoopWay;
+use crate::node::hadoop::Hadoop;
 use crate::node::hadoop_client::{About, HadoopClients, LIMIT, Opinion, Planned};
 use crate::node::jars::Scheme;
+use crate::node::unlike::Doubt;
 use crate::paths::JOBS_ACCOUNT;
 use crate::shown::hint;
 use crate::signals;
@@ -45,6 +48,7 @@ impl Installation {
         let (finds, makes) = (clients.clone(), clients.clone());
         let only_server = self.settings.history_only;
         self.host.hadoop = Some(HadoopWay {
+            comes_first: clients.has_settings_of_its_own(),
             exists: Box::new(move |uri| finds.exists(uri, only_server)),
             make: Box::new(move |uri| makes.make_directory(uri, only_server)),
         });
@@ -71,6 +75,11 @@ impl Installation {
             _ => None,
         });
         planned.collect()
+    }
+
+    /// Hadoop's configuration as it will be.
+    fn planned_hadoop(&self) -> Hadoop {
+        self.node.hadoop.with_spark_keys(self.planned_keys().into_iter().map(|(key, value)| (key, Some(value))))
     }
 
     /// Asks Hadoop's own client whether the history server may read the bucket, if S3 did not tell emr-shs. A second
@@ -101,12 +110,18 @@ impl Installation {
         };
         signals::check()?;
         let overridden = (self.settings.region.as_deref(), self.settings.endpoint_url.as_deref());
-        if is_allowed && self.node.hadoop_is_allowed_alike(&uri, overridden, TimeoutProfile::Usual, only_reads) {
-            return Ok(if only_reads { Proven::NotNeeded } else { Proven::ByEmrShs });
-        }
+        let own = if only_reads { Proven::NotNeeded } else { Proven::ByEmrShs };
+        let doubt = match is_allowed {
+            true => {
+                match self.node.doubt(&self.planned_hadoop(), &uri, overridden, TimeoutProfile::Usual, only_reads) {
+                    None => return Ok(own),
+                    doubt => doubt,
+                }
+            }
+            false => None,
+        };
         signals::check()?;
-        let why =
-            if is_allowed { "Hadoop has credentials of its own for S3" } else { "emr-shs's own requests to S3 fail" };
+        let why = doubt.as_ref().map_or_else(|| "emr-shs's own requests to S3 fail".into(), ToString::to_string);
         tell(&format!("{why}; asking Hadoop's own client, as jobs and the history server use it"));
         let clients = match &self.scheme {
             Some(_) => clients,
@@ -120,13 +135,22 @@ impl Installation {
         let opinion = clients.ask(&uri, about, Instant::now() + LIMIT);
         signals::check()?;
         let judged = self.check_rights(&probe, Some(&opinion), false);
-        let judged = judged.and_then(|()| if is_allowed { refuse_unknown(&uri, &opinion) } else { Ok(()) });
+        let judged = judged.and_then(|()| match doubt {
+            Some(Doubt::Credentials | Doubt::Settings(_)) => refuse_unknown(&uri, &opinion),
+            // emr-shs's own requests succeed, and few settings make others of Hadoop's.
+            Some(Doubt::Unfamiliar(_)) | None => Ok(()),
+        });
         if let Err(fault) = judged {
             if !self.force {
                 return Err(fault.into());
             }
             let refused = [fault.message].into_iter().chain(fault.details).collect();
             return Ok(Proven::Forced { refused });
+        }
+        if let (Some(doubt), true) = (&doubt, opinion.is_unknown()) {
+            let note = format!("{doubt}, and Hadoop's own client could not be asked. emr-shs's own requests succeed.");
+            self.plan.notes.insert(0, note);
+            return Ok(own);
         }
         if !is_allowed {
             let note = self.other_way(&uri, &opinion);
@@ -184,7 +208,8 @@ impl Installation {
     }
 }
 
-/// Refuses a bucket for which Hadoop has credentials of its own, and Hadoop's client cannot be asked what they are allowed.
+/// Refuses a bucket for which Hadoop has credentials or settings of its own, and Hadoop's client cannot be asked what it is
+/// allowed with them.
 fn refuse_unknown(uri: &EventLogs, opinion: &Opinion) -> Result<(), Fault> {
     if !opinion.is_unknown() {
         return Ok(());

@@ -2,6 +2,7 @@
 
 use super::Node;
 use super::hadoop::Hadoop;
+use super::unlike::{self, Doubt};
 use crate::aws::config::{Keys, TimeoutProfile};
 use crate::aws::uri::EventLogs;
 use std::collections::BTreeMap;
@@ -91,20 +92,43 @@ impl Node {
         !self.hadoop.is_s3a("s3") && self.hadoop.text("fs.s3.authorization.roleMapping").is_some()
     }
 
-    /// Whether Hadoop asks for the directory with credentials that S3 allows what it allows those of emr-shs, as far as this
-    /// shows without Hadoop's own client. emr-shs tries keys of the configuration; other credentials show nothing.
-    pub(crate) fn hadoop_is_allowed_alike(
+    /// Why S3's answers to emr-shs do not show what Hadoop's clients are allowed in the directory, as far as this shows
+    /// without Hadoop's own client; `None` if they show it. emr-shs tries keys of the configuration; other credentials, and
+    /// settings that it does not follow, show nothing. `hadoop` is the configuration that the clients will have.
+    pub(crate) fn doubt(
         &self,
+        hadoop: &Hadoop,
+        uri: &EventLogs,
+        overridden: (Option<&str>, Option<&str>),
+        timeouts: TimeoutProfile,
+        only_reads: bool,
+    ) -> Option<Doubt> {
+        let unusable = unlike::unusable(hadoop, &uri.scheme, &uri.bucket);
+        if !unusable.is_empty() {
+            return Some(Doubt::Settings(unusable.into_iter().map(|unlike| unlike.key).collect()));
+        }
+        let credentials = Credentials::of(hadoop, &uri.scheme, &uri.bucket, &self.spark.env);
+        let unfamiliar = unlike::unfamiliar(hadoop, &uri.scheme, &uri.bucket);
+        match credentials {
+            Credentials::Others => Some(Doubt::Credentials),
+            _ if !unfamiliar.is_empty() => Some(Doubt::Unfamiliar(unfamiliar)),
+            Credentials::InstanceProfile => None,
+            Credentials::Keys(keys) => {
+                let are_allowed = self.are_allowed(keys, uri, overridden, timeouts, only_reads);
+                (!are_allowed).then_some(Doubt::Credentials)
+            }
+        }
+    }
+
+    /// Whether S3 allows keys of the configuration what Hadoop's clients need in the directory.
+    fn are_allowed(
+        &self,
+        keys: Keys,
         uri: &EventLogs,
         (region, endpoint): (Option<&str>, Option<&str>),
         timeouts: TimeoutProfile,
         only_reads: bool,
     ) -> bool {
-        let keys = match Credentials::of(&self.hadoop, &uri.scheme, &uri.bucket, &self.spark.env) {
-            Credentials::InstanceProfile => return true,
-            Credentials::Others => return false,
-            Credentials::Keys(keys) => keys,
-        };
         let connection = self.s3_connection(uri, region, endpoint).with_keys(keys);
         let Ok(mut s3) = connection.open(timeouts) else { return false };
         if s3.find_bucket(uri).is_err() || s3.first_object(uri).is_err() {

@@ -8,6 +8,7 @@
 use super::Node;
 use super::hadoop::Hadoop;
 use super::spark::assignments;
+use super::unlike::{self, Unlike};
 use crate::aws::uri::EventLogs;
 use crate::hadoop_client::{HadoopClient, No, Session};
 use crate::host::Host;
@@ -36,6 +37,8 @@ pub(crate) struct HadoopClients {
     server_account: String,
     /// The settings by which Hadoop's way to this bucket can differ from that of emr-shs.
     pub(crate) differs: Vec<String>,
+    /// Those of which emr-shs knows that it does not follow them.
+    unusable: Vec<Unlike>,
 }
 
 struct Client {
@@ -129,7 +132,8 @@ impl Opinion {
             format!("with these settings, Hadoop can reach S3 in another way than emr-shs: {}", self.differs.join(", "))
         });
         let left = self.jobs.as_ref().and_then(Answers::left_line);
-        jobs.into_iter().chain([server]).chain(left).chain(differs).collect()
+        let unusable = self.unusable.iter().map(|Unlike { key, why }| format!("{key}: {why}"));
+        jobs.into_iter().chain([server]).chain(left).chain(differs).chain(unusable).collect()
     }
 }
 
@@ -140,6 +144,8 @@ pub(crate) struct Opinion {
     pub(crate) jobs: Option<Answers>,
     pub(crate) server: Answers,
     pub(crate) differs: Vec<String>,
+    /// The settings of which emr-shs knows that it does not follow them.
+    pub(crate) unusable: Vec<Unlike>,
 }
 
 /// What a run of emr-shs plans to add to the node.
@@ -167,12 +173,15 @@ impl HadoopClients {
         };
         let driver = ["spark.driver.defaultJavaOptions", "spark.driver.extraJavaOptions"];
         let driver = driver.map(|key| node.spark.defaults.text(key).unwrap_or_default()).join(" ");
+        let planned_keys = planned.keys.into_iter().flatten();
+        let hadoop = node.hadoop.with_spark_keys(planned_keys.map(|(key, value)| (key.clone(), Some(value.clone()))));
         let stopped = |client| Mutex::new(Client { client, session: None, was_asked: false });
         Self {
             jobs: stopped(client(JOBS_ACCOUNT, jobs_class_path(node), definitions(driver.split_whitespace()))),
             server: stopped(client(&server_account, server_class_path(node, planned), server_options(node))),
             server_account,
-            differs: differences(&node.hadoop, &uri.bucket),
+            differs: differences(&hadoop, uri),
+            unusable: unlike::unusable(&hadoop, &uri.scheme, &uri.bucket),
         }
     }
 
@@ -224,7 +233,12 @@ impl HadoopClients {
                 jobs.delete = is_written.then_some(deleted.map_err(plain));
             }
         }
-        Opinion { jobs, server, differs: self.differs.clone() }
+        Opinion { jobs, server, differs: self.differs.clone(), unusable: self.unusable.clone() }
+    }
+
+    /// Whether emr-shs knows that it does not do what Hadoop's settings for the bucket say.
+    pub(crate) fn has_settings_of_its_own(&self) -> bool {
+        !self.unusable.is_empty()
     }
 
     /// Whether one of the clients was asked anything.
@@ -395,7 +409,7 @@ fn settings(node: &Node, planned: Planned<'_>) -> BTreeMap<String, String> {
 
 /// The settings that can lead Hadoop's clients to S3 in another way than emr-shs: their names, without their values, which
 /// can be secrets.
-fn differences(hadoop: &Hadoop, bucket: &str) -> Vec<String> {
+fn differences(hadoop: &Hadoop, uri: &EventLogs) -> Vec<String> {
     const ABOUT: [&str; 13] = [
         "access.key",
         "accesskey",
@@ -411,7 +425,7 @@ fn differences(hadoop: &Hadoop, bucket: &str) -> Vec<String> {
         "requester",
         "sign",
     ];
-    let of_bucket = format!("fs.s3a.bucket.{bucket}.");
+    let of_bucket = format!("fs.s3a.bucket.{}.", uri.bucket);
     let concerns = |key: &&str| {
         let name = match key.strip_prefix("fs.s3a.bucket.") {
             Some(_) => key.strip_prefix(of_bucket.as_str()),
@@ -421,6 +435,9 @@ fn differences(hadoop: &Hadoop, bucket: &str) -> Vec<String> {
         ABOUT.iter().any(|word| name.contains(word))
     };
     let mut keys: Vec<String> = hadoop.names().filter(concerns).map(str::to_string).collect();
+    keys.extend(unlike::unfamiliar(hadoop, &uri.scheme, &uri.bucket));
+    keys.extend(unlike::unusable(hadoop, &uri.scheme, &uri.bucket).into_iter().map(|unlike| unlike.key));
     keys.sort();
+    keys.dedup();
     keys
 }

@@ -18,6 +18,7 @@ pub(crate) mod s3a;
 pub(crate) mod spark;
 pub(crate) mod spark_conf;
 pub(crate) mod start_files;
+pub(crate) mod unlike;
 
 use crate::aws::config::{self, Keys, TimeoutProfile};
 use crate::aws::emr::{Cluster, ClusterDescription, EmrError};

@@ -7,7 +7,7 @@ use crate::aws::s3::{Encryption, RequestOptions};
 use serde::Serialize;
 
 /// The canned ACLs: S3A and EMRFS know them by the names of Java constants, S3 by others.
-const ACLS: [(&str, &str); 8] = [
+pub(super) const ACLS: [(&str, &str); 8] = [
     ("Private", "private"),
     ("PublicRead", "public-read"),
     ("PublicReadWrite", "public-read-write"),

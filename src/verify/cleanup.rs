@@ -112,7 +112,7 @@ impl Writer {
                 let written = clients.as_jobs(Instant::now() + LIMIT, |session| session.write(&object, body));
                 // Where S3 refuses the object, there is none.
                 let may_exist = !matches!(written, Err(No::Refused { .. }));
-                let fault = written.map_err(|no| Fault::preflight(no.as_detail()));
+                let fault = written.map_err(|no| Fault::preflight(no.as_message()));
                 (fault.map_err(|fault| NotWritten { fault, is_refused: true }), may_exist)
             }
         }

@@ -7,25 +7,23 @@
 mod cleanup;
 mod gateway;
 pub(crate) mod synthetic;
+mod writing;
 
 use crate::aws::config::TimeoutProfile;
-use crate::aws::s3::{Encryption, S3};
+use crate::aws::s3::S3;
 use crate::aws::uri::EventLogs;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::error::{Fault, Verdict};
-use crate::hadoop_client::No;
 use crate::host::Host;
 use crate::installed::shortfall;
 use crate::node::Node;
-use crate::node::hadoop_client::{About, HadoopClients, LIMIT, Planned};
 use crate::node::history_server::{self, HistoryServer};
 use crate::paths::{GATEWAY_UNIT, LOG_LINK_KEY};
 use crate::shown::{Hint, hint};
 use crate::signals;
-use cleanup::{NotWritten, Writer, Written};
+use cleanup::{NotWritten, Written};
 use serde::Serialize;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use synthetic::SyntheticApplication;
 
@@ -228,77 +226,6 @@ impl Proof<'_> {
         Ok(End::Pass(format!("stderr of {} in {uri}{how}", synthetic.container())))
     }
 
-    /// Writes the event log as emr-shs, or else as jobs do it. Returns what is unusual about the way.
-    fn write_event_log(
-        &self,
-        uri: &EventLogs,
-        written: &mut Written,
-        parts: &[(String, Vec<u8>)],
-    ) -> Result<&'static str, Fault> {
-        let own = self.s3(uri).map_err(unreachable);
-        let own = own.and_then(|s3| written.put(&Writer::EmrShs(Arc::new(s3)), uri, parts));
-        let Err(NotWritten { fault, .. }) = own else { return self.jobs_may_write(uri) };
-        signals::check().map_err(Fault::of)?;
-        written.put(&self.hadoop(uri), uri, parts).map(|()| BY_HADOOP).map_err(|no| fault.detail(no.fault.message))
-    }
-
-    /// Proves that jobs may write, too, where Hadoop has credentials of its own.
-    fn jobs_may_write(&self, uri: &EventLogs) -> Result<&'static str, Fault> {
-        let settings = &self.receipt.settings;
-        let overridden = (settings.region.as_deref(), settings.endpoint_url.as_deref());
-        if settings.history_only || self.node.hadoop_is_allowed_alike(uri, overridden, TimeoutProfile::Usual, false) {
-            return Ok("");
-        }
-        signals::check().map_err(Fault::of)?;
-        let clients = HadoopClients::of(self.host, self.node, uri, Planned::default());
-        let opinion = clients.ask(uri, About::Writing, Instant::now() + LIMIT);
-        match opinion.jobs.as_ref().and_then(|jobs| jobs.write.as_ref()) {
-            Some(Ok(())) => Ok("; Hadoop's own client, as user hadoop, is allowed to write there, too"),
-            Some(Err(No::Refused { .. })) => {
-                let fault = Fault::failed(format!(
-                    "Hadoop's own client is not allowed to write to {uri}, and neither are jobs"
-                ));
-                Err(opinion.lines().into_iter().fold(fault, Fault::detail).hint(
-                    "allow it to the credentials that Hadoop uses there; a policy with all permissions: emr-shs render iam-policy",
-                ))
-            }
-            _ => Ok(
-                "; whether jobs are allowed to write there is not known, because Hadoop's own client could not be asked",
-            ),
-        }
-    }
-
-    /// Writes a container log: as the bucket encrypts by itself; with the cluster's key for logs; as Hadoop does it.
-    fn write_log(
-        &self,
-        uri: &EventLogs,
-        written: &mut Written,
-        objects: &[(String, Vec<u8>)],
-    ) -> Result<&'static str, NotWritten> {
-        let put = |written: &mut Written, encryption: Option<Encryption>| {
-            let mut s3 = self.s3(uri).map_err(unreachable)?;
-            s3.options.encryption = encryption;
-            written.put(&Writer::EmrShs(Arc::new(s3)), uri, objects)
-        };
-        let Err(first) = put(written, None) else { return Ok("") };
-        if !first.is_refused {
-            return Err(first);
-        }
-        let key = self.node.describe_log_key(self.receipt.settings.region.as_deref());
-        if let Some(key) = key {
-            let encryption = Encryption { algorithm: "aws:kms".into(), key: Some(key) };
-            if put(written, Some(encryption)).is_ok() {
-                return Ok(", encrypted with the cluster's key for logs");
-            }
-        }
-        written.put(&self.hadoop(uri), uri, objects).map(|()| BY_HADOOP).map_err(|_| first)
-    }
-
-    /// Hadoop's own client for a bucket.
-    fn hadoop(&self, uri: &EventLogs) -> Writer {
-        Writer::Hadoop(Arc::new(HadoopClients::of(self.host, self.node, uri, Planned::default())))
-    }
-
     /// The stages that follow the link through the log gateway.
     fn gateway_stages(
         &self,
@@ -433,14 +360,6 @@ impl Proof<'_> {
         hint!("read what the history server says: tail -50 {}", history_server::log_file(&self.node.spark))
     }
 }
-
-/// What a stage says about an object that S3 lets only Hadoop's client write.
-const BY_HADOOP: &str = ", written by Hadoop's own client as user hadoop, because emr-shs's own request fails";
-
-fn unreachable(fault: Fault) -> NotWritten {
-    NotWritten { fault, is_refused: false }
-}
-
 /// The link to the executor's stderr that the history server shows.
 fn stderr_link(server: &HistoryServer, synthetic: &SyntheticApplication) -> Option<String> {
     stderr_link_in(&server.api(&format!("applications/{}/allexecutors", synthetic.id()), TIMEOUT)?)

@@ -153,8 +153,17 @@ impl Node {
 
     /// Lets S3 refuse what these rules of `/opt/lab/s3-fault` say. The proxy must be on.
     pub fn s3_refuses(&self, rules: &Value) {
+        self.s3_fault(&serde_json::json!({ "refuse": rules }));
+    }
+
+    /// From now on an object opens only with the customer's key with which it was written.
+    pub fn s3_knows_customer_keys(&self) {
+        self.s3_fault(&serde_json::json!({ "customer_keys": true }));
+    }
+
+    fn s3_fault(&self, settings: &Value) {
         let path = self.path("/etc/lab/s3-fault.json");
-        fs::write(path.with_extension("new"), serde_json::json!({ "refuse": rules }).to_string()).unwrap();
+        fs::write(path.with_extension("new"), settings.to_string()).unwrap();
         fs::rename(path.with_extension("new"), path).unwrap();
     }
 

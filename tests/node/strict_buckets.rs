@@ -1,12 +1,13 @@
 //! Buckets that demand something of each request, and settings of S3A for one bucket: the installation does what S3A does.
 
-use crate::helpers::command_output::CommandOutput;
+use crate::helpers::command_output::{CommandOutput, assert_same_tree};
 use crate::helpers::node::{CLUSTER, LOG_URI, LOGS, Node, Profile};
 use serde_json::{Value, json};
 
 const CORE: &str = "/etc/hadoop/conf/core-site.xml";
 const DEFAULTS: &str = "/etc/spark/conf.dist/spark-defaults.conf";
 const KEY: &str = "arn:aws:kms:eu-west-3:111122223333:key/0a1b2c3d-0000-4000-8000-000000000000";
+const CUSTOMER_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const EVENT_LOGS: &str = "^/acme-spark/.";
 const CONTAINER_LOGS: &str = "^/acme-logs/.";
 
@@ -139,6 +140,46 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
         assert!(!ran.contains("Hadoop's own client"), "{properties:?}: {ran}");
     }
 
+    // Settings that emr-shs does not share: Hadoop's client finds out what they mean.
+    let cases: &[(Properties<'_>, &[&str])] = &[
+        (
+            &[("fs.s3a.acl.default", "bucket-owner-full-control")],
+            &[
+                "cannot do what Hadoop's settings say (fs.s3a.acl.default)",
+                "as user hadoop",
+                "of Java: BucketOwnerFullControl",
+            ],
+        ),
+        (
+            &[(&short, "aws:kms")],
+            &["as user hadoop", "found aws:kms; S3A knows", &format!("look at {short} in {CORE}")],
+        ),
+        (
+            &[("fs.s3a.fast.upload.buffer", "disc")],
+            &["settings that emr-shs does not know (fs.s3a.fast.upload.buffer)", "as user hadoop", "every Spark job"],
+        ),
+    ];
+    for (properties, words_of_refusal) in cases {
+        set(&node, properties);
+        let before = node.tree();
+        let ran = words(&prefix().expect(3));
+        for wanted in *words_of_refusal {
+            assert!(ran.contains(wanted), "{wanted} for {properties:?} in: {ran}");
+        }
+        assert_same_tree(&before, &node.tree());
+    }
+    set(&node, &[(&of_bucket("create.storage.class"), "intelligent_tiering"), ("fs.s3a.connection.maximum", "200")]);
+    let ran = words(&prefix().expect(0));
+    assert!(ran.contains("allowed to Hadoop's own client, as hadoop and spark"), "{ran}");
+    let sse_c: Properties<'_> = &[(&short, "sse-c"), (&short_key, CUSTOMER_KEY)];
+    set(&node, sse_c);
+    let ran = words(&prefix().expect(0));
+    assert!(ran.contains(&format!("cannot do what Hadoop's settings say ({short})")), "{ran}");
+    // What makes no difference asks nobody.
+    set(&node, &[("fs.s3a.connection.maximum", "200"), ("fs.s3a.fast.upload.buffer", "bytebuffer")]);
+    let ran = words(&prefix().expect(0));
+    assert!(!ran.contains("Hadoop's own client"), "{ran}");
+
     // All of it at once: what is said for all buckets leads nowhere, S3A has no region, the server speaks TLS from its next
     // start on, by a word in capitals, and YARN names the server by a URL with a reference.
     let (log_algorithm, log_key) =
@@ -231,6 +272,18 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     node.emr_shs(&["restart"]).expect(0);
     assert!(front().contains(LOGS), "{}", front());
     plan().expect(0);
+
+    // A customer's key: what the server is to read is written with the key, as jobs write it.
+    node.sh(&format!(
+        r"sed -i -E 's#<name>{short}</name><value>[^<]*#<name>{short}</name><value>SSE-C#; s#<name>({long_key})</name><value>[^<]*#<name>\1</name><value>{CUSTOMER_KEY}#' {CORE}"
+    ));
+    node.s3_knows_customer_keys();
+    node.emr_shs(&["restart"]).expect(0);
+    node.spark_submit("customer");
+    let ran = words(&node.emr_shs(&["verify"]).expect(0));
+    assert!(ran.contains(&format!("written by Hadoop's own client as user hadoop, because emr-shs cannot do what Hadoop's settings say ({short})")), "{ran}");
+    let doctor = node.emr_shs(&["doctor"]).expect(0);
+    assert!(words(&doctor).contains("allowed to Hadoop's own client"), "{}", doctor.out());
     node.emr_shs(&["uninstall"]).expect(0);
 }
 

@@ -176,13 +176,19 @@ fn prefix_exists(host: &Host, s3: &S3, uri: &EventLogs) -> Result<bool> {
     answer.unwrap_or(Ok(false)).map_err(|no| refusal.fault.detail(no.as_detail()).into())
 }
 
-/// Makes the prefix, with Hadoop's own client where S3 refuses emr-shs.
+/// Makes the prefix: as emr-shs, and with Hadoop's own client where S3 refuses that; in the other order where the client
+/// knows better.
 fn make_prefix(host: &Host, uri: &EventLogs) -> Result<()> {
+    let by_hadoop = || host.hadoop.as_ref().map(|hadoop| (hadoop.make)(uri));
+    let first = host.hadoop.as_ref().is_some_and(|hadoop| hadoop.comes_first).then(by_hadoop).flatten();
+    if matches!(first, Some(Ok(()))) {
+        return Ok(());
+    }
     let refusal = match host.s3.as_ref().context("there is no connection to S3")?.create_prefix(uri) {
         Ok(()) => return Ok(()),
         Err(refusal) => refusal,
     };
-    match host.hadoop.as_ref().map(|hadoop| (hadoop.make)(uri)) {
+    match first.or_else(by_hadoop) {
         Some(Ok(())) => Ok(()),
         Some(Err(no)) => Err(refusal.fault.detail(no.as_detail()).into()),
         None => Err(refusal.into()),

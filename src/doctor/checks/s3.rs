@@ -11,6 +11,7 @@ use crate::error::Fault;
 use crate::hadoop_client::No;
 use crate::node::hadoop_client::{Answers, Opinion};
 use crate::node::jars::Sdk;
+use crate::node::unlike::Unlike;
 use crate::paths::LOG_DIRECTORY_KEY;
 use crate::shown::{Hint, hint};
 use std::time::Duration;
@@ -81,7 +82,7 @@ fn last_word(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opinion) -> Vec<
                 CheckId::Get,
                 CheckId::Put,
             ];
-            Err(NotPassed::CausedBy(causes, with_opinion(f, refused_hadoop(f), opinion, &asked)))
+            Err(NotPassed::CausedBy(causes, with_opinion(f, refused_hadoop(f, opinion), opinion, &asked)))
         }
         first => first,
     };
@@ -102,11 +103,15 @@ fn last_word_on_failure(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opini
 }
 
 /// Hadoop's client is refused where emr-shs's own request is not, or was not sent.
-fn refused_hadoop(f: &Facts<'_>) -> Fault {
+fn refused_hadoop(f: &Facts<'_>, opinion: &Opinion) -> Fault {
     let uri = f.event_logs.map(ToString::to_string).unwrap_or_default();
-    Fault::preflight(format!("Hadoop's own client cannot use {uri}")).unchanged().hint(
-        "allow it to the credentials that Hadoop uses there; a policy with all permissions: emr-shs render iam-policy",
-    )
+    let fault = Fault::preflight(format!("Hadoop's own client cannot use {uri}")).unchanged();
+    const ALLOW: &str =
+        "allow it to the credentials that Hadoop uses there; a policy with all permissions: emr-shs render iam-policy";
+    let Some(Unlike { key, why }) = opinion.unusable.first() else { return fault.hint(ALLOW) };
+    let fault = if f.is_preflight() { fault } else { fault.detail(format!("{key}: {why}")) };
+    let file = f.node.spark.hadoop_conf().join("core-site.xml");
+    fault.hint(hint!("look at {} in {}; if the value is right, {}", key, file, Hint::from(ALLOW)))
 }
 
 /// Adds to emr-shs's own refusal what Hadoop's client was told, and what follows from that.
