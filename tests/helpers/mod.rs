@@ -6,6 +6,7 @@ pub mod allowed_keys;
 pub mod chromium;
 pub mod command_output;
 pub mod doctor_cases;
+pub mod documented_keys;
 pub mod emr_scripts;
 pub mod history_server;
 pub mod kept_nodes;

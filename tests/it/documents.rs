@@ -1,6 +1,8 @@
 //! The documents are true: every `emr-shs` command that they show parses, every link leads somewhere, and every path of
 //! the repository that they name exists.
 
+use crate::helpers::documented_keys::{as_documented, documented_keys, planned_keys};
+use crate::helpers::root_dir::RootDir;
 use clap::CommandFactory;
 use emr_shs::cli::Cli;
 use regex::Regex;
@@ -146,4 +148,27 @@ fn every_path_that_the_documents_name_exists() {
         }
     }
     assert!(paths > 60, "{paths}");
+}
+
+#[test]
+fn the_page_about_install_lists_every_key_that_it_sets() {
+    const SMALL_DISK: [&str; 2] = ["spark.history.retainedApplications", "spark.history.store.maxDiskUsage"];
+    let bucket = "acme.spark";
+    let logs = ["--event-logs", "s3://acme.spark/events/"];
+    let mut set = BTreeSet::new();
+    for endpoint in ["https://store.example:7070", "https://s3.eu-west-3.amazonaws.com"] {
+        let root = RootDir::new();
+        root.write("etc/spark/conf.dist/spark-env.sh", "export SPARK_DAEMON_MEMORY=8g\n");
+        let plan = root.run(&[&["plan"], &logs[..], &["--endpoint-url", endpoint, "--json"]].concat()).expect(0).json();
+        set.extend(planned_keys(&plan, bucket));
+    }
+    // A directory has no gateway, and no store says where the bucket is.
+    let known = ["--release", "emr-7.12.0", "--region", "eu-west-3", "--public-url", "https://logs.example"];
+    let rendered = RootDir::new().run(&[&["render", "cluster-config"], &logs[..], &known].concat()).expect(0);
+    let rendered: serde_json::Value = rendered.json();
+    let keys = rendered[0]["Properties"].as_object().unwrap().keys();
+    set.extend(keys.map(|key| as_documented(key, bucket)));
+    // tests/node/local_store.rs looks at the keys on a small disk.
+    set.extend(SMALL_DISK.map(str::to_string));
+    assert_eq!(set, documented_keys(), "left: what is set; right: the table of docs/install.md");
 }

@@ -1,5 +1,6 @@
 //! The local store brings no fault that a history server without a store does not have.
 
+use crate::helpers::documented_keys::{documented_keys, planned_keys};
 use crate::helpers::node::{LOGS, Node, Profile};
 use crate::helpers::wait::wait;
 use serde_json::Value;
@@ -70,6 +71,12 @@ fn the_store_fits_hardened_and_small_file_systems() {
         "mkdir /srv/logs; for n in $(seq 100 159); do sed s/_0003/_0$n/g /srv/log >/srv/logs/application_1795352263709_0$n; done; \
          /opt/lab/s3 put-tree /srv/logs/ {LOGS}"
     ));
+    let planned = planned_keys(&node.emr_shs(&["plan", "--event-logs", LOGS, "--json"]).expect(0).json(), "acme-spark");
+    assert!(
+        planned.contains("spark.history.retainedApplications") && planned.contains("spark.history.store.maxDiskUsage")
+    );
+    let unknown: Vec<_> = planned.difference(&documented_keys()).cloned().collect();
+    assert!(unknown.is_empty(), "not in the table of docs/install.md: {unknown:?}");
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     node.wait_for_applications(60);
     node.sh("for n in $(seq 100 159); do curl -sf localhost:18080/api/v1/applications/application_1795352263709_0$n/jobs >/dev/null; done");
