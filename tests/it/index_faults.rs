@@ -1,10 +1,12 @@
 //! The index comes to the same rows whatever S3, a signal or a clock does to it, and says what could not be read.
 
+use crate::helpers::command_output::CommandOutput;
 use crate::helpers::many_logs::ManyLogs;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SOURCES: [&str; 6] =
@@ -200,4 +202,40 @@ fn reading_stops_where_nothing_can_be_read() {
     index.s3.control("faults?denied=0");
     index.time_passes();
     assert_eq!(index.search().len(), index.truth().len());
+}
+
+#[test]
+fn a_disk_that_fills_up_is_said_and_loses_nothing() {
+    let index = Index::of(&["-flat", "2000", "-sizes", "small"]);
+    let truth = index.truth();
+    let whole = || std::fs::metadata(index.db()).map_or(0, |file| file.len());
+    let limited = |kib: u64| {
+        let command = index.s3.command(&index.db(), &Index::words(&["search"]));
+        // A file that may not grow is the same to a program as a disk that is full.
+        let mut limited = Command::new("bash");
+        limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"")]);
+        limited.arg(command.get_program()).args(command.get_args());
+        limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        CommandOutput(limited.output().unwrap())
+    };
+    let mut failed = 0;
+    for kib in [8, 64, 200, 400, 700, 1000, 1400] {
+        let ran = limited(kib);
+        if ran.0.status.success() {
+            continue;
+        }
+        failed += 1;
+        let error = ran.err();
+        assert!(ran.0.status.code() == Some(1), "{kib}: {:?} {error}", ran.0.status);
+        assert!(error.contains("cannot write") || error.contains("cannot be opened"), "{kib}: {error}");
+        assert!(
+            error.contains("full") || error.contains("disk I/O error") || error.contains("too large"),
+            "{kib}: {error}"
+        );
+        if whole() > 0 {
+            index.known(&truth);
+        }
+    }
+    assert!(failed >= 4, "{failed}");
+    assert_eq!(index.search(), truth);
 }
