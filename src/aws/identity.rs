@@ -1,5 +1,6 @@
 //! Whose credentials this node uses.
 
+use super::partition::{self, Partition};
 use super::{config, http_client};
 use crate::files;
 use aws_config::imds;
@@ -29,16 +30,36 @@ pub(crate) fn configured_credentials() -> Option<&'static str> {
 /// The name by which the Internet reaches this node, from the metadata service. `None` if the node has none, or the
 /// metadata service does not answer.
 pub(crate) fn public_name() -> Option<String> {
+    metadata(["public-hostname"]).map(|[name]| name).filter(|name| is_host_name(name))
+}
+
+/// The partition of this node's region, from the metadata service. `None` if the node is in another region, or the metadata
+/// service does not answer.
+pub(crate) fn partition_of_node(region: &str) -> Option<Partition> {
+    let [own, name, domain] = metadata(["placement/region", "services/partition", "services/domain"])?;
+    let is_told = own == region && partition::is_name(&name) && is_host_name(&domain);
+    is_told.then_some(Partition { name, domain, is_guess: false })
+}
+
+/// What the metadata service has at these paths, if it has all.
+fn metadata<const N: usize>(paths: [&str; N]) -> Option<[String; N]> {
     if is_metadata_disabled() {
         return None;
     }
     let direct = ProviderConfig::without_region().with_http_client(http_client::direct());
     let client = imds::Client::builder().configure(&direct).max_attempts(1).connect_timeout(Duration::from_secs(1));
     let client = client.read_timeout(Duration::from_secs(1)).build();
-    let name = config::runtime().ok()?.block_on(client.get("/latest/meta-data/public-hostname")).ok()?;
-    let name = name.as_ref().trim();
-    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
-    is_name.then(|| name.to_string())
+    let runtime = config::runtime().ok()?;
+    let get = |path: &str| runtime.block_on(client.get(format!("/latest/meta-data/{path}"))).ok();
+    let mut texts = Vec::with_capacity(N);
+    for path in paths {
+        texts.push(get(path)?.as_ref().trim().to_string());
+    }
+    texts.try_into().ok()
+}
+
+fn is_host_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c))
 }
 
 fn is_metadata_disabled() -> bool {

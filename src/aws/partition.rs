@@ -1,8 +1,24 @@
 //! AWS's partitions: the names of their regions, of their hosts, and in ARNs.
 
-/// A partition, as far as emr-shs must know it.
-struct Partition {
+/// The partition of a region, as ARNs and the names of hosts in that region spell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Partition {
     /// As ARNs spell it.
+    pub(crate) name: String,
+    /// The end of the names of AWS's hosts.
+    pub(crate) domain: String,
+    /// Whether nothing tells it: emr-shs does not know the region, and takes the partition of most regions.
+    pub(crate) is_guess: bool,
+}
+
+impl Default for Partition {
+    fn default() -> Self {
+        of(None)
+    }
+}
+
+/// A partition that emr-shs knows.
+struct Known {
     name: &'static str,
     /// How the names of its regions begin.
     regions: &'static [&'static str],
@@ -10,31 +26,40 @@ struct Partition {
     domains: &'static [&'static str],
 }
 
-/// The last row is the partition of every other region.
-const PARTITIONS: &[Partition] = &[
-    Partition { name: "aws-cn", regions: &["cn-"], domains: &["amazonaws.com.cn", "api.amazonwebservices.com.cn"] },
-    Partition { name: "aws-us-gov", regions: &["us-gov-"], domains: &["amazonaws.com", "api.aws"] },
-    Partition { name: "aws-eusc", regions: &["eusc-"], domains: &["amazonaws.eu", "api.amazonwebservices.eu"] },
-    Partition { name: "aws-iso", regions: &["us-iso-"], domains: &["c2s.ic.gov"] },
-    Partition { name: "aws-iso-b", regions: &["us-isob-"], domains: &["sc2s.sgov.gov"] },
-    Partition { name: "aws-iso-e", regions: &["eu-isoe-"], domains: &["cloud.adc-e.uk"] },
-    Partition { name: "aws-iso-f", regions: &["us-isof-", "eu-isof-"], domains: &["csp.hci.ic.gov"] },
-    Partition { name: "aws", regions: &[""], domains: &["amazonaws.com", "api.aws"] },
+const PARTITIONS: &[Known] = &[
+    Known { name: "aws-cn", regions: &["cn-"], domains: &["amazonaws.com.cn", "api.amazonwebservices.com.cn"] },
+    Known { name: "aws-us-gov", regions: &["us-gov-"], domains: &["amazonaws.com", "api.aws"] },
+    Known { name: "aws-eusc", regions: &["eusc-"], domains: &["amazonaws.eu", "api.amazonwebservices.eu"] },
+    Known { name: "aws-iso", regions: &["us-iso-"], domains: &["c2s.ic.gov"] },
+    Known { name: "aws-iso-b", regions: &["us-isob-"], domains: &["sc2s.sgov.gov"] },
+    Known { name: "aws-iso-e", regions: &["eu-isoe-"], domains: &["cloud.adc-e.uk"] },
+    Known { name: "aws-iso-f", regions: &["us-isof-", "eu-isof-"], domains: &["csp.hci.ic.gov"] },
+    COMMERCIAL,
 ];
 
-fn of(region: &str) -> &'static Partition {
+/// The partition of most regions. Their names have three parts: a continent, a direction, a number.
+const COMMERCIAL: Known = Known { name: "aws", regions: &[], domains: &["amazonaws.com", "api.aws"] };
+const CONTINENTS: [&str; 9] = ["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"];
+
+fn known(region: &str) -> Option<&'static Known> {
     let found = PARTITIONS.iter().find(|partition| partition.regions.iter().any(|begin| region.starts_with(begin)));
-    found.unwrap_or(&PARTITIONS[PARTITIONS.len() - 1])
+    let is_commercial = match region.split('-').collect::<Vec<_>>().as_slice() {
+        [continent, _, number] => CONTINENTS.contains(continent) && number.parse::<u8>().is_ok(),
+        _ => false,
+    };
+    found.or_else(|| is_commercial.then_some(&COMMERCIAL))
 }
 
-/// The name of a region's partition in ARNs. Without a region, that of most regions.
-pub(crate) fn name(region: Option<&str>) -> &'static str {
-    of(region.unwrap_or_default()).name
+/// The partition of a region. Without a region, that of most regions.
+pub(crate) fn of(region: Option<&str>) -> Partition {
+    let known = region.map(known);
+    let Known { name, domains, .. } = known.flatten().unwrap_or(&COMMERCIAL);
+    Partition { name: (*name).into(), domain: domains[0].into(), is_guess: known.is_some_and(|known| known.is_none()) }
 }
 
 /// The end of the names of AWS's hosts in a region.
 pub(crate) fn domain(region: &str) -> &'static str {
-    of(region).domains[0]
+    known(region).unwrap_or(&COMMERCIAL).domains[0]
 }
 
 /// Whether an ARN can name this partition. Partitions that emr-shs does not know yet are called so, too.
@@ -53,7 +78,7 @@ pub(crate) fn is_aws(endpoint: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{domain, is_aws, is_name, name};
+    use super::{domain, is_aws, is_name, of};
 
     #[test]
     fn regions_have_partitions() {
@@ -64,11 +89,17 @@ mod tests {
             ("eusc-de-east-1", "aws-eusc", "amazonaws.eu"),
             ("us-isob-east-1", "aws-iso-b", "sc2s.sgov.gov"),
             ("us-iso-east-1", "aws-iso", "c2s.ic.gov"),
+            ("mx-central-1", "aws", "amazonaws.com"),
         ];
         for (region, partition, suffix) in table {
-            assert_eq!((name(Some(region)), domain(region)), (partition, suffix), "{region}");
+            let found = of(Some(region));
+            assert_eq!((found.name.as_str(), domain(region)), (partition, suffix), "{region}");
+            assert_eq!((found.domain.as_str(), found.is_guess), (suffix, false), "{region}");
         }
-        assert_eq!(name(None), "aws");
+        assert_eq!((of(None).name.as_str(), of(None).is_guess), ("aws", false));
+        for unknown in ["xx-next-1", "eu-isog-west-1", "us-next-gov-1", "moon"] {
+            assert_eq!((of(Some(unknown)).name.as_str(), of(Some(unknown)).is_guess), ("aws", true), "{unknown}");
+        }
         assert!(is_name("aws-eusc") && is_name("aws-next") && !is_name("aws-") && !is_name("azure"));
     }
 

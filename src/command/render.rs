@@ -3,7 +3,8 @@
 use super::host;
 use super::own_directory::own_directory;
 use crate::aws::config;
-use crate::aws::identity::instance_role;
+use crate::aws::identity::{instance_role, partition_of_node};
+use crate::aws::partition::{self, Partition};
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::component::Component;
 use crate::change::receipt::Receipt;
@@ -38,7 +39,7 @@ pub(crate) fn run(root: &Path, what: &Render, console: &Console) -> Result<Exit>
             ("render bootstrap-action", step::bootstrap_action(&step_request(args, &identity)?)?)
         }
         Render::IamPolicy(args) => ("render iam-policy", iam_policy(&host, &identity, args)?),
-        Render::Serverless(args) => ("render serverless", serverless(&identity, args)?),
+        Render::Serverless(args) => ("render serverless", serverless(&host, &identity, args)?),
     };
     show(command, &rendered, console)
 }
@@ -150,6 +151,7 @@ fn iam_policy(host: &Host, identity: &Identity, args: &IamPolicyArgs) -> Result<
         kms_keys: &args.kms_keys.kms_key,
         binaries: binaries.as_deref(),
         region,
+        partition: partition_of(region, host),
         account: given(&args.account),
         serverless: false,
         role: role.as_deref(),
@@ -179,11 +181,20 @@ fn log_uris(
     Ok(settings.log_uri().or_else(described).into_iter().collect())
 }
 
-fn serverless(identity: &Identity, args: &ServerlessArgs) -> Result<Rendered> {
+/// The partition of a region: the one that emr-shs knows, else the one that the metadata service of this node names.
+fn partition_of(region: Option<&str>, host: &Host) -> Partition {
+    let known = partition::of(region);
+    let of_node = || partition_of_node(region?);
+    if known.is_guess && host.is_live() { of_node().unwrap_or(known) } else { known }
+}
+
+fn serverless(host: &Host, identity: &Identity, args: &ServerlessArgs) -> Result<Rendered> {
+    let region = args.region.given().or(identity.region.as_deref());
     let setup = ServerlessSetup::check(ServerlessRequest {
         application: &args.application,
         account: &args.account,
-        region: args.region.given().or(identity.region.as_deref()),
+        region,
+        partition: partition_of(region, host),
         release: &args.release,
         repository: &args.repository,
         event_logs: &args.event_logs,
@@ -205,5 +216,5 @@ fn write_files(dir: &Path, setup: &ServerlessSetup<'_>) -> Result<Rendered> {
     host.write_atomic(&own.join("README.txt"), (setup.guide()? + "\n").as_bytes(), 0o644, None)?;
     let names = Part::FILES.map(|(_, name)| name).join(", ");
     let text = format!("{}: {names}, and README.txt, which explains how to use them", dir.display());
-    Ok(Rendered { text, is_json: false, notes: Vec::new() })
+    Ok(Rendered { text, is_json: false, notes: setup.notes() })
 }

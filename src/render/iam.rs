@@ -2,7 +2,7 @@
 //! itself, and for those of Hadoop's file systems (`docs/emr.md §8.1`).
 
 use super::{Rendered, check_account, check_region};
-use crate::aws::partition;
+use crate::aws::partition::{self, Partition};
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use anyhow::Result;
@@ -40,6 +40,8 @@ pub(crate) struct IamPolicyRequest<'a> {
     /// The prefix from which the wrapper script downloads the program: `s3://bucket/prefix/`.
     pub(crate) binaries: Option<&'a str>,
     pub(crate) region: Option<&'a str>,
+    /// The partition of the region.
+    pub(crate) partition: Partition,
     pub(crate) account: Option<&'a str>,
     /// The jobs run on EMR Serverless, where they write their container logs themselves.
     pub(crate) serverless: bool,
@@ -112,13 +114,9 @@ impl IamPolicyRequest<'_> {
         self.sides.is_empty() || self.sides.contains(&side)
     }
 
-    fn partition(&self) -> &'static str {
-        partition::name(self.region)
-    }
-
     /// The ARN of `bucket/key`, or of a bucket.
     fn s3_arn(&self, place: &str) -> String {
-        format!("arn:{}:s3:::{place}", self.partition())
+        format!("arn:{}:s3:::{place}", self.partition.name)
     }
 
     fn event_log_statements(&self, uri: &EventLogs) -> Vec<Statement> {
@@ -210,7 +208,7 @@ impl IamPolicyRequest<'_> {
             return Vec::new();
         }
         let (region, account) = (self.region.unwrap_or("*"), self.account.unwrap_or("*"));
-        let clusters = format!("arn:{}:elasticmapreduce:{region}:{account}:cluster/*", self.partition());
+        let clusters = format!("arn:{}:elasticmapreduce:{region}:{account}:cluster/*", self.partition.name);
         vec![
             Statement::allow("DescribeCluster", &["elasticmapreduce:DescribeCluster"], vec![clusters]),
             // install and doctor ask whether jobs run under roles of their own. The action does not support resources.
@@ -226,7 +224,8 @@ impl IamPolicyRequest<'_> {
         if self.kms_keys.is_empty() {
             return Ok(None);
         }
-        let mut services = self.kms_keys.iter().map(|arn| s3_of_key(arn)).collect::<Result<Vec<_>, _>>()?;
+        let mut services =
+            self.kms_keys.iter().map(|arn| s3_of_key(arn, &self.partition)).collect::<Result<Vec<_>, _>>()?;
         services.sort();
         services.dedup();
         let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
@@ -243,8 +242,9 @@ impl IamPolicyRequest<'_> {
     }
 }
 
-/// The name of S3 in the region of a KMS key, as the condition `kms:ViaService` spells it.
-fn s3_of_key(arn: &str) -> Result<String, Fault> {
+/// The name of S3 in the region of a KMS key, as the condition `kms:ViaService` spells it. `own` is the partition of the
+/// policy.
+fn s3_of_key(arn: &str, own: &Partition) -> Result<String, Fault> {
     let bad = |wanted: &str| {
         Fault::usage(format!("“{arn}” is not the ARN of a KMS key"))
             .detail(wanted)
@@ -265,7 +265,19 @@ fn s3_of_key(arn: &str) -> Result<String, Fault> {
         return Err(bad("wanted arn:PARTITION:kms:REGION:ACCOUNT:key/ID"));
     }
     check_account(account).and_then(|_| check_region(region)).map_err(|fault| bad(&fault.message))?;
-    Ok(format!("s3.{region}.{}", partition::domain(region)))
+    let found = partition::of(Some(region));
+    let domain = if found.is_guess && name == own.name { &own.domain } else { &found.domain };
+    Ok(format!("s3.{region}.{domain}"))
+}
+
+/// Says that nothing tells the partition of a region.
+pub(super) fn note_on_guess(region: Option<&str>, partition: &Partition) -> Option<String> {
+    let region = region.filter(|_| partition.is_guess)?;
+    Some(format!(
+        "emr-shs does not know the region {region}, so the ARNs are in the partition {}, and names of hosts end in {}. If the \
+         region has others, correct both. On a node in that region emr-shs asks the metadata service for them.",
+        partition.name, partition.domain
+    ))
 }
 
 pub(crate) fn render(request: &IamPolicyRequest<'_>) -> Result<Rendered> {
@@ -293,6 +305,9 @@ pub(crate) fn render(request: &IamPolicyRequest<'_>) -> Result<Rendered> {
             "The ARNs are in the partition aws. For China, GovCloud, and the European Sovereign Cloud, name the region with \
              --region.",
         );
+    }
+    if let Some(note) = note_on_guess(request.region, &request.partition) {
+        rendered = rendered.note(note);
     }
     if let Some(uri) = request.event_logs {
         rendered = rendered.note(format!(

@@ -2,10 +2,10 @@
 //! files it names. Each job writes its event log to a directory of its own, and a history server reads one directory
 //! (`docs/emr.md §5.3`): so an image sends the event logs of all jobs to one prefix.
 
-use super::iam::{IamPolicyRequest, Policy, Side};
+use super::iam::{IamPolicyRequest, Policy, Side, note_on_guess};
 use super::release::Release;
 use super::{Rendered, check_account, check_region, fill, shell_command, to_json};
-use crate::aws::partition;
+use crate::aws::partition::{self, Partition};
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use crate::ids::is_id;
@@ -49,6 +49,8 @@ pub(crate) struct ServerlessRequest<'a> {
     pub(crate) application: &'a str,
     pub(crate) account: &'a str,
     pub(crate) region: Option<&'a str>,
+    /// The partition of the region.
+    pub(crate) partition: Partition,
     /// The label of the release, such as `emr-7.12.0`.
     pub(crate) release: &'a str,
     /// The ECR repository of the image.
@@ -71,6 +73,7 @@ pub(crate) struct ServerlessSetup<'a> {
     log_uri: LogUri,
     job_role: String,
     kms_keys: &'a [String],
+    partition: Partition,
 }
 
 #[derive(Template)]
@@ -164,7 +167,7 @@ impl<'a> ServerlessSetup<'a> {
                 .hint("--repository emr-serverless-spark"));
         }
         check_release(request.release)?;
-        let roles = format!("arn:{}:iam::{account}:role/", partition::name(Some(region)));
+        let roles = format!("arn:{}:iam::{account}:role/", request.partition.name);
         let job_role = match request.job_role {
             Some(arn) if is_role(arn) => arn.to_string(),
             Some(arn) => {
@@ -184,6 +187,7 @@ impl<'a> ServerlessSetup<'a> {
             log_uri: request.log_uri.parse()?,
             job_role,
             kms_keys: request.kms_keys,
+            partition: request.partition,
         })
     }
 
@@ -191,8 +195,12 @@ impl<'a> ServerlessSetup<'a> {
         Ok(Rendered {
             text: part.map_or_else(|| self.guide(), |part| self.part(part))?,
             is_json: part.is_some_and(Part::is_json),
-            notes: Vec::new(),
+            notes: self.notes(),
         })
+    }
+
+    pub(crate) fn notes(&self) -> Vec<String> {
+        note_on_guess(Some(self.region), &self.partition).into_iter().collect()
     }
 
     pub(crate) fn part(&self, part: Part) -> Result<String> {
@@ -222,7 +230,7 @@ impl<'a> ServerlessSetup<'a> {
     }
 
     fn registry(&self) -> String {
-        format!("{}.dkr.ecr.{}.{}", self.account, self.region, partition::domain(self.region))
+        format!("{}.dkr.ecr.{}.{}", self.account, self.region, self.partition.domain)
     }
 
     fn image(&self) -> String {
@@ -230,8 +238,8 @@ impl<'a> ServerlessSetup<'a> {
     }
 
     fn ecr_policy(&self) -> Policy {
-        let Self { region, account, application, .. } = self;
-        let partition = partition::name(Some(region));
+        let Self { region, account, application, partition, .. } = self;
+        let partition = &partition.name;
         Policy::of_repository(format!("arn:{partition}:emr-serverless:{region}:{account}:/applications/{application}"))
     }
 
@@ -242,6 +250,7 @@ impl<'a> ServerlessSetup<'a> {
             log_uris: std::slice::from_ref(&self.log_uri),
             kms_keys: self.kms_keys,
             region: Some(self.region),
+            partition: self.partition.clone(),
             account: Some(self.account),
             serverless: true,
             ..IamPolicyRequest::default()
@@ -326,6 +335,7 @@ mod tests {
                 log_uri,
                 job_role: None,
                 kms_keys: &[],
+                partition: Partition::default(),
             })?;
             let command = setup.install()?;
             for shell in ["sh", "bash"] {

@@ -84,4 +84,20 @@ fn the_rendered_policy_suffices_and_each_of_its_actions_is_needed() {
     }
     obey(&node, &policy, None);
     node.emr_shs(&["verify"]).expect(0);
+
+    // A region that no table of emr-shs has: the metadata service of a node there names its partition.
+    let next =
+        json!({ "placement/region": "xx-next-1", "services/partition": "aws-next", "services/domain": "next.example" });
+    node.stand_in("metadata", next);
+    let key = "arn:aws-next:kms:xx-next-1:111122223333:key/0a1b2c3d-0000-4000-8000-000000000000";
+    let policy = |region: &str| {
+        node.emr_shs(&["render", "iam-policy", "--event-logs", LOGS, "--region", region, "--kms-key", key]).expect(0)
+    };
+    let told = policy("xx-next-1");
+    assert!(!told.out().contains("arn:aws:") && told.out().contains("arn:aws-next:s3:::acme-spark"), "{}", told.out());
+    assert!(told.out().contains("\"s3.xx-next-1.next.example\""), "{}", told.out());
+    assert!(!told.err().contains("does not know"), "{}", told.err());
+    let other = policy("yy-next-1");
+    assert!(other.out().contains("arn:aws:s3:::acme-spark"), "{}", other.out());
+    assert!(other.err().contains("does not know the region yy-next-1"), "{}", other.err());
 }

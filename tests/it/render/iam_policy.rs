@@ -48,6 +48,18 @@ fn policies_are_valid_for_every_side_and_partition() {
 }
 
 #[test]
+fn a_region_of_an_unknown_partition_is_named() {
+    let policy = |region: &str| elsewhere(&format!("iam-policy --event-logs {LOGS} --region {region}"));
+    let guessed = policy("xx-next-1").expect(0);
+    assert!(guessed.out().contains("arn:aws:s3:::acme-spark"), "{}", guessed.out());
+    let says = guessed.err().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(says.contains("does not know the region xx-next-1, so the ARNs are in the partition aws"), "{says}");
+    for known in ["eu-west-3", "mx-central-1", "us-gov-west-1", "eusc-de-east-1"] {
+        assert!(!policy(known).err().contains("does not know"), "{known}");
+    }
+}
+
+#[test]
 fn a_policy_for_one_side_grants_only_what_that_side_needs() {
     let places = format!("iam-policy --event-logs {LOGS} --log-uri s3://acme-logs/emr/ --region eu-west-3");
     let reader = json_of(&elsewhere(&format!("{places} --for history-server")));

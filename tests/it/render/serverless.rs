@@ -119,3 +119,19 @@ fn the_serverless_guides_commands_work_on_the_files_it_writes() {
     );
     assert!(asked(&format!("{{\"imageUri\": \"{image}\"}}")), "{requests:#?}");
 }
+
+#[test]
+fn the_files_say_that_the_partition_of_a_region_is_a_guess() {
+    let dir = tempfile::tempdir().unwrap();
+    let rendered = |region: &str, more: &str| {
+        elsewhere(&format!(
+            "serverless --application {APPLICATION} --account 123456789012 --region {region} --event-logs s3://a-b/e --log-uri s3://a-b/l {more}"
+        ))
+        .expect(0)
+    };
+    let into = format!("--into {}", dir.path().join("files").display());
+    for more in ["", "--part job-policy", &into] {
+        assert!(rendered("xx-next-1", more).err().contains("does not know the region xx-next-1"), "{more}");
+    }
+    assert!(!rendered("eu-west-3", "").err().contains("does not know the region"));
+}

@@ -12,6 +12,7 @@
     "throttled_until"  null; until this time (UNIX seconds) the EMR API answers every call with a ThrottlingException
     "throttled_calls"  null; so many calls of the EMR API, counted from the start of this program, get the same answer
     "public_hostname"  null, or the node's public name in the metadata service
+    "metadata"         members that replace or add to what lies below /latest/meta-data/, as in {"services/partition": "aws-cn"}
     "imds_status"      200, or the HTTP status that all metadata requests get
     "outage"           null; "hang": metadata requests get no answer until this changes; "refuse": nothing listens
     "role"             the instance profile's role; null for an instance without one
@@ -96,6 +97,7 @@ def metadata(path, settings):
         "/latest/dynamic/instance-identity/document": json.dumps(
             {"accountId": ACCOUNT, "instanceId": INSTANCE, "region": REGION, "privateIp": "172.31.59.96"}),
     }
+    texts.update({base + name: text for name, text in (settings.get("metadata") or {}).items()})
     if settings.get("public_hostname"):
         texts[base + "public-hostname"] = settings["public_hostname"]
     if role:
