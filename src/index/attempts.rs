@@ -87,6 +87,11 @@ impl<'db> Batch<'db> {
     /// Writes an attempt in place of the one that its log told before.
     pub(super) fn insert_attempt(&mut self, attempt: &Attempt) -> Result<()> {
         self.delete_attempt(attempt.log)?;
+        self.add_attempt(attempt)
+    }
+
+    /// Writes the attempt of a log that has told none before.
+    pub(super) fn add_attempt(&mut self, attempt: &Attempt) -> Result<()> {
         let attempt = attempt.bounded();
         let id = self.free_id(&attempt)?;
         self.db

@@ -57,10 +57,7 @@ CREATE TABLE attempt (
 
 CREATE INDEX attempt_app ON attempt (app, attempt, is_hidden);
 CREATE INDEX attempt_user ON attempt (user, is_hidden);
-CREATE INDEX attempt_source ON attempt (source, is_hidden);
 CREATE INDEX attempt_running ON attempt (id) WHERE ended IS NULL;
--- Narrow: pages go through it.
-CREATE INDEX attempt_hidden ON attempt (is_hidden);
 
 -- How many attempts the list shows of each span of time: a count, and a page far behind, need not visit every attempt.
 CREATE TABLE span (

@@ -219,19 +219,9 @@ impl Query {
         conditions
     }
 
-    /// The index to use, because SQLite does not know how many rows each value has.
-    fn through(&self, all_sources: bool) -> &'static str {
-        match (&self.user, self.state) {
-            (Some(_), _) => "INDEXED BY attempt_user",
-            (None, Some(RunState::Incomplete)) => "INDEXED BY attempt_running",
-            // A page far behind is reached through the narrow index, not through the rows.
-            (None, None) if all_sources => "INDEXED BY attempt_hidden",
-            (None, _) => "",
-        }
-    }
-
-    /// The same for a search that visits the attempts themselves, in their order.
-    fn through_without_text(&self) -> &'static str {
+    /// The index to use, because SQLite does not know how many rows each value has. Whatever is used gives attempts in the order
+    /// of the list.
+    fn through(&self) -> &'static str {
         match (&self.user, self.state) {
             (Some(_), _) => "INDEXED BY attempt_user",
             (None, Some(RunState::Incomplete)) => "INDEXED BY attempt_running",
@@ -272,7 +262,7 @@ impl Store {
             false => self.rare(words.trigrams())?,
         };
         let (from, order) = match trigrams.as_slice() {
-            [] => (format!("attempt a {}", query.through_without_text()), "a.id"),
+            [] => (format!("attempt a {}", query.through()), "a.id"),
             rare => {
                 let quoted: Vec<String> = rare.iter().map(|t| format!("\"{}\"", t.replace('"', "\"\""))).collect();
                 conditions.add("words MATCH ?", quoted.join(" AND "));
@@ -308,7 +298,7 @@ impl Store {
 
     /// A page of the attempts that fit conditions that SQL can tell.
     fn page(&self, query: &Query, all_sources: bool) -> Result<Vec<Hit>> {
-        let through = query.through(all_sources);
+        let through = query.through();
         let (offset, before) = self.place(query)?;
         let mut conditions = query.conditions(all_sources);
         if let Some(before) = before {
@@ -398,7 +388,7 @@ impl Store {
             let mut conditions = query.conditions(all_sources);
             conditions.add("a.id >= ?", begin);
             conditions.add("a.id < ?", end);
-            let through = query.through(all_sources);
+            let through = query.through();
             let sql = format!("SELECT count(*) FROM attempt a {through} WHERE {}", conditions.text());
             let mut statement = self.db.prepare_cached(&sql)?;
             let found: i64 = statement.query_row(params_from_iter(conditions.values.iter()), |row| row.get(0))?;

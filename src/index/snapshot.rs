@@ -288,8 +288,14 @@ fn take_row(db: &mut Batch<'_>, source: i64, listed: Option<i64>, row: &Line) ->
         .optional()?;
     drop(query);
     let state = if row.application.is_some() { State::Read } else { State::NoApplication };
-    let log = match known {
-        Some((id, true, state)) if state < State::Read as i64 => id,
+    let (log, is_new) = match known {
+        Some((id, true, known)) if known < State::Read as i64 => {
+            db.prepare_cached(
+                "UPDATE log SET state = ?2, problem = ?3, parts = NULL, tries = 0, next_try = 0 WHERE id = ?1",
+            )?
+            .execute(params![id, state as i64, row.problem])?;
+            (id, false)
+        }
         Some(_) => return Ok(Taken::No),
         // The log was deleted before this node's last complete listing.
         None if listed.is_some_and(|listed| row.modified.saturating_mul(1000) < listed - CLOCKS) => {
@@ -298,14 +304,23 @@ fn take_row(db: &mut Batch<'_>, source: i64, listed: Option<i64>, row: &Line) ->
         None if listed.is_some() => return Ok(Taken::NotKnown),
         None => {
             db.prepare_cached(
-                "INSERT INTO log (source, key, size, modified, etag, is_closed, codec, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
+                "INSERT INTO log (source, key, size, modified, etag, is_closed, codec, state, problem)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
-            .execute(params![source, row.key, row.size, row.modified, row.etag, row.is_closed, row.codec])?;
-            db.last_insert_rowid()
+            .execute(params![
+                source,
+                row.key,
+                row.size,
+                row.modified,
+                row.etag,
+                row.is_closed,
+                row.codec,
+                state as i64,
+                row.problem
+            ])?;
+            (db.last_insert_rowid(), true)
         }
     };
-    db.prepare_cached("UPDATE log SET state = ?2, problem = ?3, parts = NULL, tries = 0, next_try = 0 WHERE id = ?1")?
-        .execute(params![log, state as i64, row.problem])?;
     if let Some(application) = &row.application {
         let attempt = Attempt {
             log,
@@ -322,7 +337,7 @@ fn take_row(db: &mut Batch<'_>, source: i64, listed: Option<i64>, row: &Line) ->
             modified: row.modified,
             size: row.size,
         };
-        db.insert_attempt(&attempt)?;
+        if is_new { db.add_attempt(&attempt)? } else { db.insert_attempt(&attempt)? }
     }
     Ok(Taken::Yes)
 }
