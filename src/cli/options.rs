@@ -3,6 +3,7 @@
 use super::seconds;
 use crate::aws::uri::EventLogs;
 use crate::error::Fault;
+use crate::redact::is_secret_key;
 use clap::Args;
 use std::time::Duration;
 
@@ -77,6 +78,18 @@ pub struct SparkArgs {
     /// serverless:APPLICATION-ID for jobs of an EMR Serverless application [default: emr]
     #[arg(long, value_name = "LAYOUT", env = "EMR_SHS_LAYOUT", help_heading = LOG_GATEWAY)]
     pub(crate) layout: Option<String>,
+}
+
+impl SparkArgs {
+    /// The keys with a secret that `--set` names in the arguments of this process.
+    pub(crate) fn secrets_on_command_line(&self) -> Vec<String> {
+        let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+        let is_argument = |pair: &&String| {
+            words.iter().any(|word| word == *pair || word.strip_prefix("--set=") == Some(pair.as_str()))
+        };
+        let key = |pair: &String| Some(pair.split_once('=').filter(|(_, value)| !value.is_empty())?.0.to_string());
+        self.set.iter().filter(is_argument).filter_map(key).filter(|key| is_secret_key(key)).collect()
+    }
 }
 
 /// `--log-uri`

@@ -10,6 +10,7 @@ use crate::error::Fault;
 use crate::gateway::callers::ANY_ACCOUNT;
 use crate::gateway::served::is_pattern;
 use crate::ids::{is_cluster, is_host_name, is_id};
+use crate::redact::{REMOVED, is_secret_key};
 use crate::settings::{GatewaySettings, Settings, THIS_CLUSTER};
 use crate::shown::hint;
 use std::collections::BTreeMap;
@@ -308,8 +309,14 @@ fn allowed_cluster(id: &str) -> Result<String, Fault> {
 }
 
 fn key_value(pair: &str) -> Result<(String, String), Fault> {
-    let bad =
-        |why: String| Fault::usage(format!("--set {pair}: {why}")).hint("--set spark.history.retainedApplications=100");
+    // A step's log and a bootstrap action's log get this message, and many people read them.
+    let shown = match pair.split_once('=') {
+        Some((key, _)) if is_secret_key(key) => format!("{key}={REMOVED}"),
+        _ => pair.to_string(),
+    };
+    let bad = |why: String| {
+        Fault::usage(format!("--set {shown}: {why}")).hint("--set spark.history.retainedApplications=100")
+    };
     let (key, value) = pair.split_once('=').ok_or_else(|| bad("wanted KEY=VALUE".into()))?;
     if let Some((_, option)) = KEYS_WITH_OPTIONS.iter().find(|(with_option, _)| *with_option == key) {
         return Err(bad((*option).into()));

@@ -72,6 +72,7 @@ pub(crate) fn plan(root: &Path, args: &PlanArgs, console: &Console) -> Result<Ex
     if skips_this_node(&host, &args.install) {
         return Ok(console.not_primary("plan"));
     }
+    warn_of_secrets(&args.install, console);
     let job = Installation::prepare(request("install", Component::ALL, host, &args.install)?)?;
     console.plan("plan", &job.plan, &job.missing);
     Ok(if args.check && !job.is_fulfilled() { Exit::Pending } else { Exit::Done })
@@ -81,6 +82,18 @@ pub(crate) fn plan(root: &Path, args: &PlanArgs, console: &Console) -> Result<Ex
 /// the command asks this before anything that can fail.
 fn skips_this_node(host: &Host, args: &ComponentArgs) -> bool {
     args.if_primary && Identity::observe(host).role == Role::Worker
+}
+
+/// Warns of secrets in the arguments of this process, which every account of the node can read.
+fn warn_of_secrets(args: &ComponentArgs, console: &Console) {
+    let keys = args.spark.secrets_on_command_line();
+    if !keys.is_empty() {
+        console.warn(&format!(
+            "--set shows the value of {} to every user of this node while this command runs, and to the log of sudo. To \
+             set it without that: EMR_SHS_SET in the environment of root",
+            keys.join(", ")
+        ));
+    }
 }
 
 /// The request of a command line, completed by what the receipt remembers.
@@ -105,6 +118,7 @@ impl<'a> Run<'a> {
         if skips_this_node(&host, self.args) {
             return Ok(self.console.not_primary(self.command));
         }
+        warn_of_secrets(self.args, self.console);
         if self.args.dry_run {
             let job = Installation::prepare(request(self.command, self.components, host, self.args)?)?;
             self.console.plan(self.command, &job.plan, &job.missing);

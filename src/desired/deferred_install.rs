@@ -40,10 +40,12 @@ impl DeferredCommandLine {
             is_ours.then(|| text(value).map(|value| (name, value)))
         };
         let mut variables: Vec<_> = std::env::vars_os().filter_map(ours).collect::<Result<_, _>>()?;
-        // `--verify` needs no login as root, so no password lies on the disk.
-        take_login(&mut arguments);
-        variables.retain(|(name, _)| name != LOGIN);
-        move_set_to_arguments(&mut arguments, &mut variables);
+        // `--verify` needs no login as root, so no password lies on the disk. The receipt keeps the keys of `--set` for the
+        // unit's run, and only root can read the receipt.
+        for option in ["--login", "--set"] {
+            take_option(&mut arguments, option);
+        }
+        variables.retain(|(name, _)| ![LOGIN, SET].contains(&name.as_str()));
         variables.sort();
         Ok(Self { arguments, variables })
     }
@@ -112,22 +114,14 @@ impl DeferredCommandLine {
     }
 }
 
-/// Takes the password out of the arguments: everybody can read a unit file and the list of processes.
-fn take_login(arguments: &mut Vec<String>) {
-    while let Some(at) = arguments.iter().position(|word| word == "--login" || word.starts_with("--login=")) {
-        let has_value = arguments.remove(at) == "--login" && at < arguments.len();
+/// Takes an option that can contain a secret out of the arguments: everybody can read a unit file and the list of
+/// processes.
+fn take_option(arguments: &mut Vec<String>, option: &str) {
+    let names = |word: &String| word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+    while let Some(at) = arguments.iter().position(names) {
+        let has_value = arguments.remove(at) == option && at < arguments.len();
         if has_value {
             arguments.remove(at);
         }
-    }
-}
-
-/// Turns a variable of several lines into arguments. The systemd of Amazon Linux 2 reads no value of several lines
-/// from an environment file. Arguments win over the variable, as they do on the command line.
-fn move_set_to_arguments(arguments: &mut Vec<String>, variables: &mut Vec<(String, String)>) {
-    let Some(at) = variables.iter().position(|(name, value)| name == SET && value.contains('\n')) else { return };
-    let keys = variables.remove(at).1;
-    if !arguments.iter().any(|argument| argument == "--set" || argument.starts_with("--set=")) {
-        arguments.extend(keys.lines().map(|key| format!("--set={key}")));
     }
 }

@@ -13,9 +13,12 @@ use crate::node::hadoop::EMRFS;
 use crate::node::history_server::{self, HistoryServer, same_directory};
 use crate::node::process::LookAlike;
 use crate::paths::{EVENT_LOG_DIR_KEY, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY, LOG_LINK_KEY};
+use crate::redact::is_secret_key;
 use crate::settings::{LinkInto, Settings};
 use crate::shown::hint;
+use fs_err as fs;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 
 /// What the changes mean for people (`docs/emr.md §5.6`, `§8.2`, `§10`).
 pub(crate) fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Change]) -> Vec<String> {
@@ -47,6 +50,7 @@ pub(crate) fn consequences(host: &Host, node: &Node, settings: &Settings, change
                 .into(),
         );
     }
+    notes.extend(readable_secrets(host, node, settings, changes));
     if !host.is_live() {
         notes.push(
             "With --root, emr-shs changes files only. For the S3 prefix and the restart, run on the node: sudo emr-shs \
@@ -55,6 +59,25 @@ pub(crate) fn consequences(host: &Host, node: &Node, settings: &Settings, change
         );
     }
     notes
+}
+
+/// Names the secrets that `--set` puts into a file which every account can read.
+fn readable_secrets(host: &Host, node: &Node, settings: &Settings, changes: &[Change]) -> Option<String> {
+    let file = &node.spark.defaults_path;
+    let mode = host.target(file).ok().and_then(|real| Some(fs::metadata(real).ok()?.permissions().mode()))?;
+    let key = |change: &Change| match &change.resource {
+        Resource::Key { key, .. } if change.has_effect() && settings.set.contains_key(key) => Some(key.clone()),
+        _ => None,
+    };
+    let keys: Vec<String> = changes.iter().filter_map(key).filter(|key| is_secret_key(key)).collect();
+    (mode & 0o004 != 0 && !keys.is_empty()).then(|| {
+        format!(
+            "Every account of this node can read {} (mode {:04o}), and so the value of {}.",
+            file.display(),
+            mode & 0o7777,
+            keys.join(", ")
+        )
+    })
 }
 
 /// Whether rolling event logs lie below the prefix. Nobody stops because S3 does not tell.

@@ -33,6 +33,7 @@ mod release;
 mod remembered_settings;
 mod render;
 mod scale;
+mod secrets;
 mod spark_defaults;
 mod strangers;
 mod synthetic_application;

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 const INSTALL: [&str; 4] = ["install", "--if-primary", "--event-logs", LOGS];
 const UNIT: &str = "emr-shs-install.service";
+/// Finds files that the account nobody can read, with a secret of these tests.
+const READABLE_BY_OTHERS: &str = "cd /; runuser -u nobody -- find / -xdev -type f -size -1000k -readable -exec grep -l 'sesame [4]711' {} + 2>/dev/null || true";
 const SERVER: [&str; 5] = ["hadoop", "spark", "configuration", "unit", "start"];
 
 fn provision(node: &Node, stages: &[&str]) {
@@ -39,22 +41,17 @@ fn a_bootstrap_action_leaves_the_install_to_a_unit() {
     cluster_is(&node, "BOOTSTRAPPING");
     // Characters that unit files and environment files treat specially.
     let title = "It's $HOME %n \\ \"100%\" ; * é";
-    let left = node
-        .run(
-            &[
-                &["env", "EMR_SHS_VERIFY=true", "emr-shs"],
-                &INSTALL[..],
-                &["--set", &format!("spark.history.ui.title={title}")],
-            ]
-            .concat(),
-        )
-        .expect(0);
+    let secret = format!("EMR_SHS_SET=spark.history.acme.password=open sesame 4711\nspark.history.ui.title={title}");
+    let left = node.run(&[&["env", "EMR_SHS_VERIFY=true", &secret, "emr-shs"], &INSTALL[..]].concat()).expect(0);
     assert!(left.err().contains("waits until the node is provisioned"), "{}", left.err());
     assert_eq!(node.sh(&format!("systemd-analyze verify /etc/systemd/system/{UNIT} 2>&1")), "");
     assert!(status(&node).contains("waiting for Spark, since "), "{}", status(&node));
     let line = doctor(&node, "provisioning");
     assert_eq!(line["result"], "skip");
     assert!(line["found"].as_str().unwrap().contains("waiting for Spark"), "{line}");
+    // What others can read names no secret: neither the unit, nor its arguments and variables.
+    let seen = node.sh(&format!("ps -eo args; systemctl show {UNIT}; {READABLE_BY_OTHERS}"));
+    assert!(!seen.contains("sesame"), "{seen}");
     // Commands for single components cannot wait, and say so.
     let link = node.emr_shs(&["link"]).expect(3);
     assert!(link.err().contains("installs Spark after bootstrap actions"), "{}", link.err());
@@ -77,6 +74,12 @@ fn a_bootstrap_action_leaves_the_install_to_a_unit() {
 
     let listed = node.emr_shs(&["status", "-v"]).expect(0).out();
     assert!(listed.contains(title), "every character: {listed}");
+    // The secret has arrived, in the file where Spark reads it, which has the mode that it had.
+    let seen = node.sh(&format!("{READABLE_BY_OTHERS}; journalctl | grep [s]esame || true"));
+    assert_eq!(seen, "/etc/spark/conf.dist/spark-defaults.conf\n");
+    assert!(
+        node.sh("cat /etc/spark/conf/spark-defaults.conf").contains("spark.history.acme.password open sesame 4711\n")
+    );
     node.emr_shs(&["verify"]).expect(0);
     assert_eq!(doctor(&node, "provisioning")["found"], "finished");
     assert!(node.emr_shs(&["install"]).expect(0).err().contains("nothing to do"));
@@ -200,7 +203,10 @@ fn a_deferred_install_keeps_a_password_secret() {
     assert!(of_run.contains("HTTPS_PROXY=http://alice:sesame@proxy.example:3128\nno_proxy="), "{of_run}");
     assert!(!of_run.contains("JAVA_TOOL") && !of_run.contains("SECRET_ACCESS"), "{of_run}");
     let seen = node.sh(&format!("cat /etc/systemd/system/{UNIT}; ps -eo args; systemctl show {UNIT}"));
-    assert!(!seen.contains("sesame") && seen.contains("retainedApplications=3"), "{seen}");
+    assert!(!seen.contains("sesame"), "{seen}");
+    // Only the receipt, which the unit's run reads, has what `--set` named.
+    assert!(!seen.contains("retainedApplications"), "{seen}");
+    assert!(node.sh("cat /var/lib/emr-shs/receipt.json").contains(r#""spark.history.retainedApplications": "3""#));
     // As root, `install --verify` needs no login, so the password lies nowhere.
     assert!(!node.sh("grep -rl 'open sesame' /etc /var/lib/emr-shs || true").contains('/'));
     assert_eq!(node.sh("stat -c %a /etc/emr-shs/install.env").trim(), "600");
