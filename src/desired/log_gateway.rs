@@ -148,7 +148,7 @@ pub(crate) fn setup(
     program: Program,
 ) -> Result<GatewaySetup, NoGateway> {
     let mut gateway = settings.gateway.clone();
-    if (settings.runtime_roles() == Some(true) || node.maps_roles()) && gateway.htpasswd.is_none() {
+    if (settings.runtime_roles() == Some(true) || node.role_mapping().is_some()) && gateway.htpasswd.is_none() {
         return Err(NoGateway::NeedsLogin);
     }
     if gateway.log_uris.is_empty() {

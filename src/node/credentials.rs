@@ -51,14 +51,25 @@ impl Credentials {
         if !hadoop.is_s3a(scheme) {
             let provider = own.text("fs.s3.customAWSCredentialsProvider");
             let is_other = provider.is_some_and(|class| !OF_INSTANCE_PROFILE.contains(&class.as_str()))
-                || own.text("fs.s3.authorization.roleMapping").is_some()
+                || role_mapping(&own, false).is_some()
+                || own.text("fs.s3.credentialsResolverClass").is_some()
                 || is_on("fs.s3.s3AccessGrants.enabled")
                 || has_variables;
             return if is_other { Self::Others } else { Self::InstanceProfile };
         }
         // Keys can lie in encrypted files.
         let stores = ["hadoop.security.credential.provider.path", "fs.s3a.security.credential.provider.path"];
-        if has_variables || is_on("fs.s3a.s3accessgrants.enabled") || stores.iter().any(|key| own.text(key).is_some()) {
+        let knows_emrfs_keys = reads_emrfs_keys(&own);
+        let has_grants = is_on("fs.s3a.access.grants.enabled") || is_on("fs.s3a.s3accessgrants.enabled");
+        let has_resolver = own.text("fs.s3a.credentials.resolver").is_some()
+            || knows_emrfs_keys && own.text("fs.s3.credentialsResolverClass").is_some();
+        if has_variables
+            || has_grants
+            || knows_emrfs_keys && is_on("fs.s3.s3AccessGrants.enabled")
+            || has_resolver
+            || role_mapping(&own, true).is_some()
+            || stores.iter().any(|key| own.text(key).is_some())
+        {
             return Self::Others;
         }
         let keys = |token: Option<String>| {
@@ -86,10 +97,26 @@ impl Credentials {
     }
 }
 
+/// Whether EMR's S3A takes over what EMRFS is told to do (`docs/emr.md §6.2`).
+fn reads_emrfs_keys(hadoop: &Hadoop) -> bool {
+    hadoop.get("fs.s3a.emrfs.compatibility.enable").and_then(|value| value.boolean()) != Some(false)
+}
+
+/// The key that makes the file system act under other roles, depending on who asks and for which object.
+fn role_mapping(hadoop: &Hadoop, is_s3a: bool) -> Option<&'static str> {
+    let keys: &[&str] = match is_s3a {
+        true if reads_emrfs_keys(hadoop) => &["fs.s3a.authorization.roleMapping", "fs.s3.authorization.roleMapping"],
+        true => &["fs.s3a.authorization.roleMapping"],
+        false => &["fs.s3.authorization.roleMapping"],
+    };
+    keys.iter().copied().find(|key| hadoop.text(key).is_some())
+}
+
 impl Node {
-    /// Whether EMRFS acts under other roles than that of the instance profile, depending on who asks and for which object.
-    pub(crate) fn maps_roles(&self) -> bool {
-        !self.hadoop.is_s3a("s3") && self.hadoop.text("fs.s3.authorization.roleMapping").is_some()
+    /// The key of Hadoop's configuration that gives jobs other roles than that of the instance profile, depending on who
+    /// asks and for which object.
+    pub(crate) fn role_mapping(&self) -> Option<&'static str> {
+        role_mapping(&self.hadoop, self.hadoop.is_s3a("s3"))
     }
 
     /// Why S3's answers to emr-shs do not show what Hadoop's clients are allowed in the directory, as far as this shows

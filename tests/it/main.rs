@@ -32,6 +32,7 @@ mod redaction;
 mod release;
 mod remembered_settings;
 mod render;
+mod role_mappings;
 mod scale;
 mod secrets;
 mod spark_defaults;

@@ -263,14 +263,16 @@ fn silent_gateway(gateway: &LogGateway) -> Fault {
 fn may_make_jobs_log(f: &Facts<'_>) -> CheckResult {
     let is_written = |uri: &EventLogs| f.node.spark.defaults.text(EVENT_LOG_DIR_KEY) == Some(uri.to_string().as_str());
     let Some(uri) = f.event_logs.filter(|uri| !is_written(uri)) else { return skip("jobs log where they did before") };
-    let maps_roles = f.node.maps_roles();
-    if f.settings.runtime_roles() != Some(true) && !maps_roles || f.settings.history_only || f.force() {
+    let mapping = f.node.role_mapping();
+    if f.settings.runtime_roles() != Some(true) && mapping.is_none() || f.settings.history_only || f.force() {
         return Ok("nothing stops the installation".into());
     }
     Err(Fault::preflight("jobs of this cluster have roles of their own (runtime roles, or role mappings of EMRFS)")
-        .detail(match maps_roles {
-            true => "EMRFS has fs.s3.authorization.roleMapping",
-            false => "the cluster's security configuration has EnableApplicationScopedIAMRole, or RoleMappings of EMRFS",
+        .detail(match mapping {
+            Some(key) => format!("found {key} in Hadoop's configuration (core-site.xml, emrfs-site.xml, spark-defaults.conf)"),
+            None => {
+                "the cluster's security configuration has EnableApplicationScopedIAMRole, or RoleMappings of EMRFS".into()
+            }
         })
         .detail(format!(
             "spark.eventLog.dir would apply to all jobs, and a job whose role is not allowed to write to {uri} would fail"
@@ -286,9 +288,8 @@ pub(crate) fn runtime_roles(f: &Facts<'_>) -> CheckResult {
         return may_make_jobs_log(f);
     }
     let observations = f.observations()?;
-    let maps_roles = f.node.maps_roles();
     let emr = match &observations.emr {
-        _ if maps_roles => return judge_roles(f),
+        _ if f.node.role_mapping().is_some() => return judge_roles(f),
         None => return skip(no_answer_of_emr(f)),
         Some(Err(why)) => return skip(format!("EMR could not be asked: {why}")),
         Some(Ok(emr)) => emr,
