@@ -32,7 +32,7 @@ pub(crate) fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<
     };
     let was_alive = server.process.is_some();
     signals::end_with(1, "interrupted; systemd goes on restarting the history server");
-    let directory = node.spark.defaults.text(LOG_DIRECTORY_KEY).map(str::to_string);
+    let directory = node.spark.defaults.known_text(LOG_DIRECTORY_KEY).map(str::to_string);
     let readiness = Readiness { directory: directory.clone(), class_path: None };
     let show = |progress: crate::install::Progress<'_>| console.show(progress);
     let outcome = restart::restart(&node.spark, &mut server, &readiness, args.timeout, &show)?;

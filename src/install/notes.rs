@@ -26,7 +26,8 @@ pub(crate) fn consequences(host: &Host, node: &Node, settings: &Settings, change
     let new = settings.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
     let replaced = |key: &str| {
         let change = changes.iter().find(|c| c.has_effect() && c.resource.name() == key)?;
-        change.before.value().filter(|old| !same_directory(old, &new))
+        let old = node.spark.defaults.value(&change.before.value()?).text().to_string();
+        Some(old).filter(|old| !same_directory(old, &new))
     };
     if replaced(EVENT_LOG_DIR_KEY).is_some() {
         notes.push(jobs_log_elsewhere(node));
@@ -185,7 +186,7 @@ pub(crate) fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<Strin
             file.display()
         ));
     }
-    let dirs = [defaults.text(EVENT_LOG_DIR_KEY), defaults.text(LOG_DIRECTORY_KEY)];
+    let dirs = [defaults.known_text(EVENT_LOG_DIR_KEY), defaults.known_text(LOG_DIRECTORY_KEY)];
     if let [Some(written), Some(read)] = dirs
         && !same_directory(written, read)
     {

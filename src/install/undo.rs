@@ -70,7 +70,7 @@ fn restart_as_before(
         }
         return Ok(None);
     }
-    let directory = spark.defaults.text(LOG_DIRECTORY_KEY).map(str::to_string);
+    let directory = spark.defaults.known_text(LOG_DIRECTORY_KEY).map(str::to_string);
     let readiness = Readiness { directory: directory.clone(), class_path: None };
     let took = restart(&spark, &mut server, &readiness, timeout, show)?
         .ready_after(host, None)

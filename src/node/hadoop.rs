@@ -48,6 +48,8 @@ pub struct Hadoop {
     properties: BTreeMap<String, String>,
     /// The environment of Spark's daemons, for `${env.NAME}`.
     env: BTreeMap<String, String>,
+    /// The system properties of the history server's JVM, as far as emr-shs knows them. For `${NAME}` they come first.
+    system: BTreeMap<String, String>,
     /// What a file includes with `xi:include`, and emr-shs could not read: the file and the reference.
     pub not_included: Vec<(PathBuf, String)>,
 }
@@ -55,7 +57,7 @@ pub struct Hadoop {
 impl Hadoop {
     pub fn observe(host: &Host, conf_dir: &Path, spark: &SparkConf, env: &BTreeMap<String, String>) -> Result<Self> {
         let files = [PathBuf::from(EMRFS_SITE), conf_dir.join("core-site.xml")];
-        let this = Self::read(host, &files, env)?;
+        let this = Self { system: spark.system_properties().clone(), ..Self::read(host, &files, env)? };
         Ok(this.with_spark(spark.hadoop_properties().map(|(key, value)| (key.into(), value.into())).collect()))
     }
 
@@ -196,7 +198,7 @@ impl Hadoop {
                 None => Some(found.cloned().unwrap_or_else(|| name[at + 1..].to_string())),
             }
         });
-        from_env.or_else(|| self.properties.get(name).cloned())
+        from_env.or_else(|| self.system.get(name).or_else(|| self.properties.get(name)).cloned())
     }
 }
 

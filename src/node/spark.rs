@@ -1,7 +1,7 @@
 //! Spark on the node: its version, its configuration, and the environment of its daemons.
 
 use super::logger::{self, Lookups};
-use super::spark_conf::SparkConf;
+use super::spark_conf::{self, SparkConf};
 use super::start_files::StartFiles;
 use crate::error::Fault;
 use crate::host::Host;
@@ -44,9 +44,6 @@ impl fmt::Display for Version {
         f.write_str(&self.text)
     }
 }
-
-/// The variables with options for the history server's JVM, in the order in which Spark puts them together.
-pub(crate) const OPTIONS_VARIABLES: [&str; 2] = ["SPARK_DAEMON_JAVA_OPTS", "SPARK_HISTORY_OPTS"];
 
 /// Spark on this node.
 pub struct Spark {
@@ -111,12 +108,9 @@ impl Spark {
         PathBuf::from(self.env.get("SPARK_LOG_DIR").map_or("/var/log/spark", String::as_str))
     }
 
-    /// A system property among the options of the history server's JVM, as far as emr-shs can read spark-env.sh. Spark
-    /// appends the second variable to the first one, and the last option wins.
+    /// A system property among the options of the history server's JVM, as far as emr-shs can read spark-env.sh.
     pub fn option(&self, key: &str) -> Option<&str> {
-        let options =
-            OPTIONS_VARIABLES.iter().filter_map(|name| self.env.get(*name)).flat_map(|o| o.split_whitespace());
-        options.filter_map(|o| o.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('=')).next_back()
+        spark_conf::options(&self.env).rfind(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// Whether this Spark has `spark.eventLog.rolling.enabled`, with which jobs write event logs in parts. Spark

@@ -15,6 +15,7 @@ mod helpers;
 
 mod architecture;
 mod bundle;
+mod doctor;
 mod documents;
 mod engine;
 mod event_log;

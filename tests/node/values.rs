@@ -1,13 +1,18 @@
 //! Values of configuration files are read as the node's own classes of Spark and Hadoop read them.
 
 use crate::helpers::node::{Node, Profile};
-use crate::helpers::root_dir::RootDir;
+use crate::helpers::root_dir::{DEFAULTS, RootDir};
 use emr_shs::testing::{Hadoop, HadoopValue, Host, Node as NodeFacts, SparkConf, SparkDefaults, SparkValue, TimeUnit};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+/// The variables and the options of the JVM to which values refer.
+const ENVIRONMENT: [(&str, &str); 2] =
+    [("LAB_BUCKET", "of-the-environment"), ("LAB_REFERENCE", "${spark.c}/${env:LAB_BUCKET}")];
+const JVM_OPTIONS: [&str; 2] = ["-Dlab.bucket=of-the-jvm", "-Dspark.d=of-the-jvm-${spark.b}"];
 
 /// A reader of `tests/fixtures/ReadValues.java`, its arguments, and what emr-shs makes of them.
 struct Row {
@@ -79,11 +84,58 @@ fn rows_of_references() -> Vec<Row> {
         "s3://${ spark.b }/",
         "s3://${}/${spark.b}",
         "  s3://b/x/  ",
+        // Variables, and options of the JVM, which win over the file.
+        "s3://${env:LAB_BUCKET}/x/",
+        "s3://${env:LAB_NONE}/${env:}/${ENV:LAB_BUCKET}/${env:LAB_BUCKET }/",
+        "s3://${system:lab.bucket}/${system:lab.none}/${sys:lab.bucket}/",
+        "s3://${spark.d}/${system:spark.d}/",
+        "s3://${system:spark.b}/${system:spark.c}/${system:spark.none}/",
+        "s3://${env:LAB_REFERENCE}/${spark.e}/",
+        // Only YARN's part of Spark knows these, and nobody the last one.
+        "s3://${hadoopconf-fs.defaultFS}/${hadoopconf:lab.bucket}/${hadoop.b}/",
+        // The default of a key, and a key of Hadoop.
+        "s3://${spark.history.ui.port}/${spark.eventLog.dir}/",
+        "s3://${spark.hadoop.fs.s3a.endpoint}/${spark.hadoop.lab}/",
+        "${spark.history.fs.update.interval}",
     ];
+    let lines = "spark.b   one \nspark.c two-${spark.b}\nspark.d of-the-file\nspark.e five-${system:lab.bucket}\n\
+                 spark.hadoop.lab ${b}-${spark.b}\nspark.history.fs.update.interval 5s\n";
+    let env: BTreeMap<String, String> =
+        ENVIRONMENT.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let env = || env.clone().into_iter().chain([("SPARK_HISTORY_OPTS".to_string(), JVM_OPTIONS.join(" "))]).collect();
     let spark = spark.map(|value| {
-        let file = format!("{DIRECTORY} {value}\nspark.b   one \nspark.c two-${{spark.b}}\n");
-        let conf = SparkConf::new(&SparkDefaults::parse(file.as_bytes()).unwrap(), &BTreeMap::new());
+        let file = format!("{DIRECTORY} {value}\n{lines}");
+        let conf = SparkConf::new(&SparkDefaults::parse(file.as_bytes()).unwrap(), &env());
         row("spark-text", &[&file], conf.text(DIRECTORY))
+    });
+    // Spark hands the keys of Hadoop on as they are written, and Hadoop replaces what it knows.
+    let of_spark = [
+        "one",
+        " one ",
+        "${b}",
+        "${b}${lab}",
+        "${spark.b}",
+        "${env:LAB_BUCKET}",
+        "${env.LAB_BUCKET}",
+        "${env.LAB_NONE-x}",
+        "${system:lab.bucket}",
+        "${lab.bucket}",
+        "${spark.d}",
+        "${none}",
+        "$${b}",
+        "${key}",
+    ]
+    .map(|value| {
+        let defaults = format!("spark.hadoop.key {value}\nspark.hadoop.lab ${{b}}-${{spark.b}}\nspark.b one\n");
+        let core = site(&[("key", "of-the-file"), ("b", "two")]);
+        let root = RootDir::new();
+        root.write(DEFAULTS, &defaults);
+        root.write("etc/hadoop/conf/core-site.xml", &core);
+        let exports: String = ENVIRONMENT.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
+        let options = format!("{exports}export SPARK_HISTORY_OPTS='{}'\n", JVM_OPTIONS.join(" "));
+        root.write("etc/spark/conf.dist/spark-env.sh", options);
+        let read: Hadoop = NodeFacts::read(&Host::new(root.path())).unwrap().hadoop;
+        row("spark-hadoop-text", &[&defaults, &core, "key"], read.text("key"))
     });
     let hadoop = ["a", " a ", "${b}", "x${b}y${c}", "${none}", "${b", "$b", "${ b }", "${}", "$${b}"].map(|value| {
         let file = site(&[("key", value), ("b", "one"), ("c", "two-${b}")]);
@@ -92,7 +144,7 @@ fn rows_of_references() -> Vec<Row> {
         let read: Hadoop = NodeFacts::read(&Host::new(root.path())).unwrap().hadoop;
         row("hadoop-text", &[&file, "key"], read.text("key"))
     });
-    spark.into_iter().chain(hadoop).collect()
+    spark.into_iter().chain(of_spark).chain(hadoop).collect()
 }
 
 #[test]
@@ -107,6 +159,8 @@ fn values_are_read_as_the_nodes_own_classes_read_them() {
     let input: String = rows.iter().map(line).collect();
     let jars = ["/usr/lib/spark/jars/*", "/usr/lib/hadoop/*"].map(|dir| node.path(dir).display().to_string());
     let mut java = Command::new("java")
+        .args(JVM_OPTIONS)
+        .envs(ENVIRONMENT)
         .args(["-cp", &jars.join(":"), concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/ReadValues.java")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -160,7 +160,7 @@ pub(crate) fn defaults(f: &Facts<'_>) -> CheckResult {
     if let Some(fault) = &observations.unreadable {
         return Err(fault.clone().into());
     }
-    refuse_override(f, f.node.spark.defaults.text(LOG_DIRECTORY_KEY).map(str::to_string))?;
+    refuse_override(f, f.node.spark.defaults.known_text(LOG_DIRECTORY_KEY).map(str::to_string))?;
     same_directory_for_jobs(f)?;
     match &f.node.server {
         Some(server) => runs_with_defaults(f, server),
@@ -187,7 +187,7 @@ fn refuse_override(f: &Facts<'_>, wanted: Option<String>) -> Result<(), NotPasse
 fn same_directory_for_jobs(f: &Facts<'_>) -> Result<(), NotPassed> {
     let defaults = &f.node.spark.defaults;
     let (Some(written), Some(read), false) =
-        (defaults.text(EVENT_LOG_DIR_KEY), defaults.text(LOG_DIRECTORY_KEY), f.settings.history_only)
+        (defaults.known_text(EVENT_LOG_DIR_KEY), defaults.known_text(LOG_DIRECTORY_KEY), f.settings.history_only)
     else {
         return Ok(());
     };
@@ -226,7 +226,7 @@ fn runs_with_defaults(f: &Facts<'_>, server: &HistoryServer) -> CheckResult {
         .into());
     }
     let reads = server.answer.as_ref().and_then(|answer| answer.reads.as_deref());
-    match (reads, f.node.spark.defaults.text(LOG_DIRECTORY_KEY)) {
+    match (reads, f.node.spark.defaults.known_text(LOG_DIRECTORY_KEY)) {
         (Some(reads), Some(written)) if !same_directory(reads, written) => {
             let fault = outdated(format!("the history server reads {reads}, but spark-defaults.conf says {written}"));
             Err(caused_by_drift(fault, lacks_keys(f)))
