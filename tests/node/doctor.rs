@@ -129,6 +129,16 @@ fn doctor_names_what_damaged_an_installation() {
         &format!("sed -i /cleaner/d {DEFAULTS}"),
     );
     p.case(
+        "compaction on",
+        &format!("echo 'spark.history.fs.eventLog.rolling.maxFilesToRetain 3' >>{DEFAULTS}"),
+        &["cleaner"],
+        &[
+            "rewrites the rolling event logs in s3://acme-spark/events/",
+            "fix: sudo emr-shs install --set spark.history.fs.eventLog.rolling.maxFilesToRetain=2147483647",
+        ],
+        &format!("sed -i /maxFilesToRetain/d {DEFAULTS}"),
+    );
+    p.case(
         "malformed configuration",
         &format!("echo 'spark.foo bar\\u12' >>{DEFAULTS}"),
         &["defaults"],
