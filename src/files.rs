@@ -15,7 +15,7 @@ use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// How many links a path may pass through. Linux allows as many.
@@ -424,7 +424,9 @@ pub(crate) fn kind(meta: &std::fs::Metadata) -> &'static str {
         m if m.is_dir() => "a directory",
         m if m.is_symlink() => "a symbolic link",
         m if m.is_file() => "a regular file",
-        _ => "a special file",
+        m if m.file_type().is_fifo() => "a pipe",
+        m if m.file_type().is_socket() => "a socket",
+        _ => "a device",
     }
 }
 

@@ -6,7 +6,7 @@ use crate::change::receipt::Receipt;
 use crate::change::undo as undo_plan;
 use crate::cli::options::RestartArgs;
 use crate::doctor::checks::node::require_service;
-use crate::doctor::checks::server::require_port;
+use crate::doctor::checks::server::{require_log, require_port};
 use crate::error::{Exit, Fault};
 use crate::install::{restart, undo};
 use crate::node::Node;
@@ -27,6 +27,7 @@ pub(crate) fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<
     let node = Node::observe(&host, &|path| receipt.created_link(path))?;
     require_service(&node)?;
     require_port(&node)?;
+    require_log(&node.spark)?;
     let Some(mut server) = node.server.clone() else {
         return Err(Fault::usage("a directory given with --root has no service to restart").into());
     };

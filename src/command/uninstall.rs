@@ -6,8 +6,10 @@ use crate::change::plan::{Change, Plan};
 use crate::change::receipt::Receipt;
 use crate::change::undo::{self as undo_plan, UndoOutcome, UndoRow};
 use crate::cli::UninstallArgs;
+use crate::doctor::checks::server::require_log;
 use crate::error::{Exit, Fault};
 use crate::install::undo;
+use crate::node::spark::Spark;
 use crate::signals;
 use crate::ui::Console;
 use anyhow::Result;
@@ -40,6 +42,10 @@ pub(crate) fn run(root: &Path, args: &UninstallArgs, console: &Console) -> Resul
     if args.dry_run {
         console.undo_plan("uninstall", &plan);
         return Ok(Exit::Done);
+    }
+    // Of a Spark whose configuration cannot be read, the log's place is not known either.
+    if let Some(spark) = Spark::observe(&host).ok().filter(|_| restart) {
+        require_log(&spark)?;
     }
 
     receipt.owes_restart = restart;

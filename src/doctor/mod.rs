@@ -71,7 +71,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check(CheckId::Delete, WRITES_EVENT_LOGS, s3::delete, "Spark renames finished event logs, which on S3 means to copy and to delete: s3:DeleteObject."),
     check(CheckId::Cleaner, &[Component::Configure], server::cleaner, "Spark's cleaner deletes the event logs of all clusters under the prefix."),
     check(CheckId::Service, &[], server::service, "The unit must be active, its process must run, and the server must answer on its port."),
-    check(CheckId::ServerLog, &[], server::log, "If the history server fails, its log says why."),
+    check(CheckId::ServerLog, &[Component::Configure, Component::Link], server::log, "If the history server fails, its log says why."),
     check(CheckId::Pages, CHANGES_SERVER, server::pages, "If the server's pages require a login, emr-shs cannot see what the server reads after a restart."),
     check(CheckId::Reads, &[], listing::reads, "A server that answers may still read nothing, so this compares its list with the event logs in S3."),
     check(CheckId::Cost, &[], listing::cost, "Each scan of the event log directory sends S3 requests, which cost money and time."),

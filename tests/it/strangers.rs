@@ -144,7 +144,7 @@ fn what_others_make_in_the_place_of_the_local_store_costs_the_store_alone() {
         ("is a symbolic link of user", |path| symlink("/etc", path).unwrap()),
         ("is a symbolic link of user", |path| symlink("/nowhere", path).unwrap()),
         ("is a regular file of user", |path| fs::write(path, "").unwrap()),
-        ("is a special file of user", make_fifo),
+        ("is a pipe of user", make_fifo),
         ("others than root can change /mnt/emr-shs", |path| {
             fs::create_dir(path).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();

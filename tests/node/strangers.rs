@@ -7,6 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const LOG: &str = "/var/log/spark/spark-history-server.out";
+/// Makes a socket.
+const SOCKET: &str =
+    "runuser -u spark -- python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])'";
 /// Accepts connections on port 9, and never answers.
 const SILENT: &str = "import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
                       s.bind(('127.0.0.1', 9)); s.listen(50); time.sleep(600)";
@@ -27,25 +30,40 @@ fn other_accounts_neither_stop_root_nor_use_it() {
     let node = Node::fresh(Profile::Emr712);
     // The history server's account owns the directory of its log.
     node.sh(&format!("mv {LOG} {LOG}.away; echo 'ERROR Exception of root' >/root/secret"));
+    let pid = node.history_server_pid();
     for (puts, found) in [
         ("runuser -u spark -- mkfifo", "is a pipe"),
         ("runuser -u spark -- mkdir", "is a directory"),
+        (SOCKET, "is a socket"),
         ("runuser -u spark -- ln -s /root/secret", "is a link that user"),
         ("ln /root/secret", "hard links"),
     ] {
         node.sh(&format!("{puts} {LOG}"));
         let begun = Instant::now();
-        let ran = node.emr_shs(&["doctor", "-v"]).expect(3);
+        let ran = node.emr_shs(&["doctor", "-v", "--bundle", "/root/bundle.tar.gz"]).expect(3);
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        let bundle = node.sh("tar -xzOf /root/bundle.tar.gz; rm /root/bundle.tar.gz");
+        assert!(!bundle.contains("Exception of root") && bundle.contains(found), "{bundle}");
         assert!(!ran.out().contains("Exception of root"), "{}", ran.out());
         let says = in_one_line(&ran.out());
         assert!(
             says.contains("FAIL server log the history server's log cannot be read") && says.contains(found),
             "{says}"
         );
-        node.emr_shs(&["plan", "--event-logs", LOGS]).expect(0);
+        // Nobody can write into these, so a restarted server would not come back.
+        if ["is a pipe", "is a directory", "is a socket"].contains(&found) {
+            for command in [&["install", "--event-logs", LOGS][..], &["plan", "--event-logs", LOGS], &["restart"]] {
+                let refused = node.emr_shs(command).expect(3);
+                let says = in_one_line(&refused.err());
+                assert!(says.contains("would not start again") && says.contains(found), "{says}");
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        } else {
+            node.emr_shs(&["plan", "--event-logs", LOGS]).expect(0);
+        }
         node.sh(&format!("rm -r {LOG}"));
     }
+    assert_eq!(node.history_server_pid(), pid, "nobody restarted the server");
     node.sh(&format!("rm /root/secret; mv {LOG}.away {LOG}"));
 
     // A service that hangs.
@@ -90,6 +108,11 @@ fn other_accounts_neither_stop_root_nor_use_it() {
     node.sh(
         "cd /etc/emr-shs; echo KEY >key.pem; echo a:b >users; chgrp emr-shs key.pem users; chmod 640 key.pem users",
     );
+    node.sh(&format!("mv {LOG} {LOG}.away; runuser -u spark -- mkfifo {LOG}"));
+    let refused = node.emr_shs(&["uninstall"]).expect(3);
+    assert!(in_one_line(&refused.err()).contains("would not start again"), "{}", refused.err());
+    assert_eq!(node.reads(), LOGS);
+    node.sh(&format!("mv {LOG}.away {LOG}"));
     let ran = node.emr_shs(&["uninstall"]).expect(0);
     assert!(ran.err().contains("/etc/emr-shs/key.pem") && ran.err().contains("only root may read it"), "{}", ran.err());
     assert_eq!(node.sh("stat -c '%U %G %a' /etc/emr-shs/key.pem /etc/emr-shs/users"), "root root 600\nroot root 600\n");

@@ -8,6 +8,7 @@ use crate::error::Fault;
 use crate::node::history_server::{self, HistoryServer, LOG_TAIL, NO_JAR, NoLog, STARTING};
 use crate::node::log_diagnosis::{Cause, KnownError};
 use crate::node::process::{self, LookAlike, PortOwner, Process};
+use crate::node::spark::Spark;
 use crate::node::start_files::{Mention, Place};
 use crate::node::{Node, jars};
 use crate::paths::HISTORY_SERVER_UNIT;
@@ -102,6 +103,20 @@ pub(crate) fn require_port(node: &Node) -> Result<(), Fault> {
         Some(listener) => Err(foreign_listener(server.port, &listener, server).unchanged()),
         None => Ok(()),
     }
+}
+
+/// Refuses a restart after which the server could not write its log, and so would not start.
+pub(crate) fn require_log(spark: &Spark) -> Result<(), Fault> {
+    let Some((path, what)) = history_server::in_place_of_log(spark) else { return Ok(()) };
+    Err(Fault::preflight("the history server would not start again, because it could not write its log")
+        .detail(format!("{} is {what}; wanted a file, or nothing", path.display()))
+        .unchanged()
+        .hint(hint!(
+            "look at it: sudo ls -la {}; move it away: sudo mv {} {}.old; then run this command again",
+            path,
+            path,
+            path
+        )))
 }
 
 /// A process that is not the unit's server has the server's port.
@@ -415,6 +430,12 @@ fn no_log(f: &Facts<'_>, why: &NoLog) -> CheckResult {
 }
 
 pub(crate) fn log(f: &Facts<'_>) -> CheckResult {
+    if f.is_preflight() {
+        if f.host.is_live() && !f.force() {
+            require_log(&f.node.spark)?;
+        }
+        return Ok("nothing is in the way of the server's log".into());
+    }
     let server = f.server()?;
     if server.process.is_none() {
         return skip("the history server does not run: see service");

@@ -5,11 +5,14 @@ use crate::node::log_diagnosis::{self, Diagnosis};
 use crate::node::spark::Spark;
 use fs_err as fs;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// At most this much of the end of a log is read.
 pub(crate) const LOG_TAIL: u64 = 4 << 20;
+/// The name of the log that EMR's start script writes.
+const LOG_OF_EMR: &str = "spark-history-server.out";
 /// How many bytes at the beginning of a log tell one log from its successor.
 const HEAD: u64 = 512;
 
@@ -102,10 +105,19 @@ fn logger_log(spark: &Spark, console: &Path) -> Option<PathBuf> {
     logs.filter(|_| is_mute).max_by_key(|path| modified(path)).cloned()
 }
 
+/// What stands in the place of the log that EMR's start script writes, if no script can write there: a shell waits for
+/// ever until somebody reads a pipe, and cannot open a directory or a socket (`docs/emr.md §3.1`).
+pub(crate) fn in_place_of_log(spark: &Spark) -> Option<(PathBuf, &'static str)> {
+    let path = spark.log_dir().join(LOG_OF_EMR);
+    let meta = fs::metadata(&path).ok()?;
+    let kind = meta.file_type();
+    (kind.is_fifo() || kind.is_dir() || kind.is_socket()).then(|| (path, files::kind(&meta)))
+}
+
 /// The log that EMR's unit writes; without one, the newest log of Spark's own start scripts.
 fn console_log(spark: &Spark) -> PathBuf {
     let dir = spark.log_dir();
-    let of_emr = dir.join("spark-history-server.out");
+    let of_emr = dir.join(LOG_OF_EMR);
     if of_emr.exists() {
         return of_emr;
     }

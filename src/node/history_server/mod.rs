@@ -6,7 +6,7 @@ mod readiness;
 mod restart;
 
 pub(crate) use api::{Answer, Barrier};
-pub(crate) use log::{LOG_TAIL, NoLog, first_known_error, log_file, log_tail};
+pub(crate) use log::{LOG_TAIL, NoLog, first_known_error, in_place_of_log, log_file, log_tail};
 pub(crate) use readiness::{Readiness, Sight};
 pub(crate) use restart::RestartOutcome;
 
