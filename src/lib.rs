@@ -35,6 +35,7 @@ mod settings;
 mod shown;
 mod signals;
 mod systemd;
+mod test_objects;
 mod ui;
 mod values;
 mod verify;

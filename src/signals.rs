@@ -36,6 +36,8 @@ static EXIT: AtomicI32 = AtomicI32::new(1);
 static LAST_WORDS: Mutex<Option<&'static str>> = Mutex::new(None);
 /// The files that are being read or written, and from when on they hang.
 static USED: Mutex<Vec<(usize, PathBuf, Instant)>> = Mutex::new(Vec::new());
+/// What else a process has to say that this module ends.
+static POSTSCRIPT: Mutex<fn() -> Option<String>> = Mutex::new(|| None);
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// From now on a signal sets a flag, and ends the process if nobody looks at the flag. A signal that the caller made
@@ -151,6 +153,11 @@ pub(crate) fn end_with(exit: i32, words: &'static str) {
     *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
 }
 
+/// Whatever ends the command, a warning follows its last words if `warning` gives one.
+pub(crate) fn end_with_warning(warning: fn() -> Option<String>) {
+    *POSTSCRIPT.lock().unwrap_or_else(PoisonError::into_inner) = warning;
+}
+
 /// A file that is being read or written; dropped when the file has answered.
 pub(crate) struct Using(usize);
 
@@ -235,6 +242,8 @@ fn end(message: &str, hint: Option<&'static str>) {
     let exit = EXIT.load(Ordering::Relaxed);
     let is_failure = exit != 0;
     let message = crate::shown::visible_line(message).into_owned();
+    let warning = *POSTSCRIPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let warning = warning().map(|text| crate::shown::visible_line(&text).into_owned());
     let (done, printed) = mpsc::channel();
     thread::spawn(move || {
         let mut stderr = std::io::stderr();
@@ -247,8 +256,12 @@ fn end(message: &str, hint: Option<&'static str>) {
         if let Some(hint) = hint {
             let _ = writeln!(stderr, "hint: {hint}");
         }
+        if let Some(warning) = &warning {
+            let _ = writeln!(stderr, "warning: {warning}");
+        }
         if is_failure && JSON.load(Ordering::Relaxed) {
-            let error = serde_json::json!({ "message": message, "details": [], "hint": hint, "exit": exit });
+            let details: Vec<String> = warning.into_iter().collect();
+            let error = serde_json::json!({ "message": message, "details": details, "hint": hint, "exit": exit });
             let _ = writeln!(std::io::stdout(), "{}", serde_json::json!({ "schema": 1, "error": error }));
         }
         let _ = done.send(());

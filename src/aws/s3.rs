@@ -14,6 +14,7 @@ use super::uri::EventLogs;
 use crate::error::Fault;
 use crate::shown::hint;
 use crate::signals::Tidying;
+use crate::test_objects::TestObject;
 use anyhow::Result;
 use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials;
@@ -318,12 +319,17 @@ impl S3 {
         let nonce = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let key = format!("{}.emr-shs-probe-{nonce:x}-{}", uri.prefix, std::process::id());
         let body = b"emr-shs wrote this to test its permissions; you can delete it\n";
+        let object = TestObject::about_to_be_written(&uri.bucket, &key);
         // Without a checksum of its own accord: it is not known whether Spark's S3 client sends one.
         let put = self.put_with(uri, &key, body, None);
         if let Err(refusal) = &put {
-            if matches!(refusal.failure, S3Failure::NoAnswer(_) | S3Failure::NoCredentials(_)) {
-                // S3 may have written the object although its answer is missing.
-                let _ = self.delete(uri, &key);
+            // S3 may have written the object although its answer is missing.
+            let is_gone = match refusal.failure {
+                S3Failure::NoAnswer(_) => self.delete(uri, &key).is_ok(),
+                _ => true,
+            };
+            if is_gone {
+                object.gone();
             }
             return Probe { put: Some(put), ..Probe::default() };
         }
@@ -342,10 +348,9 @@ impl S3 {
                 .detail(format!("read the object {key}"))
                 .into()),
         });
-        let delete = self.delete(uri, &key).map_err(|mut refusal| {
+        let delete = self.delete(uri, &key).map(|()| object.gone()).map_err(|mut refusal| {
             refusal.fault = refusal
                 .fault
-                .detail(format!("one object is left behind: s3://{}/{key}", uri.bucket))
                 .detail("Spark renames each finished event log, and file systems on S3 rename by copying and deleting");
             refusal
         });

@@ -21,7 +21,9 @@ use crate::error::{Exit, Fault, sudo_hint};
 use crate::host::Host;
 use crate::node::Node;
 use crate::node::identity::Role;
+use crate::shown::hint;
 use crate::signals;
+use crate::test_objects;
 use crate::ui::Console;
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -39,11 +41,15 @@ pub fn run(cli: &Cli) -> ExitCode {
     } else {
         signals::listen(console.is_json())
     };
+    signals::end_with_warning(|| left_in_s3(&test_objects::left()));
     let exit = listening.and_then(|()| dispatch(cli, &console)).unwrap_or_else(|error| {
         let fault = Fault::of(error);
         console.fault(&fault);
         fault.exit
     });
+    if let Some(warning) = left_in_s3(&test_objects::left_at_the_end()) {
+        console.warn(&warning);
+    }
     ExitCode::from(exit as u8)
 }
 
@@ -72,6 +78,20 @@ fn dispatch(cli: &Cli, console: &Console) -> Result<Exit> {
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::pages(args, console),
     }
+}
+
+/// Names the objects that the command wrote for a test, and that may still be there.
+fn left_in_s3(objects: &[String]) -> Option<String> {
+    let [first, others @ ..] = objects else { return None };
+    let (object, it) = match others.len() + 1 {
+        1 => ("one object".to_string(), "it"),
+        more => (format!("{more} objects"), "them"),
+    };
+    let remove = others.iter().fold(hint!("aws s3 rm {}", first), |all, next| hint!("{}; aws s3 rm {}", all, next));
+    Some(format!(
+        "{object} may be left in S3: emr-shs wrote {it} for a test, and deleting {it} failed or was cut short. To delete \
+         {it}: {remove}"
+    ))
 }
 
 /// The host below `--root`.

@@ -13,6 +13,7 @@ use crate::aws::uri::EventLogs;
 use crate::hadoop_client::{HadoopClient, No, Session};
 use crate::host::Host;
 use crate::paths::{HISTORY_SERVER_ACCOUNT, JOBS_ACCOUNT};
+use crate::test_objects::TestObject;
 use fs_err as fs;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -65,20 +66,9 @@ pub(crate) struct Answers {
     pub(crate) list: Option<Result<(), No>>,
     pub(crate) read: Option<Result<(), No>>,
     pub(crate) delete: Option<Result<(), No>>,
-    /// The object that was written to test permissions, if it may still be there.
-    pub(crate) left: Option<String>,
 }
 
 impl Answers {
-    /// A line about the object that may still be there.
-    pub(crate) fn left_line(&self) -> Option<String> {
-        let object = self.left.as_ref()?;
-        Some(format!(
-            "{object} may be left there: emr-shs wrote it to test permissions; you can delete every object there whose name \
-             begins with {PROBE_NAME}"
-        ))
-    }
-
     fn of(account: &str) -> Self {
         Self { account: account.into(), ..Self::default() }
     }
@@ -131,9 +121,8 @@ impl Opinion {
         let differs = (!self.differs.is_empty()).then(|| {
             format!("with these settings, Hadoop can reach S3 in another way than emr-shs: {}", self.differs.join(", "))
         });
-        let left = self.jobs.as_ref().and_then(Answers::left_line);
         let unusable = self.unusable.iter().map(|Unlike { key, why }| format!("{key}: {why}"));
-        jobs.into_iter().chain([server]).chain(left).chain(differs).chain(unusable).collect()
+        jobs.into_iter().chain([server]).chain(differs).chain(unusable).collect()
     }
 }
 
@@ -193,7 +182,7 @@ impl HadoopClients {
         let mut jobs = (about == About::Writing).then(|| Answers::of(JOBS_ACCOUNT));
         let mut server = Answers::of(&self.server_account);
         let mut file = None;
-        let mut is_sent = false;
+        let mut sent = None;
         // What was written must go in time, too.
         let until = deadline.checked_sub(TO_DELETE).unwrap_or(deadline);
         std::thread::scope(|scope| {
@@ -205,7 +194,7 @@ impl HadoopClients {
             });
             if let Some(jobs) = &mut jobs {
                 let written = self.as_jobs(until, |session| {
-                    is_sent = true;
+                    sent = Some(TestObject::about_to_be_written(&uri.bucket, &format!("{}{name}", uri.prefix)));
                     session.write(&object, PROBE)
                 });
                 jobs.write = Some(written.map_err(plain));
@@ -224,12 +213,14 @@ impl HadoopClients {
                 jobs.read = Some(self.as_jobs(until, |session| session.read(&object)).map_err(plain));
             }
             // The object can exist although the answer was no, or did not come.
-            if is_sent {
+            if let Some(sent) = sent {
                 let deleted = self.as_jobs(deadline, |session| session.delete(&object));
                 let is_refused = matches!(jobs.write, Some(Err(No::Refused { .. })));
                 // The history server's account can be allowed what the jobs' account is not.
                 let is_gone = deleted.is_ok() || self.as_server(deadline, |session| session.delete(&object)).is_ok();
-                jobs.left = Some(object).filter(|_| !is_gone && !is_refused);
+                if is_gone || is_refused {
+                    sent.gone();
+                }
                 jobs.delete = is_written.then_some(deleted.map_err(plain));
             }
         }

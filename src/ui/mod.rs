@@ -14,6 +14,7 @@ use crate::install::Progress;
 use crate::installed::shortfall::Shortfall;
 use crate::paths::HISTORY_SERVER_UNIT;
 use crate::shown::{visible, visible_json, visible_line};
+use crate::test_objects;
 use anstream::{stderr, stdout};
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -48,6 +49,9 @@ struct Document<'a, T: Serialize> {
     command: &'a str,
     #[serde(flatten)]
     data: T,
+    /// What the command wrote to S3 for a test, and what may still be there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_in_s3: Vec<String>,
 }
 
 /// A plan as JSON, with what the plan does not bring about.
@@ -216,7 +220,7 @@ impl Console {
 
     /// One JSON object on stdout.
     pub(crate) fn data(&self, command: &str, data: impl Serialize) {
-        let document = Document { schema: SCHEMA, command, data };
+        let document = Document { schema: SCHEMA, command, data, left_in_s3: test_objects::left_at_the_end() };
         match serde_json::to_string_pretty(&document) {
             Ok(text) => self::data(&visible_json(&text)),
             Err(e) => talk(&format!("error: the answer cannot be written as JSON: {e}")),
@@ -229,7 +233,12 @@ impl Console {
             let error = serde_json::json!({
                 "message": fault.message, "details": fault.lines(), "hint": fault.hint, "exit": fault.exit as u8,
             });
-            data(&visible_json(&serde_json::json!({ "schema": SCHEMA, "error": error }).to_string()));
+            let mut document = serde_json::json!({ "schema": SCHEMA, "error": error });
+            let left = test_objects::left_at_the_end();
+            if !left.is_empty() {
+                document["left_in_s3"] = left.into();
+            }
+            data(&visible_json(&document.to_string()));
         }
         self.fault_in_words(fault);
     }

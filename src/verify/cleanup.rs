@@ -9,6 +9,7 @@ use crate::node::hadoop_client::{HadoopClients, LIMIT};
 use crate::paths::JOBS_ACCOUNT;
 use crate::shown::hint;
 use crate::signals::Tidying;
+use crate::test_objects::TestObject;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -32,6 +33,7 @@ struct WrittenObject {
     writer: Writer,
     uri: EventLogs,
     key: String,
+    object: TestObject,
 }
 
 /// Why objects were not written.
@@ -53,7 +55,7 @@ impl Written {
     }
 
     /// Writes objects below a prefix. An object whose request failed may exist all the same, unless S3
-    /// denied the request.
+    /// said why it does not.
     pub(super) fn put(
         &mut self,
         writer: &Writer,
@@ -62,18 +64,17 @@ impl Written {
     ) -> Result<(), NotWritten> {
         self.tidying.get_or_insert_with(|| {
             let objects = self.objects.clone();
-            Tidying::by(move || {
-                remove(&objects)
-                    .map_err(|fault| fault.details.into_iter().chain([fault.message]).collect::<Vec<_>>().join("; "))
-            })
+            Tidying::by(move || remove(&objects, drop).map_err(|fault| fault.message))
         });
         for (name, body) in objects {
             let key = format!("{}{name}", uri.prefix);
             // Whoever deletes the objects waits for this one.
             let mut written = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+            let object = TestObject::about_to_be_written(&uri.bucket, &key);
             let (result, may_exist) = writer.write(uri, &key, body);
-            if may_exist {
-                written.push(WrittenObject { writer: writer.clone(), uri: uri.clone(), key });
+            match may_exist {
+                true => written.push(WrittenObject { writer: writer.clone(), uri: uri.clone(), key, object }),
+                false => object.gone(),
             }
             result?;
         }
@@ -82,16 +83,21 @@ impl Written {
 
     /// Deletes every object. The fault names the objects that are left.
     pub(super) fn remove(&mut self) -> Result<(), Fault> {
-        remove(&self.objects)
+        remove(&self.objects, TestObject::reported)
     }
 }
 
-fn remove(objects: &Mutex<Vec<WrittenObject>>) -> Result<(), Fault> {
+/// Deletes objects. `left` gets each that nobody could delete.
+fn remove(objects: &Mutex<Vec<WrittenObject>>, left: fn(TestObject)) -> Result<(), Fault> {
     let mut failed: Option<Fault> = None;
-    for WrittenObject { writer, uri, key } in objects.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-        if let Err(new) = writer.delete(&uri, &key) {
-            let fault = failed.take().unwrap_or(new);
-            failed = Some(fault.detail(format!("left behind: s3://{}/{key}", uri.bucket)));
+    for WrittenObject { writer, uri, key, object } in objects.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        match writer.delete(&uri, &key) {
+            Ok(()) => object.gone(),
+            Err(new) => {
+                left(object);
+                let fault = failed.take().unwrap_or(new);
+                failed = Some(fault.detail(format!("left behind: s3://{}/{key}", uri.bucket)));
+            }
         }
     }
     failed.map_or(Ok(()), Err)
@@ -105,7 +111,8 @@ impl Writer {
                 let Err(refusal) = s3.put(uri, key, body) else { return (Ok(()), true) };
                 let is_denied = matches!(refusal.failure, S3Failure::Denied { .. });
                 let is_refused = is_denied || matches!(refusal.failure, S3Failure::KmsKey | S3Failure::Other);
-                (Err(NotWritten { fault: refusal.fault, is_refused }), !is_denied)
+                let may_exist = matches!(refusal.failure, S3Failure::NoAnswer(_) | S3Failure::Other);
+                (Err(NotWritten { fault: refusal.fault, is_refused }), may_exist)
             }
             Writer::Hadoop(clients) => {
                 let object = object(uri, key);
@@ -142,6 +149,7 @@ fn object(uri: &EventLogs, key: &str) -> String {
 
 impl Drop for Written {
     fn drop(&mut self) {
-        let _ = self.remove();
+        // Nobody sees this result, so the command names what is left at its end.
+        let _ = remove(&self.objects, drop);
     }
 }

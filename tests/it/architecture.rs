@@ -25,7 +25,7 @@ const LEVELS: &[&[&str]] = &[
     &["redact"],
     &["files", "properties", "systemd"],
     &["event_log"],
-    &["error", "http", "ids", "paths", "programs", "signals", "values"],
+    &["error", "http", "ids", "paths", "programs", "signals", "test_objects", "values"],
     &["dns", "shown"],
 ];
 

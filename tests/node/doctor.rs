@@ -4,7 +4,7 @@
 //! Its reports are compared with tests/snapshots. SNAPSHOTS=overwrite writes those files anew.
 
 use crate::helpers::command_output::assert_same_tree;
-use crate::helpers::doctor_cases::{DoctorCases, healthy};
+use crate::helpers::doctor_cases::{DoctorCases, Report, healthy};
 use crate::helpers::node::{CLUSTER, LOGS, Node, Profile};
 use crate::helpers::snapshots::assert_snapshot;
 use serde_json::{Value, json};
@@ -42,7 +42,10 @@ fn doctor_names_what_s3_refuses() {
     let denial = |method: &str, of: &str| denied(method, of, "Access Denied");
     p.s3("s3:GetObject denied", &denial("GET", object), &["get"], &[name, "allow s3:GetObject"]);
     p.s3("s3:PutObject denied", &denial("PUT", object), &["put"], &["allow s3:PutObject", "no java was found"]);
-    p.s3("s3:DeleteObject denied", &denial("DELETE", object), &["delete"], &["allow s3:DeleteObject", "left behind"]);
+    let report = p.s3("s3:DeleteObject denied", &denial("DELETE", object), &["delete"], &["allow s3:DeleteObject"]);
+    let left = report.json["left_in_s3"].as_array().unwrap();
+    assert!(left.len() == 1 && p.node.s3_has(left[0].as_str().unwrap()), "{left:?}");
+    assert!(Report::of(&p.node).json.get("left_in_s3").is_none());
     p.s3("s3:ListBucket denied", &denial("GET", list), &["list"], &["allow s3:ListBucket"]);
     p.s3("container logs denied", &denial("GET", "^/acme-logs"), &["archive"], &["s3:ListBucket", "acme-logs"]);
     let gone = json!({"refuse": [{"match": "^/acme-spark", "status": 404, "code": "NoSuchBucket"}]});

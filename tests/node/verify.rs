@@ -193,6 +193,14 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     // The gateway, and the links to it.
     node.sh("systemctl stop emr-shs-gateway.socket emr-shs-gateway");
     fails_at(&node, "gateway", "60", &["does not reach the log gateway", "the log gateway does not run"]);
+    // A proof that fails before its last stage names what it could not delete, too.
+    node.s3_refuses(&denied("DELETE", ""));
+    node.sh("/opt/lab/s3-fault on");
+    let ran = node.emr_shs(&["verify", "--timeout", "60"]).expect(3);
+    let left = node.sh("/opt/lab/s3 ls s3://acme-spark/events/ | grep -o 'application_[0-9]*_9[0-9]*'");
+    assert!(ran.err().contains("2 objects may be left in S3"), "{}", ran.err());
+    assert!(ran.err().contains(&format!("aws s3 rm s3://acme-spark/events/{}", left.trim())), "{left}{}", ran.err());
+    node.sh("/opt/lab/s3-fault off; /opt/lab/s3 rm 's3://acme-spark/events/application_*'; /opt/lab/s3 rm 's3://acme-logs/*'");
     node.sh("systemctl start emr-shs-gateway");
     node.sh("sed -i 's#^spark.history.custom.executor.log.url.*#spark.history.custom.executor.log.url http://logs.example/{{APP_ID}}/{{FILE_NAME}}#' /etc/spark/conf/spark-defaults.conf");
     node.emr_shs(&["restart"]).expect(0);

@@ -119,11 +119,7 @@ fn with_opinion(f: &Facts<'_>, fault: Fault, opinion: &Opinion, asked: &[(&Answe
     let lines = match f.is_preflight() {
         true => opinion.lines(),
         // A check of doctor tells of its own requests alone.
-        false => {
-            let details =
-                asked.iter().filter_map(|(answers, answer)| Some((*answers, answers.detail(answer.as_ref().err()?))));
-            details.flat_map(|(answers, detail)| [detail].into_iter().chain(answers.left_line())).collect()
-        }
+        false => asked.iter().filter_map(|(answers, answer)| Some(answers.detail(answer.as_ref().err()?))).collect(),
     };
     let mut fault = lines.into_iter().fold(fault, Fault::detail);
     let write = opinion.jobs.as_ref().and_then(|jobs| jobs.write.as_ref());
@@ -344,12 +340,7 @@ pub(crate) fn delete(f: &Facts<'_>) -> CheckResult {
         Some(Err(_)) => skip("doctor could not write an object to delete: see put or kms"),
         _ => judge(s3, "s3:DeleteObject", &[&s3.probe.delete]),
     };
-    let judged = last_word(f, own, |opinion| opinion.jobs.iter().map(|jobs| (jobs, &jobs.delete)).collect());
-    let left = f.s3.and_then(|s3| s3.hadoop.as_ref()?.jobs.as_ref()?.left_line());
-    match (judged, left) {
-        (Err(NotPassed::Skip(why)), Some(left)) => skip(format!("{why}; {left}")),
-        (judged, _) => judged,
-    }
+    last_word(f, own, |opinion| opinion.jobs.iter().map(|jobs| (jobs, &jobs.delete)).collect())
 }
 
 /// A node that only shows history needs no permission to write.

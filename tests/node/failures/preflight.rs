@@ -77,7 +77,12 @@ fn install_refuses_what_cannot_work_and_changes_nothing(profile: Profile) {
                 &no_delete,
                 INSTALL,
                 3,
-                &["is not allowed to delete", "s3:DeleteObject", "one object is left behind"],
+                &[
+                    "is not allowed to delete",
+                    "s3:DeleteObject",
+                    "2 objects may be left in S3",
+                    "aws s3 rm s3://acme-spark/events/.emr-shs-probe-",
+                ],
                 ROLE_MAY_ALL,
             ),
             case(&no_jar, INSTALL, 3, &[&no_class, "--jar"], &jar_again),
