@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 const INSTALL: [&str; 5] = ["install", "--event-logs", LOGS, "--set", "spark.history.fs.update.interval=3s"];
 const UNIT: &str = "emr-shs-gateway";
+/// A directory and files of emr-shs alone, and the file that others write, too.
+const OURS: &str = "/etc/emr-shs/ /etc/emr-shs/gateway.env /etc/systemd/system/emr-shs-gateway.service";
+const DEFAULTS: &str = "/etc/spark/conf.dist/spark-defaults.conf";
 const LOG_URI: &str = "s3://acme-logs/elasticmapreduce/";
 
 fn names(missing: &Value) -> Vec<&str> {
@@ -113,6 +116,14 @@ fn a_gateway_that_is_wanted_and_missing_is_red_everywhere() {
     // A group that gains nothing is no difference, and the file is still emr-shs's own.
     node.sh("chgrp hadoop /etc/emr-shs/gateway.env /etc/emr-shs");
     is_green(&node);
+    // A group that gains rights is one. `install` takes the rights back, but for those in a file that others write, too.
+    node.sh(&format!("chgrp hadoop {OURS} {DEFAULTS}; chmod g+w {OURS} {DEFAULTS}"));
+    is_red(&node, "/etc/emr-shs/", "group hadoop, wanted root; mode 0775, wanted 0755");
+    let status = node.emr_shs(&["status", "--json"]).expect(0).json();
+    assert!(OURS.split(' ').all(|name| names(&status["missing"]).contains(&name)), "{}", status["missing"]);
+    node.emr_shs(&["install"]).expect(0);
+    is_green(&node);
+    assert_eq!(node.sh(&format!("stat -c '%U %G %a' {OURS}")), "root root 755\nroot root 644\nroot root 644\n");
 
     // A name that does not lead here is found before a browser finds it.
     node.sh(&format!("cp /etc/hosts /srv/; grep -v {PRIVATE_NAME} /srv/hosts >/etc/hosts || true"));
@@ -125,6 +136,7 @@ fn a_gateway_that_is_wanted_and_missing_is_red_everywhere() {
 
     // A value of somebody else that wins over the one that the user asked for.
     node.emr_shs(&["install", "--set", "spark.history.ui.maxApplications=123"]).expect(0);
+    assert_eq!(node.sh(&format!("stat -c '%G %a' {DEFAULTS}")), "hadoop 664\n");
     node.sh("cp -p /etc/spark/conf/spark-env.sh /srv/; echo 'export SPARK_HISTORY_OPTS=\"$SPARK_HISTORY_OPTS -Dspark.history.ui.maxApplications=7\"' >>/etc/spark/conf/spark-env.sh");
     node.emr_shs(&["restart"]).expect(0);
     is_red(&node, "spark.history.ui.maxApplications", "-Dspark.history.ui.maxApplications=7");
@@ -136,7 +148,10 @@ fn a_gateway_that_is_wanted_and_missing_is_red_everywhere() {
     is_red(&node, "spark.history.fs.update.interval", "17s");
     node.emr_shs(&["install", "--set", "spark.history.fs.update.interval=17s"]).expect(0);
     is_green(&node);
+    // Whoever may write a file of emr-shs's since, what emr-shs wrote there goes.
+    node.sh(&format!("chgrp hadoop {OURS}; chmod g+w {OURS}"));
     let ran = node.emr_shs(&["uninstall"]).expect(0);
     assert!(!ran.err().contains("left alone"), "{}", ran.err());
+    assert_eq!(node.sh(&format!("stat -c '%G %a' {DEFAULTS}")), "hadoop 664\n");
     assert_eq!(node.sh("test ! -e /etc/emr-shs -a ! -e /var/lib/emr-shs && echo gone").trim(), "gone");
 }
