@@ -131,6 +131,8 @@ fn ask_in(at: SocketAddr, https: bool) -> Reply {
     let version = match get(at, https, "/api/v1/version") {
         Ok(Page { status: 200, text, .. }) => match version(&text) {
             Some(version) => version,
+            // A server that starts shows its front page at every path until its REST API is in place.
+            None if directory_on_page(&text).is_some() => return Reply::Nothing,
             None => return Reply::Barred(Barrier::OtherPage),
         },
         Ok(page) => return Reply::Barred(page.barrier()),
@@ -253,8 +255,12 @@ mod tests {
         is_barred(&asked(forbidden, forbidden), &login, "requires a login: it answers 403");
         let broken = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         is_barred(&asked(broken, broken), &Barrier::Error { status: 503 }, "answers with the error 503");
-        // The history server itself answers 200 to any path, and so do login pages.
-        assert!(matches!(asked(PAGE, PAGE), Reply::Barred(Barrier::OtherPage)));
+        const LOGIN_PAGE: &str =
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\n\r\n<form>Event log</form>";
+        assert!(matches!(asked(LOGIN_PAGE, LOGIN_PAGE), Reply::Barred(Barrier::OtherPage)));
+        assert!(matches!(asked(LOGIN_PAGE, PAGE), Reply::Barred(Barrier::OtherPage)));
+        // The server's own front page at every path: it is about to get its REST API.
+        assert!(matches!(asked(PAGE, PAGE), Reply::Nothing));
         let tls_alert = "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{a}";
         assert!(matches!(asked(tls_alert, tls_alert), Reply::Barred(Barrier::NoHttp)));
         assert!(matches!(asked("", ""), Reply::Barred(Barrier::NoHttp)));
