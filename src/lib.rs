@@ -51,10 +51,15 @@ pub mod testing {
     pub use crate::event_log::{
         Broken, Codec, Damage, DamageKind, Facts, LogFile, LogReading, Start, Wanted, WholeReading,
     };
+    pub use crate::gateway::foreign::{
+        is_host, is_of_another_site, is_relayed, login, onward_headers, relinked, stored_certificate, stored_clusters,
+        wrapped_cookies,
+    };
     pub use crate::gateway::presign::{BucketAddress, Signer};
     pub use crate::gateway::route::{
         LogDirectory, LogRequest, Route, RouteError, container_directory, route, stored_name,
     };
+    pub use crate::gateway::server::in_memory::InMemoryGateway;
     pub use crate::host::Host;
     pub use crate::node::Node;
     pub use crate::node::event_logs::{Attempt, EventLogName};

@@ -9,6 +9,7 @@ mod base;
 pub(crate) mod callers;
 mod credentials;
 mod cross_site;
+pub(crate) mod foreign;
 mod handler;
 mod history_server;
 mod http;

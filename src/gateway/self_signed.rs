@@ -44,10 +44,8 @@ impl SelfSigned {
         let directory = host.metadata(Path::new(GATEWAY_STATE_DIR)).ok().flatten();
         // A gateway that is not the unit's has no such directory, and keeps nothing.
         let keeps = directory.is_some_and(|meta| meta.is_dir() && meta.uid() == own);
-        let kept =
-            || serde_json::from_slice::<Self>(&host.place(Path::new(GATEWAY_CERTIFICATE)).ok()?.read().ok()?).ok();
-        let kept = keeps.then(kept).flatten().filter(|kept| kept.is_good_for(&names, now));
-        if let Some(kept) = kept.filter(|kept| kept.parts().is_ok()) {
+        let kept = || Self::read(&host.place(Path::new(GATEWAY_CERTIFICATE)).ok()?.read().ok()?, &names, now);
+        if let Some(kept) = keeps.then(kept).flatten() {
             return Ok(kept);
         }
         let new = Self::new(names, now)?;
@@ -56,6 +54,12 @@ impl SelfSigned {
             eprintln!("warning: the gateway will make another certificate at its next start: {error:#}");
         }
         Ok(new)
+    }
+
+    /// The certificate in a file, if it is good for these names.
+    pub(super) fn read(file: &[u8], names: &[String], now: SystemTime) -> Option<Self> {
+        let kept: Self = serde_json::from_slice(file).ok()?;
+        (kept.is_good_for(names, now) && kept.parts().is_ok()).then_some(kept)
     }
 
     fn new(names: Vec<String>, now: SystemTime) -> Result<Self> {

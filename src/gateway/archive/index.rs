@@ -41,7 +41,7 @@ impl Cluster {
         match self.timestamps.last() {
             // Its ResourceManager has started later, and the logs of all before that have long been uploaded.
             Some(last) => timestamp > *last || asked < last / 1000 + ages::UPLOAD.as_secs(),
-            None => asked < self.seen + ages::EMPTY_FOR_EVER.as_secs(),
+            None => asked < self.seen.saturating_add(ages::EMPTY_FOR_EVER.as_secs()),
         }
     }
 
@@ -82,7 +82,9 @@ impl Index {
     /// For how long S3's answer about a cluster has been there; `None` if S3 was never asked.
     pub(super) fn age_of(&self, cluster: &str, now: SystemTime) -> Option<Duration> {
         let asked = self.clusters.get(cluster)?.asked?;
-        Some(now.duration_since(UNIX_EPOCH + Duration::from_secs(asked)).unwrap_or(Duration::MAX))
+        // A damaged file can contain a time that no clock shows.
+        let asked = UNIX_EPOCH.checked_add(Duration::from_secs(asked));
+        Some(asked.and_then(|asked| now.duration_since(asked).ok()).unwrap_or(Duration::MAX))
     }
 
     /// The clusters about which S3 was never asked. `first` comes first, if it is one of them.
@@ -260,5 +262,15 @@ mod tests {
         let index = serde_json::from_str::<Index>(text).unwrap().sanitised();
         assert_eq!(index.cluster_of(3), Some("j-00000001"));
         assert!(index.unasked(None).is_empty() && index.age_of("j-00000001", at(NOW)).is_some());
+        let last = u64::MAX;
+        for cluster in [
+            format!(r#"{{"seen": {last}, "asked": {last}}}"#),
+            format!(r#"{{"seen": 1, "asked": 2, "timestamps": [{last}]}}"#),
+        ] {
+            let text = format!(r#"{{"j-00000001": {cluster}}}"#);
+            let index = serde_json::from_str::<Index>(&text).unwrap().sanitised();
+            assert!(index.age_of("j-00000001", at(NOW)).is_some());
+            index.worth_asking_again(last, 12);
+        }
     }
 }

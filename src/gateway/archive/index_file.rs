@@ -7,9 +7,10 @@ use crate::host::Host;
 use crate::paths::{GATEWAY_INDEX, GATEWAY_STATE_DIR};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// A file of another version is not read.
 const VERSION: u32 = 1;
@@ -59,6 +60,23 @@ fn parse(bytes: &[u8]) -> Option<BTreeMap<String, Index>> {
         return None;
     }
     Some(stored.clusters.into_iter().map(|(uri, index)| (uri, index.sanitised())).collect())
+}
+
+/// The clusters that a search for a timestamp names, from a file with the clusters of log URIs. `None` if the file is as good as
+/// none. For tests and fuzz targets.
+pub(in crate::gateway) fn search_stored(file: &[u8], timestamp: u64, now: SystemTime) -> Option<Vec<String>> {
+    let mut named = Vec::new();
+    for mut index in parse(file)?.into_values() {
+        let found = index.cluster_of(timestamp).map(str::to_string);
+        let again = index.worth_asking_again(timestamp, 12);
+        for name in again.iter().chain(&found) {
+            index.age_of(name, now);
+            index.answer(name, &BTreeSet::from([timestamp]), now);
+        }
+        named.extend(index.unasked(found.as_deref()));
+        named.extend(again.into_iter().chain(found));
+    }
+    Some(named)
 }
 
 #[cfg(test)]

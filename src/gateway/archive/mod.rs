@@ -16,6 +16,7 @@ pub(crate) use bucket::{BucketClient, S3_TIMEOUT};
 pub(crate) use budget::Budget;
 pub(crate) use clusters::ClusterLocation;
 pub(crate) use error::{LogError, Unanswered};
+pub(super) use index_file::search_stored;
 pub(crate) use lists::Objects;
 pub(crate) use object::{Location, Object};
 

@@ -9,7 +9,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 const PREFIX: &[u8] = b"emr-shs.";
 
 /// Adds the prefix to the cookies of a response, and the path before the gateway to their paths.
-pub(super) fn wrap(headers: &mut HeaderMap, base: &str) {
+pub(in crate::gateway) fn wrap(headers: &mut HeaderMap, base: &str) {
     let cookies: Vec<HeaderValue> = headers
         .get_all(header::SET_COOKIE)
         .iter()

@@ -18,7 +18,7 @@ const LIVE_LOGS: &str = "/node/containerlogs/";
 
 /// Which links change.
 #[derive(Clone)]
-pub(super) struct LogLinks {
+pub(in crate::gateway) struct LogLinks {
     /// How the installed log links begin, such as `http://ip-…:9977/logs/`; `None` if they are relative already.
     prefix: Option<String>,
     /// The path before the gateway, with which its own links begin.
@@ -27,7 +27,7 @@ pub(super) struct LogLinks {
 }
 
 impl LogLinks {
-    pub(super) fn new(prefix: Option<&str>, base: &str) -> Self {
+    pub(in crate::gateway) fn new(prefix: Option<&str>, base: &str) -> Self {
         Self { prefix: prefix.map(Into::into), base: base.into(), scheme: Finder::new(SCHEME) }
     }
 
@@ -46,7 +46,7 @@ impl LogLinks {
 }
 
 /// A body whose log links change while it passes by, wherever its chunks are cut.
-pub(super) struct LinkRewriter<B> {
+pub(in crate::gateway) struct LinkRewriter<B> {
     inner: Pin<Box<B>>,
     links: LogLinks,
     /// Bytes that can belong to a link whose end is not here yet.
@@ -55,7 +55,7 @@ pub(super) struct LinkRewriter<B> {
 }
 
 impl<B> LinkRewriter<B> {
-    pub(super) fn new(inner: B, links: LogLinks) -> Self {
+    pub(in crate::gateway) fn new(inner: B, links: LogLinks) -> Self {
         Self { inner: Box::pin(inner), links, held: BytesMut::new(), ended: false }
     }
 

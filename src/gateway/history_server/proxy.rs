@@ -104,24 +104,7 @@ impl HistoryServerProxy {
         let is_static = path.starts_with("/static/");
         let method = request.method().clone();
         let mut onward = Request::builder().method(method).uri(&path).body(())?;
-        let mut headers = end_to_end(request.headers());
-        for name in FORWARDED {
-            headers.remove(name);
-        }
-        // Every Spark since 2.4 puts this path before its links, unless `spark.ui.proxyBase` is set.
-        if let Some(path) = Some(base::path()).filter(|path| !path.is_empty()) {
-            headers.insert(FORWARDED_CONTEXT, HeaderValue::from_static(path));
-        }
-        cookies::unwrap(&mut headers);
-        if gateway_login {
-            headers.remove(header::AUTHORIZATION);
-        }
-        headers.remove(header::CONTENT_LENGTH);
-        if !is_static {
-            // The gateway cannot rewrite links in a compressed page.
-            headers.remove(header::ACCEPT_ENCODING);
-        }
-        *onward.headers_mut() = headers;
+        *onward.headers_mut() = onward_headers(request.headers(), gateway_login, is_static);
         let response = tokio::time::timeout(timeout, self.send(onward))
             .await
             .map_err(|_| anyhow!("the history server did not answer within {} s", timeout.as_secs()))??;
@@ -216,7 +199,10 @@ fn below_base(location: &HeaderValue) -> Option<HeaderValue> {
 
 /// Whether a browser takes the beginning of this path for a host. The history server never means one by it.
 fn names_a_host(location: &[u8]) -> bool {
-    matches!(location, [b'/' | b'\\', b'/' | b'\\', ..])
+    // Browsers leave out tabs and ends of lines.
+    let mut read = location.iter().filter(|byte| !b"\t\r\n".contains(byte));
+    let mut is_slash = || read.next().is_some_and(|byte| b"/\\".contains(byte));
+    is_slash() && is_slash()
 }
 
 /// Whether the history server has no page with such a path: some of its parts would mean something else for it, or for a
@@ -252,6 +238,28 @@ where
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?)
+}
+
+/// The headers with which a request goes on to the history server.
+pub(in crate::gateway) fn onward_headers(headers: &HeaderMap, gateway_login: bool, is_static: bool) -> HeaderMap {
+    let mut headers = end_to_end(headers);
+    for name in FORWARDED {
+        headers.remove(name);
+    }
+    // Every Spark since 2.4 puts this path before its links, unless `spark.ui.proxyBase` is set.
+    if let Some(path) = Some(base::path()).filter(|path| !path.is_empty()) {
+        headers.insert(FORWARDED_CONTEXT, HeaderValue::from_static(path));
+    }
+    cookies::unwrap(&mut headers);
+    if gateway_login {
+        headers.remove(header::AUTHORIZATION);
+    }
+    headers.remove(header::CONTENT_LENGTH);
+    if !is_static {
+        // The gateway cannot rewrite links in a compressed page.
+        headers.remove(header::ACCEPT_ENCODING);
+    }
+    headers
 }
 
 /// The headers without those that concern one connection only.
@@ -323,5 +331,24 @@ impl rustls::client::danger::ServerCertVerifier for LoopbackVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_that_a_browser_takes_for_a_host_leaves_the_gateway() {
+        for host in ["//evil.example/", "/\\evil.example", "\\/x", "\\\\x", "/\t/evil.example/", "\t/\t\\x", "//"] {
+            assert!(names_a_host(host.as_bytes()) && is_odd(host), "{host:?}");
+        }
+        for path in ["/", "/history//x", "/x?u=//y", "https://login.example/", "x//y", ""] {
+            assert!(!names_a_host(path.as_bytes()), "{path:?}");
+        }
+        for odd in ["//evil.example/..%2f..%2fstatic", "/%2fx", "/x/..%2f..", "/x;/../y", "/%09/x", "/x%5cy"] {
+            assert!(is_odd(odd), "{odd:?}");
+        }
+        assert!(!is_odd("/history/application_1_0001/1/jobs/") && !is_odd("/static/a..b.js"));
     }
 }

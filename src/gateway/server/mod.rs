@@ -3,6 +3,7 @@
 pub(in crate::gateway) mod access_log;
 mod connection;
 pub(in crate::gateway) mod connections;
+pub(crate) mod in_memory;
 pub(crate) mod listen;
 mod sockets;
 mod startup;
