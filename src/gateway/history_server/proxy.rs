@@ -156,14 +156,10 @@ impl HistoryServerProxy {
         let (mut parts, body) = response.into_parts();
         parts.headers = end_to_end(&parts.headers);
         cookies::wrap(&mut parts.headers, base::path());
-        if let Some(location) = parts.headers.get(header::LOCATION).and_then(|to| self.relative_location(to, host)) {
-            parts.headers.insert(header::LOCATION, location);
-        }
-        if parts.headers.get(header::LOCATION).is_some_and(|to| names_a_host(to.as_bytes())) {
-            parts.headers.insert(header::LOCATION, HeaderValue::from_static("/"));
-        }
-        if let Some(location) = parts.headers.get(header::LOCATION).and_then(below_base) {
-            parts.headers.insert(header::LOCATION, location);
+        // Only one: browsers differ in which of several they follow.
+        if let Some(location) = parts.headers.remove(header::LOCATION) {
+            let location = self.relative_location(&location, host).unwrap_or(location);
+            parts.headers.insert(header::LOCATION, onward_location(location));
         }
         let contains_links = parts
             .headers
@@ -190,11 +186,14 @@ impl HistoryServerProxy {
     }
 }
 
-/// A redirect to a path of the gateway, as browsers must follow it behind another proxy. Spark writes some of its redirects
-/// without the path before its links.
-fn below_base(location: &HeaderValue) -> Option<HeaderValue> {
-    let path = location.to_str().ok().filter(|to| to.starts_with('/'))?;
-    HeaderValue::try_from(base::link(base::path(), path)).ok()
+/// A redirect of the history server, as browsers must follow it: a path never leads to another host, and begins with the path before
+/// the gateway. Spark writes some of its redirects without the path before its links.
+fn onward_location(location: HeaderValue) -> HeaderValue {
+    if names_a_host(location.as_bytes()) {
+        return onward_location(HeaderValue::from_static("/"));
+    }
+    let path = location.to_str().ok().filter(|to| to.starts_with('/'));
+    path.and_then(|path| HeaderValue::try_from(base::link(base::path(), path)).ok()).unwrap_or(location)
 }
 
 /// Whether a browser takes the beginning of this path for a host. The history server never means one by it.
@@ -346,6 +345,9 @@ mod tests {
         for path in ["/", "/history//x", "/x?u=//y", "https://login.example/", "x//y", ""] {
             assert!(!names_a_host(path.as_bytes()), "{path:?}");
         }
+        let onward = |location| onward_location(HeaderValue::from_static(location));
+        assert_eq!(onward("/\t/evil.example/"), "/");
+        assert_eq!([onward("/a?b"), onward("https://login.example/")], ["/a?b", "https://login.example/"]);
         for odd in ["//evil.example/..%2f..%2fstatic", "/%2fx", "/x/..%2f..", "/x;/../y", "/%09/x", "/x%5cy"] {
             assert!(is_odd(odd), "{odd:?}");
         }
