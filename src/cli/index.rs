@@ -43,7 +43,7 @@ pub struct IndexArgs {
 has been read, and the next search goes on.\n\nWithout --json, times are those of your time zone (TZ=UTC emr-shs index search shows UTC). With --json each \
 line is one object, and times are UTC.\n\nExamples:\n  emr-shs index search etl sales --since 7d\n  \
 emr-shs index search --user alice --state incomplete\n  emr-shs index search --since 2026-11-01 --until 2026-11-07 --limit 0 --json\n\n\
-Exit codes: 0 done, 1 failed or interrupted, 2 usage error, 3 S3 did not give the list of a prefix, 5 no application \
+Exit codes: 0 done, 1 failed or interrupted, 2 usage error, 3 S3 did not give the list of a prefix or 1,000 event logs in a row, 5 no application \
 fits, and some event logs are not read"
 )]
 pub struct SearchArgs {
