@@ -85,6 +85,11 @@ fn each_known_log_line_gets_its_cause_and_fix() {
             "SPARK_DAEMON_MEMORY=4g",
         ),
         (
+            "Exception in thread \"log-replay-executor-3\" java.lang.OutOfMemoryError: Java heap space",
+            "the heap is too small".into(),
+            "numReplayThreads=1",
+        ),
+        (
             "Error occurred during initialization of VM: Too small initial heap",
             "does not accept the heap setting".into(),
             "SPARK_DAEMON_MEMORY",

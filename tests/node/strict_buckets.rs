@@ -287,6 +287,45 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     node.emr_shs(&["uninstall"]).expect(0);
 }
 
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn what_a_bucket_demands_of_emrfs_is_done() {
+    let node = Node::fresh(Profile::Emr71);
+    node.sh("/opt/lab/s3-fault on");
+    let prefix = || node.emr_shs(&["prefix", "--event-logs", &format!("{LOGS}{}/", node.s3_requests())]);
+    let algorithm = |wanted: &str| demands(EVENT_LOGS, &format!("^x-amz-server-side-encryption: {wanted}$"));
+    let key = demands(EVENT_LOGS, &format!("^x-amz-server-side-encryption-aws-kms-key-id: {KEY}$"));
+    let acl = demands(EVENT_LOGS, "^x-amz-acl: bucket-owner-full-control$");
+    let pays = json!({ "match": "^/acme-spark", "lacks": "^x-amz-request-payer: requester$", "status": 403,
+        "code": "AccessDenied", "message": "Access Denied" });
+    let encrypts = ("fs.s3.enableServerSideEncryption", "True");
+    let cases: &[(Properties<'_>, Value)] = &[
+        (&[encrypts], json!([algorithm("AES256")])),
+        (&[encrypts, ("fs.s3.serverSideEncryption.kms.keyId", KEY)], json!([algorithm("aws:kms"), key])),
+        (&[("fs.s3.canned.acl", "BucketOwnerFullControl")], json!([acl])),
+        (&[("fs.s3.useRequesterPaysHeader", "true")], json!([pays])),
+    ];
+    for (properties, rules) in cases {
+        set(&node, properties);
+        node.s3_refuses(rules);
+        let ran = words(&prefix().expect(0));
+        assert!(!ran.contains("Hadoop's own client"), "{properties:?}: {ran}");
+    }
+    // What emr-shs does not know of EMRFS, EMRFS itself is asked.
+    node.s3_refuses(&json!([]));
+    set(&node, &[("fs.s3.storageClass", "STANDARD_IA")]);
+    let ran = words(&prefix().expect(0));
+    assert!(
+        ran.contains("does not know (fs.s3.storageClass)") && ran.contains("allowed to Hadoop's own client"),
+        "{ran}"
+    );
+    // Nobody pays.
+    set(&node, &[]);
+    node.s3_refuses(&json!([pays]));
+    let ran = words(&prefix().expect(3));
+    assert!(ran.contains("answers only to those who pay"), "{ran}");
+}
+
 /// The key with which EMR encrypts this cluster's logs.
 fn set_log_key(node: &Node, key: Option<&str>) {
     let settings: Value = serde_json::from_str(&node.sh("cat /etc/lab/standin.json")).unwrap();

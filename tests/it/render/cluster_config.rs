@@ -50,7 +50,8 @@ fn cluster_config_elsewhere_sets_the_keys_that_the_release_determines() {
 
     let laptop = elsewhere(&format!("cluster-config --event-logs {LOGS} --release emr-7.12.0"));
     assert_eq!(properties(&json_of(&laptop)), on_node);
-    for said in ["local store", "log links", "Safe in a new cluster", "rolls a reconfiguration"] {
+    let region = "the region of the bucket, which S3A must know (or --region)";
+    for said in ["local store", "log links", region, "Safe in a new cluster", "rolls a reconfiguration"] {
         assert!(laptop.err().replace('\n', " ").contains(said), "{said}: {}", laptop.err());
     }
     valid_configurations(&json_of(&laptop));
