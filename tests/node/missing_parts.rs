@@ -86,6 +86,15 @@ fn a_gateway_that_is_wanted_and_missing_is_red_everywhere() {
         let words: String = verify.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(way), "wanted “{way}” in {verify}");
     }
+    // YARN links to a history server on another machine: the kernel's name of this node is the one that leads here.
+    node.sh("cp -p /etc/spark/conf.dist/spark-defaults.conf /etc/hosts /srv/; echo '198.51.100.7 other.example' >>/etc/hosts
+        sed -i '/^spark.yarn.historyServer.address/d' /etc/spark/conf.dist/spark-defaults.conf
+        echo 'spark.yarn.historyServer.address other.example:18080' >>/etc/spark/conf.dist/spark-defaults.conf");
+    let plan = node.emr_shs(&["plan", "--json"]).expect(0).out();
+    let own = PRIVATE_NAME.split('.').next().unwrap();
+    assert!(plan.contains(&format!("http://{own}:9977/logs/")) && !plan.contains("http://other.example"), "{plan}");
+    node.sh("cp -p /srv/spark-defaults.conf /etc/spark/conf.dist/; cat /srv/hosts >/etc/hosts");
+    is_green(&node);
 
     // Parts of the gateway that somebody removed or changed.
     for (breaks, name, says) in [
