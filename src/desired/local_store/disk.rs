@@ -224,4 +224,15 @@ mod tests {
         assert_eq!(Limits::for_room(14_000, None), Some(Limits { retained: 50, usage_mib: 9_994 }));
         assert_eq!(Limits::for_room(4_000, Some(50)), None);
     }
+
+    #[test]
+    fn a_store_grows_to_the_limits_that_the_server_has() {
+        let value = |text: &str| SparkValue::new(text);
+        let of_spark = Limits::of_spark().most();
+        assert_eq!(growth(None, None, 0), of_spark);
+        assert_eq!(growth(None, None, 1_000), of_spark - 1_000);
+        assert_eq!(growth(Some(&value("500")), None, 0), of_spark + 450 * OPEN_APPLICATION);
+        assert_eq!(growth(None, Some(&value("1g")), 0), of_spark - SPARK_USAGE + 1_024);
+        assert_eq!(growth(Some(&value("many")), Some(&value("?")), of_spark + 1), 0);
+    }
 }

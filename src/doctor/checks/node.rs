@@ -356,8 +356,9 @@ pub(crate) fn disk(f: &Facts<'_>) -> CheckResult {
             least = Some((free, path));
         }
     }
+    let more = store.as_deref().and_then(|store| outgrows_disk(f, store)).unwrap_or_default();
     match least {
-        Some((free, path)) => Ok(format!("{} GB left at {}", free >> 30, mount_point(path).display())),
+        Some((free, path)) => Ok(format!("{} GB left at {}{more}", free >> 30, mount_point(path).display())),
         None => skip("no file system tells how much space is free"),
     }
 }
@@ -378,9 +379,26 @@ fn mount_point(dir: &Path) -> &Path {
 
 /// The free bytes that the local store's disk needs: what the store can still take, but at most a tenth of the disk.
 fn store_needs(f: &Facts<'_>, store: &Path) -> u64 {
+    store_growth(f, store).min(local_store::spared_at(store)) << 20
+}
+
+/// The MiB that the local store can still take, with the limits that the history server has.
+fn store_growth(f: &Facts<'_>, store: &Path) -> u64 {
     let (retained, usage) = (f.effective(RETAINED_APPLICATIONS_KEY), f.effective(MAX_DISK_USAGE_KEY));
-    let growth = local_store::growth(retained.as_ref(), usage.as_ref(), local_store::size_on_disk(store));
-    growth.min(local_store::spared_at(store)) << 20
+    local_store::growth(retained.as_ref(), usage.as_ref(), local_store::size_on_disk(store))
+}
+
+/// Says that the limits of the local store allow it more than its disk has. Others can have filled the disk since `install`
+/// chose the limits, or raised these.
+fn outgrows_disk(f: &Facts<'_>, store: &Path) -> Option<String> {
+    let fs = statvfs(store.ancestors().find(|p| p.exists())?).ok()?;
+    let (growth, free) = (store_growth(f, store), (fs.blocks_available() * fs.fragment_size()) >> 20);
+    (growth > free).then(|| {
+        format!(
+            "; the local store can still take {growth} MB, and its disk has {free} MB: {RETAINED_APPLICATIONS_KEY} and \
+             {MAX_DISK_USAGE_KEY} limit it"
+        )
+    })
 }
 
 /// Without a writable directory EMRFS fails with “Cannot create temp dirs” (`docs/emr.md §6.4`).
