@@ -6,6 +6,7 @@ use crate::cli::DoctorArgs;
 use crate::doctor::check::CheckReport;
 use crate::doctor::gather::Gathered;
 use crate::error::{Exit, Verdict};
+use crate::shown::visible_line;
 use crate::signals;
 use crate::ui::{Console, data, wrapped};
 use anstyle::{AnsiColor, Style};
@@ -87,16 +88,17 @@ pub(super) fn text(checks: &[CheckReport], verbose: bool) -> String {
 
 fn entry(check: &CheckReport, verbose: bool) -> String {
     let (word, style) = word(check.verdict);
-    let mut text = wrapped(&format!("{word}  {:<14} ", check.id.name()), INDENT, &check.found);
+    // Whoever writes an object chooses its name. A line end in it must not begin a line that looks like one of doctor's.
+    let mut text = wrapped(&format!("{word}  {:<14} ", check.id.name()), INDENT, &visible_line(&check.found));
     text.replace_range(..word.len(), &format!("{style}{word}{style:#}"));
     let mut more: Vec<String> = check.details.clone();
     more.extend(check.fix.as_ref().map(|fix| format!("fix: {fix}")));
     if verbose {
         more.insert(0, check.why.into());
     }
-    for paragraph in more.iter().flat_map(|text| text.lines()) {
+    for paragraph in more {
         text.push('\n');
-        text.push_str(&wrapped(INDENT, INDENT, paragraph.trim()));
+        text.push_str(&wrapped(INDENT, INDENT, visible_line(&paragraph).trim()));
     }
     text
 }

@@ -158,7 +158,7 @@ impl Cause {
             Self::HeapTooLarge => ("this machine has less memory than the heap setting asks for", "lower SPARK_DAEMON_MEMORY in /etc/spark/conf/spark-env.sh"),
             Self::WrongAddress => ("the history server listens on an address that this node does not have", "ip -brief address lists the node's addresses; correct SPARK_LOCAL_IP or SPARK_DAEMON_JAVA_OPTS in /etc/spark/conf/spark-env.sh"),
             Self::PortTaken => ("another process uses the history server's port", "find that process: sudo ss -ltnp"),
-            Self::TooManyFiles => ("the history server has reached its limit of open files", "sudo mkdir -p /etc/systemd/system/spark-history-server.service.d; printf '[Service]\nLimitNOFILE=65536\n' | sudo tee /etc/systemd/system/spark-history-server.service.d/files.conf; sudo systemctl daemon-reload"),
+            Self::TooManyFiles => ("the history server has reached its limit of open files", "sudo mkdir -p /etc/systemd/system/spark-history-server.service.d; printf '[Service]\\nLimitNOFILE=65536\\n' | sudo tee /etc/systemd/system/spark-history-server.service.d/files.conf; sudo systemctl daemon-reload"),
             Self::DiskFull => ("a file system is full", "find the full file system: df -h; the local store is at spark.history.store.path"),
             Self::ReadOnly => ("a file system is mounted read-only", "findmnt -O ro; sudo dmesg | tail shows why"),
             Self::StoreLocked => ("another process has opened the local store, such as a second history server", "pgrep -af history.HistoryServer lists them; end the one that does not belong to the unit"),
