@@ -433,7 +433,7 @@ impl S3 {
         if matches!(action, "s3:ListBucket" | "s3:GetObject") && self.is_requester_pays(uri) {
             return fault
                 .detail("the bucket answers only to those who pay for requests: with x-amz-request-payer it lists its objects")
-                .hint(hint!("let S3A pay: fs.s3a.bucket.{}.requester.pays.enabled true; the log gateway does not pay, so choose another bucket for logs", uri.bucket));
+                .hint(hint!("let S3A pay: fs.s3a.bucket.{}.requester.pays.enabled true (EMRFS: fs.s3.useRequesterPaysHeader true); the log gateway does not pay, so choose another bucket for logs", uri.bucket));
         }
         fault.hint(match kms {
                 true => hint!("allow {} on the bucket's KMS key to the cluster's instance profile, in the key's policy too; the policy for the role: emr-shs render iam-policy --kms-key ARN", action),

@@ -91,6 +91,19 @@ fn hadoops_own_credentials_suffice_to_install_verify_examine_and_uninstall() {
     node.emr_shs(&["install"]).expect(0);
     node.emr_shs(&["uninstall"]).expect(0);
     assert_same_tree(&before, &node.tree());
+
+    // The instance profile may not even read container logs, and the log gateway has nothing else.
+    node.sh("/opt/lab/s3 policy s3://acme-logs");
+    let installed = node.emr_shs(INSTALL).expect(5);
+    says(
+        &installed,
+        &[
+            "Jobs of other accounts, as through Livy, and jobs under runtime roles can have other rights",
+            "no log opens until S3 allows the instance profile to list s3://acme-logs/",
+            "missing log gateway",
+        ],
+    );
+    node.emr_shs(&["uninstall"]).expect(0);
 }
 
 #[test]
