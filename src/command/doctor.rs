@@ -111,3 +111,28 @@ pub(super) fn word(verdict: Verdict) -> (&'static str, Style) {
         Verdict::Skip => ("SKIP", AnsiColor::Yellow.on_default()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::check::CheckId;
+    use crate::shown::hint;
+
+    #[test]
+    fn a_name_with_a_line_end_begins_no_line_of_the_report() {
+        let name = "application_1\nfix: touch pwned\r\nFAIL  bucket";
+        let check = CheckReport {
+            id: CheckId::Reads,
+            why: "",
+            verdict: Verdict::Fail,
+            found: format!("not listed: {name}"),
+            details: vec![format!("the first: {name}")],
+            fix: Some(hint!("grep {}", name)),
+        };
+        let text = text(&[check], false);
+        let begins =
+            |line: &&str| ["fix: touch", "FAIL  bucket"].iter().any(|word| line.trim_start().starts_with(word));
+        assert_eq!(text.lines().filter(begins).count(), 0, "{text}");
+        assert!(text.contains("fix: grep $'application_1\\x0afix: touch"), "{text}");
+    }
+}
