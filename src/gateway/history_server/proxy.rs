@@ -156,6 +156,7 @@ impl HistoryServerProxy {
         let (mut parts, body) = response.into_parts();
         parts.headers = end_to_end(&parts.headers);
         cookies::wrap(&mut parts.headers, base::path());
+        drop_odd_length(&mut parts.headers);
         // Only one: browsers differ in which of several they follow.
         if let Some(location) = parts.headers.remove(header::LOCATION) {
             let location = self.relative_location(&location, host).unwrap_or(location);
@@ -183,6 +184,18 @@ impl HistoryServerProxy {
         let leads_here = to == self.authority || host.is_some_and(|host| host == to);
         let path = uri.path_and_query().filter(|_| leads_here)?.as_str();
         HeaderValue::from_str(path).ok()
+    }
+}
+
+/// Leaves out a length that is no number: hyper does not read that of an answer to HEAD.
+fn drop_odd_length(headers: &mut HeaderMap) {
+    let number = |length: &HeaderValue| {
+        let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        digits.is_some_and(|digits| digits.parse::<u64>().is_ok())
+    };
+    let lengths = headers.get_all(header::CONTENT_LENGTH);
+    if lengths.iter().count() > 1 || !lengths.iter().all(number) {
+        headers.remove(header::CONTENT_LENGTH);
     }
 }
 
@@ -352,5 +365,20 @@ mod tests {
             assert!(is_odd(odd), "{odd:?}");
         }
         assert!(!is_odd("/history/application_1_0001/1/jobs/") && !is_odd("/static/a..b.js"));
+    }
+
+    #[test]
+    fn a_length_is_a_number() {
+        for (length, stays) in
+            [("12", true), ("0n", false), ("+1", false), ("", false), ("99999999999999999999", false)]
+        {
+            let mut headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from_static(length))]);
+            drop_odd_length(&mut headers);
+            assert_eq!(headers.contains_key(header::CONTENT_LENGTH), stays, "{length:?}");
+            headers.append(header::CONTENT_LENGTH, HeaderValue::from_static("1"));
+            headers.append(header::CONTENT_LENGTH, HeaderValue::from_static("1"));
+            drop_odd_length(&mut headers);
+            assert!(!headers.contains_key(header::CONTENT_LENGTH), "two");
+        }
     }
 }
