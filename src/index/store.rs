@@ -73,7 +73,7 @@ impl Store {
         match self.access {
             Access::Write(_) => None,
             Access::OtherWrites => Some(format!("another emr-shs is writing {name}")),
-            Access::Denied => Some(format!("this account must not write {name}")),
+            Access::Denied => Some(format!("this account is not allowed to write {name}")),
         }
     }
 

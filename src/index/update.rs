@@ -248,7 +248,7 @@ impl Update<'_> {
                     ))
                     .detail(last_failure)
                     .detail("the index keeps what it has; the next run goes on with the others")
-                    .hint("to see what cannot be read: emr-shs index status"),
+                    .hint("to see what cannot be read: emr-shs index status, with the options of this command"),
                 );
                 break;
             }

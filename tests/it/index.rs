@@ -318,9 +318,9 @@ fn whoever_may_only_read_a_database_searches_it() {
         CommandOutput(command.output().unwrap())
     };
     let ran = run("search").expect(0);
-    assert!(ran.out().lines().count() == 51 && ran.err().contains("must not write"), "{}", ran.err());
+    assert!(ran.out().lines().count() == 51 && ran.err().contains("is not allowed to write"), "{}", ran.err());
     let ran = run("rebuild").expect(1);
-    assert!(ran.err().contains("this account must not write"), "{}", ran.err());
+    assert!(ran.err().contains("this account is not allowed to write"), "{}", ran.err());
     assert_eq!(fs::read_dir(&shared).unwrap().count(), 1);
 }
 

@@ -46,7 +46,7 @@ pub(super) fn run(root: &Path, what: &Index, console: &Console) -> Result<Exit> 
     match ran {
         Err(error) if is_damage(&error) => Err(Fault::failed("the index is damaged")
             .detail(format!("{error:#}"))
-            .hint("read everything again: emr-shs index rebuild")
+            .hint("read everything again: emr-shs index rebuild, with the options of this command")
             .into()),
         ran => ran,
     }
@@ -56,7 +56,7 @@ fn rebuild(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
     let mut index = OpenIndex::open(host, args)?;
     if let Some(why) = index.store.writing_refused() {
         return Err(Fault::failed(why)
-            .hint("wait for the end of other commands, or name another file with --db")
+            .hint("name another file: --db FILE; if another command writes this one, wait for its end")
             .into());
     }
     let wanted = Wanted {

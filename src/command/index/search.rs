@@ -248,7 +248,7 @@ fn tell(
         let (listed, looked) = index.store.listed(id)?;
         oldest = oldest.min(looked.max(listed).unwrap_or(0));
     }
-    let more = "; for more: --limit N";
+    let more = &format!("; for more: --offset {}", query.offset.saturating_add(shown));
     let found = match total {
         Total::Exact(0) if index.is_empty()? => {
             let uris: Vec<String> = index.uris.iter().map(name_of).collect();
@@ -261,6 +261,7 @@ fn tell(
         }
         Total::Exact(all) if query.offset > 0 => {
             let (first, last) = (number(query.offset.saturating_add(1)), number(query.offset.saturating_add(shown)));
+            let more = if query.offset.saturating_add(shown) < all { more } else { "" };
             format!("{first} to {last} of {} that fit{more}", number(all))
         }
         Total::Exact(all) => format!("the newest {} of {} that fit{more}", number(shown), number(all)),
@@ -285,8 +286,10 @@ fn tell(
         missing.push(format!("{} event logs could not be read", number(failed)));
     }
     if !missing.is_empty() {
-        console
-            .warn(&format!("{}, so this list is incomplete. To see why: emr-shs index status", missing.join(", and ")));
+        console.warn(&format!(
+            "{}, so this list is incomplete. To see why: emr-shs index status, with the options of this command",
+            missing.join(", and ")
+        ));
     }
     if guessed > 0 {
         console.say(&format!("~ marks estimates: {} ends are not read yet", number(guessed)));
