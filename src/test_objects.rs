@@ -35,15 +35,6 @@ impl TestObject {
 
     /// The object does not exist: it was not written, or it was deleted.
     pub(crate) fn gone(self) {
-        self.forget();
-    }
-
-    /// The object is left, and the command's own report names it.
-    pub(crate) fn reported(self) {
-        self.forget();
-    }
-
-    fn forget(&self) {
         KNOWN.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| known.id != self.0);
     }
 }

