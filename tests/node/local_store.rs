@@ -83,5 +83,10 @@ fn the_store_fits_hardened_and_small_file_systems() {
     let free: u64 = node.sh("df -m --output=avail /mnt | tail -1").trim().parse().unwrap();
     assert!(free > 300, "{free} MB are free");
     node.emr_shs(&["plan", "--check"]).expect(0);
-    node.emr_shs(&["doctor"]).expect(0);
+    let doctor = node.emr_shs(&["doctor"]).expect(0).out();
+    assert!(!doctor.contains("can still take"), "{doctor}");
+    // Somebody raises a limit beyond what the disk has.
+    node.sh("sed -i 's/^spark.history.retainedApplications .*/spark.history.retainedApplications 500/' /etc/spark/conf/spark-defaults.conf");
+    let doctor = node.emr_shs(&["doctor"]).expect(3).out();
+    assert!(doctor.contains("the local store can still take"), "{doctor}");
 }
