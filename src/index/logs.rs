@@ -104,14 +104,18 @@ impl std::ops::AddAssign for Changes {
     }
 }
 
-/// How many logs there are, by state.
+/// How many logs have something left to read, and how many nothing can be listed for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
+    /// Logs that show nothing yet, because nobody has read them.
     pub(crate) unread: u64,
+    /// Logs that show nothing, because reading them failed.
+    pub(crate) failed: u64,
+    /// Logs that have changed, or are to be read again: they show what they showed before.
+    pub(crate) to_read_again: u64,
+    /// Logs whose end is not read yet.
     pub(crate) end_unread: u64,
     pub(crate) without_application: u64,
-    /// Logs of the others whose last reading failed.
-    pub(crate) failed: u64,
 }
 
 impl Store {
@@ -282,31 +286,36 @@ impl Store {
 
     /// Counts without those that have been read, which are nearly all: each search tells these numbers.
     pub(crate) fn counts(&self, source: i64) -> Result<Counts> {
-        let mut counts = Counts::default();
         let mut waiting = self.db.prepare_cached(
-            "SELECT state, count(*) FROM log INDEXED BY log_to_read WHERE state < 2 AND source = ?1 GROUP BY state",
+            "SELECT count(*) FILTER (WHERE a.id IS NULL AND problem IS NULL),
+                    count(*) FILTER (WHERE a.id IS NULL AND problem IS NOT NULL),
+                    count(*) FILTER (WHERE a.id IS NOT NULL AND state = 0),
+                    count(*) FILTER (WHERE a.id IS NOT NULL AND state = 1)
+             FROM log INDEXED BY log_to_read LEFT JOIN attempt a ON a.log = log.id WHERE state < 2 AND log.source = ?1",
         )?;
-        let mut rows = waiting.query([source])?;
-        while let Some(row) = rows.next()? {
-            let logs = row.get::<_, i64>(1)?.unsigned_abs();
-            match row.get::<_, i64>(0)? {
-                0 => counts.unread = logs,
-                _ => counts.end_unread = logs,
-            }
-        }
-        let mut problems = self.db.prepare_cached(
-            "SELECT state = 3, count(*) FROM log INDEXED BY log_without_application
-             WHERE problem IS NOT NULL AND source = ?1 GROUP BY 1",
+        let mut without = self.db.prepare_cached(
+            "SELECT count(*) FROM log INDEXED BY log_without_application
+             WHERE problem IS NOT NULL AND state = 3 AND source = ?1",
         )?;
-        let mut rows = problems.query([source])?;
-        while let Some(row) = rows.next()? {
-            let logs = row.get::<_, i64>(1)?.unsigned_abs();
-            match row.get::<_, bool>(0)? {
-                true => counts.without_application = logs,
-                false => counts.failed = logs,
-            }
-        }
+        let number = |row: &Row<'_>, at| Ok(row.get::<_, i64>(at)?.unsigned_abs());
+        let mut counts = waiting.query_row([source], |row| {
+            Ok(Counts {
+                unread: number(row, 0)?,
+                failed: number(row, 1)?,
+                to_read_again: number(row, 2)?,
+                end_unread: number(row, 3)?,
+                without_application: 0,
+            })
+        })?;
+        counts.without_application = without.query_row([source], |row| number(row, 0))?;
         Ok(counts)
+    }
+
+    /// How many logs of a source are in a state.
+    pub(crate) fn waiting(&self, source: i64, state: State) -> Result<u64> {
+        let sql = "SELECT count(*) FROM log INDEXED BY log_to_read WHERE state < 2 AND state = ?2 AND source = ?1";
+        let mut query = self.db.prepare_cached(sql)?;
+        Ok(query.query_row(params![source, state as i64], |row| row.get::<_, i64>(0))?.unsigned_abs())
     }
 
     /// Whether a source has a log. Counting them would take longer than a search.

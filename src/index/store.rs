@@ -31,6 +31,8 @@ pub(crate) struct Store {
     pub(super) db: Connection,
     path: PathBuf,
     access: Access,
+    /// Why the file that was there was replaced.
+    replaced: Option<String>,
 }
 
 /// Whether this process may write a database.
@@ -56,15 +58,17 @@ impl Store {
             std::thread::sleep(Duration::from_millis(50));
             connected = connect(path, false);
         }
+        let mut replaced = None;
         let db = match connected {
             Ok(db) => db,
-            Err(Unusable::Index(_)) if writes => {
+            Err(Unusable::Index(why)) if writes => {
                 remove(path)?;
+                replaced = Some(why);
                 connect(path, true).map_err(|unusable| unusable.fault(path))?
             }
             Err(unusable) => return Err(unusable.fault(path).into()),
         };
-        Ok(Self { db, path: path.into(), access })
+        Ok(Self { db, path: path.into(), access, replaced })
     }
 
     /// Why this process must not write, for people; `None` if it may.
@@ -84,6 +88,11 @@ impl Store {
         remove(&self.path)?;
         self.db = connect(&self.path, true).map_err(|unusable| unusable.fault(&self.path))?;
         Ok(())
+    }
+
+    /// Why the file that was there was replaced by a new one; `None` if it was not.
+    pub(crate) fn replaced(&self) -> Option<&str> {
+        self.replaced.as_deref()
     }
 
     pub(crate) fn path(&self) -> &Path {

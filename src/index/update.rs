@@ -193,8 +193,7 @@ impl Update<'_> {
         let ids: Vec<i64> = self.sources.iter().map(|source| source.id).collect();
         let mut of = 0;
         for id in &ids {
-            let counts = self.store.counts(*id)?;
-            of += if state == State::Unread { counts.unread } else { counts.end_unread };
+            of += self.store.waiting(*id, state)?;
         }
         let mut reader = Reader::new(self.sources.iter().map(|source| (source.id, source.remote.clone())));
         let (mut before, mut waiting) = (i64::MAX, Vec::new());

@@ -290,9 +290,22 @@ fn a_file_that_is_no_index_stays_and_one_that_is_damaged_or_of_another_version_i
         s3.index(&file, &[&["rebuild", "--no-snapshot"], &FLAT[..]].concat()).expect(0);
         whole(&file);
     }
+    // A search notices it, too, whether the damage shows when the file is opened or later.
+    for from in [4096, 30_000, 60_000, 90_000] {
+        let mut bytes = fs::read(&file).unwrap();
+        let from = from.min(bytes.len());
+        bytes[from..].fill(0xA5);
+        fs::write(&file, bytes).unwrap();
+        let ran = search(&s3, &file, &FLAT, &["--no-snapshot", "--list-every", "0"]).expect(0);
+        let said = ["is damaged, so emr-shs reads everything again", "so emr-shs has begun a new index there"];
+        assert!(said.iter().any(|text| ran.err().contains(text)), "{from}: {}", ran.err());
+        whole(&file);
+    }
     let mut bytes = fs::read(&file).unwrap();
     bytes.truncate(bytes.len() / 2);
     fs::write(&file, bytes).unwrap();
+    let ran = search(&s3, &file, &FLAT, &["--no-snapshot"]).expect(0);
+    assert!(ran.err().contains("warning: ") && ran.err().contains("index.sqlite"), "{}", ran.err());
     whole(&file);
 }
 

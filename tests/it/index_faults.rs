@@ -182,6 +182,13 @@ fn what_s3_refuses_is_named_and_tried_again() {
     index.s3.control("faults");
     index.time_passes();
     assert_eq!(index.search(), truth);
+    // What was known stays, and nobody calls it missing.
+    index.s3.control("faults?denied=1");
+    index.s3.index(&index.db(), &Index::words(&["rebuild"])).expect(0);
+    let words = Index::words(&["search", "--json", "--limit", "0", "--no-refresh"]);
+    let ran = index.s3.index(&index.db(), &words).expect(0);
+    assert_eq!(rows(&ran.out()), truth);
+    assert!(ran.err().contains("not read again yet") && !ran.err().contains("incomplete"), "{}", ran.err());
 }
 
 #[test]

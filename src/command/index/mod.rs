@@ -10,7 +10,7 @@ use crate::aws::config::{self, TimeoutProfile};
 use crate::aws::s3::S3;
 use crate::aws::uri::EventLogs;
 use crate::change::receipt::Receipt;
-use crate::cli::index::{Index, IndexArgs};
+use crate::cli::index::{Index, IndexArgs, SearchArgs};
 use crate::cli::options::given;
 use crate::error::{Exit, Fault};
 use crate::host::Host;
@@ -39,7 +39,7 @@ pub(super) fn run(root: &Path, what: &Index, console: &Console) -> Result<Exit> 
         return Err(Fault::usage("index reads S3, and --root leaves S3 out").hint("leave --root out").into());
     }
     let ran = match what {
-        Index::Search(args) => search::run(&host, args, console),
+        Index::Search(args) => search_or_begin_anew(&host, args, console),
         Index::Status(args) => status::run(&host, args, console),
         Index::Rebuild(args) => rebuild(&host, args, console),
     };
@@ -52,8 +52,24 @@ pub(super) fn run(root: &Path, what: &Index, console: &Console) -> Result<Exit> 
     }
 }
 
+/// Searches. If the database turns out to be damaged, everything is read again first.
+fn search_or_begin_anew(host: &Host, args: &SearchArgs, console: &Console) -> Result<Exit> {
+    match search::run(host, args, console) {
+        Err(error) if is_damage(&error) && !args.no_refresh => {
+            let mut index = OpenIndex::open(host, &args.index, console)?;
+            if index.store.writing_refused().is_some() {
+                return Err(error);
+            }
+            index.begin_anew(console)?;
+            drop(index);
+            search::run(host, args, console)
+        }
+        ran => ran,
+    }
+}
+
 fn rebuild(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
-    let mut index = OpenIndex::open(host, args)?;
+    let mut index = OpenIndex::open(host, args, console)?;
     if let Some(why) = index.store.writing_refused() {
         return Err(Fault::failed(why)
             .hint("name another file: --db FILE; if another command writes this one, wait for its end")
@@ -88,7 +104,7 @@ struct Connections {
 }
 
 impl OpenIndex {
-    fn open(host: &Host, args: &IndexArgs) -> Result<Self> {
+    fn open(host: &Host, args: &IndexArgs, console: &Console) -> Result<Self> {
         let receipt = Receipt::load(host).unwrap_or_default();
         // A machine that is no node has no configuration, and needs none.
         let (node, _) = Node::read_leniently(host);
@@ -123,15 +139,24 @@ impl OpenIndex {
             region: args.s3.region.given().map(str::to_string).or_else(|| settings.region.clone()),
             endpoint: given(&args.s3.endpoint_url).map(str::to_string).or_else(|| settings.endpoint_url.clone()),
         };
-        Ok(Self { store: Store::open(&path)?, uris, connections, is_distrusted: false })
+        let store = Store::open(&path)?;
+        if let Some(why) = store.replaced() {
+            console
+                .warn(&format!("{} could not be used ({why}), so emr-shs has begun a new index there", path.display()));
+        }
+        Ok(Self { store, uris, connections, is_distrusted: false })
+    }
+
+    fn begin_anew(&mut self, console: &Console) -> Result<()> {
+        console.warn(&format!("{} is damaged, so emr-shs reads everything again", self.store.path().display()));
+        self.store.clear()
     }
 
     /// Brings the index up to date. A damaged database is made anew.
     fn update(&mut self, wanted: Wanted, console: &Console) -> Result<Summary> {
         match self.try_update(wanted, console) {
             Err(error) if is_damage(&error) => {
-                console.warn(&format!("{} is damaged, so emr-shs reads everything again", self.store.path().display()));
-                self.store.clear()?;
+                self.begin_anew(console)?;
                 self.try_update(wanted, console)
             }
             updated => updated,

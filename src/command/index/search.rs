@@ -24,7 +24,7 @@ pub(super) fn run(host: &Host, args: &SearchArgs, console: &Console) -> Result<E
     if since.zip(until).is_some_and(|(since, until)| since > until) {
         return Err(Fault::usage("--since is later than --until, so no application fits").into());
     }
-    let mut index = OpenIndex::open(host, &args.index)?;
+    let mut index = OpenIndex::open(host, &args.index, console)?;
     let refreshed = refresh(&mut index, args, console)?;
     let (sources, below) = narrowed(&index, args.source.as_deref())?;
     let query = Query {
@@ -237,22 +237,34 @@ fn tell(
     console: &Console,
 ) -> Result<bool> {
     let shown = hits.len() as u64;
-    let (mut unread, mut guessed, mut failed, mut without) = (0, 0, 0, 0);
+    let (mut unread, mut again, mut guessed, mut failed, mut without) = (0, 0, 0, 0, 0);
     let mut oldest = i64::MAX;
+    let mut is_unlisted = false;
     for id in index.known()? {
         let counts = index.store.counts(id)?;
         unread += counts.unread;
+        again += counts.to_read_again;
         guessed += counts.end_unread;
         failed += counts.failed;
         without += counts.without_application;
         let (listed, looked) = index.store.listed(id)?;
         oldest = oldest.min(looked.max(listed).unwrap_or(0));
+        is_unlisted |= listed.is_none();
     }
     let more = &format!("; for more: --offset {}", query.offset.saturating_add(shown));
+    let (first, last) = (query.offset.saturating_add(1), query.offset.saturating_add(shown));
     let found = match total {
         Total::Exact(0) if index.is_empty()? => {
-            let uris: Vec<String> = index.uris.iter().map(name_of).collect();
-            format!("the index knows no event log below {}", uris.join(", "))
+            let uris = index.uris.iter().map(name_of).collect::<Vec<_>>().join(", ");
+            match refreshed {
+                Refreshed::Yes(summary) if summary.faults.is_empty() && !summary.is_interrupted && oldest > 0 => {
+                    format!("S3 has no event log below {uris}: check the prefix")
+                }
+                Refreshed::Yes(summary) if !summary.faults.is_empty() => {
+                    format!("the index has no event log below {uris}, because S3 could not be read")
+                }
+                _ => format!("the index has no event log below {uris} yet; without --no-refresh emr-shs asks S3"),
+            }
         }
         Total::Exact(0) => "no application fits".to_string(),
         Total::Exact(all) if all == shown => format!("{} found", number(shown)),
@@ -260,11 +272,13 @@ fn tell(
             format!("only {} fit, so --offset leaves out all of them", number(all))
         }
         Total::Exact(all) if query.offset > 0 => {
-            let (first, last) = (number(query.offset.saturating_add(1)), number(query.offset.saturating_add(shown)));
-            let more = if query.offset.saturating_add(shown) < all { more } else { "" };
-            format!("{first} to {last} of {} that fit{more}", number(all))
+            let more = if last < all { more } else { "" };
+            format!("{} to {} of {} that fit{more}", number(first), number(last), number(all))
         }
         Total::Exact(all) => format!("the newest {} of {} that fit{more}", number(shown), number(all)),
+        Total::AtLeast(all) if query.offset > 0 => {
+            format!("{} to {} of at least {} that fit{more}", number(first), number(last), number(all))
+        }
         Total::AtLeast(all) => format!("the newest {} of at least {} that fit{more}", number(shown), number(all)),
     };
     let ago = |then: i64| span(Duration::from_millis((now() - then).max(0).unsigned_abs()));
@@ -279,8 +293,11 @@ fn tell(
     };
     console.say(&format!("{found}{fresh}"));
     let mut missing = Vec::new();
-    if unread > failed {
-        missing.push(format!("{} event logs are not read yet", number(unread - failed)));
+    if is_unlisted && matches!(refreshed, Refreshed::Yes(_)) {
+        missing.push("no listing of S3 has come to its end yet".to_string());
+    }
+    if unread > 0 {
+        missing.push(format!("{} event logs are not read yet", number(unread)));
     }
     if failed > 0 {
         missing.push(format!("{} event logs could not be read", number(failed)));
@@ -290,6 +307,10 @@ fn tell(
             "{}, so this list is incomplete. To see why: emr-shs index status, with the options of this command",
             missing.join(", and ")
         ));
+    }
+    if again > 0 {
+        console
+            .say(&format!("{} event logs are not read again yet: the list has what they told before", number(again)));
     }
     if guessed > 0 {
         console.say(&format!("~ marks estimates: {} ends are not read yet", number(guessed)));

@@ -30,7 +30,10 @@ struct SourceReport {
     /// Attempts of applications that a search finds.
     attempts: u64,
     logs: u64,
+    /// Event logs that show nothing yet.
     unread: u64,
+    /// Event logs that show what they told before.
+    to_read_again: u64,
     end_unread: u64,
     failed: u64,
     without_application: u64,
@@ -51,7 +54,7 @@ struct Problem {
 }
 
 pub(super) fn run(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
-    let index = OpenIndex::open(host, args)?;
+    let index = OpenIndex::open(host, args, console)?;
     report(&index, None, "index status", console)?;
     Ok(Exit::Done)
 }
@@ -109,6 +112,7 @@ impl SourceReport {
             attempts,
             logs: store.logs(id)?,
             unread: counts.unread,
+            to_read_again: counts.to_read_again,
             end_unread: counts.end_unread,
             failed: counts.failed,
             without_application: counts.without_application,
@@ -148,8 +152,12 @@ impl SourceReport {
                 None => listed,
             },
         );
-        if self.unread > self.failed {
-            text += &row("unread", &format!("{} event logs", number(self.unread - self.failed)));
+        if self.unread > 0 {
+            text += &row("unread", &format!("{} event logs", number(self.unread)));
+        }
+        if self.to_read_again > 0 {
+            let logs = number(self.to_read_again);
+            text += &row("again", &format!("{logs} event logs are to be read again, and show what they told before"));
         }
         if self.end_unread > 0 {
             text += &row(
