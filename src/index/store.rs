@@ -134,10 +134,17 @@ impl From<rusqlite::Error> for Unusable {
     }
 }
 
-/// Whether an error says that the database is damaged.
+/// Whether an error says that the database is damaged: SQLite notices it, or a value is none that the tables allow.
 pub(crate) fn is_damage(error: &anyhow::Error) -> bool {
-    let code = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
-    matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    let Some(error) = error.downcast_ref::<rusqlite::Error>() else {
+        return error.is::<rusqlite::types::FromSqlError>();
+    };
+    let is_odd = matches!(
+        error,
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+    );
+    is_odd || matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 fn connect(path: &Path, writes: bool) -> Result<Connection, Unusable> {
