@@ -244,6 +244,24 @@ impl Query {
     }
 }
 
+/// The rarest of some trigrams, by a sample of the newest names.
+fn rare(trigrams: Vec<String>, sample: &[String]) -> Vec<String> {
+    if trigrams.len() <= TRIGRAMS {
+        return trigrams;
+    }
+    let mut counted: Vec<(usize, String)> = trigrams
+        .into_iter()
+        .map(|trigram| {
+            let finder = memmem::Finder::new(trigram.as_bytes());
+            (sample.iter().filter(|text| finder.find(text.as_bytes()).is_some()).count(), trigram)
+        })
+        .collect();
+    counted.sort_unstable();
+    let is_rare = counted.first().is_some_and(|(times, _)| *times * 10 < sample.len().max(1));
+    let wanted = if is_rare { TRIGRAMS } else { MORE_TRIGRAMS };
+    counted.into_iter().take(wanted).map(|(_, trigram)| trigram).collect()
+}
+
 fn listed(sources: &[i64]) -> String {
     sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -257,9 +275,12 @@ impl Store {
             return Ok((self.page(query, all_sources)?, Total::Exact(self.count_by_sql(query)?)));
         }
         let mut conditions = query.conditions(all_sources);
-        let trigrams = match self.is_user_rarer(query, &words)? {
+        let trigrams = words.trigrams();
+        let has_choice = trigrams.len() > TRIGRAMS || query.user.is_some() && !words.0.is_empty();
+        let sample = if has_choice { self.sample()? } else { Vec::new() };
+        let trigrams = match self.is_user_rarer(query, &words, &sample)? {
             true => Vec::new(),
-            false => self.rare(words.trigrams())?,
+            false => rare(trigrams, &sample),
         };
         let (from, order) = match trigrams.as_slice() {
             [] => (format!("attempt a {}", query.through()), "a.id"),
@@ -360,7 +381,8 @@ impl Store {
         let begin = query.since.map_or(0, id_of);
         let end = query.until.map_or(i64::MAX, |until| id_of(until.saturating_add(1)));
         // Whole spans between both.
-        let (first, last) = ((begin + (1 << SPAN) - 1) >> SPAN, end >> SPAN);
+        let is_inside = begin & ((1 << SPAN) - 1) > 0;
+        let (first, last) = ((begin >> SPAN) + i64::from(is_inside), end >> SPAN);
         if query.user.is_some() || first >= last {
             return self.count_ids(query, begin, end);
         }
@@ -408,10 +430,9 @@ impl Store {
     }
 
     /// Whether fewer attempts are of the wanted user than have the words, as far as a sample tells.
-    fn is_user_rarer(&self, query: &Query, words: &Words) -> Result<bool> {
+    fn is_user_rarer(&self, query: &Query, words: &Words, sample: &[String]) -> Result<bool> {
         let Some(user) = query.user.as_ref().filter(|_| !words.0.is_empty()) else { return Ok(false) };
         let all: i64 = self.db.query_row("SELECT ifnull(sum(shown), 0) FROM span", [], |row| row.get(0))?;
-        let sample = self.sample()?;
         let have = |text: &&String| words.0.iter().all(|word| word.finder.find(text.as_bytes()).is_some());
         let with_words = all.saturating_mul(count(sample.iter().filter(have).count() as u64)) / SAMPLE;
         let mut of_user = self.db.prepare_cached(
@@ -431,25 +452,6 @@ impl Store {
             Ok(text)
         };
         Ok(statement.query_map([SAMPLE], text)?.collect::<Result<_, _>>()?)
-    }
-
-    /// The rarest of some trigrams, by a sample of the newest names.
-    fn rare(&self, trigrams: Vec<String>) -> Result<Vec<String>> {
-        if trigrams.len() <= TRIGRAMS {
-            return Ok(trigrams);
-        }
-        let sample = self.sample()?;
-        let mut counted: Vec<(usize, String)> = trigrams
-            .into_iter()
-            .map(|trigram| {
-                let finder = memmem::Finder::new(trigram.as_bytes());
-                (sample.iter().filter(|text| finder.find(text.as_bytes()).is_some()).count(), trigram)
-            })
-            .collect();
-        counted.sort_unstable();
-        let is_rare = counted.first().is_some_and(|(times, _)| *times * 10 < sample.len().max(1));
-        let wanted = if is_rare { TRIGRAMS } else { MORE_TRIGRAMS };
-        Ok(counted.into_iter().take(wanted).map(|(_, trigram)| trigram).collect())
     }
 
     fn hit(&self, attempt: Attempt) -> Result<Hit> {
@@ -483,9 +485,9 @@ impl Store {
             return Ok((all, None));
         };
         let newest =
-            "SELECT max(id) FROM attempt NOT INDEXED WHERE source = ?1 AND is_hidden = 0 AND id >= ?2 AND id < ?3";
-        let newest: Option<i64> =
-            self.db.query_row(newest, [source, last << SPAN, (last + 1) << SPAN], |row| row.get(0))?;
+            "SELECT max(id) FROM attempt NOT INDEXED WHERE source = ?1 AND is_hidden = 0 AND id BETWEEN ?2 AND ?3";
+        let (begin, end) = (last << SPAN, last << SPAN | ((1 << SPAN) - 1));
+        let newest: Option<i64> = self.db.query_row(newest, [source, begin, end], |row| row.get(0))?;
         Ok((all, newest.map(|id| id >> ID_BITS)))
     }
 }

@@ -360,6 +360,7 @@ impl Proof<'_> {
         hint!("read what the history server says: tail -50 {}", history_server::log_file(&self.node.spark))
     }
 }
+
 /// The link to the executor's stderr that the history server shows.
 fn stderr_link(server: &HistoryServer, synthetic: &SyntheticApplication) -> Option<String> {
     stderr_link_in(&server.api(&format!("applications/{}/allexecutors", synthetic.id()), TIMEOUT)?)

@@ -79,6 +79,15 @@ impl ManyLogs {
         CommandOutput(self.command(db, words).output().unwrap())
     }
 
+    /// The same started by another program, whose first arguments are given.
+    pub fn command_through(&self, program: &[&str], db: &Path, words: &[&str]) -> Command {
+        let command = self.command(db, words);
+        let mut through = Command::new(program[0]);
+        through.args(&program[1..]).arg(command.get_program()).args(command.get_args());
+        through.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        through
+    }
+
     pub fn command(&self, db: &Path, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emr-shs"));
         command.arg("index").args(words).arg("--db").arg(db).args(["--endpoint-url", &self.url()]);

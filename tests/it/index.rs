@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const FLAT: [&str; 2] = ["--event-logs", "s3://acme/flat/"];
 const ALL: [&str; 3] = ["--json", "--limit", "0"];
@@ -204,6 +203,7 @@ fn a_search_finds_by_words_user_time_state_and_place() {
         &["--source", "s3://acme/month/", "--until", &time],
         &["--user", whole_name],
         &[&parts[0]],
+        &["--until", "9000-01-01"],
     ] {
         let all = lines(&run(&[filter, &["--limit", "0"]].concat()));
         for offset in [0, 1, all.len() / 3, all.len() / 2, all.len().saturating_sub(2)] {
@@ -214,6 +214,9 @@ fn a_search_finds_by_words_user_time_state_and_place() {
             assert!(ran.err().contains(&says) || all.len() <= 7, "{filter:?} {offset}, {}: {}", all.len(), ran.err());
         }
     }
+
+    let ran = run(&["--since", "9000-01-01"]);
+    assert!(ran.out().is_empty() && ran.err().starts_with("no application fits"), "{}", ran.err());
 
     for (words, says) in [
         (&["--since", "soon"][..], "wanted a span before now"),
@@ -322,12 +325,12 @@ fn whoever_may_only_read_a_database_searches_it() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
     let run = |what: &str| {
-        let command = s3.command(&shared.join(file), &[&[what], &FLAT[..]].concat());
+        let (db, words) = (shared.join(file), [&[what], &FLAT[..]].concat());
         // Rights do not bind a root that has all its capabilities.
-        let mut bound = Command::new("setpriv");
-        bound.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(command.get_program()).args(command.get_args());
-        bound.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let command = if rustix::process::geteuid().is_root() { &mut bound } else { &mut { command } };
+        let mut command = match rustix::process::geteuid().is_root() {
+            true => s3.command_through(&["setpriv", "--inh-caps=-all", "--bounding-set=-all"], &db, &words),
+            false => s3.command(&db, &words),
+        };
         CommandOutput(command.output().unwrap())
     };
     let ran = run("search").expect(0);

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SOURCES: [&str; 6] =
@@ -217,12 +216,10 @@ fn a_disk_that_fills_up_is_said_and_loses_nothing() {
     let truth = index.truth();
     let whole = || std::fs::metadata(index.db()).map_or(0, |file| file.len());
     let limited = |kib: u64| {
-        let command = index.s3.command(&index.db(), &Index::words(&["search"]));
         // A file that may not grow is the same to a program as a disk that is full.
-        let mut limited = Command::new("bash");
-        limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"")]);
-        limited.arg(command.get_program()).args(command.get_args());
-        limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let limit = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+        let words = Index::words(&["search"]);
+        let mut limited = index.s3.command_through(&["bash", "-c", &limit], &index.db(), &words);
         CommandOutput(limited.output().unwrap())
     };
     let mut failed = 0;
