@@ -10,7 +10,7 @@ use crate::aws::config::{self, TimeoutProfile};
 use crate::aws::s3::S3;
 use crate::aws::uri::EventLogs;
 use crate::change::receipt::Receipt;
-use crate::cli::index::{Index, IndexArgs, SearchArgs};
+use crate::cli::index::{Index, IndexArgs};
 use crate::cli::options::given;
 use crate::error::{Exit, Fault};
 use crate::host::Host;
@@ -38,10 +38,17 @@ pub(super) fn run(root: &Path, what: &Index, console: &Console) -> Result<Exit> 
     if !host.is_live() {
         return Err(Fault::usage("index reads S3, and --root leaves S3 out").hint("leave --root out").into());
     }
-    let ran = match what {
-        Index::Search(args) => search_or_begin_anew(&host, args, console),
+    let go = || match what {
+        Index::Search(args) => search::run(&host, args, console),
         Index::Status(args) => status::run(&host, args, console),
         Index::Rebuild(args) => rebuild(&host, args, console),
+    };
+    let ran = match go() {
+        Err(error) if is_damage(&error) => match begin_anew(&host, what, console)? {
+            true => go(),
+            false => Err(error),
+        },
+        ran => ran,
     };
     match ran {
         Err(error) if is_damage(&error) => Err(Fault::failed("the index is damaged")
@@ -52,20 +59,20 @@ pub(super) fn run(root: &Path, what: &Index, console: &Console) -> Result<Exit> 
     }
 }
 
-/// Searches. If the database turns out to be damaged, everything is read again first.
-fn search_or_begin_anew(host: &Host, args: &SearchArgs, console: &Console) -> Result<Exit> {
-    match search::run(host, args, console) {
-        Err(error) if is_damage(&error) && !args.no_refresh => {
-            let mut index = OpenIndex::open(host, &args.index, console)?;
-            if index.store.writing_refused().is_some() {
-                return Err(error);
-            }
-            index.begin_anew(console)?;
-            drop(index);
-            search::run(host, args, console)
-        }
-        ran => ran,
+/// Begins a damaged database anew, if the command reads S3 and this process may write the database.
+fn begin_anew(host: &Host, what: &Index, console: &Console) -> Result<bool> {
+    let args = match what {
+        Index::Search(args) if !args.no_refresh => &args.index,
+        Index::Rebuild(args) => args,
+        Index::Search(_) | Index::Status(_) => return Ok(false),
+    };
+    let mut index = OpenIndex::open(host, args, console)?;
+    if index.store.writing_refused().is_some() {
+        return Ok(false);
     }
+    console.warn(&format!("{} is damaged, so emr-shs reads everything again", index.store.path().display()));
+    index.store.clear()?;
+    Ok(true)
 }
 
 fn rebuild(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
@@ -147,23 +154,8 @@ impl OpenIndex {
         Ok(Self { store, uris, connections, is_distrusted: false })
     }
 
-    fn begin_anew(&mut self, console: &Console) -> Result<()> {
-        console.warn(&format!("{} is damaged, so emr-shs reads everything again", self.store.path().display()));
-        self.store.clear()
-    }
-
-    /// Brings the index up to date. A damaged database is made anew.
+    /// Brings the index up to date.
     fn update(&mut self, wanted: Wanted, console: &Console) -> Result<Summary> {
-        match self.try_update(wanted, console) {
-            Err(error) if is_damage(&error) => {
-                self.begin_anew(console)?;
-                self.try_update(wanted, console)
-            }
-            updated => updated,
-        }
-    }
-
-    fn try_update(&mut self, wanted: Wanted, console: &Console) -> Result<Summary> {
         let spinner = console.spinner();
         if let Some(spinner) = &spinner {
             spinner.set_message("connecting to S3");
