@@ -16,7 +16,6 @@ use crate::signals;
 use crate::systemd::{self, Unit};
 use anyhow::Result;
 use std::fmt;
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -170,20 +169,12 @@ impl HistoryServer {
 }
 
 impl HistoryServer {
-    /// Waits a moment. A look at the server takes processor time, which a JVM that starts needs. So as long as nothing listens on
-    /// its port the moment is longer, and ends when something does. A server that answers begins to scan at once, so
-    /// the wait ends when it does.
+    /// Waits a moment. A server that answers begins to scan at once, so the wait ends when it does.
     fn pause(&self) {
         let begun = Instant::now();
         let answering = self.process.as_ref().filter(|process| self.is_alive() && !process.scans);
-        let is_open = || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok();
-        let waits_for_port = !self.is_alive() && !is_open();
-        let longest = if waits_for_port { POLL * 5 } else { POLL };
-        while begun.elapsed() < longest {
+        while begun.elapsed() < POLL && !answering.is_some_and(Process::has_begun_to_scan) {
             std::thread::sleep(POLL / 10);
-            if answering.is_some_and(Process::has_begun_to_scan) || waits_for_port && is_open() {
-                break;
-            }
         }
     }
 
