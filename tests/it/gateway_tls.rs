@@ -1,7 +1,6 @@
 //! The gateway's TLS, as testssl.sh and browsers see it.
 
 use crate::helpers::wait::wait;
-use serde_json::Value;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -105,20 +104,12 @@ fn openssl(dir: &Path, arguments: &str) {
 #[test]
 fn testssl_finds_nothing_serious() {
     let gateway = Gateway::start();
-    let findings = gateway.path("findings.json");
-    let ran = Command::new("testssl")
-        .args(["--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1", "--add-ca"])
-        .arg(gateway.path("ca.pem"))
-        .arg("--jsonfile")
-        .arg(&findings)
-        // Protocols, ciphers, their order, forward secrecy, the certificate, headers, known attacks.
-        .args(["-p", "-s", "-P", "-f", "-S", "-h", "-U", &gateway.url()])
-        .output()
-        .expect("testssl of Debian's testssl.sh");
-    let said = String::from_utf8_lossy(&ran.stdout);
-    let findings = std::fs::read_to_string(findings).unwrap_or_else(|e| panic!("{e}: {said}"));
-    let findings: Vec<Value> = serde_json::from_str(&findings).unwrap();
-    let text = |finding: &Value, member: &str| finding[member].as_str().unwrap_or_default().to_string();
+    let mut findings = testssl(&gateway);
+    // `WARN` says that testssl could not look, which also happens where a busy machine lets one of its handshakes wait
+    // too long. It is red only if a second look ends like the first.
+    if findings.iter().any(|finding| finding.severity == "WARN" && !OF_THIS_MACHINE.contains(&finding.id.as_str())) {
+        findings = testssl(&gateway);
+    }
     // It has looked.
     for (id, wanted) in [
         ("TLS1_3", "offered"),
@@ -126,16 +117,42 @@ fn testssl_finds_nothing_serious() {
         ("cert_chain_of_trust", "passed"),
         ("heartbleed", "not vulnerable"),
     ] {
-        let found = findings.iter().find(|finding| finding["id"] == id).map(|finding| text(finding, "finding"));
-        assert!(found.as_ref().is_some_and(|found| found.starts_with(wanted)), "{id}: {found:?} in {said}");
+        let found = findings.iter().find(|finding| finding.id == id).map(|finding| finding.finding.as_str());
+        assert!(found.is_some_and(|found| found.starts_with(wanted)), "{id}: {found:?}");
     }
-    let serious: Vec<String> = findings
-        .iter()
-        .filter(|finding| !["OK", "INFO", "LOW", "DEBUG"].contains(&text(finding, "severity").as_str()))
-        .filter(|finding| !OF_THIS_MACHINE.contains(&text(finding, "id").as_str()))
-        .map(|finding| format!("{} {}: {}", text(finding, "severity"), text(finding, "id"), text(finding, "finding")))
-        .collect();
-    assert_eq!(serious, [""; 0], "{said}");
+    findings.retain(|finding| {
+        !["OK", "INFO", "LOW", "DEBUG"].contains(&finding.severity.as_str())
+            && !OF_THIS_MACHINE.contains(&finding.id.as_str())
+    });
+    assert!(findings.is_empty(), "{findings:#?}");
+}
+
+/// One line of testssl's report.
+#[derive(Debug, serde::Deserialize)]
+struct Finding {
+    id: String,
+    severity: String,
+    finding: String,
+}
+
+fn testssl(gateway: &Gateway) -> Vec<Finding> {
+    let findings = gateway.path("findings.json");
+    // testssl does not write over a report.
+    let _ = std::fs::remove_file(&findings);
+    let ran = Command::new("testssl")
+        .args(["--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1", "--add-ca"])
+        .arg(gateway.path("ca.pem"))
+        .arg("--jsonfile")
+        .arg(&findings)
+        // Protocols, ciphers, their order, forward secrecy, the certificate, headers, known attacks.
+        .args(["-p", "-s", "-P", "-f", "-S", "-h", "-U", &gateway.url()])
+        // Seconds that it waits for the header of a page.
+        .env("HEADER_MAXSLEEP", "30")
+        .output()
+        .expect("testssl of Debian's testssl.sh");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    let findings = std::fs::read_to_string(findings).unwrap_or_else(|e| panic!("{e}: {said}"));
+    serde_json::from_str(&findings).unwrap_or_else(|e| panic!("{e}: {said}"))
 }
 
 #[test]
