@@ -3,6 +3,7 @@
 
 use crate::helpers::doctor_cases::{DoctorCases, Report};
 use crate::helpers::node::{LOGS, Node, Profile};
+use crate::helpers::wait::wait;
 use serde_json::Value;
 
 const SERVER: &str = "spark-history-server";
@@ -61,6 +62,35 @@ fn found(report: &Report, check: &str) -> String {
         .unwrap()
 }
 
+/// Whoever may write event logs chooses their names, and so words that messages quote and that people paste.
+fn names_of_others_do_nothing(node: &Node) {
+    let name = "eventlog_v2_application_1795352263709_0901$(touch pwned)`touch pwned`;touch pwned #'\"\\";
+    let escape = "application_1795352263709_0902\u{1b}]0;owned\u{7}\u{1b}[31m";
+    let keys = format!(
+        "s3://acme-spark/events/{name}/events_1_x\ns3://acme-spark/events/{name}/appstatus_x\ns3://acme-spark/events/{escape}\n"
+    );
+    std::fs::write(node.path("/root/keys"), keys).unwrap();
+    node.sh("while IFS= read -r key; do /opt/lab/s3 put /srv/none \"$key\"; done </root/keys");
+    let reads = |report: Report| report.checks().iter().find(|check| check["name"] == "reads").unwrap().clone();
+    let fix = wait("doctor to name the event log", || {
+        let fix = reads(Report::of(node))["fix"].as_str()?.to_string();
+        fix.contains("_0901").then_some(fix)
+    });
+    for command in
+        [&["doctor"][..], &["doctor", "-v"], &["doctor", "--json"], &["verify"], &["status", "-v"], &["plan"]]
+    {
+        let ran = node.emr_shs(command);
+        let text = ran.out() + &ran.err();
+        let obeyed = text.chars().find(|c| c.is_control() && *c != '\n');
+        assert!(obeyed.is_none(), "{command:?} prints {obeyed:?}: {text:?}");
+    }
+    let typed = &fix[fix.find("grep ").unwrap()..fix.find("; once the event log").unwrap()];
+    std::fs::write(node.path("/root/typed"), typed).unwrap();
+    let found = node.sh("cd /root; bash ./typed; ls pwned 2>&1 || true");
+    assert!(found.contains("_0901$(touch pwned)") && found.contains("cannot access 'pwned'"), "{typed}\n{found}");
+    node.sh("while IFS= read -r key; do /opt/lab/s3 rm \"$key\"; done </root/keys");
+}
+
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
 fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
@@ -105,6 +135,8 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
         &["errors that emr-shs does not know, 300 times", "IOException", "15 of 315 event logs listed", "tail -100 /var/log/spark"],
     );
     p.node.sh("/opt/lab/s3 rm 's3://acme-spark/events/application_1795352263709_1*'");
+    names_of_others_do_nothing(&p.node);
+    restart(&p);
     // Log4j writes ISO 8601 times, then lines of JSON. Neither hides the server's log, nor makes an old error a new one.
     let layouts = [
         (
