@@ -197,13 +197,17 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
             (log_algorithm, "AES256"),
             (log_key, KEY),
             (&of_bucket("acl.default"), "BucketOwnerFullControl"),
+            (&of_bucket("requester.pays.enabled"), "true"),
         ],
     );
     node.sh(&format!(
         "sed -i 's|<property><name>fs.s3a.endpoint.region</name><value>[^<]*</value></property>||' {CORE}"
     ));
     assert!(!node.sh(&format!("cat {CORE}")).contains("endpoint.region"));
-    node.s3_refuses(&json!([algorithm("aws:kms"), key, acl]));
+    // Objects and lists are only for those who pay.
+    let pays = json!({ "match": "^/acme-spark/[^?]|^/acme-spark/?[?].*list-type", "lacks": "^x-amz-request-payer: requester$",
+        "status": 403, "code": "AccessDenied", "message": "Access Denied" });
+    node.s3_refuses(&json!([algorithm("aws:kms"), key, acl, pays]));
     node.sh(&format!(
         "keytool -genkeypair -keystore /opt/lab/keys.p12 -storetype PKCS12 -storepass secret -alias shs -keyalg RSA -dname CN=localhost 2>/dev/null
          chown spark /opt/lab/keys.p12
