@@ -1,7 +1,9 @@
 //! The gateway's TLS, as testssl.sh and browsers see it.
 
 use crate::helpers::wait::wait;
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +12,17 @@ use tempfile::TempDir;
 /// What testssl.sh finds because an authority of our own has signed the certificate, and because of the openssl of this
 /// machine.
 const OF_THIS_MACHINE: [&str; 2] = ["cert_revocation", "engine_problem"];
+
+/// The openssl that testssl.sh runs. With TLS 1.3 a server sends its tickets after the handshake. A client whose input has
+/// ended leaves at that moment, and has a ticket or has none. So now and then testssl.sh finds tickets with one connection and
+/// none with the next, and warns that it could not test resumption. The connections with which it looks for a ticket stay open
+/// for a second.
+const OPENSSL: &str = r#"#!/bin/sh
+case " $* " in
+*" -showcerts "* | *" -sess_out "*) sleep 1 | openssl "$@" ;;
+*) exec openssl "$@" ;;
+esac
+"#;
 
 /// A gateway with TLS, without credentials.
 struct Gateway {
@@ -105,17 +118,13 @@ fn openssl(dir: &Path, arguments: &str) {
 fn testssl_finds_nothing_serious() {
     let gateway = Gateway::start();
     let mut findings = testssl(&gateway);
-    // A busy machine can let one of its handshakes wait too long, which it reports as a warning or worse. What is true of
-    // the gateway is found by a second look, too.
-    if findings.iter().any(Finding::is_serious) {
-        findings = testssl(&gateway);
-    }
     // It has looked.
     for (id, wanted) in [
         ("TLS1_3", "offered"),
         ("TLS1", "not offered"),
         ("cert_chain_of_trust", "passed"),
         ("heartbleed", "not vulnerable"),
+        ("sessionresumption_ticket", "supported"),
     ] {
         let found = findings.iter().find(|finding| finding.id == id).map(|finding| finding.finding.as_str());
         assert!(found.is_some_and(|found| found.starts_with(wanted)), "{id}: {found:?}");
@@ -141,17 +150,18 @@ impl Finding {
 
 fn testssl(gateway: &Gateway) -> Vec<Finding> {
     let findings = gateway.path("findings.json");
-    // testssl does not write over a report.
-    let _ = std::fs::remove_file(&findings);
+    let openssl = gateway.path("openssl");
+    std::fs::write(&openssl, OPENSSL).unwrap();
+    std::fs::set_permissions(&openssl, Permissions::from_mode(0o755)).unwrap();
     let ran = Command::new("testssl")
         .args(["--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1", "--add-ca"])
         .arg(gateway.path("ca.pem"))
+        .arg("--openssl")
+        .arg(openssl)
         .arg("--jsonfile")
         .arg(&findings)
         // Protocols, ciphers, their order, forward secrecy, the certificate, headers, known attacks.
         .args(["-p", "-s", "-P", "-f", "-S", "-h", "-U", &gateway.url()])
-        // Seconds that it waits for the header of a page.
-        .env("HEADER_MAXSLEEP", "30")
         .output()
         .expect("testssl of Debian's testssl.sh");
     let said = String::from_utf8_lossy(&ran.stdout);
