@@ -90,10 +90,9 @@ impl Retry {
     }
 }
 
-/// Asks until an answer arrives that a further request would not change, at most for about [`PATIENCE`]. The pauses
-/// are random: nodes that were refused together must not come back together.
-fn ask_again<T>(retry: Retry, mut ask: impl FnMut() -> Result<T, EmrError>) -> Result<T, EmrError> {
-    let begun = Instant::now();
+/// Asks until an answer arrives that a further request would not change, or until [`PATIENCE`] after `begun` is over. The
+/// pauses are random: nodes that were refused together must not come back together.
+fn ask_again<T>(begun: Instant, retry: Retry, mut ask: impl FnMut() -> Result<T, EmrError>) -> Result<T, EmrError> {
     let mut pause = FIRST_PAUSE;
     loop {
         let error = match ask() {
@@ -160,8 +159,10 @@ pub(crate) struct Description {
 
 impl Description {
     pub(crate) fn fetch(id: Option<&str>, region: Option<String>, retry: Retry) -> Result<Self, EmrError> {
-        let described = ask_again(retry, || ClusterDescription::fetch(id, region.clone(), TimeoutProfile::Usual))?;
-        let roles = ask_again(Retry::Busy, || described.has_runtime_roles());
+        let begun = Instant::now();
+        let fetch = || ClusterDescription::fetch(id, region.clone(), TimeoutProfile::Usual);
+        let described = ask_again(begun, retry, fetch)?;
+        let roles = ask_again(begun, Retry::Busy, || described.has_runtime_roles());
         let cluster = Cluster { runtime_roles: roles.as_ref().ok().copied(), ..described.cluster() };
         Ok(Self { cluster, roles_unknown: roles.err() })
     }

@@ -41,6 +41,8 @@ pub(crate) enum S3Failure {
     WrongRegion,
     /// The bucket has Object Lock, so that a request that writes needs a checksum.
     ObjectLock,
+    /// S3 has too many requests, or fails by itself. A later request can succeed.
+    Busy,
     /// S3 gave no answer: the text says why.
     NoAnswer(String),
     /// The request was not sent for lack of credentials: the text says why.
@@ -232,6 +234,7 @@ fn classify(status: u16, code: &str, message: &str, action: &'static str) -> S3F
         (404, _, _) => S3Failure::NotFound,
         (416, _, _) => S3Failure::InvalidRange,
         (400, "InvalidRequest", _) if message.contains("Object Lock") => S3Failure::ObjectLock,
+        (429 | 500 | 503, _, _) | (_, "SlowDown" | "RequestTimeout", _) => S3Failure::Busy,
         // The answer to a HEAD request has no code.
         (301 | 307, _, _) | (400, "" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) => {
             S3Failure::WrongRegion
@@ -319,6 +322,14 @@ mod tests {
             (400, "InvalidRequest", "… with Object Lock parameters", S3Failure::ObjectLock),
             (400, "InvalidRequest", "Missing required header", S3Failure::Other),
             (400, "IllegalLocationConstraintException", "", S3Failure::WrongRegion),
+            (503, "SlowDown", "Please reduce your request rate.", S3Failure::Busy),
+            (500, "InternalError", "We encountered an internal error. Please try again.", S3Failure::Busy),
+            (
+                400,
+                "RequestTimeout",
+                "Your socket connection to the server was not read from or written to.",
+                S3Failure::Busy,
+            ),
             (403, "AccessDenied", decrypt, kms("kms:Decrypt")),
             (403, "AccessDenied", encrypt, kms("kms:GenerateDataKey")),
             (400, "AccessDenied", hidden, kms("kms:Decrypt")),
@@ -338,8 +349,6 @@ mod tests {
             (400, "AuthorizationHeaderMalformed", "", S3Failure::WrongRegion),
             (400, "", "", S3Failure::WrongRegion),
             (400, "InvalidBucketName", "", S3Failure::Other),
-            (500, "InternalError", "", S3Failure::Other),
-            (503, "SlowDown", "Please reduce your request rate.", S3Failure::Other),
         ];
         for (status, code, message, wanted) in table {
             assert_eq!(classify(status, code, message, "s3:PutObject"), wanted, "{status} {code} {message}");
@@ -357,7 +366,7 @@ mod tests {
         response.headers_mut().insert("x-amz-bucket-region", "eu-west-3");
         let error = SdkError::service_error(ListObjectsV2Error::generic(slow), response);
         let error = S3Error::new(&error, "s3:ListBucket");
-        assert_eq!(error.failure, S3Failure::Other);
+        assert_eq!(error.failure, S3Failure::Busy);
         assert_eq!(error.words(), "SlowDown Please reduce your request rate.");
         assert_eq!(error.answer(), "503 SlowDown Please reduce your request rate.");
         assert_eq!(error.region.as_deref(), Some("eu-west-3"));

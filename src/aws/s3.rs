@@ -412,6 +412,7 @@ impl S3 {
             | S3Failure::InvalidRange
             | S3Failure::WrongRegion
             | S3Failure::ObjectLock
+            | S3Failure::Busy
             | S3Failure::Other => self.refused(uri, action, verb, &error),
         };
         Refusal { failure: error.failure, fault: fault.unchanged() }

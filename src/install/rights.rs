@@ -6,6 +6,7 @@
 
 use super::prepare::Installation;
 use crate::aws::config::TimeoutProfile;
+use crate::aws::error::S3Failure;
 use crate::aws::s3::Probe;
 use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
@@ -26,7 +27,10 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long Hadoop's client is waited for where S3 was busy when emr-shs asked. It repeats its requests for minutes.
+const LIMIT_IF_BUSY: Duration = Duration::from_secs(20);
 
 /// How the proof ended that did not fail.
 pub(crate) enum Proven {
@@ -88,7 +92,7 @@ impl Installation {
         let (Some(clients), Some(uri), Some(Err(_))) = (&self.hadoop, &self.event_logs, &self.s3.bucket) else {
             return;
         };
-        self.s3.hadoop = Some(clients.ask(uri, About::Reading, Instant::now() + LIMIT));
+        self.s3.hadoop = Some(clients.ask(uri, About::Reading, Instant::now() + self.limit(&self.s3.probe)));
     }
 
     /// Proves that S3 allows what this installation needs. `tell` gets a line before something that takes seconds.
@@ -132,7 +136,7 @@ impl Installation {
             }
         };
         let about = if self.settings.history_only { About::Reading } else { About::Writing };
-        let opinion = clients.ask(&uri, about, Instant::now() + LIMIT);
+        let opinion = clients.ask(&uri, about, Instant::now() + self.limit(&probe));
         signals::check()?;
         let judged = self.check_rights(&probe, Some(&opinion), false);
         let judged = judged.and_then(|()| match doubt {
@@ -158,6 +162,17 @@ impl Installation {
         }
         let accounts = opinion.accounts().join(" and ");
         Ok(Proven::ByHadoop { accounts })
+    }
+
+    /// How long Hadoop's client may take.
+    fn limit(&self, probe: &Probe) -> Duration {
+        let bucket = self.s3.bucket.as_ref().and_then(|answer| answer.as_ref().err());
+        let probed = [&probe.put, &probe.list, &probe.get, &probe.delete].into_iter().flatten();
+        let mut refusals = bucket.into_iter().chain(probed.filter_map(|answer| answer.as_ref().err()));
+        match refusals.any(|refusal| refusal.failure == S3Failure::Busy) {
+            true => LIMIT_IF_BUSY,
+            false => LIMIT,
+        }
     }
 
     /// Refuses a bucket in which this node is not allowed to do what jobs and the history server need.

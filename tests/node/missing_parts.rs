@@ -164,3 +164,42 @@ fn a_gateway_that_is_wanted_and_missing_is_red_everywhere() {
     assert_eq!(node.sh(&format!("stat -c '%G %a' {DEFAULTS}")), "hadoop 664\n");
     assert_eq!(node.sh("test ! -e /etc/emr-shs -a ! -e /var/lib/emr-shs && echo gone").trim(), "gone");
 }
+
+/// A store that is too busy for every request.
+const BUSY: &str = "
+import http.server
+class Busy(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def answer(self):
+        self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        body = b'<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>'
+        self.send_response(503)
+        self.send_header('Content-Type', 'application/xml')
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        if self.command != 'HEAD':
+            self.wfile.write(body)
+    do_GET = do_HEAD = do_PUT = do_DELETE = answer
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(('127.0.0.1', 7999), Busy).serve_forever()
+";
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn where_s3_and_emr_stay_busy_an_installation_ends_and_changes_nothing() {
+    let node = Node::fresh(Profile::Emr712);
+    node.sh(&format!(
+        "systemd-run -q --unit busy python3 -c \"{BUSY}\"; until (: </dev/tcp/127.0.0.1/7999) 2>/dev/null; do sleep 0.05; done"
+    ));
+    throttle(&node, 600);
+    let before = node.sh(&format!("sha256sum {DEFAULTS}; ls -A /etc /var/lib"));
+    let begun = std::time::Instant::now();
+    let busy = ["--endpoint-url", "http://127.0.0.1:7999"];
+    let ran = node.emr_shs(&[&INSTALL[..], &busy].concat()).expect(3);
+    let took = begun.elapsed().as_secs();
+    assert!(ran.err().contains("S3 is busy"), "{}", ran.err());
+    // Hadoop's client alone would go on for two minutes.
+    assert!(took < 100, "{took} s");
+    assert_eq!(node.sh(&format!("sha256sum {DEFAULTS}; ls -A /etc /var/lib")), before);
+}

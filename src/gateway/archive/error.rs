@@ -70,6 +70,7 @@ impl LogError {
             | S3Failure::InvalidRange
             | S3Failure::WrongRegion
             | S3Failure::ObjectLock
+            | S3Failure::Busy
             | S3Failure::Other => Self::Unreachable(match error.foreign {
                 Some(server) => format!("not S3 answers, but a server on the way: {server}"),
                 None => format!("S3 answers {}", error.answer()),
