@@ -92,13 +92,17 @@ fn entry(check: &CheckReport, verbose: bool) -> String {
     let mut text = wrapped(&format!("{word}  {:<14} ", check.id.name()), INDENT, &visible_line(&check.found));
     text.replace_range(..word.len(), &format!("{style}{word}{style:#}"));
     let mut more: Vec<String> = check.details.clone();
-    more.extend(check.fix.as_ref().map(|fix| format!("fix: {fix}")));
     if verbose {
         more.insert(0, check.why.into());
     }
     for paragraph in more {
         text.push('\n');
         text.push_str(&wrapped(INDENT, INDENT, visible_line(&paragraph).trim()));
+    }
+    if let Some(fix) = &check.fix {
+        // One line: a command that is broken at a blank cannot be pasted.
+        let fix = format!("fix: {fix}");
+        text.push_str(&format!("\n{INDENT}{}", visible_line(&fix).trim()));
     }
     text
 }
