@@ -194,6 +194,11 @@ impl S3Error {
         meaning(self.status, &self.code, &self.message)
     }
 
+    /// Whether the object is encrypted with a key that the request has to bring (SSE-C), and did not.
+    pub(crate) fn lacks_customer_key(&self) -> bool {
+        self.status == Some(400) && self.code == "InvalidRequest" && self.message.contains("Server Side Encryption")
+    }
+
     /// The policy that denied the request, if S3 names it.
     pub(super) fn denying_policy(&self) -> Option<&'static str> {
         denying_policy(&self.message)

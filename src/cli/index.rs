@@ -50,7 +50,7 @@ pub struct SearchArgs {
     /// Words that all occur in the name, the id or the user
     #[arg(value_name = "TEXT")]
     pub(crate) text: Vec<String>,
-    /// Only applications of this user
+    /// Only applications of this user: the whole name, in any case of letters
     #[arg(long, value_name = "NAME", env = "EMR_SHS_SEARCH_USER")]
     pub(crate) user: Option<String>,
     /// Only applications that started at this time or later: 7d, 12h, today,

@@ -1,5 +1,6 @@
 //! Groups of options that several commands share. Every doc comment on an option is help text.
 
+use super::resolve::is_base_url;
 use super::seconds;
 use crate::aws::uri::EventLogs;
 use crate::error::Fault;
@@ -53,6 +54,31 @@ pub struct S3Args {
     /// S3 endpoint: a VPC endpoint or an S3-compatible store
     #[arg(long, value_name = "URL", env = "EMR_SHS_ENDPOINT_URL")]
     pub(crate) endpoint_url: Option<String>,
+}
+
+impl S3Args {
+    /// The endpoint, `http(s)://host[:port]`.
+    pub(crate) fn endpoint(&self) -> Result<Option<String>, Fault> {
+        let Some(url) = given(&self.endpoint_url) else { return Ok(None) };
+        if is_base_url(url) {
+            return Ok(Some(url.trim_end_matches('/').into()));
+        }
+        // A URL with a user can contain a password.
+        let (named, found) = match url.split_once("://") {
+            _ if url.contains('@') => ("", "a user before the host: credentials come from the AWS configuration"),
+            Some(("http" | "https", rest)) if rest.contains('?') || rest.contains('#') => (url, "a query"),
+            Some(("http" | "https", rest)) if rest.trim_end_matches('/').contains('/') => {
+                (url, "a path behind the host")
+            }
+            Some(("http" | "https", _)) => (url, "no host name, or no port, behind it"),
+            Some(_) => (url, "another scheme"),
+            None => (url, "no scheme"),
+        };
+        Err(Fault::usage(format!("--endpoint-url {named} is not the URL of an S3 endpoint").replace("  ", " "))
+            .detail(format!("found {found}"))
+            .detail("wanted http:// or https:// and a host, and nothing after the host but a port")
+            .hint("--endpoint-url https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com"))
+    }
 }
 
 /// The options that decide which keys `install` sets in spark-defaults.conf, and thus which keys

@@ -3,7 +3,6 @@
 //! An argument that the user leaves out keeps the remembered value. An empty value of a text option takes the remembered
 //! value back, except for `--event-logs`.
 
-use super::options::given;
 use super::{ComponentArgs, DoctorArgs, GatewayArgs, ServeArgs};
 use crate::aws::proxies::Proxies;
 use crate::error::Fault;
@@ -41,10 +40,10 @@ impl ComponentArgs {
         Ok(Settings {
             event_logs: self.spark.event_logs.parse()?.or_else(|| earlier.event_logs.clone()),
             region: newer(self.spark.s3.region.region.as_ref(), earlier.region.as_ref()),
-            endpoint_url: newer(self.spark.s3.endpoint_url.as_ref(), earlier.endpoint_url.as_ref())
-                .as_deref()
-                .map(endpoint)
-                .transpose()?,
+            endpoint_url: match self.spark.s3.endpoint_url.as_deref() {
+                None => earlier.endpoint_url.clone(),
+                Some(_) => self.spark.s3.endpoint()?,
+            },
             history_only: self.spark.history_only.unwrap_or(earlier.history_only),
             set,
             jars: jars.clone(),
@@ -69,9 +68,7 @@ impl DoctorArgs {
         let mut settings = installed.clone();
         settings.event_logs = self.event_logs.parse()?.or(settings.event_logs);
         settings.region = self.s3.region.given().map(Into::into).or(settings.region);
-        if let Some(url) = given(&self.s3.endpoint_url) {
-            settings.endpoint_url = Some(endpoint(url)?);
-        }
+        settings.endpoint_url = self.s3.endpoint()?.or(settings.endpoint_url);
         Ok(settings)
     }
 }
@@ -244,18 +241,8 @@ impl BucketOption {
     }
 }
 
-/// `http(s)://host[:port]`: an S3 endpoint.
-fn endpoint(url: &str) -> Result<String, Fault> {
-    match is_base_url(url) {
-        true => Ok(url.trim_end_matches('/').into()),
-        false => Err(Fault::usage(format!("--endpoint-url {url} is not the URL of an S3 endpoint"))
-            .detail("wanted http:// or https:// and a host, and nothing after the host")
-            .hint("--endpoint-url https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com")),
-    }
-}
-
 /// Whether a URL is `http(s)://host[:port]`, with slashes at its end.
-fn is_base_url(url: &str) -> bool {
+pub(super) fn is_base_url(url: &str) -> bool {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let Some(place) = rest.map(|rest| rest.trim_end_matches('/')) else { return false };
     let is_host = |host: &str| match host.strip_prefix('[') {

@@ -21,7 +21,7 @@ pub(crate) fn serve(args: &ServeArgs, console: &Console) -> Result<Exit> {
         settings: args.gateway.resolve(&GatewaySettings::default())?,
         cluster_id: given(&args.cluster_id).map(Into::into),
         region: args.s3.region.given().map(Into::into),
-        endpoint_url: given(&args.s3.endpoint_url).map(Into::into),
+        endpoint_url: args.s3.endpoint()?,
         bucket_endpoints: args.bucket_endpoints()?,
         bucket_regions: args.bucket_regions()?,
         bucket_path_styles: args.bucket_path_styles()?,

@@ -15,7 +15,8 @@ mod snapshot;
 mod store;
 mod update;
 
-pub(crate) use remote::{Remote, Requests, Sent};
+pub(crate) use remote::{Remote, Requests, Sent, missing_permission};
 pub(crate) use search::{Hit, Query, RunState, Total};
+pub(crate) use snapshot::KEY as SNAPSHOT;
 pub(crate) use store::{Store, is_damage};
 pub(crate) use update::{Progress, Source, Summary, Update, Wanted, now};

@@ -70,6 +70,8 @@ impl Intercept for Counting {
 pub(crate) const LIST: &str = "s3:ListBucket";
 pub(crate) const GET: &str = "s3:GetObject";
 pub(crate) const PUT: &str = "s3:PutObject";
+/// How the problem of a log begins that these credentials must not read; the action follows.
+const NOT_ALLOWED: &str = "reading it is not allowed (";
 
 /// Why a listing did not come to its end.
 pub(crate) enum ListingError {
@@ -270,12 +272,53 @@ fn not_read(error: &SdkError<GetObjectError>) -> NotRead {
     let error = S3Error::new(error, GET);
     match &error.failure {
         S3Failure::NotFound | S3Failure::InvalidRange => NotRead::Changed,
-        S3Failure::Denied { action, .. } => NotRead::Failed(format!("reading it is not allowed ({action})")),
+        S3Failure::Denied { action, .. } => NotRead::Failed(format!("{NOT_ALLOWED}{action})")),
         S3Failure::Archived { class } => {
             NotRead::Failed(format!("it is archived ({class}) and must be restored first"))
         }
         S3Failure::NoAnswer(why) => NotRead::Failed(format!("S3 did not answer: {why}")),
         S3Failure::NoCredentials(why) => NotRead::Failed(format!("no credentials: {why}")),
+        _ if error.lacks_customer_key() => NotRead::Failed(CUSTOMER_KEY.into()),
         _ => NotRead::Failed(format!("S3 answered {}", error.answer())),
+    }
+}
+
+const CUSTOMER_KEY: &str = "it is encrypted with a key that only its writer has (SSE-C), so neither emr-shs nor the history \
+    server can show it with the keys that they know";
+
+/// The permission whose lack the text of a problem names.
+pub(crate) fn missing_permission(problem: &str) -> Option<&str> {
+    problem.strip_prefix(NOT_ALLOWED)?.strip_suffix(')')
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+mod tests {
+    use super::{NotRead, missing_permission, not_read};
+    use aws_sdk_s3::error::{ErrorMetadata, SdkError};
+    use aws_sdk_s3::operation::get_object::GetObjectError;
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+    use aws_smithy_types::body::SdkBody;
+
+    fn problem(status: u16, code: &str, message: &str) -> String {
+        let answer = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
+        let meta = ErrorMetadata::builder().code(code).message(message).build();
+        match not_read(&SdkError::service_error(GetObjectError::generic(meta), answer)) {
+            NotRead::Failed(why) => why,
+            _ => "something else".into(),
+        }
+    }
+
+    #[test]
+    fn what_s3_refuses_is_told_with_the_permission_or_the_key_that_is_missing() {
+        let denied = problem(403, "AccessDenied", "Access Denied");
+        assert_eq!(missing_permission(&denied), Some("s3:GetObject"), "{denied}");
+        let kms = "User: arn:aws:sts::1:assumed-role/r/i is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:eu-west-3:1:key/k";
+        let denied = problem(403, "AccessDenied", kms);
+        assert_eq!(missing_permission(&denied), Some("kms:Decrypt"), "{denied}");
+        let sse_c = "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.";
+        let secret = problem(400, "InvalidRequest", sse_c);
+        assert!(secret.contains("(SSE-C)") && missing_permission(&secret).is_none(), "{secret}");
+        assert_eq!(problem(400, "InvalidRequest", "Other"), "S3 answered 400 InvalidRequest Other");
     }
 }

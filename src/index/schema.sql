@@ -45,7 +45,7 @@ CREATE TABLE attempt (
     app       TEXT NOT NULL,       -- the application's id
     attempt   TEXT,                -- NULL where the application has no numbered attempts
     name      TEXT NOT NULL,
-    user      TEXT NOT NULL,
+    user      TEXT NOT NULL COLLATE NOCASE, -- people search hadoop and Hadoop
     queue     TEXT,                -- of YARN; NULL if the log does not name it
     spark     TEXT,                -- the version of Spark that wrote the log
     started   INTEGER NOT NULL,

@@ -27,7 +27,7 @@ const MORE_TRIGRAMS: usize = 12;
 pub(crate) struct Query {
     /// Words that must all occur in the name, the id or the user, in any case of letters.
     pub(crate) text: Option<String>,
-    /// The whole name of the user.
+    /// The whole name of the user, in any case of ASCII letters.
     pub(crate) user: Option<String>,
     /// The earliest start, in milliseconds since 1970.
     pub(crate) since: Option<i64>,

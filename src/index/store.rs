@@ -11,13 +11,13 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, TryLockError};
-use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The version of `schema.sql`.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 /// Marks a database of SQLite as an index: "emSI".
 const APPLICATION_ID: i32 = 0x656d_5349;
 /// How long a reader waits for a writer.
@@ -43,6 +43,8 @@ enum Access {
     OtherWrites,
     /// The file system, or the rights of this account, do not allow it.
     Denied,
+    /// The command only looks.
+    Unwanted,
 }
 
 impl Store {
@@ -71,6 +73,25 @@ impl Store {
         Ok(Self { db, path: path.into(), access, replaced })
     }
 
+    /// Opens the database as it is, and makes and replaces nothing; `None` if there is no file.
+    pub(crate) fn look(path: &Path) -> Result<Option<Self>> {
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) => return Err(unmade(path, &error).into()),
+        }
+        if path.is_dir() {
+            return Err(directory(path).into());
+        }
+        let db = connect(path, false).map_err(|unusable| match unusable {
+            Unusable::Index(why) => Fault::failed(format!("{} cannot be used as it is: {why}", path.display()))
+                .detail("index status leaves it alone; emr-shs index search and rebuild begin it anew")
+                .hint("emr-shs index search, with the options of this command"),
+            unusable => unusable.fault(path),
+        })?;
+        Ok(Some(Self { db, path: path.into(), access: Access::Unwanted, replaced: None }))
+    }
+
     /// Why this process must not write, for people; `None` if it may.
     pub(crate) fn writing_refused(&self) -> Option<String> {
         let name = self.path.display();
@@ -78,6 +99,7 @@ impl Store {
             Access::Write(_) => None,
             Access::OtherWrites => Some(format!("another emr-shs is writing {name}")),
             Access::Denied => Some(format!("this account is not allowed to write {name}")),
+            Access::Unwanted => Some(format!("this command only reads {name}")),
         }
     }
 
@@ -119,7 +141,15 @@ impl Unusable {
             Self::Foreign => Fault::usage(format!("{name} is no index of emr-shs, so emr-shs does not replace it"))
                 .detail("found another kind of file, wanted a new file, or one that emr-shs index has written")
                 .hint(hint!("name another file: --db {}", path.with_extension("index"))),
-            Self::Failed(error) => Fault::failed(format!("{name} cannot be opened")).detail(error.to_string()),
+            Self::Failed(error) => {
+                let hint = match error.sqlite_error_code() {
+                    Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
+                        "make room on that disk, or name a file on another one: --db FILE"
+                    }
+                    _ => "name a file that this account can write: --db FILE",
+                };
+                Fault::failed(format!("{name} cannot be opened")).detail(error.to_string()).hint(hint)
+            }
         }
     }
 }
@@ -198,9 +228,12 @@ fn unchanging(path: &Path) -> String {
 }
 
 /// Takes the lock of the one process that writes, if possible.
-fn lock(path: &Path) -> Result<Access> {
-    let has_database = path.exists();
-    let path = beside(path, "-lock");
+fn lock(database: &Path) -> Result<Access> {
+    if database.is_dir() {
+        return Err(directory(database).into());
+    }
+    let has_database = database.exists();
+    let path = beside(database, "-lock");
     let mut options = fs::OpenOptions::new();
     let file =
         options.write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_LINK_AND_NO_WAIT).open(&path);
@@ -209,12 +242,39 @@ fn lock(path: &Path) -> Result<Access> {
         Err(error) if has_database && matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => {
             return Ok(Access::Denied);
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(unmade(database, &error).into()),
     };
     match file.try_lock() {
         Ok(()) => Ok(Access::Write(file)),
         Err(TryLockError::WouldBlock) => Ok(Access::OtherWrites),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+fn directory(path: &Path) -> Fault {
+    Fault::usage(format!("{} is a directory, wanted a file for the index", path.display()))
+        .hint(hint!("--db {}", path.join("index.sqlite")))
+}
+
+/// Why there can be no index at a path.
+fn unmade(path: &Path, error: &std::io::Error) -> Fault {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let what = format!("the index cannot be made as {}", path.display());
+    let place = directory.display();
+    let usage = |why: String| {
+        Fault::usage(what.clone()).detail(why).detail("wanted a file in a directory that this account can write")
+    };
+    match error.kind() {
+        NotFound => usage(format!("the directory {place} does not exist")).hint(hint!("mkdir -p {}", directory)),
+        NotADirectory => usage(format!("{place} is no directory")).hint("name another file: --db FILE"),
+        PermissionDenied => usage(format!("this account is not allowed to write in {place}"))
+            .hint("name a file in a directory that this account can write: --db FILE"),
+        ReadOnlyFilesystem => usage(format!("{place} lies on a file system that is mounted read-only"))
+            .hint("name a file on another file system: --db FILE"),
+        StorageFull | QuotaExceeded => Fault::failed(what)
+            .detail(format!("the file system of {place} is full, or your quota there"))
+            .hint("make room there, or name a file on another file system: --db FILE"),
+        _ => usage(error.to_string()).hint("name another file: --db FILE"),
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Rendered, check_account, check_region};
 use crate::aws::partition::{self, Partition};
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
+use crate::index::SNAPSHOT;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -141,6 +142,8 @@ impl IamPolicyRequest<'_> {
             // The marker makes the prefix a directory. install writes and deletes the probe to test its rights.
             let (marker, probe) = (below(""), below(".emr-shs-probe-*"));
             statements.push(Statement::allow("MakePrefix", &["s3:PutObject"], vec![marker, probe.clone()]));
+            // With it, the index of one machine spares the others the reading.
+            statements.push(Statement::allow("ShareIndex", &["s3:PutObject"], vec![below(SNAPSHOT)]));
             statements.push(Statement::allow("DeleteProbe", &["s3:DeleteObject"], vec![probe]));
         }
         if self.is_for(Side::Verify) {

@@ -24,6 +24,7 @@ mod gateway_routes;
 mod gateway_tls;
 mod help;
 mod index;
+mod index_command;
 mod index_faults;
 mod log_diagnosis;
 mod monitoring;

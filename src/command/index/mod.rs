@@ -11,7 +11,6 @@ use crate::aws::s3::S3;
 use crate::aws::uri::EventLogs;
 use crate::change::receipt::Receipt;
 use crate::cli::index::{Index, IndexArgs};
-use crate::cli::options::given;
 use crate::error::{Exit, Fault};
 use crate::host::Host;
 use crate::index::{Progress, Remote, Requests, Source, Store, Summary, Update, Wanted, is_damage};
@@ -21,7 +20,6 @@ use crate::shown::hint;
 use crate::signals;
 use crate::ui::Console;
 use anyhow::{Context, Result};
-use fs_err as fs;
 use indicatif::ProgressBar;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -94,6 +92,13 @@ fn rebuild(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
     index.exit(&summary, console)
 }
 
+/// What the options name, before the database is open.
+struct Named {
+    path: PathBuf,
+    uris: Vec<EventLogs>,
+    connections: Connections,
+}
+
 /// An index with its sources.
 struct OpenIndex {
     store: Store,
@@ -110,8 +115,8 @@ struct Connections {
     endpoint: Option<String>,
 }
 
-impl OpenIndex {
-    fn open(host: &Host, args: &IndexArgs, console: &Console) -> Result<Self> {
+impl Named {
+    fn by(host: &Host, args: &IndexArgs) -> Result<Self> {
         let receipt = Receipt::load(host).unwrap_or_default();
         // A machine that is no node has no configuration, and needs none.
         let (node, _) = Node::read_leniently(host);
@@ -144,8 +149,18 @@ impl OpenIndex {
         let connections = Connections {
             node,
             region: args.s3.region.given().map(str::to_string).or_else(|| settings.region.clone()),
-            endpoint: given(&args.s3.endpoint_url).map(str::to_string).or_else(|| settings.endpoint_url.clone()),
+            endpoint: args.s3.endpoint()?.or_else(|| settings.endpoint_url.clone()),
         };
+        Ok(Self { path, uris, connections })
+    }
+}
+
+impl OpenIndex {
+    fn open(host: &Host, args: &IndexArgs, console: &Console) -> Result<Self> {
+        let Named { path, uris, connections } = Named::by(host, args)?;
+        if args.db.is_none() {
+            make_directory(&path)?;
+        }
         let store = Store::open(&path)?;
         if let Some(why) = store.replaced() {
             console
@@ -293,7 +308,7 @@ fn name_of(uri: &EventLogs) -> String {
     EventLogs { scheme: "s3".into(), ..uri.clone() }.to_string()
 }
 
-/// The file of the index in the caller's cache directory, which is made if it does not exist.
+/// The file of the index in the caller's cache directory.
 fn usual_file() -> Result<PathBuf> {
     let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
@@ -302,15 +317,27 @@ fn usual_file() -> Result<PathBuf> {
             .hint(hint!("name a file: --db {}", "/var/tmp/emr-shs-index.sqlite"))
             .into());
     };
-    let directory = cache.join("emr-shs");
-    fs::create_dir_all(&cache)?;
-    let made = std::fs::DirBuilder::new().mode(0o700).create(&directory);
-    if let Err(error) = made
-        && error.kind() != std::io::ErrorKind::AlreadyExists
-    {
-        return Err(error).with_context(|| format!("cannot make {}", directory.display()));
-    }
-    Ok(directory.join("index.sqlite"))
+    Ok(cache.join("emr-shs").join("index.sqlite"))
+}
+
+/// Makes the directory of the usual file, if it does not exist.
+fn make_directory(file: &Path) -> Result<()> {
+    let Some((directory, cache)) = file.parent().and_then(|directory| Some((directory, directory.parent()?))) else {
+        return Ok(());
+    };
+    let made = std::fs::create_dir_all(cache).and_then(|()| {
+        let made = std::fs::DirBuilder::new().mode(0o700).create(directory);
+        made.or_else(|error| if error.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+    });
+    made.map_err(|error| {
+        Fault::usage(format!("the directory of the index, {}, cannot be made", directory.display()))
+            .detail(error.to_string())
+            .hint(hint!(
+                "name a file in a directory that this account can write: --db {}",
+                "/var/tmp/emr-shs-index.sqlite"
+            ))
+            .into()
+    })
 }
 
 /// Tells on a terminal how far an update is.

@@ -43,7 +43,7 @@ pub(super) fn run(host: &Host, args: &SearchArgs, console: &Console) -> Result<E
         let lines = hits.iter().map(|hit| Ok(visible_json(&serde_json::to_string(&Row::of(hit))?).into_owned()));
         lines_out(&lines.collect::<Result<Vec<_>>>()?)?;
     } else {
-        lines_out(&table(&hits, zoned.time_zone(), &times::zone_name(&zoned)))?;
+        lines_out(&table(&hits, zoned.time_zone()))?;
     }
     let exit = match &refreshed {
         Refreshed::Yes(summary) => index.exit(summary, console)?,
@@ -163,7 +163,7 @@ impl<'a> Row<'a> {
 }
 
 /// The lines of a table. On a terminal they fit its width; elsewhere nothing is cut, because programs look for names.
-fn table(hits: &[Hit], zone: &TimeZone, zone_name: &str) -> Vec<String> {
+fn table(hits: &[Hit], zone: &TimeZone) -> Vec<String> {
     if hits.is_empty() {
         return Vec::new();
     }
@@ -177,16 +177,25 @@ fn table(hits: &[Hit], zone: &TimeZone, zone_name: &str) -> Vec<String> {
     let longest = |texts: &mut dyn Iterator<Item = &str>, least: usize| {
         texts.map(|text| textwrap::core::display_width(&visible_line(text))).max().unwrap_or(0).max(least)
     };
-    let started = format!("STARTED ({zone_name})");
-    let started_width = started.chars().count().max(16);
+    let zone_name = times::zone_name(hits.iter().map(|hit| hit.started), zone);
+    let (started, time_width) = match &zone_name {
+        Some(name) => (format!("STARTED ({name})"), 16),
+        None => ("STARTED".to_string(), 22),
+    };
+    let started_width = started.chars().count().max(time_width);
     let id_width = longest(&mut ids.iter().map(String::as_str), 2);
     let mut user_width = longest(&mut hits.iter().map(|hit| hit.user.as_str()), 4);
     let mut name_width = longest(&mut hits.iter().map(|hit| hit.name.as_str()), 4);
     let has_size = width.is_none_or(|width| width >= 120);
     if let Some(width) = width {
         user_width = user_width.min(if width >= 110 { 16 } else { 8 });
-        let others = started_width + 9 + user_width + id_width + 4 + if has_size { 9 } else { 0 };
-        name_width = name_width.min(width.saturating_sub(others).max(8));
+        let others = started_width + 9 + id_width + 4 + if has_size { 9 } else { 0 };
+        // Ids stay whole, because people copy them.
+        let room = width.saturating_sub(others);
+        if room < user_width + 8 {
+            user_width = user_width.min(6);
+        }
+        name_width = name_width.min(room.saturating_sub(user_width).max(7));
     }
     let line = |started: &str, took: &str, user: &str, name: &str, size: &str, id: &str| {
         let mut text = format!("{} {} ", padded(started, started_width), padded(took, 9));
@@ -208,7 +217,10 @@ fn table(hits: &[Hit], zone: &TimeZone, zone_name: &str) -> Vec<String> {
             None => "no end".into(),
         };
         let (user, name) = (visible_line(&hit.user), visible_line(&hit.name));
-        let started = times::short(hit.started, zone);
+        let started = match zone_name {
+            Some(_) => times::short(hit.started, zone),
+            None => times::short_with_offset(hit.started, zone),
+        };
         lines.push(line(&started, &took, &user, &name, &bytes(hit.size), id));
     }
     lines

@@ -1,20 +1,23 @@
 //! `index status`
 
 use super::format::{bytes, number, span};
-use super::{OpenIndex, name_of};
+use super::{Named, OpenIndex, name_of};
+use crate::aws::uri::EventLogs;
 use crate::cli::index::IndexArgs;
 use crate::error::Exit;
 use crate::host::Host;
-use crate::index::{Sent, Summary, now};
-use crate::shown::visible_line;
+use crate::index::{Sent, Store, Summary, missing_permission, now};
+use crate::shown::{hint, visible_line};
 use crate::ui::{Console, try_data, wrapped};
 use anyhow::{Context, Result};
 use serde::Serialize;
+use std::path::Path;
 use std::time::Duration;
 
 #[derive(Serialize)]
 struct StatusReport {
     db: String,
+    exists: bool,
     db_bytes: u64,
     sources: Vec<SourceReport>,
     /// When this machine last wrote the snapshot, in UTC.
@@ -51,18 +54,44 @@ struct Problem {
     why: String,
     logs: u64,
     example: String,
+    /// What to do, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Problem {
+    fn of(why: String, logs: u64, example: String, uri: &str) -> Self {
+        let hint = missing_permission(&why).map(|action| match action.starts_with("kms:") {
+            true => {
+                format!("allow {action} on the KMS key of these objects, in the key's policy or in that of your role")
+            }
+            false => {
+                let policy = hint!("emr-shs render iam-policy --for history-server --event-logs {}", uri);
+                format!("allow {action} below the prefix; to print the policy: {policy}")
+            }
+        });
+        Self { why, logs, example, hint }
+    }
 }
 
 pub(super) fn run(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
-    let index = OpenIndex::open(host, args, console)?;
-    report(&index, None, "index status", console)?;
+    let Named { path, uris, connections } = Named::by(host, args)?;
+    match Store::look(&path)? {
+        Some(store) => {
+            report(&OpenIndex { store, uris, connections, is_distrusted: false }, None, "index status", console)?;
+        }
+        None => print(&StatusReport::of_nothing(&path, &uris), "index status", console)?,
+    }
     Ok(Exit::Done)
 }
 
 pub(super) fn report(index: &OpenIndex, summary: Option<&Summary>, command: &str, console: &Console) -> Result<()> {
-    let report = StatusReport::of(index, summary)?;
+    print(&StatusReport::of(index, summary)?, command, console)
+}
+
+fn print(report: &StatusReport, command: &str, console: &Console) -> Result<()> {
     if console.is_json() {
-        console.data(command, &report);
+        console.data(command, report);
     } else {
         try_data(&[report.text().trim_end().to_string()]).context("cannot write the report to stdout")?;
     }
@@ -70,12 +99,26 @@ pub(super) fn report(index: &OpenIndex, summary: Option<&Summary>, command: &str
 }
 
 impl StatusReport {
+    /// The report of a file that does not exist.
+    fn of_nothing(path: &Path, uris: &[EventLogs]) -> Self {
+        let unknown = |uri| SourceReport { uri: name_of(uri), ..SourceReport::default() };
+        Self {
+            db: path.display().to_string(),
+            exists: false,
+            db_bytes: 0,
+            sources: uris.iter().map(unknown).collect(),
+            snapshot_written: None,
+            requests: None,
+        }
+    }
+
     fn of(index: &OpenIndex, summary: Option<&Summary>) -> Result<Self> {
         let path = index.store.path();
         let size = |end: &str| fs_err::metadata(format!("{}{end}", path.display())).map_or(0, |meta| meta.len());
         let written = index.store.fact("snapshot_written")?.and_then(|text| text.parse().ok());
         Ok(Self {
             db: path.display().to_string(),
+            exists: true,
             db_bytes: size("") + size("-wal"),
             sources: index.uris.iter().map(|uri| SourceReport::of(index, name_of(uri))).collect::<Result<_>>()?,
             snapshot_written: written.and_then(super::times::iso),
@@ -84,7 +127,8 @@ impl StatusReport {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("index     {} ({})\n", self.db, bytes(self.db_bytes));
+        let size = if self.exists { bytes(self.db_bytes) } else { "does not exist yet".into() };
+        let mut text = format!("index     {} ({size})\n", visible_line(&self.db));
         for source in &self.sources {
             text += &source.text();
         }
@@ -107,6 +151,8 @@ impl SourceReport {
         let (other_objects, other_object) = store.foreign(id)?;
         let iso = |time: Option<i64>| time.and_then(super::times::iso);
         let problems = store.problems(id)?;
+        let of = |(why, logs, example)| Problem::of(why, logs, example, &uri);
+        let problems = problems.into_iter().map(of).collect();
         Ok(Self {
             uri,
             attempts,
@@ -119,7 +165,7 @@ impl SourceReport {
             newest: iso(newest),
             listed: iso(listed),
             looked: iso(looked),
-            problems: problems.into_iter().map(|(why, logs, example)| Problem { why, logs, example }).collect(),
+            problems,
             other_objects,
             other_object,
         })
@@ -174,6 +220,9 @@ impl SourceReport {
                 "problem",
                 &format!("{} {logs}: {}; for example {}", number(problem.logs), problem.why, problem.example),
             );
+            if let Some(hint) = &problem.hint {
+                text += &row("hint", hint);
+            }
         }
         if let Some(example) = &self.other_object {
             text += &row(

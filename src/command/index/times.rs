@@ -82,9 +82,21 @@ pub(super) fn short(milliseconds: i64, zone: &TimeZone) -> String {
     }
 }
 
-/// The name of a time zone at a moment: `UTC`, `CET`, `+05:30`.
-pub(super) fn zone_name(now: &ZonedDateTime) -> String {
-    now.strftime("%Z").to_string()
+/// The name that a time zone has at all of these times: `UTC`, `CET`, `+05`; `None` if summer time or a new law changes the
+/// name or the offset between them.
+pub(super) fn zone_name(times: impl Iterator<Item = i64>, zone: &TimeZone) -> Option<String> {
+    let at = |time| Some(Timestamp::from_millisecond(time).ok()?.to_zoned_datetime(zone.clone()));
+    let mut names = times.filter_map(at).map(|time| (time.strftime("%Z").to_string(), time.offset()));
+    let first = names.next()?;
+    names.all(|other| other == first).then_some(first.0)
+}
+
+/// As [`short`], with the offset from UTC at that time: `2026-07-01 10:00+02:00`.
+pub(super) fn short_with_offset(milliseconds: i64, zone: &TimeZone) -> String {
+    match Timestamp::from_millisecond(milliseconds) {
+        Ok(timestamp) => timestamp.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M%:z").to_string(),
+        Err(_) => "?".into(),
+    }
 }
 
 /// In UTC, for programs; `None` for a time that no calendar has.
