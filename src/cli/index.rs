@@ -67,10 +67,17 @@ pub struct SearchArgs {
     #[arg(long, value_name = "URI", env = "EMR_SHS_SEARCH_SOURCE")]
     pub(crate) source: Option<String>,
     /// At most so many applications; 0 for all
-    #[arg(long, value_name = "N", default_value = "50", env = "EMR_SHS_SEARCH_LIMIT")]
+    #[arg(long, value_name = "N", default_value = "50", allow_negative_numbers = true, env = "EMR_SHS_SEARCH_LIMIT")]
     pub(crate) limit: u64,
     /// Leave out the first N applications
-    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true, env = "EMR_SHS_SEARCH_OFFSET")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "0",
+        hide_default_value = true,
+        allow_negative_numbers = true,
+        env = "EMR_SHS_SEARCH_OFFSET"
+    )]
     pub(crate) offset: u64,
     /// Show what the index knows, or what the snapshot says if the index is new, without asking S3
     /// for new logs

@@ -163,7 +163,8 @@ fn status_says_which_permission_is_missing() {
     let wanted = "emr-shs render iam-policy --for history-server --event-logs s3://acme/flat/";
     assert!(hint.contains("s3:GetObject") && hint.contains(wanted), "{hint}");
     let text = run(&s3, &db, &["status"]).expect(0).out();
-    assert!(text.contains("hint      allow s3:GetObject"), "{text}");
+    assert!(text.contains("  hint    allow s3:GetObject") && text.contains(wanted), "{text}");
+    assert!(!text.contains("looked for new logs"), "a listing is one look: {text}");
     let policy =
         bare(&["render", "iam-policy", "--for", "history-server", "--event-logs", "s3://acme/flat/"]).expect(0);
     assert!(policy.out().contains("s3:::acme/flat/.emr-shs/index-v1.zst"), "{}", policy.out());

@@ -193,7 +193,7 @@ impl SourceReport {
         let listed = ago(&self.listed).unwrap_or_default();
         text += &row(
             "listed",
-            &match ago(&self.looked).filter(|looked| *looked != listed) {
+            &match ago(&self.looked).filter(|_| self.looked > self.listed) {
                 Some(looked) => format!("completely {listed}; looked for new logs {looked}"),
                 None => listed,
             },
@@ -221,7 +221,8 @@ impl SourceReport {
                 &format!("{} {logs}: {}; for example {}", number(problem.logs), problem.why, problem.example),
             );
             if let Some(hint) = &problem.hint {
-                text += &row("hint", hint);
+                // One line, because people copy the command.
+                text += &format!("  hint    {}\n", visible_line(hint));
             }
         }
         if let Some(example) = &self.other_object {

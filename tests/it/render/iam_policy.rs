@@ -76,6 +76,8 @@ fn a_policy_for_one_side_grants_only_what_that_side_needs() {
         resources(reader["ReadEventLogs"]).contains("\"arn:aws:s3:::acme-spark/events\""),
         "S3A asks for that, too"
     );
+    let snapshot = "[\"arn:aws:s3:::acme-spark/events/.emr-shs/index-v1.zst\"]";
+    assert_eq!(resources(reader["ShareIndex"]), snapshot);
     assert_eq!(reader["FindContainerLogs"]["Condition"], json!({"StringLike": {"s3:prefix": ["emr/*"]}}));
     assert!(reader.get("FindEventLogs").unwrap().get("Condition").is_none(), "or else a 404 becomes a 403");
 
