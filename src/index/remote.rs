@@ -297,8 +297,8 @@ mod tests {
     use super::{NotRead, missing_permission, not_read};
     use aws_sdk_s3::error::{ErrorMetadata, SdkError};
     use aws_sdk_s3::operation::get_object::GetObjectError;
+    use aws_sdk_s3::primitives::SdkBody;
     use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-    use aws_smithy_types::body::SdkBody;
 
     fn problem(status: u16, code: &str, message: &str) -> String {
         let answer = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
