@@ -325,7 +325,7 @@ fn make_directory(file: &Path) -> Result<()> {
     let Some((directory, cache)) = file.parent().and_then(|directory| Some((directory, directory.parent()?))) else {
         return Ok(());
     };
-    let made = std::fs::create_dir_all(cache).and_then(|()| {
+    let made = fs_err::create_dir_all(cache).and_then(|()| {
         let made = std::fs::DirBuilder::new().mode(0o700).create(directory);
         made.or_else(|error| if error.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
     });
