@@ -64,17 +64,17 @@ impl S3Args {
             return Ok(Some(url.trim_end_matches('/').into()));
         }
         // A URL with a user can contain a password.
-        let (named, found) = match url.split_once("://") {
-            _ if url.contains('@') => ("", "a user before the host: credentials come from the AWS configuration"),
-            Some(("http" | "https", rest)) if rest.contains('?') || rest.contains('#') => (url, "a query"),
-            Some(("http" | "https", rest)) if rest.trim_end_matches('/').contains('/') => {
-                (url, "a path behind the host")
-            }
-            Some(("http" | "https", _)) => (url, "no host name, or no port, behind it"),
-            Some(_) => (url, "another scheme"),
-            None => (url, "no scheme"),
+        let has_user = url.contains('@');
+        let found = match url.split_once("://") {
+            _ if has_user => "a user before the host: credentials come from the AWS configuration",
+            Some(("http" | "https", rest)) if rest.contains('?') || rest.contains('#') => "a query",
+            Some(("http" | "https", rest)) if rest.trim_end_matches('/').contains('/') => "a path behind the host",
+            Some(("http" | "https", _)) => "no host name, or no port, behind it",
+            Some(_) => "another scheme",
+            None => "no scheme",
         };
-        Err(Fault::usage(format!("--endpoint-url {named} is not the URL of an S3 endpoint").replace("  ", " "))
+        let named = if has_user { String::new() } else { format!(" {url}") };
+        Err(Fault::usage(format!("--endpoint-url{named} is not the URL of an S3 endpoint"))
             .detail(format!("found {found}"))
             .detail("wanted http:// or https:// and a host, and nothing after the host but a port")
             .hint("--endpoint-url https://bucket.vpce-0123.s3.eu-west-3.vpce.amazonaws.com"))
