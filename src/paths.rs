@@ -23,6 +23,8 @@ pub(crate) const LOG_DIRECTORY_KEY: &str = "spark.history.fs.logDirectory";
 pub(crate) const EVENT_LOG_DIR_KEY: &str = "spark.eventLog.dir";
 /// How often the history server scans its directory.
 pub(crate) const SCAN_INTERVAL_KEY: &str = "spark.history.fs.update.interval";
+/// Whether the history server deletes event logs.
+pub(crate) const CLEANER_KEY: &str = "spark.history.fs.cleaner.enabled";
 /// The history server's local store.
 pub(crate) const LOCAL_STORE_KEY: &str = "spark.history.store.path";
 /// How many applications the history server keeps open. Spark's default is 50.
@@ -52,6 +54,10 @@ pub(crate) const DROP_IN: &str = "zz-emr-shs.conf";
 pub(crate) const STORE_DROP_IN: &str = "zz-emr-shs-store.conf";
 /// The directory of emr-shs on a local disk. It belongs to root, and contains the local stores.
 pub(crate) const LOCAL_DIR: &str = "emr-shs";
+/// The event-log cache, in [`LOCAL_DIR`].
+pub(crate) const EVENT_LOG_CACHE_DIR: &str = "event-log-cache";
+/// The drop-in that lets the history server start after the log gateway.
+pub(crate) const CACHE_DROP_IN: &str = "zz-emr-shs-cache.conf";
 /// The history server's directory of temporary files, in [`LOCAL_DIR`].
 pub(crate) const JAVA_TMP_DIR: &str = "java-tmp";
 
@@ -78,6 +84,8 @@ pub(crate) const GATEWAY_TOKEN: &str = "/run/emr-shs-gateway/token";
 pub(crate) const GATEWAY_STATE_DIR: &str = "/var/lib/emr-shs-gateway";
 /// Which clusters have which applications, as the log gateway found out.
 pub(crate) const GATEWAY_INDEX: &str = "/var/lib/emr-shs-gateway/clusters.json";
+/// The index of event logs that the log gateway keeps.
+pub(crate) const GATEWAY_APPLICATIONS: &str = "/var/lib/emr-shs-gateway/index.sqlite";
 /// The certificate that the log gateway signs itself, with its key.
 pub(crate) const GATEWAY_CERTIFICATE: &str = "/var/lib/emr-shs-gateway/self-signed.json";
 /// The log gateway's port.

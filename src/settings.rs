@@ -26,7 +26,12 @@ pub enum LinkInto {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
+    /// Where jobs write event logs; the first source of the index.
     pub event_logs: Option<EventLogs>,
+    /// Further sources of the index, which are only read.
+    pub further_event_logs: Vec<EventLogs>,
+    /// The log gateway lists all applications, and fetches the event logs that somebody opens.
+    pub index: bool,
     /// The AWS region, where it is not the cluster's.
     pub region: Option<String>,
     /// The S3 endpoint, where it is not AWS's own.
@@ -56,6 +61,11 @@ impl Settings {
     pub fn public_name(&self) -> Option<&str> {
         let described = self.cluster.as_ref().and_then(|cluster| cluster.public_dns.as_deref());
         described.or(self.public_name.as_deref())
+    }
+
+    /// Every place of event logs, that of the jobs first.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &EventLogs> {
+        self.event_logs.iter().chain(&self.further_event_logs)
     }
 
     /// Whether jobs of this cluster can run under roles of their own, as far as it is known.
@@ -121,6 +131,10 @@ pub struct GatewaySettings {
     pub allow_clusters: Vec<String>,
     /// Accounts whose programs a gateway without a login serves, besides root and those that people log in with.
     pub allow_accounts: Vec<String>,
+    /// How many bytes the event-log cache may take.
+    pub cache_size: Option<u64>,
+    /// How many applications the event-log cache may have.
+    pub cache_count: Option<u32>,
 }
 
 impl GatewaySettings {

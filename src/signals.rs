@@ -71,6 +71,11 @@ pub(crate) fn stop_requested() -> bool {
     !IGNORED.load(Ordering::Relaxed) && ASKED.load(Ordering::Relaxed)
 }
 
+/// Asks what looks at [`stop_requested`] to stop. For a process that takes its signals itself.
+pub(crate) fn request_stop() {
+    ASKED.store(true, Ordering::Relaxed);
+}
+
 /// An error if a signal has asked this process to stop.
 pub(crate) fn check() -> Result<()> {
     if stop_requested() {

@@ -223,7 +223,7 @@ impl Known {
 
     fn of_settings(&mut self, settings: &Settings) {
         let gateway = &settings.gateway;
-        self.names.extend(settings.event_logs.iter().map(|uri| (Kind::Bucket, uri.bucket.clone())));
+        self.names.extend(settings.sources().map(|uri| (Kind::Bucket, uri.bucket.clone())));
         self.names.extend(gateway.log_uris.iter().map(|uri| (Kind::Bucket, uri.bucket.clone())));
         self.names.extend(settings.public_name().map(|name| (Kind::Host, name.to_string())));
         self.names.extend(gateway.host_names.iter().map(|name| (Kind::Host, name.clone())));

@@ -2,8 +2,8 @@
 
 use super::resource::Resource;
 use crate::paths::{
-    DEFERRED_INSTALL_ENVIRONMENT, DEFERRED_INSTALL_UNIT, GATEWAY_SOCKET, GATEWAY_UNIT, LOCAL_DIR, LOG_LINK_KEY,
-    PROGRAM_DIR, SETTINGS_DIR, STORE_DROP_IN,
+    CACHE_DROP_IN, DEFERRED_INSTALL_ENVIRONMENT, DEFERRED_INSTALL_UNIT, GATEWAY_SOCKET, GATEWAY_UNIT, LOCAL_DIR,
+    LOG_LINK_KEY, PROGRAM_DIR, SETTINGS_DIR, STORE_DROP_IN,
 };
 use std::path::Path;
 
@@ -40,6 +40,7 @@ impl Component {
             Resource::Dir { path } | Resource::Link { path } | Resource::File { path } if is_of_gateway(path) => {
                 Component::Gateway
             }
+            Resource::File { path } if path.ends_with(CACHE_DROP_IN) => Component::Gateway,
             Resource::Dir { path } | Resource::File { path } if is_of_local_store(path) => Component::Configure,
             Resource::Prefix { .. } => Component::Prefix,
             Resource::Dir { .. } | Resource::Link { .. } | Resource::File { .. } => Component::Link,

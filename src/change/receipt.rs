@@ -8,7 +8,7 @@ use super::resource::{Resource, State};
 use crate::aws::proxies;
 use crate::error::{Fault, sudo_hint};
 use crate::host::Host;
-use crate::paths::{RECEIPT, STATE_DIR};
+use crate::paths::{LOG_DIRECTORY_KEY, RECEIPT, STATE_DIR};
 use crate::settings::Settings;
 use crate::shown::hint;
 use anyhow::{Context, Result};
@@ -200,6 +200,16 @@ impl Receipt {
     /// Whether nothing on the node belongs to emr-shs.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.unknown.is_empty()
+    }
+
+    /// What the history server reads as installed: the event logs, or with the index the event-log cache.
+    pub(crate) fn history_directory(&self) -> Option<String> {
+        let is_key = |resource: &Resource| matches!(resource, Resource::Key { key, .. } if key == LOG_DIRECTORY_KEY);
+        let written = || self.entries.iter().find(|entry| is_key(&entry.resource))?.ours.last()?.value();
+        match self.settings.index {
+            true => written(),
+            false => self.settings.event_logs.as_ref().map(ToString::to_string),
+        }
     }
 
     /// The kind and the name of each entry that this version does not know.

@@ -1,5 +1,6 @@
 //! The command line. Every doc comment on a command or an option is help text.
 
+mod cache;
 pub mod index;
 pub mod options;
 pub mod render;
@@ -7,6 +8,7 @@ pub mod resolve;
 
 use crate::paths::IN_UNIT_VARIABLE;
 use crate::settings::{LinkInto, Mode};
+use cache::EVENT_LOG_CACHE;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use options::{
@@ -185,6 +187,9 @@ empty value."
     Serve(ServeArgs),
     /// Add a user to the log gateway's password file, or change a password
     Passwd(PasswdArgs),
+    /// Make the event-log cache, as the service does before it starts
+    #[command(hide = true)]
+    PrepareCache(PrepareCacheArgs),
 }
 
 /// Options of the log gateway. An option that is left out keeps its value from the last run.
@@ -231,6 +236,14 @@ pub struct GatewayArgs {
     /// Require a login from this file of NAME:HASH lines, as `htpasswd -B` writes them
     #[arg(long, value_name = "FILE", value_parser = file_or_none(), value_hint = ValueHint::AnyPath, env = "EMR_SHS_HTPASSWD", help_heading = LOG_GATEWAY)]
     pub(crate) htpasswd: Option<PathBuf>,
+    /// With --index: how much the event-log cache may take, such as 20g [default: a tenth of its
+    /// disk, and at most 50 GB]
+    #[arg(long, value_name = "SIZE", env = "EMR_SHS_CACHE_SIZE", help_heading = EVENT_LOG_CACHE)]
+    pub(crate) cache_size: Option<String>,
+    /// With --index: how many applications the event-log cache may have; the history server can
+    /// keep 75 MB on its disk for each [default: 200]
+    #[arg(long, value_name = "N", env = "EMR_SHS_CACHE_COUNT", help_heading = EVENT_LOG_CACHE)]
+    pub(crate) cache_count: Option<String>,
     /// Serve clients on other machines even if TLS or the login is missing
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_INSECURE", help_heading = LOG_GATEWAY)]
     pub(crate) insecure: Option<bool>,
@@ -266,6 +279,30 @@ pub struct ServeArgs {
     /// Whether URLs name one bucket in the path, and not in the host's name, where its endpoint does not decide it; repeatable
     #[arg(long, value_name = "BUCKET=BOOL", env = "EMR_SHS_BUCKET_PATH_STYLE", value_delimiter = ',')]
     pub(crate) bucket_path_style: Vec<String>,
+    #[command(flatten)]
+    pub(crate) cache: cache::CacheArgs,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
+}
+
+/// Options of the gateway's list of applications.
+#[derive(Args)]
+#[command(next_help_heading = "List of applications")]
+pub struct ListArgs {
+    /// S3 prefix with event logs, in any layout: the gateway keeps an index of them and answers the
+    /// list of applications from it; repeatable. Below the first prefix lies the snapshot, with
+    /// which another node begins
+    #[arg(long, value_name = "URI", env = "EMR_SHS_EVENT_LOGS", value_delimiter = ',')]
+    pub(crate) event_logs: Vec<String>,
+    /// File of the index [default: index.sqlite in the state directory of the gateway's unit]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, env = "EMR_SHS_INDEX_DB")]
+    pub(crate) index_db: Option<PathBuf>,
+    /// How often the gateway looks for new event logs
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = interval, env = "EMR_SHS_LOOK_INTERVAL")]
+    pub(crate) look_interval: Duration,
+    /// How often the gateway lists all event logs, which also shows those that are deleted
+    #[arg(long, value_name = "SECONDS", default_value = "900", value_parser = interval, env = "EMR_SHS_LISTING_INTERVAL")]
+    pub(crate) listing_interval: Duration,
 }
 
 /// Options of `proxy passwd`.
@@ -282,6 +319,16 @@ pub struct PasswdArgs {
     /// Name of the user
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
+}
+
+/// Options of `proxy prepare-cache`.
+#[derive(Args)]
+pub struct PrepareCacheArgs {
+    /// Directory of the cache
+    pub(crate) directory: PathBuf,
+    /// Account of the history server, whose group may read there
+    #[arg(long, value_name = "NAME")]
+    pub(crate) reader: String,
 }
 
 /// Options of `plan`.
@@ -369,6 +416,13 @@ pub struct ManArgs {
 /// Reads a path that may be empty: an empty one takes the remembered file back.
 fn file_or_none() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match text.trim_end_matches('s').parse() {
+        Ok(n @ 1..=86_400) => Ok(Duration::from_secs(n)),
+        _ => Err("wanted a number of seconds from 1 to 86400".into()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -32,6 +32,30 @@ impl EventLogsArgs {
     }
 }
 
+/// `--event-logs`, for commands that install the index
+#[derive(Args, Clone, Default)]
+pub struct SourcesArgs {
+    /// S3 prefix for event logs, such as s3://my-bucket/spark-events/ [default: the installed
+    /// one; the first install needs it]. With --index repeatable, that of this cluster's jobs
+    /// first
+    #[arg(long, value_name = "URI", env = "EMR_SHS_EVENT_LOGS", value_delimiter = ',')]
+    pub(crate) event_logs: Vec<String>,
+}
+
+impl SourcesArgs {
+    /// In the order of the command line, each once. None if the option is not given.
+    pub(crate) fn parse(&self) -> Result<Vec<EventLogs>, Fault> {
+        let mut sources: Vec<EventLogs> = Vec::new();
+        for uri in self.event_logs.iter().filter(|uri| !uri.is_empty()) {
+            let uri = uri.parse()?;
+            if !sources.contains(&uri) {
+                sources.push(uri);
+            }
+        }
+        Ok(sources)
+    }
+}
+
 /// `--region`
 #[derive(Args, Clone, Default)]
 pub struct RegionArgs {
@@ -86,7 +110,11 @@ impl S3Args {
 #[derive(Args, Clone, Default)]
 pub struct SparkArgs {
     #[command(flatten)]
-    pub(crate) event_logs: EventLogsArgs,
+    pub(crate) event_logs: SourcesArgs,
+    /// List all applications from an index of their event logs, and open each on demand: for
+    /// thousands of applications, for several prefixes, and for any layout below them
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_INDEX")]
+    pub(crate) index: Option<bool>,
     /// Set another spark.history.* or spark.eventLog.* key; repeatable (in the variable: one per
     /// line). KEY= removes a key that an earlier run set
     #[arg(long, value_name = "KEY=VALUE", env = "EMR_SHS_SET", value_delimiter = '\n')]

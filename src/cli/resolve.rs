@@ -3,8 +3,9 @@
 //! An argument that the user leaves out keeps the remembered value. An empty value of a text option takes the remembered
 //! value back, except for `--event-logs`.
 
-use super::{ComponentArgs, DoctorArgs, GatewayArgs, ServeArgs};
+use super::{ComponentArgs, DoctorArgs, GatewayArgs, ListArgs, ServeArgs};
 use crate::aws::proxies::Proxies;
+use crate::aws::uri::EventLogs;
 use crate::error::Fault;
 use crate::gateway::callers::ANY_ACCOUNT;
 use crate::gateway::served::is_pattern;
@@ -12,6 +13,7 @@ use crate::ids::{is_cluster, is_host_name, is_id};
 use crate::redact::{REMOVED, is_secret_key};
 use crate::settings::{GatewaySettings, Settings, THIS_CLUSTER};
 use crate::shown::hint;
+use crate::values::SparkValue;
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -37,8 +39,12 @@ impl ComponentArgs {
         }
         let jars = if self.jar.is_empty() { &earlier.jars } else { &self.jar };
         check_jar_names(jars)?;
+        let index = self.spark.index.unwrap_or(earlier.index);
+        let (event_logs, further_event_logs) = sources(self.spark.event_logs.parse()?, index, earlier)?;
         Ok(Settings {
-            event_logs: self.spark.event_logs.parse()?.or_else(|| earlier.event_logs.clone()),
+            event_logs,
+            further_event_logs,
+            index,
             region: newer(self.spark.s3.region.region.as_ref(), earlier.region.as_ref()),
             endpoint_url: match self.spark.s3.endpoint_url.as_deref() {
                 None => earlier.endpoint_url.clone(),
@@ -60,6 +66,27 @@ impl ComponentArgs {
             public_name: earlier.public_name.clone(),
         })
     }
+}
+
+/// The place of event logs, and the further ones, which only the index reads.
+fn sources(
+    named: Vec<EventLogs>,
+    index: bool,
+    earlier: &Settings,
+) -> Result<(Option<EventLogs>, Vec<EventLogs>), Fault> {
+    let mut named = named.into_iter();
+    let Some(first) = named.next() else {
+        // Without the index, the history server goes back to the first.
+        let further = if index { earlier.further_event_logs.clone() } else { Vec::new() };
+        return Ok((earlier.event_logs.clone(), further));
+    };
+    let further: Vec<EventLogs> = named.collect();
+    if further.is_empty() || index {
+        return Ok((Some(first), further));
+    }
+    Err(Fault::usage("several --event-logs need --index")
+        .detail("a history server reads one directory; the index lists the applications of several")
+        .hint(hint!("add --index; or name one prefix: --event-logs {}", first.to_string())))
 }
 
 impl DoctorArgs {
@@ -94,6 +121,8 @@ impl GatewayArgs {
             allow_files: newer_list(&self.allow_file, &earlier.allow_files, file_pattern)?,
             allow_clusters: newer_list(&self.allow_cluster, &earlier.allow_clusters, allowed_cluster)?,
             allow_accounts: newer_list(&self.allow_account, &earlier.allow_accounts, account)?,
+            cache_size: newer_number(self.cache_size.as_deref(), earlier.cache_size, cache_size)?,
+            cache_count: newer_number(self.cache_count.as_deref(), earlier.cache_count, cache_count)?,
         };
         self.choose_certificate(&mut settings)?;
         for path in [&settings.tls_cert, &settings.tls_key, &settings.htpasswd].into_iter().flatten() {
@@ -134,6 +163,38 @@ impl GatewayArgs {
 
 fn newer(now: Option<&String>, earlier: Option<&String>) -> Option<String> {
     now.or(earlier).filter(|text| !text.is_empty()).cloned()
+}
+
+/// An empty value takes the remembered number back.
+fn newer_number<T>(
+    now: Option<&str>,
+    earlier: Option<T>,
+    parse: impl Fn(&str) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    match now {
+        None => Ok(earlier),
+        Some("") => Ok(None),
+        Some(text) => parse(text).map(Some),
+    }
+}
+
+/// A size in bytes, as Spark writes sizes.
+fn cache_size(text: &str) -> Result<u64, Fault> {
+    let size = SparkValue::new(text).size(1).filter(|size| *size >= 1 << 20);
+    size.ok_or_else(|| {
+        Fault::usage(format!("--cache-size {text} is no size of the event-log cache"))
+            .detail("wanted a number with a unit, such as 20g or 500m; at least 1m")
+            .hint("--cache-size 20g")
+    })
+}
+
+fn cache_count(text: &str) -> Result<u32, Fault> {
+    let count = text.parse().ok().filter(|count| (1..=100_000).contains(count));
+    count.ok_or_else(|| {
+        Fault::usage(format!("--cache-count {text} is no number of applications"))
+            .detail("wanted a number from 1 to 100000")
+            .hint("--cache-count 200")
+    })
 }
 
 fn newer_file(now: Option<&PathBuf>, earlier: Option<&PathBuf>) -> Option<PathBuf> {
@@ -190,6 +251,12 @@ fn public_url(url: &str) -> Result<String, Fault> {
     match taken.or(first) {
         Some(part) => Err(fault(format!("the history server or the log gateway has a meaning of its own for /{part}"))),
         None => Ok(format!("{place}{path}")),
+    }
+}
+
+impl ListArgs {
+    pub(crate) fn event_logs(&self) -> Result<Vec<EventLogs>, Fault> {
+        self.event_logs.iter().filter(|text| !text.is_empty()).map(|text| text.parse()).collect()
     }
 }
 

@@ -244,6 +244,10 @@ struct Outcome {
     /// Seconds that the whole run took.
     seconds: f64,
     event_logs: Option<String>,
+    /// What the history server reads.
+    reads: Option<String>,
+    #[serde(rename = "index")]
+    has_index: bool,
     /// The tunnel that brings the gateway to a browser.
     tunnel: Option<Tunnel>,
     /// The history server's address.
@@ -280,6 +284,8 @@ impl Outcome {
             ready_after: ready.map(|d| d.as_secs_f64()),
             seconds: took.as_secs_f64(),
             event_logs: job.event_logs.as_ref().map(ToString::to_string),
+            reads: job.history_directory(),
+            has_index: job.settings.index,
             tunnel: job.gateway.as_ref().and_then(|g| g.as_ref().ok()).map(|_| Tunnel::of(&job.settings)),
             url: job.node.server.as_ref().map(|server| server.url(&job.node.spark, &job.settings.set)),
             problems: job.plan.problems.clone(),
@@ -308,10 +314,12 @@ impl Outcome {
         }
         let port = self.url.as_deref().and_then(|url| url.rsplit(':').next()).unwrap_or_default();
         if let Some(seconds) = self.ready_after {
-            let directory = self.event_logs.as_deref().unwrap_or("its directory");
-            let text = format!(
-                "reads {directory} after {seconds:.1} s, on port {port}; it lists the event logs there within the next minutes"
-            );
+            let directory = self.reads.as_deref().unwrap_or("its directory");
+            let then = match self.has_index {
+                true => "the log gateway lists all applications",
+                false => "it lists the event logs there within the next minutes",
+            };
+            let text = format!("reads {directory} after {seconds:.1} s, on port {port}; {then}");
             console.ok("history server", &text);
         }
         console.notes(&self.notes);

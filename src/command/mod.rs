@@ -64,6 +64,7 @@ fn dispatch(cli: &Cli, console: &Console) -> Result<Exit> {
         Command::Configure(args) => install::configure(root, args, console),
         Command::Proxy(Proxy::Install(args)) => install::gateway(root, args, console),
         Command::Proxy(Proxy::Serve(args)) => proxy::serve(args, console),
+        Command::Proxy(Proxy::PrepareCache(args)) => proxy::prepare_cache(root, args),
         Command::Proxy(Proxy::Passwd(args)) => passwd::run(root, args, console),
         Command::Restart(args) => restart::run(root, args, console),
         Command::Doctor(args) => match &args.bundle {

@@ -112,7 +112,7 @@ fn check_install_arguments(arguments: &[String]) -> Result<(), Fault> {
     }
     let words = ["emr-shs", "install"].into_iter().chain(arguments.iter().map(String::as_str));
     match Cli::try_parse_from(words) {
-        Ok(Cli { command: Command::Install(args), .. }) => args.install.spark.event_logs.parse().map(|_| ()),
+        Ok(Cli { command: Command::Install(args), .. }) => args.install.resolve(&Settings::default()).map(|_| ()),
         Ok(_) => Ok(()),
         Err(e) => {
             let text = e.render().to_string();

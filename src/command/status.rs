@@ -17,6 +17,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const GREEN: Style = AnsiColor::Green.on_default();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
@@ -27,6 +28,8 @@ struct Status {
     node: String,
     installed: bool,
     event_logs: Option<String>,
+    /// The further sources of the index.
+    further_event_logs: Vec<String>,
     /// The installation that waits until EMR has provisioned the node.
     waiting: Option<DeferredInstall>,
     owes_restart: bool,
@@ -64,7 +67,7 @@ pub(crate) fn run(root: &Path, console: &Console) -> Result<Exit> {
     let rows = drift::compare(&host, &receipt);
     let waiting = DeferredInstall::observe(&receipt)?;
     let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
-    let readiness = Readiness { directory: event_logs.clone(), class_path: None };
+    let readiness = Readiness { directory: receipt.history_directory(), class_path: None };
     let present = Present {
         resources: &rows,
         gateway: gateway.as_ref(),
@@ -87,6 +90,7 @@ pub(crate) fn run(root: &Path, console: &Console) -> Result<Exit> {
         owes_restart: receipt.owes_restart,
         server_reads_event_logs: event_logs.is_some() && node.server.as_ref().is_some_and(|s| s.is_ready(&readiness)),
         event_logs,
+        further_event_logs: receipt.settings.further_event_logs.iter().map(ToString::to_string).collect(),
         server: node.server.clone(),
         gateway,
         rows,
@@ -113,7 +117,8 @@ fn no_local_store(host: &Host, node: &Node, receipt: &Receipt) -> Option<String>
     if receipt.is_empty() || local_store::is_managed(receipt) {
         return None;
     }
-    let choice = local_store::choose(host, node, receipt, &receipt.settings, receipt.settings.event_logs.as_ref());
+    let reads = receipt.history_directory();
+    let choice = local_store::choose(host, node, receipt, &receipt.settings, reads.as_deref());
     choice.err().map(|why| why.to_string())
 }
 
@@ -168,7 +173,9 @@ impl Status {
         }
         match &self.event_logs {
             Some(uri) if self.installed && self.missing.is_empty() => {
-                data(&row("ok", GREEN, "installed", &format!("event logs in {uri}")));
+                let all: Vec<&str> =
+                    [uri.as_str()].into_iter().chain(self.further_event_logs.iter().map(String::as_str)).collect();
+                data(&row("ok", GREEN, "installed", &format!("event logs in {}", all.join(" and "))));
             }
             Some(uri) if self.installed => {
                 data(&row("part", RED, "installed", &format!("event logs in {uri}; not all that was wanted is there")));
@@ -264,9 +271,30 @@ fn print_gateway(gateway: &LogGateway) {
                 format!("answers on port {port}, but does not open all logs below {}", told.join("; below ")),
             )
         }
+        Some(Trouble::Sources(troubles)) => {
+            let told: Vec<String> = troubles.iter().map(|t| format!("{}: {}", t.uri, t.why)).collect();
+            let told = told.join("; below ");
+            ("partly", RED, format!("answers on port {port}, but does not list the applications below {told}"))
+        }
         Some(Trouble::Closed(why)) => ("closed", RED, format!("{why}; {}", closed_hint())),
     };
     data(&row(verb, style, "log gateway", &text));
+    if let Some(index) = &gateway.index {
+        let mut text = format!("{} attempts of applications", index.attempts);
+        if index.unread > 0 {
+            text += &format!(", {} event logs are still being read", index.unread);
+        }
+        if index.unreadable > 0 {
+            text += &format!(", {} could not be read", index.unreadable);
+        }
+        let looked =
+            index.looked.and_then(|time| u64::try_from(time).ok()).map(|time| UNIX_EPOCH + Duration::from_millis(time));
+        match looked.and_then(|time| SystemTime::now().duration_since(time).ok()) {
+            Some(age) => text += &format!("; looked for new ones {} s ago", age.as_secs()),
+            None => text += "; the first look has not ended",
+        }
+        data(&row("lists", Style::new(), "index", &text));
+    }
     if let Some(fingerprint) = &gateway.fingerprint {
         data(&row("tls", Style::new(), "log gateway", &format!("self-signed certificate, SHA-256 {fingerprint}")));
     }

@@ -14,7 +14,8 @@ impl Context<'_> {
     /// `spark.yarn.jars` nor `spark.yarn.archive`, so every job uploads what lies there, and an SDK bundle
     /// would add half a gigabyte to the start of each job.
     pub(super) fn class_path(&self) -> Result<Vec<Desired>> {
-        let Some(scheme) = self.scheme else { return Ok(Vec::new()) };
+        // A history server that reads the event-log cache needs no class for S3.
+        let Some(scheme) = self.scheme.filter(|_| self.cache.is_none()) else { return Ok(Vec::new()) };
         let links = scheme.links(self.host, &self.settings.jars, self.force)?;
         if links.is_empty() {
             return Ok(Vec::new());
@@ -40,7 +41,7 @@ impl Context<'_> {
             self.host,
             DROP_IN,
             "# The class path of the history server alone: jobs are not affected.\n",
-            &environment("SPARK_DAEMON_CLASSPATH", &self.elements()),
+            &format!("[Service]\n{}", environment("SPARK_DAEMON_CLASSPATH", &self.elements())),
             "sets the class path of the history server alone; jobs are not affected",
         ));
         desired

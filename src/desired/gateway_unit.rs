@@ -1,5 +1,7 @@
 //! The texts of the log gateway's units, for the systemd that is there.
 
+use super::event_log_cache::EventLogCache;
+use crate::paths::PROGRAM_DIR;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -23,6 +25,11 @@ const COUNTERPARTS: [(&str, &str); 4] = [
     ("ProtectSystem=strict", "ProtectSystem=full"),
 ];
 
+/// How a command before the start runs as root; a failure does not keep the gateway from starting.
+const AS_ROOT: &str = "ExecStartPre=-+";
+/// The same for systemd 219, which applies it to each command but that of the gateway itself.
+const AS_ROOT_219: &str = "PermissionsStartOnly=yes\nExecStartPre=-";
+
 /// Directives of [`TEXT`] that systemd 219 does not know; it would write a line about each of them to the journal
 /// (systemd's NEWS names the versions, from 227 to 247).
 const UNKNOWN_TO_219: [&str; 16] = [
@@ -45,19 +52,50 @@ const UNKNOWN_TO_219: [&str; 16] = [
     "ProtectProc",
 ];
 
+/// The line of [`TEXT`] with the mode of what the gateway makes; its group may read an event log that the gateway fetches.
+const UMASK: &str = "UMask=0077";
+const UMASK_WITH_CACHE: &str = "UMask=0027";
+
+/// The line of [`TEXT`] behind which the cache's lines stand.
+const BEFORE_CACHE: &str = "ReadWritePaths=-/var/lib/emr-shs-gateway";
+
 /// The unit's text. `systemd` is its version; `None` if systemd does not run here, as in an image that is being made.
-pub(super) fn text(systemd: Option<u32>) -> String {
-    if systemd.is_none_or(|version| version >= KNOWS_ALL) {
-        return TEXT.into();
+pub(super) fn text(systemd: Option<u32>, cache: Option<&EventLogCache>) -> String {
+    let mut text = TEXT.to_string();
+    if let Some(cache) = cache {
+        text = text
+            .replace(UMASK, UMASK_WITH_CACHE)
+            .replace(BEFORE_CACHE, &format!("{BEFORE_CACHE}\n{}", lines_of(cache)));
     }
-    let lines = TEXT.lines().filter_map(|line| {
+    for_systemd(systemd, text)
+}
+
+/// Root makes the event-log cache before each start of the gateway, because its disk can be empty then.
+fn lines_of(cache: &EventLogCache) -> String {
+    let path = cache.directory.display();
+    format!(
+        "# Event logs that somebody opens. A disk at /mnt is empty after a stop of the machine.\n\
+         ReadWritePaths=-{path}\n\
+         ExecStartPre=-+{PROGRAM_DIR}/emr-shs proxy prepare-cache {path} --reader {}",
+        cache.reader
+    )
+}
+
+fn for_systemd(systemd: Option<u32>, text: String) -> String {
+    if systemd.is_none_or(|version| version >= KNOWS_ALL) {
+        return text;
+    }
+    let lines = text.lines().flat_map(|line| {
         if let Some((_, counterpart)) = COUNTERPARTS.iter().find(|(new, _)| *new == line) {
-            return Some(*counterpart);
+            return Some(counterpart.to_string());
+        }
+        if let Some(command) = line.strip_prefix(AS_ROOT) {
+            return Some(format!("{AS_ROOT_219}{command}"));
         }
         let directive = line.split('=').next().unwrap_or_default();
-        (!UNKNOWN_TO_219.contains(&directive)).then_some(line)
+        (!UNKNOWN_TO_219.contains(&directive)).then(|| line.to_string())
     });
-    lines.fold(String::new(), |text, line| text + line + "\n")
+    lines.fold(String::new(), |text, line| text + &line + "\n")
 }
 
 /// A socket unit, and the address on which systemd listens for it.
@@ -90,7 +128,7 @@ mod tests {
     use super::*;
 
     /// What systemd 219 knows of the directives that units of emr-shs could use: its `load-fragment-gperf.gperf.m4`.
-    const KNOWN_TO_219: [&str; 35] = [
+    const KNOWN_TO_219: [&str; 37] = [
         "After",
         "Backlog",
         "BindIPv6Only",
@@ -99,6 +137,7 @@ mod tests {
         "Description",
         "EnvironmentFile",
         "ExecStart",
+        "ExecStartPre",
         "FreeBind",
         "LimitCORE",
         "LimitNOFILE",
@@ -107,6 +146,7 @@ mod tests {
         "MemoryLimit",
         "NoNewPrivileges",
         "OOMScoreAdjust",
+        "PermissionsStartOnly",
         "PrivateDevices",
         "PrivateTmp",
         "ProtectHome",
@@ -134,7 +174,8 @@ mod tests {
 
     #[test]
     fn systemd_219_gets_only_directives_that_it_knows() {
-        let old = text(Some(219));
+        let cache = EventLogCache { directory: "/mnt/emr-shs/event-log-cache".into(), reader: "spark".into() };
+        let old = text(Some(219), Some(&cache));
         let all = directives(&old).into_iter().chain(directives(SOCKET));
         let unknown: Vec<_> = all.filter(|(name, _)| !KNOWN_TO_219.contains(name)).collect();
         assert_eq!(unknown, []);

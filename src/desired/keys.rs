@@ -8,13 +8,13 @@ use crate::change::desired::{Desired, DesiredState};
 use crate::change::receipt::ReceiptEntry;
 use crate::change::resource::Resource;
 use crate::node::s3a::BucketSettings;
-use crate::paths::{EVENT_LOG_DIR_KEY, LOG_DIRECTORY_KEY};
+use crate::paths::{CLEANER_KEY, EVENT_LOG_DIR_KEY, LOG_DIRECTORY_KEY};
 use anyhow::{Context as _, Result};
 
 /// One key: name, value, whether a value that somebody else set wins, and the reason.
 pub(super) type KeyRow = (String, String, bool, String);
 
-fn must(key: &str, value: impl Into<String>, why: &str) -> KeyRow {
+pub(super) fn must(key: &str, value: impl Into<String>, why: &str) -> KeyRow {
     (key.into(), value.into(), false, why.into())
 }
 
@@ -31,8 +31,8 @@ impl Context<'_> {
         rows.extend(store.map(|store| self.store_keys(store)).unwrap_or_default());
         rows.extend(self.scan_keys());
         let set = &self.settings.set;
-        // A tuning key that --set names appears once, with the value of --set, at the end.
-        rows.retain(|(key, _, yields, _)| !(*yields && set.contains_key(key)));
+        // A key that --set names appears once, with the value of --set, at the end.
+        rows.retain(|(key, ..)| !set.contains_key(key));
         rows.extend(set.iter().map(|(key, value)| must(key, value, "named with --set")));
         let path = &self.node.spark.defaults_path;
         let desired = |(key, value, yields, why)| Desired {
@@ -51,7 +51,14 @@ impl Context<'_> {
             rows.push(must("spark.eventLog.enabled", "true", "jobs write event logs"));
             rows.push(must(EVENT_LOG_DIR_KEY, &uri, "jobs write event logs there"));
         }
-        rows.push(must(LOG_DIRECTORY_KEY, uri, "the history server reads event logs there"));
+        match self.cache {
+            None => rows.push(must(LOG_DIRECTORY_KEY, uri, "the history server reads event logs there")),
+            Some(cache) => {
+                let why = "the history server reads the event logs that the log gateway fetches there";
+                rows.push(must(LOG_DIRECTORY_KEY, cache.uri(), why));
+                rows.push(must(CLEANER_KEY, "false", "it would remove event logs while somebody opens them"));
+            }
+        }
         rows
     }
 

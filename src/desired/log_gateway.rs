@@ -1,6 +1,7 @@
 //! The log gateway's resources: a program, an account, settings, a unit, and the key that makes log links lead
 //! to the gateway.
 
+use super::event_log_cache::EventLogCache;
 use super::gateway_unit::{self, Socket};
 use super::private_name::private_name;
 use super::{Context, directory, exactly, file_owner};
@@ -53,6 +54,10 @@ pub(crate) struct GatewaySetup {
     proxy_base: Option<String>,
     /// The Serverless application whose logs links lead to.
     serverless: Option<String>,
+    /// The sources of the index; empty without one.
+    event_logs: Vec<EventLogs>,
+    /// The event-log cache.
+    cache: Option<PathBuf>,
     program: Program,
     /// The text of the unit.
     unit: String,
@@ -146,6 +151,7 @@ pub(crate) fn setup(
     event_logs: Option<(&str, &str)>,
     described: Result<Option<&Cluster>, &EmrError>,
     program: Program,
+    cache: Option<&EventLogCache>,
 ) -> Result<GatewaySetup, NoGateway> {
     let mut gateway = settings.gateway.clone();
     if (settings.runtime_roles() == Some(true) || node.role_mapping().is_some()) && gateway.htpasswd.is_none() {
@@ -175,9 +181,13 @@ pub(crate) fn setup(
     let server = node.server.as_ref();
     let store: Option<EventLogs> = gateway.log_uris.first().map(|uri| uri.clone().into());
     let region = node.region(settings.region.as_deref());
+    let sources: Vec<EventLogs> = settings.sources().filter(|_| cache.is_some()).cloned().collect();
     let (endpoint_url, mut buckets) = match &settings.endpoint_url {
         Some(url) => (Some(url.clone()), BucketOptions::default()),
-        None => bucket_options(node, &gateway.log_uris, event_logs),
+        None => {
+            let logs = gateway.log_uris.iter().cloned().map(EventLogs::from);
+            bucket_options(node, logs.chain(sources.iter().cloned()), event_logs)
+        }
     };
     // An option of the user is for all buckets.
     let is_own = |_: &String, other: &mut String| settings.region.is_none() && Some(&*other) != region.as_ref();
@@ -199,20 +209,22 @@ pub(crate) fn setup(
             .cloned()
             .or_else(|| node.spark.defaults.text(PROXY_BASE).map(Into::into)),
         serverless: settings.serverless.clone(),
+        event_logs: sources,
+        cache: cache.map(|cache| cache.directory.clone()),
         program,
-        unit: gateway_unit::text(crate::systemd::version()),
+        unit: gateway_unit::text(crate::systemd::version(), cache),
         socket,
     })
 }
 
-/// The endpoint that the buckets of all log URIs have in common, and what is to be said of single buckets.
+/// The endpoint that the buckets of all places have in common, and what is to be said of single buckets.
 fn bucket_options(
     node: &Node,
-    log_uris: &[LogUri],
+    places: impl Iterator<Item = EventLogs>,
     event_logs: Option<(&str, &str)>,
 ) -> (Option<String>, BucketOptions) {
-    let of = |uri: &LogUri| (uri.bucket.clone(), node.bucket_settings(&uri.clone().into()));
-    let all: BTreeMap<String, BucketSettings> = log_uris.iter().map(of).collect();
+    let of = |place: EventLogs| (place.bucket.clone(), node.bucket_settings(&place));
+    let all: BTreeMap<String, BucketSettings> = places.map(of).collect();
     let first = all.values().next().and_then(|settings| settings.endpoint.clone());
     let is_common = all.values().all(|settings| settings.endpoint == first);
     let mut options = BucketOptions::default();
@@ -345,6 +357,7 @@ impl GatewaySetup {
     fn environment(&self) -> String {
         let GatewaySetup { settings, .. } = self;
         let uris: Vec<String> = settings.log_uris.iter().map(ToString::to_string).collect();
+        let sources: Vec<String> = self.event_logs.iter().map(ToString::to_string).collect();
         let BucketOptions { endpoints, regions, path_styles } = &self.buckets;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let list = |words: &[String]| Some(words.join(",")).filter(|all| !all.is_empty());
@@ -368,6 +381,10 @@ impl GatewaySetup {
             ("HISTORY_SERVER", Some(self.history_server.clone())),
             ("HISTORY_SERVER_USER", self.history_server_user.clone()),
             ("PROXY_BASE", self.proxy_base.clone()),
+            ("EVENT_LOGS", list(&sources)),
+            ("CACHE_SIZE", settings.cache_size.map(|bytes| format!("{bytes}b"))),
+            ("CACHE_COUNT", settings.cache_count.map(|count| count.to_string())),
+            ("EVENT_LOG_CACHE", self.cache.as_ref().map(|path| path.display().to_string())),
             ("REGION", self.region.clone()),
             ("ENDPOINT_URL", self.endpoint_url.clone()),
             ("BUCKET_ENDPOINT", of_buckets(endpoints)),
@@ -453,7 +470,7 @@ impl Context<'_> {
                 "system account of the log gateway",
             ),
             exactly(
-                Resource::AccountDir { path: GATEWAY_STATE_DIR.into(), account: GATEWAY_ACCOUNT.into() },
+                Resource::AccountDir { path: GATEWAY_STATE_DIR.into(), account: GATEWAY_ACCOUNT.into(), reader: None },
                 State::Exists,
                 "remembers which clusters have which applications, so that a restart costs no requests to S3",
             ),
@@ -477,6 +494,7 @@ impl Context<'_> {
             ),
             file(Path::new(UNIT_DIR).join(GATEWAY_UNIT), setup.unit.clone(), 0o644, "the log gateway as a service"),
         ];
+        wanted.extend(self.cache.iter().flat_map(|cache| cache.desired(self)));
         if let Some(Socket { text, listens }) = &setup.socket {
             let path = Path::new(UNIT_DIR).join(GATEWAY_SOCKET);
             wanted.push(file(path, text.clone(), 0o644, "the log gateway's port as a socket of systemd"));

@@ -2,6 +2,7 @@
 
 pub(crate) mod class_path;
 pub(crate) mod deferred_install;
+pub(crate) mod event_log_cache;
 mod gateway_unit;
 pub(crate) mod keys;
 pub(crate) mod local_store;
@@ -21,6 +22,7 @@ use crate::node::jars::Scheme;
 use crate::paths::{HISTORY_SERVER_UNIT, UNIT_DIR};
 use crate::settings::Settings;
 use anyhow::Result;
+use event_log_cache::EventLogCache;
 use local_store::LocalStore;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +42,8 @@ pub(crate) struct Context<'a> {
     pub gateway: Option<&'a log_gateway::GatewaySetup>,
     /// `None` where the history server gets no local store.
     pub store: Option<&'a LocalStore>,
+    /// `None` where the history server reads S3.
+    pub cache: Option<&'a EventLogCache>,
     /// Replace what somebody else made.
     pub force: bool,
 }
@@ -95,11 +99,11 @@ fn directory(path: &Path, owner: Owner, why: &str) -> Desired {
     }
 }
 
-/// A drop-in of the history server's unit, with the directory that holds it. `comment` says what `settings` are for.
-fn drop_in(host: &Host, name: &str, comment: &str, settings: &str, why: &str) -> [Desired; 2] {
+/// A drop-in of the history server's unit, with the directory that holds it. `comment` says what the sections are for.
+fn drop_in(host: &Host, name: &str, comment: &str, sections: &str, why: &str) -> [Desired; 2] {
     let owner = file_owner(host);
     let dir = PathBuf::from(format!("{UNIT_DIR}/{HISTORY_SERVER_UNIT}.d"));
-    let content = format!("# Written by emr-shs; `emr-shs uninstall` removes it.\n{comment}[Service]\n{settings}");
+    let content = format!("# Written by emr-shs; `emr-shs uninstall` removes it.\n{comment}{sections}");
     [
         directory(&dir, owner, "holds settings of the history server's unit"),
         exactly(Resource::File { path: dir.join(name) }, State::File { content, mode: 0o644, owner }, why),

@@ -1,7 +1,7 @@
 //! The keys that make the history server faster. A value that somebody else set wins.
 
 use super::Context;
-use super::keys::{KeyRow, tuning};
+use super::keys::{KeyRow, must, tuning};
 use super::local_store::LocalStore;
 use crate::paths::{LOCAL_STORE_KEY, REPLAY_THREADS_KEY, SCAN_INTERVAL_KEY};
 
@@ -39,8 +39,13 @@ impl Context<'_> {
     pub(super) fn scan_keys(&self) -> Vec<KeyRow> {
         // A scan takes two LIST requests for each rolling event log (`docs/emr.md §7.2`).
         let interval = if self.node.spark.rolls_event_logs() { "300s" } else { "60s" };
-        let mut rows =
-            vec![tuning(SCAN_INTERVAL_KEY, interval, "every scan costs S3 requests; Spark's default is 10s")];
+        let scan = match self.cache {
+            None => tuning(SCAN_INTERVAL_KEY, interval, "every scan costs S3 requests; Spark's default is 10s"),
+            Some(_) => {
+                must(SCAN_INTERVAL_KEY, "1s", "a scan of the local cache costs nothing, and somebody waits for it")
+            }
+        };
+        let mut rows = vec![scan];
         // Below another root the cores of this machine say nothing about the node's.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = if self.host.is_live() { cores as u64 } else { 1 };

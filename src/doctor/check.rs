@@ -41,6 +41,7 @@ pub(crate) enum CheckId {
     Archive,
     LogPattern,
     Gateway,
+    Index,
     RuntimeRoles,
     Primaries,
 }
@@ -80,6 +81,7 @@ impl CheckId {
             Self::Archive => "archive",
             Self::LogPattern => "log pattern",
             Self::Gateway => "gateway",
+            Self::Index => "index",
             Self::RuntimeRoles => "runtime roles",
             Self::Primaries => "primaries",
         }

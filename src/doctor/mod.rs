@@ -79,6 +79,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check(CheckId::Archive, &[], logs::archive, "EMR must upload container logs, and the node's role must be able to list and read them."),
     check(CheckId::LogPattern, &[], logs::pattern, "A log link can use only attributes that executors have in the event log; otherwise Spark keeps the link to the NodeManager."),
     check(CheckId::Gateway, &[Component::Gateway], logs::gateway, "The log gateway must run, answer, and have credentials."),
+    check(CheckId::Index, &[], logs::index, "With --index, the log gateway lists the applications of every prefix, and the history server shows what somebody opens."),
     check(CheckId::RuntimeRoles, &[Component::Configure], logs::runtime_roles, "Jobs with roles of their own need S3 permissions of their own, and their logs need a gateway with a login."),
     check(CheckId::Primaries, &[], node::primaries, "A cluster with three primary nodes needs an installation on each of them."),
 ];

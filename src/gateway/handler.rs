@@ -4,11 +4,13 @@
 //! server's own response (`history_server`).
 
 use super::access::{HostNames, NodeAddresses, RootToken, canonical_ip};
+use super::applications::{self, Applications, ListRequest};
 use super::archive::{Archive, Location, LogError, Readiness};
 use super::base;
 use super::callers::{Caller, Callers};
 use super::credentials::{CredentialsCache, Session};
 use super::cross_site;
+use super::event_log_cache::EventLogCache;
 use super::history_server::api::ApplicationInfo;
 use super::history_server::opening::{self, Openings};
 use super::history_server::proxy::{HistoryServerProxy, is_odd};
@@ -44,9 +46,13 @@ const URL_LIFETIME: Duration = Duration::from_secs(300);
 /// The gateway, shared by all its connections.
 pub(super) struct Gateway {
     pub(super) archive: Arc<Archive>,
+    /// The list of applications; `None` if the gateway keeps no index.
+    pub(super) applications: Option<Arc<Applications>>,
     pub(super) credentials: Arc<CredentialsCache>,
     pub(super) history_server: Arc<HistoryServerProxy>,
     pub(super) openings: Openings,
+    /// `None` if the history server reads S3 itself.
+    pub(super) event_log_cache: Option<Arc<EventLogCache>>,
     pub(super) mode: Mode,
     /// The names that a `Host` header can contain.
     pub(super) host_names: HostNames,
@@ -130,6 +136,17 @@ impl Gateway {
         }
         if path == "/logs" {
             return (redirect(base::link(base::path(), "/logs/")), RequestOutcome::Page);
+        }
+        if let Some(applications) = &self.applications {
+            match ListRequest::of(self.history_server.without_base(path), request.uri().query()) {
+                Some(ListRequest::HistoryServer) => {
+                    let mut request = request;
+                    base::take_from(applications::HISTORY_SERVER, request.uri_mut());
+                    return Box::pin(self.forward(client, request)).await;
+                }
+                Some(wanted) => return Box::pin(self.listed(applications, client, wanted)).await,
+                None => {}
+            }
         }
         let prefixes: Vec<&str> = self.archive.buckets.iter().map(|bucket| bucket.uri.prefix.as_str()).collect();
         match route::route(path, request.uri().query(), &prefixes) {
@@ -268,10 +285,15 @@ impl Gateway {
                 let troubles = serde_json::to_string(&self.archive.readiness().troubles);
                 (StatusCode::OK, "application/json", troubles.unwrap_or_default())
             }
+            "/-/index" if let Some(applications) = &self.applications => {
+                (StatusCode::OK, "application/json", applications.status().json())
+            }
             "/-/metrics" => {
                 let own = self.metrics_text(credentials_left);
                 let s3 = self.archive.budget.metrics(Instant::now());
-                (StatusCode::OK, "text/plain; version=0.0.4", own + &s3)
+                let cache = self.event_log_cache.as_ref().map(|cache| cache.metrics()).unwrap_or_default();
+                let list = self.applications.as_ref().map(|applications| applications.status().metrics());
+                (StatusCode::OK, "text/plain; version=0.0.4", own + &s3 + &cache + &list.unwrap_or_default())
             }
             _ => {
                 return (Message::new(StatusCode::NOT_FOUND, "Page not found").response(), RequestOutcome::NotFound);
@@ -287,7 +309,12 @@ impl Gateway {
     /// One log URI that fails hides none of the others: the gateway is ready if it opens logs at all.
     fn readiness(&self, has_credentials: bool) -> (StatusCode, String) {
         let Readiness { opens_logs, troubles } = self.archive.readiness();
-        let told: Vec<String> = troubles.iter().map(|trouble| format!("{}: {}", trouble.uri, trouble.why)).collect();
+        let mut told: Vec<String> =
+            troubles.iter().map(|trouble| format!("{}: {}", trouble.uri, trouble.why)).collect();
+        if let Some(applications) = &self.applications {
+            let failing = applications.status().state().failing;
+            told.extend(failing.into_iter().map(|(uri, why)| format!("event logs below {uri}: {why}")));
+        }
         let told = told.join("; ");
         match (has_credentials, opens_logs) {
             (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "no credentials\n".into()),
@@ -328,21 +355,58 @@ impl Gateway {
         })
     }
 
+    /// The answer from the index.
+    async fn listed(
+        &self,
+        applications: &Applications,
+        client: Client,
+        wanted: ListRequest,
+    ) -> (Response<Body>, RequestOutcome) {
+        let Some(share) = self.waiting.take(client) else { return busy() };
+        match applications.answer(wanted, share).await {
+            Ok(response) if response.status() == StatusCode::NOT_FOUND => (response, RequestOutcome::NotFound),
+            Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => (response, RequestOutcome::Busy),
+            Ok(response) => (response, RequestOutcome::Page),
+            Err(error) => {
+                let message =
+                    Message::new(StatusCode::SERVICE_UNAVAILABLE, "The list of applications cannot be read now")
+                        .text("The gateway makes a damaged index anew by itself. Executor logs remain available.")
+                        .text(format!("{error:#}"));
+                (message.response(), RequestOutcome::Unavailable)
+            }
+        }
+    }
+
     /// Forwards a request to the history server.
     async fn forward(&self, client: Client, request: Request<Incoming>) -> (Response<Body>, RequestOutcome) {
         let path = self.history_server.without_base(request.uri().path());
         if is_odd(path) {
             return (Message::new(StatusCode::NOT_FOUND, "Page not found").response(), RequestOutcome::NotFound);
         }
-        let Some(share) = self.history_requests.take(client) else { return busy() };
         let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         let is_browser = accepts.is_some_and(|accept| accept.contains("text/html"));
+        let mut used = None;
+        if let Some(cache) = &self.event_log_cache {
+            match Box::pin(cache.before(client, path, is_browser, &self.waiting)).await {
+                Ok(opened) => used = opened,
+                Err(answer) => return *answer,
+            }
+        }
+        let Some(share) = self.history_requests.take(client) else { return busy() };
         let application = opening::application(path).map(str::to_string);
         let timeout = if is_browser && application.is_some() { OPENING_TIMEOUT } else { ANSWER_TIMEOUT };
         let (history_server, has_login, request) =
             (self.history_server.clone(), self.logins.is_some(), request.map(drop));
         let answer = async move {
             let _share = share;
+            let Some(used) = used else { return history_server.forward(request, has_login, timeout).await };
+            let answer = history_server.forward(request.clone(), has_login, timeout).await;
+            // The history server fails where the event log goes while it answers, because the log has grown.
+            let fails = |status| matches!(status, StatusCode::NOT_FOUND | StatusCode::INTERNAL_SERVER_ERROR);
+            if !answer.as_ref().is_ok_and(|response| fails(response.status())) {
+                return answer;
+            }
+            used.wait_until_listed().await;
             history_server.forward(request, has_login, timeout).await
         };
         let answer = match &application {

@@ -88,6 +88,23 @@ pub(super) const UNREAD_PAGE: Duration = Duration::from_secs(1);
 pub(super) const MAX_STREAMS: usize = 400;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_STREAMS_OF_CLIENT: usize = 100;
+/// How many event logs can be fetched into the cache at the same time. One alone fills most of a node's way to S3.
+pub(super) const MAX_EVENT_LOG_FETCHES: usize = 8;
+/// How many of them one client that is not this node itself can have asked for.
+pub(super) const MAX_EVENT_LOG_FETCHES_OF_CLIENT: usize = 4;
+/// How many applications can wait until they are fetched. Each asks S3 once for its size, and keeps some kB.
+pub(super) const MAX_WAITING_EVENT_LOGS: usize = 256;
+/// How many of them one client that is not this node itself can wait for.
+pub(super) const MAX_WAITING_EVENT_LOGS_OF_CLIENT: usize = 64;
+/// How many parts of an event log are fetched at the same time, and how large each is, in bytes. S3 gives some 90 MB a second to one
+/// request, and a request costs as much whatever its size.
+pub(super) const MAX_EVENT_LOG_PARTS: usize = 6;
+pub(super) const EVENT_LOG_PART: u64 = 16 << 20;
+/// How many bytes of a part are gathered before they are written. All fetches together need twice this value for each part, some
+/// 50 MB.
+pub(super) const EVENT_LOG_WRITE: usize = 512 * 1024;
+/// How long a program waits for an application that is being fetched. Then it is told to come back.
+pub(super) const EVENT_LOG_TIMEOUT: Duration = Duration::from_secs(300);
 /// When a client that was told to come back should do so, in seconds.
 pub(super) const RETRY_AFTER: u32 = 2;
 

@@ -25,9 +25,11 @@ pub(super) enum RequestOutcome {
     Unavailable,
     /// There was no room for the request.
     Busy,
+    /// A page that says that an event log is being fetched, or why it cannot be.
+    EventLog,
 }
 
-const NAMES: [(&str, RequestOutcome); 8] = [
+const NAMES: [(&str, RequestOutcome); 9] = [
     ("redirect", RequestOutcome::Redirect),
     ("stream", RequestOutcome::Stream),
     ("page", RequestOutcome::Page),
@@ -36,6 +38,7 @@ const NAMES: [(&str, RequestOutcome); 8] = [
     ("refused", RequestOutcome::Refused),
     ("unavailable", RequestOutcome::Unavailable),
     ("busy", RequestOutcome::Busy),
+    ("event_log", RequestOutcome::EventLog),
 ];
 
 impl RequestOutcome {
@@ -160,21 +163,31 @@ fn resident_memory() -> u64 {
 
 /// Text in Prometheus' format.
 #[derive(Default)]
-struct Text(String);
+pub(super) struct Text(pub(super) String);
 
 impl Text {
+    pub(super) fn into_string(self) -> String {
+        self.0
+    }
+
+    /// A counter without labels.
+    pub(super) fn total(&mut self, name: &str, help: &str, value: &str) {
+        self.head(name, help, "counter");
+        let _ = writeln!(self.0, "{PREFIX}{name} {value}");
+    }
+
     fn head(&mut self, name: &str, help: &str, kind: &str) {
         let _ = writeln!(self.0, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}");
     }
 
-    fn counter(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
+    pub(super) fn counter(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
         self.head(name, help, "counter");
         for (value, count) in values {
             let _ = writeln!(self.0, "{PREFIX}{name}{{{label}=\"{value}\"}} {count}");
         }
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: &str) {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: &str) {
         self.head(name, help, "gauge");
         let _ = writeln!(self.0, "{PREFIX}{name} {value}");
     }

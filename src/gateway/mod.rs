@@ -4,11 +4,13 @@
 //! Start reading at handler.rs: a request passes through it from top to bottom.
 
 pub(crate) mod access;
+mod applications;
 mod archive;
 mod base;
 pub(crate) mod callers;
 mod credentials;
 mod cross_site;
+pub(crate) mod event_log_cache;
 pub(crate) mod foreign;
 mod handler;
 mod history_server;

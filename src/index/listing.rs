@@ -159,9 +159,14 @@ impl Listing<'_> {
     }
 
     /// Looks where new logs appear, and at recent logs that were not closed. Logs that are gone stay until the next complete
-    /// listing. Returns false if a place had more pages than a look reads: then the caller must list the source completely.
+    /// listing. Returns false if a place had more pages than a look reads, or if no log tells where to look: then the caller must list the source completely.
     pub(crate) async fn look(&mut self) -> Ended {
-        let places = super::places::Places::of(&self.store.recent(self.source)?);
+        let recent = self.store.recent(self.source)?;
+        if recent.is_empty() {
+            // Nothing tells where the first log appears.
+            return Ok(false);
+        }
+        let places = super::places::Places::of(&recent);
         let mut saw_all = true;
         for range in &places.ranges {
             let (objects, is_whole) = objects(self.remote, &range.prefix, range.after.as_deref(), LOOK_PAGES).await?;

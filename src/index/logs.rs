@@ -148,6 +148,11 @@ impl Store {
         Ok(())
     }
 
+    pub(crate) fn forget_fact(&self, name: &str) -> Result<()> {
+        self.db.execute("DELETE FROM fact WHERE name = ?1", [name])?;
+        Ok(())
+    }
+
     /// When the last complete listing of a source, and the last look at it, began.
     pub(crate) fn listed(&self, source: i64) -> Result<(Option<i64>, Option<i64>)> {
         let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -443,7 +448,7 @@ fn update_log(db: &mut Batch<'_>, id: i64, source: i64, log: &Found) -> Result<(
     Ok(())
 }
 
-fn delete_log(db: &mut Batch<'_>, id: i64) -> Result<()> {
+pub(super) fn delete_log(db: &mut Batch<'_>, id: i64) -> Result<()> {
     db.delete_attempt(id)?;
     db.prepare_cached("DELETE FROM log WHERE id = ?1")?.execute([id])?;
     Ok(())

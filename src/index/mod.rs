@@ -3,8 +3,10 @@
 //! `listing` finds logs, `reading` reads the two ends of each, `logs` and `attempts` keep what they say in the database that
 //! `store` opens, `search` finds it, `snapshot` shares it with other nodes, and `update` does all of that in order.
 
+mod application_logs;
 mod attempts;
 mod layout;
+mod list;
 mod listing;
 mod logs;
 mod places;
@@ -15,6 +17,8 @@ mod snapshot;
 mod store;
 mod update;
 
+pub(crate) use application_logs::{ApplicationLog, application_logs};
+pub(crate) use list::{Application, Place, Run};
 pub(crate) use remote::{Remote, Requests, Sent, missing_permission};
 pub(crate) use search::{Hit, Query, RunState, Total};
 pub(crate) use snapshot::KEY as SNAPSHOT;

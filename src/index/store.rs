@@ -73,6 +73,16 @@ impl Store {
         Ok(Self { db, path: path.into(), access, replaced })
     }
 
+    /// Opens a database that another connection of this process writes. What it reads of the file does not count as memory of
+    /// this process.
+    pub(crate) fn open_to_read(path: &Path) -> Result<Self> {
+        let db = connect(path, false).map_err(|unusable| unusable.fault(path))?;
+        db.pragma_update(None, "query_only", true)?;
+        db.pragma_update(None, "mmap_size", 0)?;
+        db.pragma_update(None, "cache_size", -4096)?;
+        Ok(Self { db, path: path.into(), access: Access::OtherWrites, replaced: None })
+    }
+
     /// Opens the database as it is, and makes and replaces nothing; `None` if there is no file.
     pub(crate) fn look(path: &Path) -> Result<Option<Self>> {
         match path.try_exists() {
@@ -99,7 +109,7 @@ impl Store {
             Access::Write(_) => None,
             Access::OtherWrites => Some(format!("another emr-shs is writing {name}")),
             Access::Denied => Some(format!("this account is not allowed to write {name}")),
-            Access::Unwanted => Some(format!("this command only reads {name}")),
+            Access::Unwanted => Some(format!("another emr-shs keeps {name}")),
         }
     }
 
@@ -175,6 +185,11 @@ pub(crate) fn is_damage(error: &anyhow::Error) -> bool {
         FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
     );
     is_odd || matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// A database that is only read.
+pub(super) fn connected(path: &Path) -> Result<Connection> {
+    connect(path, false).map_err(|unusable| unusable.fault(path).into())
 }
 
 fn connect(path: &Path, writes: bool) -> Result<Connection, Unusable> {

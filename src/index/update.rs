@@ -260,12 +260,18 @@ impl Update<'_> {
     /// Shares what was read with other nodes, every quarter of an hour at most.
     async fn write_snapshot(&mut self, summary: &mut Summary) -> Result<()> {
         const WRITTEN: &str = "snapshot_written";
+        /// Whether this database knows what the snapshot does not, because the snapshot was not due.
+        const BEHIND: &str = "snapshot_is_behind";
         let Some(first) = self.sources.first() else { return Ok(()) };
         let last = self.store.fact(WRITTEN)?.and_then(|text| text.parse::<i64>().ok());
         let is_due = last.is_none_or(|last| !(0..SNAPSHOT).contains(&(now() - last)));
+        let is_behind = self.store.fact(BEHIND)?.is_some();
         let has_news =
             summary.read > 0 || summary.changes.gone > 0 || last.is_none() && summary.snapshot_from.is_none();
-        if !is_due || !has_news || !summary.faults.is_empty() || !summary.unlisted.is_empty() {
+        if has_news && !is_due && !is_behind {
+            self.store.set_fact(BEHIND, "1")?;
+        }
+        if !is_due || !(has_news || is_behind) || !summary.faults.is_empty() || !summary.unlisted.is_empty() {
             return Ok(());
         }
         (self.tell)(Progress::Snapshot);
@@ -274,7 +280,10 @@ impl Update<'_> {
         // Nobody waits for a snapshot.
         let Ok(written) = tokio::time::timeout(SNAPSHOT_TIME, writing).await else { return Ok(()) };
         match written? {
-            Written::Done => self.store.set_fact(WRITTEN, &now().to_string())?,
+            Written::Done => {
+                self.store.set_fact(WRITTEN, &now().to_string())?;
+                self.store.forget_fact(BEHIND)?;
+            }
             Written::Outrun => {}
             Written::Failed(error) => summary.snapshot_error = Some(error),
         }

@@ -2,6 +2,7 @@
 //!
 //! Nothing in this folder prints. A caller that wants to show what happens passes a [`Show`].
 
+mod index;
 mod missing;
 pub(crate) mod notes;
 pub(crate) mod prepare;

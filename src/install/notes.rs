@@ -12,7 +12,7 @@ use crate::node::event_logs::ROLLING;
 use crate::node::hadoop::EMRFS;
 use crate::node::history_server::{self, HistoryServer, same_directory};
 use crate::node::process::LookAlike;
-use crate::paths::{EVENT_LOG_DIR_KEY, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY, LOG_LINK_KEY};
+use crate::paths::{EVENT_LOG_CACHE_DIR, EVENT_LOG_DIR_KEY, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY, LOG_LINK_KEY};
 use crate::redact::is_secret_key;
 use crate::settings::{LinkInto, Settings};
 use crate::shown::hint;
@@ -21,19 +21,29 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 /// What the changes mean for people (`docs/emr.md §5.6`, `§8.2`, `§10`).
-pub(crate) fn consequences(host: &Host, node: &Node, settings: &Settings, changes: &[Change]) -> Vec<String> {
+pub(crate) fn consequences(
+    host: &Host,
+    node: &Node,
+    settings: &Settings,
+    reads: Option<&str>,
+    changes: &[Change],
+) -> Vec<String> {
     let mut notes = Vec::new();
-    let new = settings.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
-    let replaced = |key: &str| {
+    let written = settings.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
+    let replaced = |key: &str, new: &str| {
         let change = changes.iter().find(|c| c.has_effect() && c.resource.name() == key)?;
         let old = node.spark.defaults.value(&change.before.value()?).text().to_string();
-        Some(old).filter(|old| !same_directory(old, &new))
+        Some(old).filter(|old| !same_directory(old, new))
     };
-    if replaced(EVENT_LOG_DIR_KEY).is_some() {
-        notes.push(jobs_log_elsewhere(node));
+    if replaced(EVENT_LOG_DIR_KEY, &written).is_some() {
+        notes.push(jobs_log_elsewhere(node, settings.index));
     }
-    if let Some(old) = replaced(LOG_DIRECTORY_KEY) {
-        notes.extend(list_changes(node, &old, &new));
+    let reads = reads.unwrap_or_default();
+    if let Some(old) = replaced(LOG_DIRECTORY_KEY, reads) {
+        match settings.index {
+            true => notes.extend(lists_in_its_place(node, settings, &old)),
+            false => notes.extend(list_changes(node, &old, reads)),
+        }
     }
     if settings.link_into == LinkInto::SparkJars {
         notes.push("With --link-into spark-jars every job uploads the linked jars too, up to half a gigabyte.".into());
@@ -97,15 +107,16 @@ pub(super) fn rolls_elsewhere(uri: &EventLogs) -> String {
 }
 
 /// Jobs write their event logs to another place.
-fn jobs_log_elsewhere(node: &Node) -> String {
+fn jobs_log_elsewhere(node: &Node, has_index: bool) -> String {
+    let lister = if has_index { "log gateway" } else { "history server" };
     let earlier = match (node.spark.rolls_event_logs(), node.spark.can_roll_event_logs()) {
         (true, _) => ", or a part of it",
         (false, true) => " (for a long application earlier, with spark.eventLog.rolling.enabled)",
         (false, false) => "",
     };
     format!(
-        "Applications that start from now on write their event logs to S3; applications that run now keep writing to the old directory. The history \
-         server lists an application on S3 once its event log is closed{earlier}. Jobs under runtime roles need their \
+        "Applications that start from now on write their event logs to S3; applications that run now keep writing to the old directory. The {lister} \
+         lists an application on S3 once its event log is closed{earlier}. Jobs under runtime roles need their \
          own permission to write there."
     )
 }
@@ -120,6 +131,12 @@ fn list_changes(node: &Node, old: &str, new: &str) -> Vec<String> {
     let of = count.map(|n| format!(" ({n} application{})", if n == 1 { "" } else { "s" })).unwrap_or_default();
     let in_hdfs = old.starts_with("hdfs:");
     let mut notes = Vec::new();
+    if old.ends_with(EVENT_LOG_CACHE_DIR) {
+        return vec![format!(
+            "The history server lists the applications of {new} alone, once it has read their event logs. Other prefixes leave the \
+             list; nothing deletes their event logs."
+        )];
+    }
     match count {
         Some(0) => {}
         _ if in_hdfs => notes.push(format!(
@@ -132,6 +149,21 @@ fn list_changes(node: &Node, old: &str, new: &str) -> Vec<String> {
         notes.push(
             "The history server in the EMR console reads HDFS only, so it does not show what jobs log to S3.".into(),
         );
+    }
+    notes
+}
+
+/// What changes for people when the gateway lists in place of the history server.
+fn lists_in_its_place(node: &Node, settings: &Settings, old: &str) -> Vec<String> {
+    let port = node.server.as_ref().map(|server| server.port.to_string()).unwrap_or_default();
+    let sources: Vec<String> = settings.sources().map(ToString::to_string).collect();
+    let mut notes = vec![format!(
+        "The log gateway lists all applications of {}. The history server on port {port} shows those alone that somebody has \
+         opened through the gateway.",
+        sources.join(" and ")
+    )];
+    if !settings.sources().any(|uri| uri.to_string() == old) && !old.starts_with("file:") {
+        notes.push(format!("The history in {old} leaves the list; nothing deletes it."));
     }
     notes
 }
@@ -189,6 +221,7 @@ pub(crate) fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<Strin
     let dirs = [defaults.known_text(EVENT_LOG_DIR_KEY), defaults.known_text(LOG_DIRECTORY_KEY)];
     if let [Some(written), Some(read)] = dirs
         && !same_directory(written, read)
+        && !receipt.settings.index
     {
         found.push(format!("Jobs write event logs to {written}, but the history server reads {read}."));
     }

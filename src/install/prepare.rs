@@ -12,6 +12,7 @@ use crate::change::receipt::{LeftOut, Part, Receipt};
 use crate::change::resource::{Program, Resource, State};
 use crate::change::transaction;
 use crate::desired::Context;
+use crate::desired::event_log_cache::EventLogCache;
 use crate::desired::local_store::{self, LocalStore, NoStore};
 use crate::desired::log_gateway::{self, GatewaySetup, NoGateway};
 use crate::doctor;
@@ -67,6 +68,8 @@ pub(crate) struct Installation {
     /// The local store, or why there is none; chosen once, because others change what lies on the disks meanwhile.
     /// `None` where the command does not ask for one.
     pub(super) store: Option<Result<LocalStore, NoStore>>,
+    /// The event-log cache; `None` without the index.
+    pub(super) cache: Option<EventLogCache>,
     /// Whether rolling event logs lie below the prefix.
     has_rolling: bool,
     /// Why it is not known whether jobs run under roles of their own; `None` if it is known, or does not matter.
@@ -130,8 +133,11 @@ impl Installation {
         };
         let told = found.bucket.as_ref().and_then(|found| found.as_ref().ok()?.region.as_deref());
         let told = event_logs.as_ref().map(|uri| uri.bucket.as_str()).zip(told);
-        let gateway =
-            found.program.map(|program| log_gateway::setup(&host, &node, &settings, told, described, program));
+        let cache = settings.index.then(|| EventLogCache::choose(&host, &node, &receipt));
+        let cache = cache.transpose().map_err(no_place_for_cache)?;
+        let gateway = found
+            .program
+            .map(|program| log_gateway::setup(&host, &node, &settings, told, described, program, cache.as_ref()));
         host.s3 = s3;
 
         let mut this = Self {
@@ -146,6 +152,7 @@ impl Installation {
             left_out: Vec::new(),
             command,
             store: None,
+            cache,
             has_rolling: found.has_rolling,
             roles_unknown,
             s3: S3Observations { bucket: found.bucket, complete: true, ..S3Observations::default() },
@@ -162,13 +169,15 @@ impl Installation {
         if let (Some(Err(why)), true) = (&this.gateway, only_gateway) {
             return Err(Fault::preflight(format!("no log gateway: {why}")).unchanged().hint(why.hint(command)).into());
         }
+        this.check_index()?;
         this.make_plan()?;
         Ok(this)
     }
 
     fn make_plan(&mut self) -> Result<()> {
         self.store = self.components.contains(&Component::Configure).then(|| {
-            local_store::choose(&self.host, &self.node, &self.receipt, &self.settings, self.event_logs.as_ref())
+            let reads = self.history_directory();
+            local_store::choose(&self.host, &self.node, &self.receipt, &self.settings, reads.as_deref())
         });
         let mut changes = self.changes(&self.receipt, &self.settings);
         if let (Err(why), Some(Ok(_))) = (&changes, &self.store) {
@@ -194,8 +203,15 @@ impl Installation {
         self.missing = self.what_stays_missing()?;
         self.plan.problems.extend(self.why_no_store());
         self.plan.problems.extend(self.why_logs_do_not_open());
-        self.plan.notes = notes::consequences(&self.host, &self.node, &self.settings, &self.plan.changes);
+        self.plan.notes = notes::consequences(
+            &self.host,
+            &self.node,
+            &self.settings,
+            self.history_directory().as_deref(),
+            &self.plan.changes,
+        );
         let store = self.store.as_ref().filter(|store| store.is_ok() && self.has_rolling);
+        let store = store.filter(|_| self.cache.is_none());
         self.plan.notes.extend(store.and(self.event_logs.as_ref()).map(notes::rolls_elsewhere));
         self.plan.notes.extend(self.why_roles_are_unknown());
         Ok(())
@@ -225,7 +241,16 @@ impl Installation {
             scheme: self.scheme.as_ref().and_then(|scheme| scheme.as_ref().ok()),
             gateway: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
             store: self.store.as_ref().and_then(|store| store.as_ref().ok()),
+            cache: self.cache.as_ref(),
             force: self.force,
+        }
+    }
+
+    /// What the history server will read.
+    pub(crate) fn history_directory(&self) -> Option<String> {
+        match &self.cache {
+            Some(cache) => Some(cache.uri()),
+            None => self.event_logs.as_ref().map(ToString::to_string),
         }
     }
 
@@ -303,10 +328,7 @@ impl Installation {
         let linked = self.plan.changes.iter().any(|c| {
             matches!(&c.resource, Resource::Link { path } if path.starts_with(LINK_DIR)) && c.after != State::Absent
         });
-        Readiness {
-            directory: self.event_logs.as_ref().map(ToString::to_string),
-            class_path: linked.then(|| format!("{LINK_DIR}/*")),
-        }
+        Readiness { directory: self.history_directory(), class_path: linked.then(|| format!("{LINK_DIR}/*")) }
     }
 
     fn restart_reason(&self) -> Option<String> {
@@ -344,6 +366,13 @@ impl Installation {
         }
         self.receipt.save(&self.host).map_err(Fault::of)
     }
+}
+
+/// Without a place for the event-log cache there is no index.
+fn no_place_for_cache(why: String) -> Fault {
+    Fault::preflight(format!("--index has no place for the event-log cache: {why}"))
+        .unchanged()
+        .hint("make room on a disk at /mnt, /mnt1, …; or install without the index: --index=false")
 }
 
 /// Refuses `--jar` files that this node does not have.
@@ -443,6 +472,7 @@ fn observe(
     if let Some(server) = &mut node.server {
         server.settle(&node.spark, ANSWER_TIMEOUT)?;
     }
-    let uri = settings.event_logs.as_ref().filter(|_| components.contains(&Component::Link));
+    // A history server that reads the event-log cache needs no class for S3.
+    let uri = settings.event_logs.as_ref().filter(|_| components.contains(&Component::Link) && !settings.index);
     Ok(uri.map(|uri| node.scheme(host, &uri.scheme, &settings.jars)))
 }

@@ -57,6 +57,8 @@ pub(crate) struct LogGateway {
     pub serves: Vec<String>,
     /// The SHA-256 fingerprint of the certificate that the gateway has signed itself.
     pub fingerprint: Option<String>,
+    /// `None` where the gateway keeps no index, or does not tell.
+    pub index: Option<IndexStatus>,
 }
 
 /// A log URI below which the gateway does not open all logs.
@@ -67,6 +69,23 @@ pub(crate) struct LogUriTrouble {
     /// Whether S3 has not answered yet, because the gateway has just started.
     #[serde(default, skip_serializing)]
     pub is_pending: bool,
+}
+
+/// How the gateway's index is, as `/-/index` tells it. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IndexStatus {
+    /// Attempts of applications that the list shows.
+    pub attempts: u64,
+    /// Event logs that are still being read.
+    pub unread: u64,
+    /// Event logs that could not be read.
+    pub unreadable: u64,
+    /// When the last look began that reached all sources.
+    pub looked: Option<i64>,
+    /// When the last complete listing of all sources began.
+    pub listed: Option<i64>,
+    /// The sources that cannot be listed.
+    pub failing: Vec<LogUriTrouble>,
 }
 
 /// Why the log gateway does not open logs.
@@ -82,6 +101,8 @@ pub(crate) enum Trouble {
     Closed(String),
     /// The gateway opens logs, but not below each of its log URIs.
     LogUris(Vec<LogUriTrouble>),
+    /// The gateway does not list the applications of these places.
+    Sources(Vec<LogUriTrouble>),
 }
 
 impl LogGateway {
@@ -93,7 +114,10 @@ impl LogGateway {
             Some(_) => {
                 let closed = self.closed_ways.first().cloned().map(Trouble::Closed);
                 let log_uris = Some(&self.log_uris).filter(|troubles| !troubles.is_empty());
-                closed.or_else(|| log_uris.cloned().map(Trouble::LogUris))
+                let sources = self.index.as_ref().map(|index| &index.failing).filter(|troubles| !troubles.is_empty());
+                closed
+                    .or_else(|| log_uris.cloned().map(Trouble::LogUris))
+                    .or_else(|| sources.cloned().map(Trouble::Sources))
             }
         }
     }
@@ -155,6 +179,9 @@ impl LogGateway {
         }
         let login = token.as_ref().filter(|_| passed_login);
         let metrics = says.as_ref().and_then(|_| text(get("metrics", login)?));
+        let index = says.as_ref().filter(|_| receipt.settings.index).and_then(|_| get("index", login));
+        let index = index.filter(|answer| answer.status() == 200).and_then(text);
+        let index = index.and_then(|json| serde_json::from_str(&json).ok());
         let metric = |name: &str| metrics.as_ref()?.lines().find_map(|line| line.strip_prefix(name));
         let credentials_left = metric("emr_shs_gateway_credentials_left_seconds ")
             .and_then(|left| left.parse().ok())
@@ -180,6 +207,7 @@ impl LogGateway {
             closed_ways,
             serves,
             fingerprint,
+            index,
         }))
     }
 

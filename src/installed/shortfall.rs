@@ -184,6 +184,11 @@ impl Shortfall {
                     troubles.iter().map(|trouble| format!("{}: {}", trouble.uri, trouble.why)).collect();
                 (format!("it does not open all logs below {}", told.join("; below ")), log_uris_hint())
             }
+            Trouble::Sources(troubles) => {
+                let told: Vec<String> =
+                    troubles.iter().map(|trouble| format!("{}: {}", trouble.uri, trouble.why)).collect();
+                (format!("it does not list the applications below {}", told.join("; below ")), sources_hint())
+            }
         };
         Some(Self { name: Part::LogGateway.name().into(), found, hint, subject: Subject::Gateway })
     }
@@ -199,6 +204,11 @@ impl Shortfall {
             Subject::Uninstall => None,
         }
     }
+}
+
+/// What to type where the log gateway cannot list event logs.
+pub(crate) fn sources_hint() -> Hint {
+    "allow it to the instance profile: emr-shs render iam-policy --for history-server; a prefix that is not needed any more leaves the list when sudo emr-shs install --event-logs names the others".into()
 }
 
 /// What to type when the gateway does not open all logs below one of its log URIs.

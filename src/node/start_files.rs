@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn an_option_is_found_however_a_shell_writes_it() {
-        const KEY: &str = "spark.history.fs.cleaner.enabled";
+        const KEY: &str = crate::paths::CLEANER_KEY;
         let table: [(&str, &[Option<&str>]); 12] = [
             ("export SPARK_HISTORY_OPTS=\"-DKEY=true\"", &[Some("true")]),
             ("SPARK_DAEMON_JAVA_OPTS+=' -DKEY=true'", &[Some("true")]),

@@ -19,7 +19,7 @@ use crate::node::hadoop::Hadoop;
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::ClassPath;
 use crate::node::spark::{Spark, Version, mebibytes};
-use crate::paths::LOG_LINK_KEY;
+use crate::paths::{LOG_DIRECTORY_KEY, LOG_LINK_KEY};
 use crate::settings::Settings;
 use anyhow::Result;
 use serde::Serialize;
@@ -106,6 +106,10 @@ pub(crate) fn for_release(request: &ReleaseConfigRequest<'_>) -> Result<Rendered
     let node = node_of(request, spark_version(request.spark_version, request.release)?);
     let mut keys = keys_of(&node, settings, event_logs)?;
     let mut left = vec!["the local store of the history server, whose directory must exist first"];
+    if settings.index {
+        keys.remove(LOG_DIRECTORY_KEY);
+        left.push("the event-log cache, which the history server reads with --index");
+    }
     let knows_links = node.spark.version.as_ref().is_some_and(|v| v.at_least(3, 0)) && !settings.no_proxy;
     if knows_links && !keys.contains_key(LOG_LINK_KEY) {
         match settings.gateway.public_url.as_deref() {
@@ -178,7 +182,7 @@ fn keys_of(node: &Node, settings: &Settings, event_logs: &EventLogs) -> Result<K
     // Without `--region` nothing tells where the bucket is.
     let bucket = Bucket { region: settings.region.clone() };
     let (nowhere, nothing) = (Host::nowhere(), Receipt::default());
-    let store = local_store::choose(&nowhere, node, &nothing, settings, Some(event_logs)).ok();
+    let store = local_store::choose(&nowhere, node, &nothing, settings, Some(&event_logs.to_string())).ok();
     let context = Context {
         host: &nowhere,
         node,
@@ -189,6 +193,7 @@ fn keys_of(node: &Node, settings: &Settings, event_logs: &EventLogs) -> Result<K
         scheme: None,
         gateway: None,
         store: store.as_ref(),
+        cache: None,
         force: false,
     };
     let mut keys = Keys::new();

@@ -104,6 +104,14 @@ impl<'a> Browser<'a> {
         Ok(ways)
     }
 
+    /// The gateway's answer to a program, as JSON.
+    pub(super) fn json(&self, path: &str) -> Result<serde_json::Value, Fault> {
+        let authority = format!("localhost:{}", self.settings.gateway.address().port());
+        let answer = self.ask(&authority, &format!("{}{path}", self.settings.gateway.base_path()))?;
+        serde_json::from_slice(&answer.body)
+            .map_err(|e| Fault::failed(format!("the log gateway does not answer {path} with JSON: {e}")))
+    }
+
     /// Asks the gateway for a path as a browser does that addresses it as `host:port`, by whatever way its request
     /// arrives here.
     fn ask(&self, authority: &str, path: &str) -> Result<Answer, Fault> {

@@ -168,10 +168,19 @@ impl Proof<'_> {
             self.write_container_log(&synthetic, written, &mut found)
         })?;
         interruptible(listener, Stage::Listed, |listener| {
+            if self.receipt.settings.index {
+                self.wait_until_indexed(&synthetic, listener)?;
+                found.server = Some(HistoryServer::observe(&self.node.spark).map_err(Fault::of)?);
+                return Ok(End::Pass("by the log gateway, from the index".into()));
+            }
             let server = found.server.insert(self.wait_until_listed(&synthetic, listener)?);
             Ok(End::Pass(format!("by the history server on port {}", server.port)))
         })?;
         interruptible(listener, Stage::Executors, |_| {
+            if self.receipt.settings.index {
+                // The gateway fetches the event log, and answers once the history server shows it.
+                self.browser().json(&format!("/api/v1/applications/{}/allexecutors", synthetic.id()))?;
+            }
             let link = found.server.as_ref().and_then(|server| stderr_link(server, &synthetic));
             found.link = Some(link.ok_or_else(|| {
                 Fault::failed("the history server lists the application, but shows no log of its executor")
@@ -247,7 +256,7 @@ impl Proof<'_> {
         })?;
         let mut answer = gateway::Answer::default();
         interruptible(listener, Stage::Gateway, |_| {
-            let browser = gateway::Browser::new(self.host, &self.receipt.settings, self.login);
+            let browser = self.browser();
             answer = browser.follow(&target)?;
             let how = match &answer.location {
                 Some(_) => "redirects to a presigned URL",
@@ -268,6 +277,37 @@ impl Proof<'_> {
             }
             Ok(End::Pass(format!("{} bytes, exactly those that were written", log.len())))
         })
+    }
+
+    fn browser(&self) -> gateway::Browser<'_> {
+        gateway::Browser::new(self.host, &self.receipt.settings, self.login)
+    }
+
+    /// Waits until the log gateway lists the application.
+    fn wait_until_indexed(&self, synthetic: &SyntheticApplication, listener: OnEvent<'_>) -> Result<(), Fault> {
+        let begun = Instant::now();
+        let wanted = synthetic.id();
+        let path = format!("/api/v1/applications/{wanted}");
+        loop {
+            let answer = self.browser().json(&path);
+            let waited = begun.elapsed();
+            match answer {
+                Ok(application) if application["id"] == *wanted => return Ok(()),
+                Err(fault) if waited > self.timeout => return Err(fault),
+                Ok(_) if waited > self.timeout => {
+                    let message = format!("the log gateway does not list {wanted} after {} s", waited.as_secs());
+                    return Err(Fault::failed(message).hint(hint!(
+                        "read what the gateway says: sudo journalctl -u {} -n 20; if it only needs longer: sudo emr-shs verify --timeout {}",
+                        GATEWAY_UNIT,
+                        self.timeout.as_secs().saturating_mul(4).to_string()
+                    )));
+                }
+                _ => {}
+            }
+            signals::check().map_err(Fault::of)?;
+            listener(ProofEvent::Waiting("waiting for the log gateway, which looks for new event logs every 30 s"));
+            std::thread::sleep(POLL);
+        }
     }
 
     fn s3(&self, uri: &EventLogs) -> Result<S3, Fault> {

@@ -11,7 +11,7 @@ fn emr_shs(args: &[&str]) -> Output {
 /// The words of each command: `[]`, `["install"]`, `["proxy", "serve"]`, …
 fn commands() -> Vec<Vec<String>> {
     fn walk(command: &clap::Command, words: Vec<String>, all: &mut Vec<Vec<String>>) {
-        for below in command.get_subcommands() {
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
             walk(below, [words.clone(), vec![below.get_name().into()]].concat(), all);
         }
         all.push(words);

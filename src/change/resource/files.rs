@@ -17,6 +17,8 @@ use std::time::Duration;
 const MAX_TEXT: u64 = 1 << 20;
 /// The mode of a directory into which only its owner can look.
 const PRIVATE: u32 = 0o700;
+/// The mode of a directory that a group may read. What is made there belongs to the group.
+const READ_BY_GROUP: u32 = 0o2750;
 
 pub(super) fn observe_dir(host: &Host, path: &Path) -> Result<State> {
     let Some(meta) = host.metadata(path)? else { return Ok(State::Absent) };
@@ -26,16 +28,31 @@ pub(super) fn observe_dir(host: &Host, path: &Path) -> Result<State> {
     Ok(State::Dir { mode: meta.mode() & 0o7777, owner: (meta.uid(), meta.gid()) })
 }
 
-/// [`State::Exists`] is a directory that belongs to the account, and into which nobody else can look.
-pub(super) fn observe_account_dir(host: &Host, path: &Path, account: &str) -> Result<State> {
+/// [`State::Exists`] is a directory that belongs to the account, and into which only the reader's group can look besides.
+pub(super) fn observe_account_dir(host: &Host, path: &Path, account: &str, reader: Option<&str>) -> Result<State> {
     let found = observe_dir(host, path)?;
-    let owner = host.account(account);
-    Ok(if owner.is_some_and(|owner| found == State::Dir { mode: PRIVATE, owner }) { State::Exists } else { found })
+    let wanted = account_dir(host, account, reader).ok();
+    Ok(if wanted.is_some_and(|(mode, owner)| found == State::Dir { mode, owner }) { State::Exists } else { found })
 }
 
-pub(super) fn make_account_dir(host: &Host, path: &Path, before: &State, account: &str) -> Result<()> {
-    let owner = host.account(account).with_context(|| format!("there is no account {account}"))?;
-    make_dir(host, path, before, PRIVATE, owner)
+pub(super) fn make_account_dir(
+    host: &Host,
+    path: &Path,
+    before: &State,
+    account: &str,
+    reader: Option<&str>,
+) -> Result<()> {
+    let (mode, owner) = account_dir(host, account, reader)?;
+    make_dir(host, path, before, mode, owner)
+}
+
+fn account_dir(host: &Host, account: &str, reader: Option<&str>) -> Result<(u32, Owner)> {
+    let find = |name: &str| host.account(name).with_context(|| format!("there is no account {name}"));
+    let owner = find(account)?;
+    Ok(match reader {
+        None => (PRIVATE, owner),
+        Some(reader) => (READ_BY_GROUP, (owner.0, find(reader)?.1)),
+    })
 }
 
 pub(super) fn observe_link(host: &Host, path: &Path) -> Result<State> {

@@ -35,9 +35,15 @@ pub(crate) enum Resource {
     Dir { path: PathBuf },
     /// A directory that the history server fills with what it can make again. emr-shs removes it with its content.
     Cache { path: PathBuf },
-    /// A directory in which an account of emr-shs keeps what it can make again. Nobody else may look into it. emr-shs removes
-    /// it with its content. The account may be made by the same run, so the state names no owner.
-    AccountDir { path: PathBuf, account: String },
+    /// A directory in which an account of emr-shs keeps what it can make again. emr-shs removes it with its content. The
+    /// account may be made by the same run, so the state names no owner.
+    AccountDir {
+        path: PathBuf,
+        account: String,
+        /// The account whose group may read what lies there; nobody else may look into it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reader: Option<String>,
+    },
     /// A symbolic link.
     Link { path: PathBuf },
     /// A small text file.
@@ -80,7 +86,9 @@ impl Resource {
                 _ => State::Absent,
             }),
             Resource::Dir { path } | Resource::Cache { path } => files::observe_dir(host, path),
-            Resource::AccountDir { path, account } => files::observe_account_dir(host, path, account),
+            Resource::AccountDir { path, account, reader } => {
+                files::observe_account_dir(host, path, account, reader.as_deref())
+            }
             Resource::Link { path } => files::observe_link(host, path),
             Resource::File { path } => files::observe_file(host, path),
             Resource::Account { name } => Ok(if host.account(name).is_some() { State::Exists } else { State::Absent }),
@@ -112,8 +120,8 @@ impl Resource {
                 Resource::Dir { path } | Resource::Cache { path } | Resource::AccountDir { path, .. },
                 State::Dir { mode, owner },
             ) => files::make_dir(host, path, before, *mode, *owner),
-            (Resource::AccountDir { path, account }, State::Exists) => {
-                files::make_account_dir(host, path, before, account)
+            (Resource::AccountDir { path, account, reader }, State::Exists) => {
+                files::make_account_dir(host, path, before, account, reader.as_deref())
             }
             (Resource::Link { path }, State::Absent) => files::remove(host, path),
             (Resource::File { path }, State::Absent) => files::remove_file(host, path, before),

@@ -15,7 +15,7 @@ use crate::error::{Exit, Fault};
 use crate::host::Host;
 use crate::index::{Progress, Remote, Requests, Source, Store, Summary, Update, Wanted, is_damage};
 use crate::node::Node;
-use crate::paths::LOG_DIRECTORY_KEY;
+use crate::paths::{GATEWAY_APPLICATIONS, LOG_DIRECTORY_KEY};
 use crate::shown::hint;
 use crate::signals;
 use crate::ui::Console;
@@ -124,7 +124,10 @@ impl Named {
         let mut uris: Vec<EventLogs> = named.collect::<Result<_, Fault>>()?;
         if uris.is_empty() {
             let configured = || node.spark.defaults.text(LOG_DIRECTORY_KEY)?.parse().ok();
-            uris.extend(receipt.settings.event_logs.clone().or_else(configured));
+            uris.extend(receipt.settings.sources().cloned());
+            if uris.is_empty() {
+                uris.extend(configured());
+            }
         }
         if uris.is_empty() {
             return Err(Fault::usage("no prefix with event logs is known")
@@ -141,11 +144,14 @@ impl Named {
             .hint("name a prefix above them: the layout below it does not matter")
             .into());
         }
+        let settings = &receipt.settings;
+        // Only the gateway's account and root can read the gateway's index.
+        let is_gateways = args.event_logs.is_empty() && settings.index && nix::unistd::geteuid().is_root();
         let path = match &args.db {
             Some(path) => path.clone(),
+            None if is_gateways => GATEWAY_APPLICATIONS.into(),
             None => usual_file()?,
         };
-        let settings = &receipt.settings;
         let connections = Connections {
             node,
             region: args.s3.region.given().map(str::to_string).or_else(|| settings.region.clone()),
@@ -158,6 +164,14 @@ impl Named {
 impl OpenIndex {
     fn open(host: &Host, args: &IndexArgs, console: &Console) -> Result<Self> {
         let Named { path, uris, connections } = Named::by(host, args)?;
+        if path == Path::new(GATEWAY_APPLICATIONS) {
+            let store = Store::look(&path)?.ok_or_else(|| {
+                Fault::failed("the log gateway has not made its index yet")
+                    .detail(format!("there is no {GATEWAY_APPLICATIONS}"))
+                    .hint("sudo emr-shs status; or make an index of your own: --db FILE")
+            })?;
+            return Ok(Self { store, uris, connections, is_distrusted: false });
+        }
         if args.db.is_none() {
             make_directory(&path)?;
         }

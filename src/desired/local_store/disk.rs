@@ -154,6 +154,32 @@ fn file_system(host: &Host, disk: &Path) -> Result<Statvfs, String> {
     Ok(fs)
 }
 
+/// The largest disk that has so many MiB beyond what is left to others; of equal disks the first.
+pub(in crate::desired) fn largest_with_room(
+    host: &Host,
+    least: u64,
+    is_free: &dyn Fn(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
+    let mut largest: Option<(u64, PathBuf)> = None;
+    let mut refused = None;
+    for disk in disks() {
+        let size = file_system(host, &disk).and_then(|fs| {
+            is_free(&disk)?;
+            let wanted = least + spared(&fs);
+            match free(&fs) >= wanted {
+                true => Ok(total(&fs)),
+                false => Err(format!("{} has {} MB free, wanted {wanted} MB", disk.display(), free(&fs))),
+            }
+        });
+        match size {
+            Ok(size) if largest.as_ref().is_none_or(|(most, _)| size > *most) => largest = Some((size, disk)),
+            Ok(_) => {}
+            Err(why) => refused = refused.or(Some(why)),
+        }
+    }
+    largest.map(|(_, disk)| disk).ok_or_else(|| refused.unwrap_or_default())
+}
+
 /// Whether the file system of a directory refuses to run programs and to load libraries.
 pub(super) fn has_noexec(host: &Host, dir: &Path) -> bool {
     let fs = host.target(dir).ok().and_then(|real| statvfs(&real).ok());

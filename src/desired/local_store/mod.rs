@@ -5,12 +5,11 @@
 //! its size, a drop-in that deletes the parsed applications at each start, and no store where applications are listed
 //! while they run (`docs/emr.md §7.4`).
 
-mod disk;
+pub(super) mod disk;
 
 pub(crate) use disk::{growth, size_on_disk, spared_at};
 
 use super::{Context, directory, drop_in, environment, file_owner};
-use crate::aws::uri::EventLogs;
 use crate::change::desired::{Desired, DesiredState};
 use crate::change::receipt::Receipt;
 use crate::change::resource::{Resource, short_digest};
@@ -70,19 +69,19 @@ pub(crate) const NO_PLACE_HINT: &str = "once that is mended: sudo emr-shs instal
 
 /// Chooses the local store: the one that emr-shs made before for these event logs, else a new one on the largest of EMR's
 /// local disks that has room. The error says why emr-shs manages no local store: for example, somebody chose another
-/// directory. A history server without any store keeps its list in memory.
+/// directory. A history server without any store keeps its list in memory. `reads` is what the history server reads.
 pub(crate) fn choose(
     host: &Host,
     node: &Node,
     receipt: &Receipt,
     settings: &Settings,
-    event_logs: Option<&EventLogs>,
+    reads: Option<&str>,
 ) -> Result<LocalStore, NoStore> {
     let spark = &node.spark;
     if !spark.version.as_ref().is_some_and(|v| v.at_least(2, 3)) {
         return Err(NoStore::Inapplicable("Spark before 2.3 has none".into()));
     }
-    let uri = event_logs.ok_or_else(|| NoStore::Inapplicable("the place of the event logs is not known".into()))?;
+    let reads = reads.ok_or_else(|| NoStore::Inapplicable("the place of the event logs is not known".into()))?;
     let ours: Vec<&Path> = stores(receipt).collect();
     let named = settings.set.get(LOCAL_STORE_KEY).map(String::as_str);
     let chosen = named.or_else(|| spark.defaults.text(LOCAL_STORE_KEY)).map(Path::new);
@@ -100,7 +99,7 @@ pub(crate) fn choose(
     }
     let owner = host.account(HISTORY_SERVER_ACCOUNT);
     let owner = owner.ok_or_else(|| NoStore::NoPlace("this node has no user spark".into()))?;
-    let name = store_name(uri);
+    let name = store_name(reads);
     let existing = ours.iter().find(|path| path.ends_with(&name) && host.exists(path));
     let place = |directory: &Path| directory.ancestors().nth(2).unwrap_or(Path::new("/")).to_path_buf();
     let limits_chosen = || Chosen::read(receipt, settings, spark);
@@ -135,7 +134,7 @@ pub(crate) fn choose(
 
 /// What stands where emr-shs would have a directory for a store, and keeps emr-shs from having one. Everybody may write to a
 /// disk such as `/mnt`, so everybody can make something of that name there.
-fn obstacle(host: &Host, receipt: &Receipt, dir: &Path) -> Option<String> {
+pub(super) fn obstacle(host: &Host, receipt: &Receipt, dir: &Path) -> Option<String> {
     let name = dir.display();
     let meta = match host.metadata(dir) {
         Ok(meta) => meta?,
@@ -181,12 +180,11 @@ fn is_store_on(disk: &Path, path: &Path) -> bool {
 
 /// The name of a store's directory: readable, and different for each directory of event logs. Spark compares the whole
 /// text of spark.history.fs.logDirectory.
-fn store_name(uri: &EventLogs) -> String {
-    let text = uri.to_string();
-    let place = format!("{} {}", uri.bucket, uri.prefix).to_ascii_lowercase();
+fn store_name(reads: &str) -> String {
+    let place = reads.split_once("://").map_or(reads, |(_, place)| place).to_ascii_lowercase();
     let words: Vec<&str> = place.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     let readable: String = words.join("-").chars().take(40).collect();
-    format!("store-{readable}-{}", short_digest([text.as_str()]))
+    format!("store-{readable}-{}", short_digest([reads]))
 }
 
 /// The stores of earlier event logs that stay: those used last. A store of an emr-shs that had one store for all event
@@ -255,7 +253,7 @@ impl LocalStore {
             STORE_DROP_IN,
             "# Spark would show a parsed application as it was, although its event log has grown since.\n\
              # The list of applications stays.\n",
-            &self.service(context.node),
+            &format!("[Service]\n{}", self.service(context.node)),
             "deletes parsed applications at each start, because Spark does not notice that their event logs have grown",
         ));
         desired

@@ -1,5 +1,6 @@
 //! The checks of the history server's list: that it contains every event log, and what scanning costs.
 
+use super::node::READS_CACHE;
 use crate::aws::s3::Listing;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::event_logs::{EventLog, event_logs, unlisted};
@@ -193,6 +194,9 @@ pub fn scanning(requests: usize, interval: f64) -> (f64, f64) {
 }
 
 pub(crate) fn cost(f: &Facts<'_>) -> CheckResult {
+    if f.settings.index {
+        return skip(READS_CACHE);
+    }
     let Some(listing) = f.listing() else { return skip("the prefix was not listed") };
     let interval = scan_interval(f).as_secs_f64().max(1.0);
     let requests = requests(listing);
@@ -212,7 +216,8 @@ pub(crate) fn cost(f: &Facts<'_>) -> CheckResult {
     let slower = format!("{:.0}s", (interval.max(takes) * dollars / EXPENSIVE * 2.0).ceil());
     Err(fault
         .hint(hint!(
-            "{} --set {}={}; or keep fewer event logs under one prefix",
+            "{} --index lists them at a small part of the price; or: {} --set {}={}; or keep fewer event logs under one prefix",
+            f.install_again(),
             f.install_again(),
             SCAN_INTERVAL_KEY,
             slower

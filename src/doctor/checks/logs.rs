@@ -10,11 +10,11 @@ use crate::doctor::event_logs::event_logs;
 use crate::doctor::facts::{ContainerLogs, Facts, Mode};
 use crate::error::Fault;
 use crate::installed::log_gateway::{LogGateway, LogUriTrouble, Trouble};
-use crate::installed::shortfall::{closed_hint, log_uris_hint};
+use crate::installed::shortfall::{closed_hint, log_uris_hint, sources_hint};
 use crate::paths::{EVENT_LOG_DIR_KEY, GATEWAY_ACCOUNT, GATEWAY_SOCKET, GATEWAY_UNIT, LOG_LINK_KEY, SETTINGS_DIR};
 use crate::shown::{Hint, hint};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The gateway renews its credentials long before they have only this time left.
 const RENEWED_BEFORE: Duration = Duration::from_secs(30);
@@ -208,6 +208,8 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
                 |fault: Fault, trouble: &LogUriTrouble| fault.detail(format!("{}: {}", trouble.uri, trouble.why));
             return Err(troubles.iter().fold(fault, detail).hint(log_uris_hint()).into());
         }
+        // The check of the index tells.
+        Some(Trouble::Sources(_)) => {}
         Some(Trouble::Closed(why)) => {
             let fault =
                 Fault::preflight("the log gateway runs, but a browser does not reach it in every way").detail(why);
@@ -316,4 +318,48 @@ fn judge_roles(f: &Facts<'_>) -> CheckResult {
             SETTINGS_DIR
         ))
         .into())
+}
+
+/// How old the last look of the gateway may be: the gateway looks every 30 seconds, and a first look reads every event log.
+const STALE: Duration = Duration::from_secs(600);
+
+/// Whether the log gateway lists all applications.
+pub(crate) fn index(f: &Facts<'_>) -> CheckResult {
+    if !f.settings.index {
+        return Ok("off: the history server lists the applications itself".into());
+    }
+    let gateway = match &f.observations()?.gateway {
+        Ok(Some(gateway)) => gateway,
+        Ok(None) => return skip("the log gateway is not installed: see gateway"),
+        Err(why) => return skip(why.clone()),
+    };
+    if gateway.is_behind_login() {
+        return skip("the log gateway wants a login: see gateway");
+    }
+    let Some(index) = &gateway.index else {
+        let fault = Fault::preflight("the log gateway does not tell how its index is");
+        return Err(NotPassed::CausedBy(&[CheckId::Gateway], fault.hint(f.install_again())));
+    };
+    if !index.failing.is_empty() {
+        let fault = Fault::preflight("the log gateway does not list the applications of every prefix");
+        let detail = |fault: Fault, trouble: &LogUriTrouble| fault.detail(format!("{}: {}", trouble.uri, trouble.why));
+        let fault = index.failing.iter().fold(fault, detail);
+        return Err(NotPassed::CausedBy(&[CheckId::Credentials], fault.hint(sources_hint())));
+    }
+    let age = |time: Option<i64>| {
+        SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_millis(u64::try_from(time?).ok()?)).ok()
+    };
+    if index.looked.is_some() && age(index.looked).is_some_and(|age| age > STALE) && index.unread == 0 {
+        return Err(Fault::preflight("the log gateway has not looked for new event logs for more than ten minutes")
+            .hint(hint!("sudo journalctl -u {} -n 20; sudo systemctl restart {}", GATEWAY_UNIT, GATEWAY_UNIT))
+            .into());
+    }
+    let mut found = format!("{} attempts of applications", index.attempts);
+    if index.unread > 0 {
+        found += &format!("; {} event logs are still being read", index.unread);
+    }
+    if index.unreadable > 0 {
+        found += &format!("; {} event logs could not be read: sudo emr-shs index status names them", index.unreadable);
+    }
+    Ok(found)
 }

@@ -154,7 +154,11 @@ pub(crate) fn defaults(f: &Facts<'_>) -> CheckResult {
             .into());
     }
     let Mode::Live(observations) = f.mode else {
-        refuse_override(f, f.event_logs.map(ToString::to_string))?;
+        let wanted = match f.settings.index {
+            true => Some("the event-log cache".into()),
+            false => f.event_logs.map(ToString::to_string),
+        };
+        refuse_override(f, wanted)?;
         return Ok("readable".into());
     };
     if let Some(fault) = &observations.unreadable {
@@ -191,7 +195,8 @@ fn same_directory_for_jobs(f: &Facts<'_>) -> Result<(), NotPassed> {
     else {
         return Ok(());
     };
-    if same_directory(written, read) {
+    // With the index, jobs write to S3, and the history server reads the event-log cache.
+    if same_directory(written, read) || f.settings.index {
         return Ok(());
     }
     let fault = Fault::preflight(format!("jobs log to {written}, but the history server reads {read}"))
@@ -236,8 +241,14 @@ fn runs_with_defaults(f: &Facts<'_>, server: &HistoryServer) -> CheckResult {
     }
 }
 
+/// Why some checks of S3 do not apply with the index.
+pub(super) const READS_CACHE: &str = "the history server reads the event-log cache, and not S3";
+
 pub(crate) fn class_path(f: &Facts<'_>) -> CheckResult {
     let Some(uri) = f.event_logs else { return skip("the event logs are not in S3") };
+    if f.settings.index {
+        return skip(READS_CACHE);
+    }
     let Some(scheme) = f.scheme else { return skip("no jars are wanted") };
     let scheme = scheme.as_ref().map_err(Clone::clone)?;
     scheme.links(f.host, &f.settings.jars, f.force()).map_err(|fault| match f.mode {
@@ -404,6 +415,9 @@ fn outgrows_disk(f: &Facts<'_>, store: &Path) -> Option<String> {
 /// Without a writable directory EMRFS fails with “Cannot create temp dirs” (`docs/emr.md §6.4`).
 pub(crate) fn buffer(f: &Facts<'_>) -> CheckResult {
     let Some(uri) = f.event_logs else { return skip("the event logs are not in S3") };
+    if f.settings.index {
+        return skip(READS_CACHE);
+    }
     if f.node.hadoop.file_system(&uri.scheme).as_deref() != Some(EMRFS) {
         return Ok(format!("not needed: EMRFS does not serve {}://", uri.scheme));
     }

@@ -11,7 +11,7 @@ use crate::node::process::{self, LookAlike, PortOwner, Process};
 use crate::node::spark::Spark;
 use crate::node::start_files::{Mention, Place};
 use crate::node::{Node, jars};
-use crate::paths::HISTORY_SERVER_UNIT;
+use crate::paths::{CLEANER_KEY, HISTORY_SERVER_UNIT};
 use crate::shown::{Hint, hint};
 use crate::values::SparkValue;
 use std::time::Duration;
@@ -156,11 +156,13 @@ fn foreign_listener(port: u16, listener: &PortOwner, server: &HistoryServer) -> 
 /// event logs.
 pub(crate) fn cleaner(f: &Facts<'_>) -> CheckResult {
     compaction(f)?;
-    const ENABLED: &str = "spark.history.fs.cleaner.enabled";
+    const ENABLED: &str = CLEANER_KEY;
     let Some(event_logs) = f.event_logs else { return skip("the event logs are not in S3") };
     let deletes = |value: &SparkValue| value.boolean() != Some(false);
     let option = f.feared_option(ENABLED, deletes).filter(|_| !f.force());
-    let is_on = f.effective(ENABLED).and_then(|value| value.boolean()) == Some(true);
+    // With the index, an installation switches it off.
+    let stays = !(f.is_preflight() && f.settings.index);
+    let is_on = stays && f.effective(ENABLED).and_then(|value| value.boolean()) == Some(true);
     if f.force() || option.is_none() && !is_on {
         return Ok("off".into());
     }

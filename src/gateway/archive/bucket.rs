@@ -31,8 +31,8 @@ const APPLICATIONS: i32 = 100;
 /// After so many starts of its ResourceManager, further ones of a cluster are not read.
 const MAX_STARTS: usize = 32;
 
-const GET: &str = "s3:GetObject";
-const LIST: &str = "s3:ListBucket";
+pub(super) const GET: &str = "s3:GetObject";
+pub(super) const LIST: &str = "s3:ListBucket";
 
 /// Where the bucket of a log URI is, as far as the node's configuration tells.
 #[derive(Clone, Debug, Default)]
@@ -225,7 +225,7 @@ impl LogBucket {
         }
     }
 
-    fn note_silence(&self, error: LogError) -> LogError {
+    pub(super) fn note_silence(&self, error: LogError) -> LogError {
         if matches!(error, LogError::Unreachable(_)) {
             let mut state = self.state();
             if state.silent.as_ref().is_none_or(|(when, _)| when.elapsed() >= ages::FAILURE) {
@@ -273,7 +273,7 @@ impl LogBucket {
     }
 
     /// The SDK's client, once there are valid credentials.
-    async fn s3(&self) -> Result<&Client, LogError> {
+    pub(super) async fn s3(&self) -> Result<&Client, LogError> {
         self.source.credentials.session().await.map_err(LogError::NoCredentials)?;
         self.not_silent()?;
         Ok(&self.client().await?.client)
@@ -413,7 +413,7 @@ impl LogBucket {
         Ok(page)
     }
 
-    fn list_refusal(&self, prefix: &str, error: S3Error) -> LogError {
+    pub(super) fn list_refusal(&self, prefix: &str, error: S3Error) -> LogError {
         match error.failure {
             // Only an object can be missing: a prefix without objects has an empty listing.
             S3Failure::NotFound | S3Failure::NoSuchBucket => {
@@ -424,15 +424,15 @@ impl LogBucket {
         }
     }
 
-    fn location(&self, key: &str) -> Location {
+    pub(super) fn location(&self, key: &str) -> Location {
         Location { bucket: self.position, key: key.into() }
     }
 }
 
 /// An error that is not the budget's.
-struct WithinBudget<'a, E>(&'a SdkError<E>);
+pub(super) struct WithinBudget<'a, E>(&'a SdkError<E>);
 
-fn within_budget<E: Error + 'static>(error: &SdkError<E>) -> Result<WithinBudget<'_, E>, LogError> {
+pub(super) fn within_budget<E: Error + 'static>(error: &SdkError<E>) -> Result<WithinBudget<'_, E>, LogError> {
     match OverBudget::of(error) {
         Some(over) => Err(over.into()),
         None => Ok(WithinBudget(error)),
@@ -440,13 +440,13 @@ fn within_budget<E: Error + 'static>(error: &SdkError<E>) -> Result<WithinBudget
 }
 
 impl<E: ProvideErrorMetadata + Error + 'static> WithinBudget<'_, E> {
-    fn meaning(&self, action: &'static str) -> S3Error {
+    pub(super) fn meaning(&self, action: &'static str) -> S3Error {
         S3Error::new(self.0, action)
     }
 }
 
 /// Fails if S3 does not answer in time.
-async fn with_timeout<T>(request: impl Future<Output = T>) -> Result<T, LogError> {
+pub(super) async fn with_timeout<T>(request: impl Future<Output = T>) -> Result<T, LogError> {
     let late = |_| LogError::Unreachable(format!("S3 did not answer within {} s", S3_TIMEOUT.as_secs()));
     tokio::time::timeout(S3_TIMEOUT, request).await.map_err(late)
 }

@@ -6,6 +6,7 @@ mod bucket;
 mod budget;
 mod clusters;
 mod error;
+mod event_logs;
 mod fresh;
 mod index;
 mod index_file;
@@ -16,6 +17,7 @@ pub(crate) use bucket::{BucketClient, S3_TIMEOUT};
 pub(crate) use budget::Budget;
 pub(crate) use clusters::ClusterLocation;
 pub(crate) use error::{LogError, Unanswered};
+pub(crate) use event_logs::{EventLogObject, PartError};
 pub(super) use index_file::search_stored;
 pub(crate) use lists::Objects;
 pub(crate) use object::{Location, Object};
@@ -31,7 +33,8 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 pub(crate) use bucket::BucketStore;
-use bucket::{Health, LogBucket, Source};
+pub(crate) use bucket::LogBucket;
+use bucket::{Health, Source};
 use clusters::{Clusters, Search};
 use fresh::{Answer, Flight, Fresh, Known};
 use lists::{Depth, Lists, Question, answer_of};
@@ -61,6 +64,7 @@ pub(crate) struct Archive {
     pub(crate) own_cluster: Option<String>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) served: Arc<Served>,
+    source: Arc<Source>,
     clusters: Arc<Clusters>,
     lists: Arc<Lists>,
     hasher: RandomState,
@@ -160,6 +164,7 @@ impl Archive {
         Self {
             clusters: Arc::new(Clusters::new(buckets.clone(), lists.clone(), own_cluster.clone(), served.clone())),
             buckets,
+            source,
             own_cluster,
             budget,
             served,

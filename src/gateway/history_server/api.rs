@@ -5,6 +5,7 @@ use super::proxy::HistoryServerProxy;
 use crate::gateway::presign::encode_value;
 use crate::gateway::route::{LogDirectory, LogRequest};
 use crate::ids::Container;
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{Request, StatusCode, header};
 use serde_json::Value;
@@ -13,8 +14,19 @@ use std::time::{Duration, SystemTime};
 
 /// How long a page waits for the REST API. A page also makes sense without the names from it.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the history server can take to take up an attempt that it has opened before.
+const TAKE_UP: Duration = Duration::from_secs(30);
 /// The largest answer that the gateway reads into memory, in bytes.
 const MAX_ANSWER: usize = 4 << 20;
+
+/// What the history server shows of an application.
+pub(in crate::gateway) enum Listed {
+    /// It does not answer.
+    Unknown,
+    No,
+    /// Its attempts.
+    Attempts(Vec<Option<String>>),
+}
 
 #[derive(Default)]
 pub(in crate::gateway) struct ApplicationInfo {
@@ -68,16 +80,50 @@ impl HistoryServerProxy {
         info
     }
 
+    /// What the history server shows of an application.
+    pub(in crate::gateway) async fn listed(&self, id: &str) -> Listed {
+        let path = format!("/api/v1/applications/{}", encode_value(id));
+        let (status, answer) = match self.answer(&path).await {
+            Some(answer) => answer,
+            None => return Listed::Unknown,
+        };
+        match status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Listed::No,
+            _ => return Listed::Unknown,
+        }
+        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let attempt = |attempt: &Value| attempt["attemptId"].as_str().map(str::to_string);
+        Listed::Attempts(array(&answer["attempts"]).iter().map(attempt).collect())
+    }
+
+    /// Makes the history server take up what it has on its disk of an attempt. It deletes that of a log that goes only if it has it open.
+    pub(in crate::gateway) async fn take_up(&self, id: &str, attempt: Option<&str>) {
+        let attempt = attempt.map(|attempt| format!("/{}", encode_value(attempt))).unwrap_or_default();
+        let path = format!("/api/v1/applications/{}{attempt}/jobs?status=failed", encode_value(id));
+        let Ok(request) = Request::get(path).header(header::HOST, "localhost").body(()) else { return };
+        let _ = tokio::time::timeout(TAKE_UP, self.send(request)).await;
+    }
+
+    /// The version of the history server's Spark.
+    pub(in crate::gateway) async fn spark_version(&self) -> Option<String> {
+        Some(self.json("/api/v1/version").await?["spark"].as_str()?.to_string())
+    }
+
     /// An answer of the REST API; `None` if the history server does not give it in time.
     async fn json(&self, path: &str) -> Option<Value> {
+        let (status, bytes) = self.answer(path).await?;
+        (status == StatusCode::OK).then(|| serde_json::from_slice(&bytes).ok())?
+    }
+
+    /// The status and the body of an answer.
+    async fn answer(&self, path: &str) -> Option<(StatusCode, Bytes)> {
         let request = Request::get(path).header(header::HOST, "localhost").body(()).ok()?;
         let answer = tokio::time::timeout(TIMEOUT, self.send(request)).await.ok()?.ok()?;
-        if answer.status() != StatusCode::OK {
-            return None;
-        }
+        let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_ANSWER);
         let bytes = tokio::time::timeout(TIMEOUT, body.collect()).await.ok()?.ok()?.to_bytes();
-        serde_json::from_slice(&bytes).ok()
+        Some((status, bytes))
     }
 }
 

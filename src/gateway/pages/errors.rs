@@ -138,7 +138,7 @@ fn denied(subject: &str, permission: &str, s3_url: &str, answer: &str) -> Messag
     message.small(format!("{s3_url}: S3 answered {answer}"))
 }
 
-fn archived(subject: &str, class: &str, bucket: &str, key: &str) -> Message {
+pub(super) fn archived(subject: &str, class: &str, bucket: &str, key: &str) -> Message {
     // S3 moves an object of Intelligent-Tiering back to its frequent tier, for good. It restores
     // an object of another class as a copy, for a number of days.
     let restore_request = if class.starts_with("INTELLIGENT") { "'{}'" } else { "Days=7" };
@@ -165,7 +165,7 @@ fn incomplete(subject: &str, unanswered: &[Unanswered]) -> Message {
         .code("sudo emr-shs doctor")
 }
 
-fn over_budget(retry_after: Duration) -> Response<Body> {
+pub(super) fn over_budget(retry_after: Duration) -> Response<Body> {
     let seconds = retry_after.as_secs() + 1;
     let mut response = Message::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway has sent too many requests to S3")
         .text(format!(
@@ -184,7 +184,7 @@ fn searching(subject: &str) -> Message {
     message
 }
 
-fn no_credentials(reason: &str) -> Message {
+pub(super) fn no_credentials(reason: &str) -> Message {
     Message::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway has no credentials")
         .text("The node's metadata service, or the source of credentials that you configured, gives no valid credentials. The gateway tries again every few seconds.")
         .small(reason)

@@ -4,7 +4,7 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use std::time::Duration;
 
 /// `1.4 MB`
-pub(super) fn size(bytes: u64) -> String {
+pub(in crate::gateway) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if bytes < 1000 {
         return format!("{bytes} B");
@@ -26,7 +26,7 @@ pub(super) fn time(at: Option<&DateTime>) -> String {
 }
 
 /// `2 minutes`
-pub(super) fn span(span: Duration) -> String {
+pub(in crate::gateway) fn span(span: Duration) -> String {
     let (count, unit) = match span.as_secs() {
         s @ 0..60 => (s, "second"),
         s @ 60..3600 => (s / 60, "minute"),

@@ -2,11 +2,14 @@
 //! work without scripts.
 
 mod errors;
+mod event_logs;
 mod format;
 mod listings;
 mod parts;
 
 pub(super) use errors::{log_error, not_served};
+pub(super) use event_logs::{event_log_failure, event_log_on_its_way};
+pub(super) use format::{size, span};
 pub(super) use listings::{applications, containers, files};
 
 use super::archive::Unanswered;
@@ -17,29 +20,52 @@ use super::served::Served;
 use askama::Template;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
+use std::sync::OnceLock;
+
+/// What the gateway's `/` is.
+static HOME: OnceLock<&str> = OnceLock::new();
+
+/// Decides, once for the process, that the gateway's `/` is the list of applications.
+pub(super) fn begin_with_list() {
+    let _ = HOME.set("Applications");
+}
+
+/// The name of the gateway's `/`.
+pub(super) fn home() -> &'static str {
+    HOME.get().copied().unwrap_or("History server")
+}
 
 pub(super) const STYLE: &str = include_str!("../../../assets/pages/style.css");
 
 /// Allows the gateway's own style sheet, and no scripts, frames or forms.
 const CONTENT_SECURITY_POLICY: &str =
     "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The same, and forms that lead back to the gateway.
+const FORM_SECURITY_POLICY: &str =
+    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// The values that layout.html shows around the content of every page.
-struct Layout {
-    title: String,
+pub(super) struct Layout {
+    pub(super) title: String,
     /// The ID of the cluster or application one level up.
-    parent: Option<String>,
+    pub(super) parent: Option<String>,
     /// Seconds until the browser reloads the page.
-    reload_after: Option<u32>,
+    pub(super) reload_after: Option<u32>,
     /// The log URIs whose part of the page is missing.
-    gaps: Vec<Unanswered>,
+    pub(super) gaps: Vec<Unanswered>,
     /// What the page does not show.
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 impl Layout {
-    fn new(title: impl Into<String>) -> Self {
+    pub(super) fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), parent: None, reload_after: None, gaps: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Adds a prefix of which the page shows nothing new.
+    pub(super) fn lack(&mut self, uri: &str, why: &str) {
+        let (uri, why) = (uri.into(), why.into());
+        self.gaps.push(Unanswered { uri, why, is_denied: false, is_pending: false });
     }
 
     fn with_gaps(mut self, gaps: &[Unanswered]) -> Self {
@@ -143,6 +169,13 @@ pub(super) fn busy() -> Message {
 pub(super) fn busy_with_logins() -> Message {
     Message::new(StatusCode::SERVICE_UNAVAILABLE, "Too many passwords wait for their check")
         .text("Somebody at your address sends many passwords. Reload this page in a few seconds.")
+}
+
+/// A page with a form that leads back to the gateway.
+pub(super) fn form_page(status: StatusCode, page: &impl Template) -> Response<Body> {
+    let mut response = respond(status, page);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(FORM_SECURITY_POLICY));
+    response
 }
 
 fn respond(status: StatusCode, page: &impl Template) -> Response<Body> {

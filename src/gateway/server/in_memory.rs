@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
@@ -44,6 +45,11 @@ impl InMemoryGateway {
             history_server: history_server.into(),
             history_server_user: None,
             proxy_base: None,
+            event_log_cache: None,
+            event_logs: Vec::new(),
+            index_db: None,
+            look_interval: Duration::from_secs(30),
+            listing_interval: Duration::from_secs(900),
             quiet: true,
         };
         let runtime = runtime()?;

@@ -50,6 +50,9 @@ async fn listen(config: GatewayConfig, handed_over: Vec<std::net::TcpListener>) 
     let access_log = AccessLog::start(config.quiet, gateway.left_out.clone());
     tokio::spawn(gateway.credentials.clone().refresh_forever());
     gateway.archive.watch();
+    if let Some(cache) = &gateway.event_log_cache {
+        tokio::spawn(cache.clone().watch_forever());
+    }
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().reload_forever(|text| eprintln!("warning: {text}")));
     }
@@ -78,6 +81,12 @@ async fn listen(config: GatewayConfig, handed_over: Vec<std::net::TcpListener>) 
     tokio::time::sleep(LAST_REQUESTS).await;
     acceptor.gateway.connections.evict_speechless();
     let archive = acceptor.gateway.archive.clone();
+    let applications = acceptor.gateway.applications.clone();
+    let keeper = tokio::spawn(async move {
+        if let Some(applications) = applications {
+            applications.stop().await;
+        }
+    });
     let Acceptor { gateway, graceful, .. } = acceptor;
     tokio::select! {
         () = graceful.shutdown() => {}
@@ -85,6 +94,7 @@ async fn listen(config: GatewayConfig, handed_over: Vec<std::net::TcpListener>) 
         () = tokio::time::sleep(SHUTDOWN_TIMEOUT) => {}
     }
     archive.save();
+    let _ = keeper.await;
     // The last lines of the access log.
     tokio::time::sleep(2 * PAUSE).await;
     Ok(())

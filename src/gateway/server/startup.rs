@@ -3,14 +3,16 @@
 use super::access_log::LeftOut;
 use super::connections::Connections;
 use crate::aws::endpoint::StoreAddress;
-use crate::aws::uri::LogUri;
+use crate::aws::uri::{EventLogs, LogUri};
 use crate::aws::{http_client, proxies};
 use crate::error::Fault;
 use crate::gateway::access::{HostNames, NodeAddresses, RootToken};
+use crate::gateway::applications::{Applications, IndexSettings, Place};
 use crate::gateway::archive::{Archive, BucketStore};
 use crate::gateway::base;
 use crate::gateway::callers::Callers;
 use crate::gateway::credentials::CredentialsCache;
+use crate::gateway::event_log_cache::{CacheConfig, EventLogCache};
 use crate::gateway::handler::Gateway;
 use crate::gateway::history_server::listener::ListenerAccount;
 use crate::gateway::history_server::opening::Openings;
@@ -33,6 +35,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -57,19 +60,62 @@ pub(crate) struct GatewayConfig {
     pub(crate) history_server_user: Option<String>,
     /// `spark.ui.proxyBase` of the history server.
     pub(crate) proxy_base: Option<String>,
+    /// `None` if the history server reads S3 itself.
+    pub(crate) event_log_cache: Option<CacheConfig>,
+    /// Prefixes with event logs, of which the gateway keeps an index; without any it keeps none.
+    pub(crate) event_logs: Vec<EventLogs>,
+    /// The file of the index; `None` for the one in the state directory of the gateway's unit.
+    pub(crate) index_db: Option<PathBuf>,
+    pub(crate) look_interval: Duration,
+    pub(crate) listing_interval: Duration,
     /// Writes no access log.
     pub(crate) quiet: bool,
 }
 
-impl GatewayConfig {
-    fn store(&self, bucket: &str) -> BucketStore {
+/// Where each bucket is.
+#[derive(Clone)]
+struct Stores {
+    endpoint_url: Option<String>,
+    endpoints: BTreeMap<String, String>,
+    regions: BTreeMap<String, String>,
+    path_styles: BTreeMap<String, bool>,
+}
+
+impl Stores {
+    fn of(config: &GatewayConfig) -> Self {
+        Self {
+            endpoint_url: config.endpoint_url.clone(),
+            endpoints: config.bucket_endpoints.clone(),
+            regions: config.bucket_regions.clone(),
+            path_styles: config.bucket_path_styles.clone(),
+        }
+    }
+
+    fn of_bucket(&self, bucket: &str) -> BucketStore {
         BucketStore {
             address: StoreAddress {
-                endpoint: self.bucket_endpoints.get(bucket).or(self.endpoint_url.as_ref()).cloned(),
-                path_style: self.bucket_path_styles.get(bucket).copied(),
+                endpoint: self.endpoints.get(bucket).or(self.endpoint_url.as_ref()).cloned(),
+                path_style: self.path_styles.get(bucket).copied(),
             },
-            region: self.bucket_regions.get(bucket).cloned(),
+            region: self.regions.get(bucket).cloned(),
         }
+    }
+}
+
+impl GatewayConfig {
+    /// `None` if the gateway keeps no index.
+    fn index_settings(&self) -> Option<IndexSettings> {
+        let place = |uri: &EventLogs| {
+            let BucketStore { address: store, region } = Stores::of(self).of_bucket(&uri.bucket);
+            Place { uri: uri.clone(), store, region: region.or_else(|| self.region.clone()) }
+        };
+        let sources: Vec<Place> = self.event_logs.iter().map(place).collect();
+        (!sources.is_empty()).then(|| IndexSettings {
+            sources,
+            file: self.index_db.clone(),
+            look_interval: self.look_interval,
+            listing_interval: self.listing_interval,
+        })
     }
 }
 
@@ -88,27 +134,41 @@ pub(super) async fn gateway(config: &GatewayConfig, tls: Option<Arc<Tls>>) -> Re
     let signers = log_uris.iter().map(|_| LatestSigner::default()).collect();
     let link_prefix = settings.link_prefix();
     base::set(settings.base_path());
+    let applications = match config.index_settings() {
+        Some(settings) => Some(Applications::start(settings, credentials.clone())?),
+        None => None,
+    };
     let serves_any_peer = settings.insecure || (has_tls && logins.is_some());
     let looks_at_accounts = !serves_any_peer && logins.is_none();
+    let stores = Stores::of(config);
+    let archive = Arc::new(Archive::new(
+        log_uris,
+        config.cluster_id.clone(),
+        &sdk_config,
+        |uri| stores.of_bucket(&uri.bucket),
+        credentials.clone(),
+        Arc::new(Served::new(settings, config.cluster_id.as_deref())),
+    ));
+    let history_server = Arc::new(
+        HistoryServerProxy::new(
+            &config.history_server,
+            config.history_server_user.as_deref().map(listener_account).transpose()?,
+            config.proxy_base.as_deref(),
+            link_prefix.as_deref(),
+        )
+        .context("--history-server")?,
+    );
+    let cache = |cache| {
+        let stores = stores.clone();
+        let store = move |bucket: &str| stores.of_bucket(bucket);
+        EventLogCache::start(cache, archive.clone(), history_server.clone(), store)
+    };
     Ok(Gateway {
-        archive: Arc::new(Archive::new(
-            log_uris,
-            config.cluster_id.clone(),
-            &sdk_config,
-            |uri| config.store(&uri.bucket),
-            credentials.clone(),
-            Arc::new(Served::new(settings, config.cluster_id.as_deref())),
-        )),
+        event_log_cache: config.event_log_cache.as_ref().map(cache).transpose()?,
+        archive,
+        applications,
         credentials,
-        history_server: Arc::new(
-            HistoryServerProxy::new(
-                &config.history_server,
-                config.history_server_user.as_deref().map(listener_account).transpose()?,
-                config.proxy_base.as_deref(),
-                link_prefix.as_deref(),
-            )
-            .context("--history-server")?,
-        ),
+        history_server,
         openings: Openings::default(),
         mode: settings.mode.unwrap_or_default(),
         host_names: HostNames::new(host_names(settings)),

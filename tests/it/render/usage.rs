@@ -23,7 +23,7 @@ fn wrong_arguments_get_an_error_with_a_hint() {
         ("step --region eu-west-3 --script s3://b/step".into(), "checksums of the binaries are missing"),
         ("step --region eu-west-3 --script s3://b/step --sha256sums /nowhere".into(), "/nowhere"),
         (format!("{step} -- --event-log {LOGS}"), "unexpected argument '--event-log'"),
-        (format!("{step} -- --event-logs {LOGS},x"), "a comma"),
+        (format!("{step} -- --event-logs {LOGS},x"), "“x” is not a directory in S3"),
         ("iam-policy".into(), "--event-logs and --log-uri are missing"),
         (
             format!("iam-policy --event-logs {LOGS} --kms-key arn:aws:kms:eu-west-3:111122223333:alias/x"),

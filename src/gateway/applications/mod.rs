@@ -1,0 +1,194 @@
+//! The list of applications: `keeper` brings the index up to date, again and again, `reader` reads it, `api` answers as the
+//! history server's REST API does, and `page` makes the page of it.
+
+mod api;
+mod dates;
+mod keeper;
+mod page;
+mod query;
+mod reader;
+mod status;
+
+pub(in crate::gateway) use status::Status;
+
+use crate::aws::endpoint::StoreAddress;
+use crate::aws::uri::EventLogs;
+use crate::error::Fault;
+use crate::gateway::base;
+use crate::gateway::credentials::CredentialsCache;
+use crate::gateway::http::{Body, redirect};
+use crate::gateway::pages;
+use crate::gateway::shares::Share;
+use crate::host::Host;
+use crate::index::{Requests, Store};
+use crate::paths::{GATEWAY_APPLICATIONS, GATEWAY_STATE_DIR};
+use crate::shown::hint;
+use anyhow::Result;
+use api::ApiRequest;
+use hyper::Response;
+use keeper::Keeper;
+use reader::Readers;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Where the history server's own page lies, because the list takes its place.
+pub(in crate::gateway) const HISTORY_SERVER: &str = "/history-server";
+/// How many lists can be on their way. Each has up to a megabyte of rows in memory.
+const MOST_LISTS: usize = 24;
+/// Each has connections and threads of its own.
+const MOST_SOURCES: usize = 32;
+
+/// A request for what the index changes.
+pub(in crate::gateway) enum ListRequest {
+    /// The list of applications, with the query of its address.
+    Page(Option<String>),
+    Api(ApiRequest),
+    /// The history server's own page.
+    HistoryServer,
+    /// That page without the slash at the end of its path.
+    ToHistoryServer,
+}
+
+impl ListRequest {
+    /// `None` if the index has nothing to do with a path.
+    pub(in crate::gateway) fn of(path: &str, query: Option<&str>) -> Option<Self> {
+        match path.strip_prefix(HISTORY_SERVER) {
+            Some("") => return Some(Self::ToHistoryServer),
+            Some(rest) if rest.starts_with('/') => return Some(Self::HistoryServer),
+            _ => {}
+        }
+        match path {
+            "/" => Some(Self::Page(query.map(str::to_string))),
+            path => ApiRequest::of(path, query).map(Self::Api),
+        }
+    }
+}
+
+/// What the gateway needs to keep an index.
+pub(in crate::gateway) struct IndexSettings {
+    pub(in crate::gateway) sources: Vec<Place>,
+    pub(in crate::gateway) file: Option<PathBuf>,
+    pub(in crate::gateway) look_interval: Duration,
+    pub(in crate::gateway) listing_interval: Duration,
+}
+
+/// A source, and how its bucket is reached.
+#[derive(Clone)]
+pub(in crate::gateway) struct Place {
+    pub(in crate::gateway) uri: EventLogs,
+    pub(in crate::gateway) store: StoreAddress,
+    /// `None` for the region that the SDK finds.
+    pub(in crate::gateway) region: Option<String>,
+}
+
+impl Place {
+    /// As the database names a source: the schemes s3 and s3a mean the same place.
+    fn name(&self) -> String {
+        EventLogs { scheme: "s3".into(), ..self.uri.clone() }.to_string()
+    }
+}
+
+/// The index, and what answers from it.
+pub(in crate::gateway) struct Applications {
+    readers: Readers,
+    status: Arc<Status>,
+    /// Lists that can be sent at the same time.
+    lists: Arc<Semaphore>,
+    keeper: Mutex<Option<keeper::Running>>,
+}
+
+impl Applications {
+    /// Opens the index and begins to keep it.
+    pub(in crate::gateway) fn start(settings: IndexSettings, credentials: Arc<CredentialsCache>) -> Result<Arc<Self>> {
+        let sources = without_covered(settings.sources);
+        if sources.len() > MOST_SOURCES {
+            return Err(Fault::usage(format!(
+                "--event-logs: the gateway takes at most {MOST_SOURCES} prefixes, found {}",
+                sources.len()
+            ))
+            .hint("name a prefix above them: the layout below it does not matter")
+            .into());
+        }
+        let file = match settings.file {
+            Some(file) => file,
+            None => own_file()?,
+        };
+        let store = Store::open(&file)?;
+        if let Some(why) = store.writing_refused() {
+            return Err(Fault::failed(why).hint("name another file: --index-db FILE, or end the other emr-shs").into());
+        }
+        if let Some(why) = store.replaced() {
+            eprintln!(
+                "warning: {} could not be used ({why}), so the gateway has begun a new index there",
+                file.display()
+            );
+        }
+        store.prepare_list()?;
+        pages::begin_with_list();
+        let status = Arc::new(Status::new(Arc::new(Requests::default())));
+        let readers = Readers::new(file, status.clone());
+        let keeper = Keeper {
+            store,
+            places: sources,
+            status: status.clone(),
+            credentials,
+            look_interval: settings.look_interval,
+            listing_interval: settings.listing_interval,
+        };
+        let keeper = Mutex::new(Some(keeper.start()?));
+        Ok(Arc::new(Self { readers, status, lists: Arc::new(Semaphore::new(MOST_LISTS)), keeper }))
+    }
+
+    /// The answer to a request; an error if the index cannot be read now. The share is kept until the answer is sent.
+    pub(in crate::gateway) async fn answer(&self, request: ListRequest, share: Share) -> Result<Response<Body>> {
+        match request {
+            ListRequest::Page(query) => self.page(query.as_deref()).await,
+            ListRequest::Api(request) => self.api(request, share).await,
+            ListRequest::HistoryServer | ListRequest::ToHistoryServer => {
+                Ok(redirect(base::link(base::path(), &format!("{HISTORY_SERVER}/"))))
+            }
+        }
+    }
+
+    pub(in crate::gateway) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Ends what the keeper does, and waits for it.
+    pub(in crate::gateway) async fn stop(&self) {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            keeper.stop().await;
+        }
+    }
+}
+
+/// The index in the gateway's own state directory.
+fn own_file() -> Result<PathBuf> {
+    let host = Host::new(Path::new("/"));
+    let own = nix::unistd::geteuid().as_raw();
+    let meta = host.metadata(Path::new(GATEWAY_STATE_DIR)).ok().flatten();
+    if meta.is_some_and(|meta| meta.is_dir() && meta.uid() == own) {
+        return Ok(GATEWAY_APPLICATIONS.into());
+    }
+    Err(Fault::usage("--event-logs needs a file for the index")
+        .detail(format!("the gateway's unit has {GATEWAY_STATE_DIR}, which does not belong to this account"))
+        .hint(hint!("name a file: --index-db {}", "/var/tmp/emr-shs-index.sqlite"))
+        .into())
+}
+
+/// Without a prefix that lies below another one, or is named twice: its event logs would be listed twice.
+fn without_covered(places: Vec<Place>) -> Vec<Place> {
+    let names: Vec<String> = places.iter().map(Place::name).collect();
+    let is_covered = |at: usize| {
+        let covers = |(other, name): (usize, &String)| {
+            names[at].starts_with(name) && (names[at].len() > name.len() || other < at)
+        };
+        names.iter().enumerate().any(covers)
+    };
+    let kept: Vec<bool> = (0..names.len()).map(|at| !is_covered(at)).collect();
+    places.into_iter().zip(kept).filter_map(|(place, is_kept)| is_kept.then_some(place)).collect()
+}

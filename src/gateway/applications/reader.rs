@@ -1,0 +1,70 @@
+//! A few connections that read the index, while the keeper writes it.
+
+use super::status::Status;
+use crate::index::{Store, is_damage};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+
+/// How many queries run at the same time. Spark needs the node's cores.
+const AT_ONCE: usize = 4;
+
+#[derive(Clone)]
+pub(super) struct Readers(Arc<Pool>);
+
+struct Pool {
+    file: PathBuf,
+    status: Arc<Status>,
+    room: Arc<Semaphore>,
+    /// Connections that nobody uses, each with the generation of its file.
+    idle: Mutex<Vec<(u64, Store)>>,
+}
+
+impl Readers {
+    pub(super) fn new(file: PathBuf, status: Arc<Status>) -> Self {
+        let room = Arc::new(Semaphore::new(AT_ONCE));
+        Self(Arc::new(Pool { file, status, room, idle: Mutex::default() }))
+    }
+
+    /// Reads on a thread that may block.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let pool = self.0.clone();
+        let permit = pool.room.clone().acquire_owned().await?;
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            pool.read(read)
+        });
+        task.await.context("a query of the index was given up")?
+    }
+}
+
+impl Pool {
+    fn read<T>(&self, read: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
+        let generation = self.status.generation();
+        let idle = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|(of, _)| *of == generation);
+            idle.pop()
+        };
+        let store = match idle {
+            Some((_, store)) => store,
+            None => Store::open_to_read(&self.file)?,
+        };
+        match read(&store) {
+            Ok(answer) => {
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((generation, store));
+                Ok(answer)
+            }
+            Err(error) => {
+                if is_damage(&error) {
+                    self.status.note_damage();
+                }
+                Err(error)
+            }
+        }
+    }
+}

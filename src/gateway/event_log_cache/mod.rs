@@ -1,0 +1,164 @@
+//! The event-log cache: a directory on this node into which the gateway fetches the event logs of an application when somebody
+//! opens it. The history server reads nothing but this directory.
+//!
+//! Start reading at request.rs, through which a request for an application comes. `room` decides what must go, `directory` is the
+//! only one that writes files, `download` reads S3, and `fetch` does all of that in order for one application.
+
+mod config;
+mod counters;
+mod directory;
+mod download;
+pub(in crate::gateway) mod failure;
+mod fetch;
+mod metrics;
+mod names;
+mod request;
+mod room;
+mod start;
+mod stored;
+
+pub(crate) use config::CacheConfig;
+
+use super::archive::{Archive, BucketStore, LogBucket};
+use super::history_server::proxy::HistoryServerProxy;
+use super::shares::{Client, Shares};
+use counters::Counters;
+use directory::Directory;
+use failure::{Failure, Stage};
+use room::{Asker, Room};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use stored::Stored;
+use tokio::sync::watch;
+
+/// For how long what is known of an application's logs counts. Then they are looked at again when somebody asks.
+const FRESH: Duration = Duration::from_secs(10);
+
+pub(in crate::gateway) struct EventLogCache {
+    directory: Arc<Directory>,
+    index: PathBuf,
+    archive: Arc<Archive>,
+    history_server: Arc<HistoryServerProxy>,
+    /// Where the bucket of a source is.
+    store: Box<dyn Fn(&str) -> BucketStore + Send + Sync>,
+    /// By name.
+    buckets: Mutex<HashMap<String, Arc<LogBucket>>>,
+    state: Mutex<State>,
+    /// Applications that somebody waits for.
+    fetches: Shares,
+    counters: Counters,
+}
+
+/// What the cache has, and what it fetches.
+struct State {
+    room: Room,
+    /// By the application's id.
+    entries: BTreeMap<String, Entry>,
+    flights: HashMap<String, Flight>,
+    /// Whether the file that tells what the directory has is older than this.
+    is_unsaved: bool,
+}
+
+/// An application in the cache.
+struct Entry {
+    stored: Stored,
+    /// When its logs were last compared with S3.
+    checked: Option<Instant>,
+    /// Whether the history server has shown it.
+    is_listed: bool,
+}
+
+/// The one look at an application, and fetch of it, that all who ask for it wait for.
+#[derive(Clone)]
+struct Flight {
+    outcome: watch::Receiver<Option<Outcome>>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+#[derive(Clone, Debug)]
+enum Outcome {
+    /// The history server shows it.
+    Ready,
+    /// The index does not know it.
+    Unknown,
+    Failed(Arc<Failure>),
+}
+
+struct Progress {
+    is_waiting: bool,
+    /// How many bytes are fetched, once there is room.
+    all: Option<u64>,
+    done: Arc<AtomicU64>,
+    is_fetched: bool,
+    /// When somebody last asked for it.
+    asked: Instant,
+}
+
+/// A request that waits for the history server, for an application of the cache.
+pub(in crate::gateway) struct Use {
+    cache: Arc<EventLogCache>,
+    id: String,
+}
+
+impl Use {
+    /// Waits until the history server lists the application, which is in the cache. A history server that has restarted knows no
+    /// application until it has read its directory.
+    pub(in crate::gateway) async fn wait_until_listed(&self) {
+        self.cache.wait_until_listed_again(&self.id).await;
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.cache.lock().room.note_request(&self.id, false);
+    }
+}
+
+impl EventLogCache {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The use of an application that is in the cache and need not be looked at.
+    fn ready(self: &Arc<Self>, client: Client, id: &str) -> Option<Use> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let is_fresh = |entry: &Entry| entry.is_listed && entry.checked.is_some_and(|at| now - at < FRESH);
+        state.entries.get(id).filter(|entry| is_fresh(entry))?;
+        Some(self.begin_use(&mut state, client, id, now))
+    }
+
+    fn begin_use(self: &Arc<Self>, state: &mut State, client: Client, id: &str, now: Instant) -> Use {
+        state.room.note_use(id, asker(client), now);
+        state.room.note_request(id, true);
+        state.is_unsaved = true;
+        Use { cache: self.clone(), id: id.into() }
+    }
+
+    fn bucket(&self, name: &str) -> Arc<LogBucket> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || Arc::new(self.archive.event_log_bucket(name, (self.store)(name)));
+        buckets.entry(name.into()).or_insert_with(made).clone()
+    }
+
+    /// How many bytes of the disk the cache may take now, beside what is being fetched.
+    fn free(&self, state: &State) -> u64 {
+        let Some(disk) = self.directory.disk() else { return 0 };
+        let done: u64 = state
+            .flights
+            .values()
+            .map(|flight| match flight.progress.lock().unwrap_or_else(PoisonError::into_inner).stage() {
+                Stage::Fetching { done, all } => all.saturating_sub(done),
+                _ => 0,
+            })
+            .sum();
+        disk.free.saturating_sub(disk.kept()).saturating_sub(done)
+    }
+}
+
+fn asker(client: Client) -> Asker {
+    Asker { address: client.address, is_own: client.is_own }
+}

@@ -1,0 +1,128 @@
+//! What the gateway needs of a history server that reads a directory: it lists what it sees there, as Spark's does, once a second.
+//! It is no history server: of an event log it reads the line with the application's start.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+/// By id: its attempts.
+type Listing = BTreeMap<String, Vec<Value>>;
+
+pub struct SmallHistoryServer {
+    pub port: u16,
+    listing: Arc<Mutex<Listing>>,
+    /// Until when it does not look into its directory.
+    busy: Arc<Mutex<Instant>>,
+}
+
+impl SmallHistoryServer {
+    pub fn start(directory: PathBuf, spark: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let listing: Arc<Mutex<Listing>> = Arc::default();
+        let busy = Arc::new(Mutex::new(Instant::now()));
+        let (seen, until) = (listing.clone(), busy.clone());
+        std::thread::spawn(move || {
+            loop {
+                let scanned = scan(&directory);
+                if Instant::now() >= *until.lock().unwrap() {
+                    *seen.lock().unwrap() = scanned;
+                }
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        });
+        let known = listing.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let known = known.clone();
+                std::thread::spawn(move || answer(stream.unwrap(), &known, spark));
+            }
+        });
+        Self { port, listing, busy }
+    }
+
+    /// Knows nothing for this time, as a history server that has restarted.
+    pub fn forget(&self, time: Duration) {
+        let mut busy = self.busy.lock().unwrap();
+        *busy = Instant::now() + time;
+        self.listing.lock().unwrap().clear();
+    }
+
+    /// The ids that it lists.
+    pub fn lists(&self) -> Vec<String> {
+        self.listing.lock().unwrap().keys().cloned().collect()
+    }
+}
+
+fn scan(directory: &Path) -> Listing {
+    let mut listing = Listing::new();
+    for entry in std::fs::read_dir(directory).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with('.') {
+            continue;
+        }
+        let mut files = vec![entry.path()];
+        let mut is_complete = !name.ends_with(".inprogress");
+        if entry.path().is_dir() {
+            let Ok(inside) = std::fs::read_dir(entry.path()) else { continue };
+            files = inside.flatten().map(|entry| entry.path()).collect();
+            files.sort();
+            let of = |start: &str| {
+                files
+                    .iter()
+                    .filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with(start))
+                    .cloned()
+                    .collect::<Vec<_>>()
+            };
+            // Spark cannot read a directory without its state.
+            let Some(status) = of("appstatus_").pop() else { continue };
+            is_complete = !status.to_str().unwrap().ends_with(".inprogress");
+            files = of("events_");
+        }
+        let Some(first) = files.first() else { continue };
+        let Ok(text) = std::fs::read(first) else { continue };
+        let text = String::from_utf8_lossy(&text);
+        let start = text.lines().find(|line| line.contains("SparkListenerApplicationStart"));
+        let Some(start) = start.and_then(|line| serde_json::from_str::<Value>(line).ok()) else { continue };
+        let updated = std::fs::metadata(files.last().unwrap()).and_then(|meta| meta.modified());
+        let Ok(updated) = updated else { continue };
+        let mut attempt = json!({
+            "completed": is_complete,
+            "lastUpdatedEpoch": updated.duration_since(UNIX_EPOCH).unwrap().as_millis() as u64,
+            "log": name,
+        });
+        if start["App Attempt ID"].is_string() {
+            attempt["attemptId"] = start["App Attempt ID"].clone();
+        }
+        listing.entry(start["App ID"].as_str().unwrap().into()).or_default().push(attempt);
+    }
+    listing
+}
+
+fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, spark: &str) {
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    reader.read_line(&mut line).unwrap();
+    let mut header = String::new();
+    while reader.read_line(&mut header).unwrap() > 2 {
+        header.clear();
+    }
+    let path = line.split(' ').nth(1).unwrap_or_default();
+    let id = path.trim_start_matches("/api/v1/applications/").trim_start_matches("/history/");
+    let id = id.split('/').next().unwrap_or_default();
+    let (status, body) = match listing.lock().unwrap().get(id) {
+        _ if path == "/api/v1/version" => ("200 OK", json!({"spark": spark})),
+        Some(attempts) => ("200 OK", json!({"id": id, "path": path, "attempts": attempts})),
+        None => ("404 Not Found", json!({})),
+    };
+    let body = body.to_string();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let _ = stream.write_all((head + &body).as_bytes());
+}
