@@ -25,7 +25,7 @@ const COUNTERPARTS: [(&str, &str); 4] = [
     ("ProtectSystem=strict", "ProtectSystem=full"),
 ];
 
-/// How a command before the start runs as root; a failure does not keep the gateway from starting.
+/// How a command before the start runs as root. Where it fails, the gateway itself says what it lacks.
 const AS_ROOT: &str = "ExecStartPre=-+";
 /// The same for systemd 219, which applies it to each command but that of the gateway itself.
 const AS_ROOT_219: &str = "PermissionsStartOnly=yes\nExecStartPre=-";

@@ -9,6 +9,7 @@ use crate::gateway::pages::{Layout, form_page, size, span};
 use crate::gateway::presign::encode_value;
 use crate::ids::Application;
 use crate::index::{Hit, Query, RunState, Total};
+use crate::shown::visible_line;
 use anyhow::Result;
 use askama::Template;
 use hyper::{Response, StatusCode};
@@ -292,15 +293,15 @@ impl Row {
         Self {
             href: format!("/history/{id}/{below}jobs/"),
             logs: Application::parse(&hit.app).map(|application| format!("/logs/{application}/")),
-            id: hit.app,
-            attempt,
-            name: hit.name,
-            user: hit.user,
+            id: visible_line(&hit.app).into_owned(),
+            attempt: visible_line(&attempt).into_owned(),
+            name: visible_line(&hit.name).into_owned(),
+            user: visible_line(&hit.user).into_owned(),
             started: time(hit.started),
             ended: hit.ended.map_or_else(|| "incomplete".into(), |ended| format!("{about}{}", time(ended))),
             duration: lasted.map_or_else(String::new, |lasted| format!("{about}{}", span(lasted))),
             size: size(hit.size),
-            spark: hit.spark.unwrap_or_default(),
+            spark: visible_line(hit.spark.as_deref().unwrap_or_default()).into_owned(),
         }
     }
 }

@@ -10,7 +10,6 @@
 
 use super::stored::{Log, Stored};
 use crate::error::Fault;
-use crate::shown::hint;
 use anyhow::{Context, Result};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -67,7 +66,7 @@ impl Directory {
                 .detail(
                     "wanted a directory that this account can write, and that the history server's account can read",
                 )
-                .hint(hint!("make it: sudo install -d -o emr-shs -g spark -m 2750 {}", path))
+                .hint("on a node with the index: sudo emr-shs install; if that changes nothing: sudo systemctl restart emr-shs-gateway.service; else make the directory")
                 .into());
         }
         let mut options = fs::OpenOptions::new();

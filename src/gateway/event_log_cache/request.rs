@@ -56,7 +56,8 @@ fn application_id(path: &str) -> Option<String> {
         Some(rest) => rest.split_once('/').filter(|(_, rest)| !rest.is_empty()).map(|(id, _)| id)?,
         None => path.strip_prefix("/history/")?.split('/').next()?,
     };
-    let id = percent_decode_str(rest).decode_utf8().ok()?;
+    // Behind a semicolon stand parameters, which the history server leaves out.
+    let id = percent_decode_str(rest.split(';').next()?).decode_utf8().ok()?;
     (!id.is_empty()).then(|| id.into_owned())
 }
 
@@ -70,6 +71,7 @@ mod tests {
             ("/history/application_1_0001", Some("application_1_0001")),
             ("/history/application_1_0001/1/jobs/", Some("application_1_0001")),
             ("/history/local%2D1/", Some("local-1")),
+            ("/history/application_1_0001;jsessionid=1/1/jobs/", Some("application_1_0001")),
             ("/api/v1/applications/application_1_0001/jobs", Some("application_1_0001")),
             ("/api/v1/applications/application_1_0001/1", Some("application_1_0001")),
             ("/api/v1/applications/application_1_0001/logs", Some("application_1_0001")),
