@@ -1,9 +1,11 @@
 //! `install --index`: the log gateway lists all applications, and the history server shows those that somebody opens.
 
+use crate::gateway::monitoring::documented;
 use crate::helpers::chromium::{Browser, Setup};
 use crate::helpers::laptop::Laptop;
 use crate::helpers::node::{LOG_URI, LOGS, Node, Profile};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 on_profiles! {
     [emr_7_1: Emr71, emr_7_12: Emr712, emr_8_1: Emr81]
@@ -66,6 +68,12 @@ fn the_index_is_installed_and_taken_back() {
     let status = node.emr_shs(&["status", "--json"]).expect(0).json();
     assert_eq!(status["missing"], Value::Array(Vec::new()), "{status}");
     assert_eq!(status["server_reads_event_logs"], true);
+
+    // The document lists every metric that an index adds.
+    let metrics = node.sh(&format!("curl -sS {GATEWAY}/-/metrics"));
+    let types = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE emr_shs_gateway_")?.split(' ').next());
+    let of_index = types.filter(|name| name.starts_with("index_") || name.starts_with("event_log_cache_"));
+    assert_eq!(of_index.map(str::to_string).collect::<BTreeSet<_>>(), documented("Metric of the index"));
 
     // A disk at /mnt that a stop of the machine has emptied.
     node.sh(

@@ -15,7 +15,7 @@ mod errors;
 mod history_server;
 mod log_uris;
 mod logs;
-mod monitoring;
+pub mod monitoring;
 mod service;
 
 /// A log of the fixtures, by the path of its link in the history server.

@@ -8,9 +8,10 @@ use std::fs;
 
 const DOCUMENT: &str = include_str!("../../../docs/gateway.md");
 
-/// The metrics that the document lists.
-fn documented() -> BTreeSet<String> {
-    let table = DOCUMENT.lines().skip_while(|line| !line.starts_with("| Metric, after `emr_shs_gateway_`"));
+/// The metrics in a table of the document.
+pub fn documented(what: &str) -> BTreeSet<String> {
+    let head = format!("| {what}, after `emr_shs_gateway_`");
+    let table = DOCUMENT.lines().skip_while(|line| !line.starts_with(&head));
     let rows = table.skip(2).take_while(|line| line.starts_with('|'));
     let name = |row: &str| row.split('`').nth(1).unwrap().split('{').next().unwrap().to_string();
     // The test's certificate is another one.
@@ -62,7 +63,7 @@ fn prometheus_scrapes_the_gateway_and_runs_the_alerts_and_the_dashboard() {
     let metrics = ask("/-/metrics").body;
     let types = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE emr_shs_gateway_"));
     let printed: BTreeSet<String> = types.map(|rest| rest.split(' ').next().unwrap().to_string()).collect();
-    assert_eq!(printed, documented());
+    assert_eq!(printed, documented("Metric"));
     // Nothing is wrong yet.
     for line in ["ready 1", "failing_log_uris 0", "busy_total{what=\"pages\"} 0", "log_lines_left_out_total 0"] {
         assert!(metrics.contains(&format!("\nemr_shs_gateway_{line}\n")), "{line} in {metrics}");
