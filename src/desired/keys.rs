@@ -56,7 +56,11 @@ impl Context<'_> {
             Some(cache) => {
                 let why = "the history server reads the event logs that the log gateway fetches there";
                 rows.push(must(LOG_DIRECTORY_KEY, cache.uri(), why));
-                rows.push(must(CLEANER_KEY, "false", "it would remove event logs while somebody opens them"));
+                rows.push(must(
+                    CLEANER_KEY,
+                    "false",
+                    "Spark's cleaner would delete event logs from the cache while somebody opens them",
+                ));
             }
         }
         rows

@@ -15,15 +15,26 @@ fn commands() -> Vec<&'static str> {
 #[ignore = "needs root and a node: scripts/test node"]
 fn the_commands_in_scale_md_work() {
     let node = Node::fresh(Profile::Emr712);
-    let commands = commands();
+    let all = commands();
+    assert_eq!(all.len(), 10, "{all:?}");
+    let (of_index, commands) = all.split_at(3);
     // cron passes a line to the shell without its time and user, and with \% as %.
-    let ran = |n: usize| {
-        let command =
-            commands[n].replace("my-bucket", "acme-spark").replace("my-logs", "acme-logs").replace("sudo ", "");
+    let run = |command: &str| {
+        let command = command.replace("my-bucket", "acme-spark").replace("my-logs", "acme-logs").replace("sudo ", "");
         let command = command.replace("0 0 1 * * root /usr/bin/", "").replace("\\%", "%");
         node.sh(&format!("{command} 2>&1"))
     };
-    assert_eq!(commands.len(), 7, "{commands:?}");
+    let ran = |n: usize| run(commands[n]);
+    for (command, reads) in of_index.iter().zip([
+        "file:///mnt/emr-shs/event-log-cache",
+        "file:///mnt/emr-shs/event-log-cache",
+        "s3://acme-spark/spark-events/",
+    ]) {
+        run(command);
+        assert_eq!(node.reads(), reads, "{command}");
+    }
+    node.emr_shs(&["uninstall"]).expect(0);
+
     node.emr_shs(&["install", "--event-logs", "s3://acme-spark/spark-events/"]).expect(0);
     node.upload_event_logs("s3://acme-spark/spark-events/");
     ran(0);

@@ -75,6 +75,11 @@ fn begin_anew(host: &Host, what: &Index, console: &Console) -> Result<bool> {
 
 fn rebuild(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
     let mut index = OpenIndex::open(host, args, console)?;
+    if index.store.path() == Path::new(GATEWAY_APPLICATIONS) {
+        return Err(Fault::failed(format!("the log gateway keeps {GATEWAY_APPLICATIONS}, and nobody else writes it"))
+            .hint("make an index of your own: emr-shs index rebuild --db FILE")
+            .into());
+    }
     if let Some(why) = index.store.writing_refused() {
         return Err(Fault::failed(why)
             .hint("name another file: --db FILE; if another command writes this one, wait for its end")

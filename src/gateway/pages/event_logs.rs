@@ -17,7 +17,7 @@ pub(in crate::gateway) fn event_log_on_its_way(id: &str, stage: Stage, reloads: 
         Stage::Looking => (format!("The gateway asks S3 for the event log of {id}"), String::new()),
         Stage::Waiting => (
             format!("{id} waits for room in the event-log cache"),
-            "The cache is full of applications that are in use. The one that nobody has looked at for the longest time makes room. More room: sudo emr-shs proxy install, with --cache-size or --cache-count."
+            "Either the cache is full of applications that people use, or the gateway is fetching as many event logs as it may at once. If the cache is full, the application that nobody has opened for the longest time makes room. More room: sudo emr-shs proxy install, with --cache-size or --cache-count."
                 .into(),
         ),
         Stage::Fetching { done, all } => (
@@ -61,7 +61,7 @@ pub(in crate::gateway) fn event_log_failure(id: &str, failure: &Failure) -> (Res
             )),
         Failure::NoDisk { bytes, free, kept } => Message::new(StatusCode::INSUFFICIENT_STORAGE, title)
             .text(format!(
-                "Its event logs have {}. The disk of the event-log cache has room for {}, and {} of it must stay free for HDFS and YARN. Delete other files there, or put the cache on a larger disk: --event-log-cache.",
+                "Its event logs have {}. The disk of the event-log cache has room for {}; {} more must stay free for HDFS and YARN. Delete other files on that disk.",
                 size(*bytes),
                 size(*free),
                 size(*kept)
