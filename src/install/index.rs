@@ -3,6 +3,7 @@
 
 use super::prepare::Installation;
 use crate::aws::config::TimeoutProfile;
+use crate::aws::error::S3Failure;
 use crate::aws::s3::S3;
 use crate::aws::uri::EventLogs;
 use crate::change::component::Component;
@@ -97,7 +98,11 @@ impl Installation {
             s3.find_bucket(uri)?;
             // Of an empty place only the right to list shows.
             match s3.first_object(uri)? {
-                Some(key) => s3.get(uri, &key, Some(1)).map(drop),
+                // Every range lies outside an empty object, such as the one that makes the prefix.
+                Some(key) => match s3.get(uri, &key, Some(1)) {
+                    Err(refusal) if refusal.failure == S3Failure::InvalidRange => Ok(()),
+                    answer => answer.map(drop),
+                },
                 None => Ok(()),
             }
         };
