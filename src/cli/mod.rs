@@ -419,15 +419,16 @@ fn file_or_none() -> impl TypedValueParser<Value = PathBuf> {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    match text.trim_end_matches('s').parse() {
-        Ok(n @ 1..=86_400) => Ok(Duration::from_secs(n)),
-        _ => Err("wanted a number of seconds from 1 to 86400".into()),
-    }
+    seconds_from(1, text)
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
+    seconds_from(10, text)
+}
+
+fn seconds_from(least: u64, text: &str) -> Result<Duration, String> {
     match text.trim_end_matches('s').parse() {
-        Ok(n @ 10..=86_400) => Ok(Duration::from_secs(n)),
-        _ => Err("wanted a number of seconds from 10 to 86400".into()),
+        Ok(n) if (least..=86_400).contains(&n) => Ok(Duration::from_secs(n)),
+        _ => Err(format!("wanted a number of seconds from {least} to 86400")),
     }
 }

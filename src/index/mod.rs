@@ -14,6 +14,7 @@ mod reading;
 mod remote;
 mod search;
 mod snapshot;
+mod sources;
 mod store;
 mod update;
 
@@ -22,5 +23,6 @@ pub(crate) use list::{Application, Place, Run};
 pub(crate) use remote::{Remote, Requests, Sent, missing_permission};
 pub(crate) use search::{Hit, Query, RunState, Total};
 pub(crate) use snapshot::KEY as SNAPSHOT;
+pub(crate) use sources::{MOST_SOURCES, source_name, without_covered};
 pub(crate) use store::{Store, is_damage};
 pub(crate) use update::{Progress, Source, Summary, Update, Wanted, now};

@@ -1,19 +1,6 @@
-//! Numbers, spans and names for people.
+//! Sizes, spans and names for people.
 
 use std::time::Duration;
-
-/// `12,345`
-pub(super) fn number(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 /// A span in its two largest units: `37s`, `4m 05s`, `2h 13m`, `3d 04h`.
 pub(super) fn span(span: Duration) -> String {
@@ -78,7 +65,8 @@ pub(super) fn padded(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, cut, number, span};
+    use super::{bytes, cut, span};
+    use crate::shown::number;
     use std::time::Duration;
 
     #[test]

@@ -13,10 +13,13 @@ use crate::change::receipt::Receipt;
 use crate::cli::index::{Index, IndexArgs};
 use crate::error::{Exit, Fault};
 use crate::host::Host;
-use crate::index::{Progress, Remote, Requests, Source, Store, Summary, Update, Wanted, is_damage};
+use crate::index::{
+    MOST_SOURCES, Progress, Remote, Requests, Source, Store, Summary, Update, Wanted, is_damage, source_name,
+    without_covered,
+};
 use crate::node::Node;
 use crate::paths::{GATEWAY_APPLICATIONS, LOG_DIRECTORY_KEY};
-use crate::shown::hint;
+use crate::shown::{hint, number};
 use crate::signals;
 use crate::ui::Console;
 use anyhow::{Context, Result};
@@ -26,8 +29,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Each has connections and threads of its own.
-const MOST_SOURCES: usize = 32;
 /// How often the spinner turns while nothing else moves it.
 const TICK: Duration = Duration::from_millis(120);
 
@@ -140,7 +141,7 @@ impl Named {
                 .hint("emr-shs index search --event-logs s3://my-bucket/spark-events/")
                 .into());
         }
-        uris = without_covered(uris);
+        uris = without_covered(uris, |uri| uri);
         if uris.len() > MOST_SOURCES {
             return Err(Fault::usage(format!(
                 "index takes at most {MOST_SOURCES} prefixes at once, found {}",
@@ -203,7 +204,7 @@ impl OpenIndex {
         for uri in &self.uris {
             match self.connections.open(uri) {
                 Ok(s3) => {
-                    let name = name_of(uri);
+                    let name = source_name(uri);
                     let remote = Remote::new(&s3, uri, &requests);
                     let id = self.store.source(&name)?;
                     if self.is_distrusted {
@@ -265,7 +266,7 @@ impl OpenIndex {
 
     /// The ids of the sources that the database knows.
     fn known(&self) -> Result<Vec<i64>> {
-        let known = self.uris.iter().map(|uri| self.store.known_source(&name_of(uri)));
+        let known = self.uris.iter().map(|uri| self.store.known_source(&source_name(uri)));
         Ok(known.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
@@ -309,24 +310,6 @@ impl Connections {
     }
 }
 
-/// Without a prefix that lies below another one, or is named twice: its event logs would be listed twice.
-fn without_covered(uris: Vec<EventLogs>) -> Vec<EventLogs> {
-    let names: Vec<String> = uris.iter().map(name_of).collect();
-    let is_covered = |at: usize| {
-        names
-            .iter()
-            .enumerate()
-            .any(|(other, name)| names[at].starts_with(name) && (names[at].len() > name.len() || other < at))
-    };
-    let kept: Vec<bool> = (0..names.len()).map(|at| !is_covered(at)).collect();
-    uris.into_iter().zip(kept).filter_map(|(uri, is_kept)| is_kept.then_some(uri)).collect()
-}
-
-/// How the database names a source: the schemes s3 and s3a mean the same place.
-fn name_of(uri: &EventLogs) -> String {
-    EventLogs { scheme: "s3".into(), ..uri.clone() }.to_string()
-}
-
 /// The file of the index in the caller's cache directory.
 fn usual_file() -> Result<PathBuf> {
     let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -363,18 +346,18 @@ fn make_directory(file: &Path) -> Result<()> {
 fn show(spinner: &ProgressBar, progress: &Progress) {
     spinner.set_message(match progress {
         Progress::Snapshot => "reading or writing the snapshot".into(),
-        Progress::Listing { found } => format!("listing: {} new event logs", format::number(*found)),
+        Progress::Listing { found } => format!("listing: {} new event logs", number(*found)),
         Progress::Reading { read, of, since } => {
             let rate = *read as f64 / since.elapsed().as_secs_f64().max(0.001);
             let left = Duration::from_secs_f64(of.saturating_sub(*read) as f64 / rate.max(0.001));
-            let (read, of) = (format::number(*read), format::number(*of));
+            let (read, of) = (number(*read), number(*of));
             format!("{read} of {of} event logs read, {rate:.0} a second, {} left", format::span(left))
         }
         Progress::ReadingWhole { read, of } => {
             format!(
                 "{} of {} event logs read completely, because their compression hides the end",
-                format::number(*read),
-                format::number(*of)
+                number(*read),
+                number(*of)
             )
         }
     });

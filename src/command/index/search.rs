@@ -1,13 +1,14 @@
 //! `index search`
 
-use super::format::{bytes, cut, number, padded, span};
+use super::OpenIndex;
+use super::format::{bytes, cut, padded, span};
 use super::times::{self, Bound};
-use super::{OpenIndex, name_of};
 use crate::aws::uri::EventLogs;
 use crate::cli::index::SearchArgs;
 use crate::error::{Exit, Fault};
 use crate::host::Host;
-use crate::index::{Hit, Query, Summary, Total, Wanted, now};
+use crate::index::{Hit, Query, Summary, Total, Wanted, now, source_name};
+use crate::shown::number;
 use crate::shown::{visible_json, visible_line};
 use crate::ui::{Console, try_data};
 use anyhow::{Context, Result};
@@ -103,8 +104,8 @@ fn refresh(index: &mut OpenIndex, args: &SearchArgs, console: &Console) -> Resul
 /// The sources to search, and the beginning of keys, of `--source`.
 fn narrowed(index: &OpenIndex, source: Option<&str>) -> Result<(Vec<i64>, Option<String>)> {
     let Some(text) = source.filter(|text| !text.is_empty()) else { return Ok((index.known()?, None)) };
-    let wanted = name_of(&text.parse::<EventLogs>()?);
-    let names: Vec<String> = index.uris.iter().map(name_of).collect();
+    let wanted = source_name(&text.parse::<EventLogs>()?);
+    let names: Vec<String> = index.uris.iter().map(source_name).collect();
     let id = |name: &String| Ok::<_, anyhow::Error>(index.store.known_source(name)?.unwrap_or(-1));
     let below: Vec<&String> = names.iter().filter(|name| name.starts_with(&wanted)).collect();
     if !below.is_empty() {
@@ -267,7 +268,7 @@ fn tell(
     let (first, last) = (query.offset.saturating_add(1), query.offset.saturating_add(shown));
     let found = match total {
         Total::Exact(0) if index.is_empty()? => {
-            let uris = index.uris.iter().map(name_of).collect::<Vec<_>>().join(", ");
+            let uris = index.uris.iter().map(source_name).collect::<Vec<_>>().join(", ");
             match refreshed {
                 Refreshed::Yes(summary) if summary.faults.is_empty() && !summary.is_interrupted && oldest > 0 => {
                     format!("S3 has no event log below {uris}: check the prefix")

@@ -1,12 +1,13 @@
 //! `index status`
 
-use super::format::{bytes, number, span};
-use super::{Named, OpenIndex, name_of};
+use super::format::{bytes, span};
+use super::{Named, OpenIndex};
 use crate::aws::uri::EventLogs;
 use crate::cli::index::IndexArgs;
 use crate::error::Exit;
 use crate::host::Host;
-use crate::index::{Sent, Store, Summary, missing_permission, now};
+use crate::index::{Sent, Store, Summary, missing_permission, now, source_name};
+use crate::shown::number;
 use crate::shown::{hint, visible_line};
 use crate::ui::{Console, try_data, wrapped};
 use anyhow::{Context, Result};
@@ -101,7 +102,7 @@ fn print(report: &StatusReport, command: &str, console: &Console) -> Result<()> 
 impl StatusReport {
     /// The report of a file that does not exist.
     fn of_nothing(path: &Path, uris: &[EventLogs]) -> Self {
-        let unknown = |uri| SourceReport { uri: name_of(uri), ..SourceReport::default() };
+        let unknown = |uri| SourceReport { uri: source_name(uri), ..SourceReport::default() };
         Self {
             db: path.display().to_string(),
             exists: false,
@@ -120,7 +121,7 @@ impl StatusReport {
             db: path.display().to_string(),
             exists: true,
             db_bytes: size("") + size("-wal"),
-            sources: index.uris.iter().map(|uri| SourceReport::of(index, name_of(uri))).collect::<Result<_>>()?,
+            sources: index.uris.iter().map(|uri| SourceReport::of(index, source_name(uri))).collect::<Result<_>>()?,
             snapshot_written: written.and_then(super::times::iso),
             requests: summary.map(|summary| summary.sent),
         })

@@ -99,29 +99,51 @@ pub(super) fn disks() -> impl Iterator<Item = PathBuf> {
     (0..10).map(|n| PathBuf::from(if n == 0 { "/mnt".into() } else { format!("/mnt{n}") }))
 }
 
-/// The largest disk with room for a store, and the limits that the store needs there; of equal disks the first. `is_free`
-/// tells whether nothing on the disk is in the way of a store. The error is the first disk's.
+/// The largest disk with room for a store, and the limits that the store needs there. `is_free` tells whether nothing on the disk
+/// is in the way of a store.
 pub(super) fn largest_disk(
     host: &Host,
     chosen: &Chosen,
     is_free: &dyn Fn(&Path) -> Result<(), String>,
 ) -> Result<(PathBuf, Option<Limits>), String> {
-    let mut largest: Option<(u64, PathBuf, Option<Limits>)> = None;
+    largest(host, is_free, |fs, disk| limits(fs, disk, chosen))
+}
+
+/// The largest disk that has so many MiB beyond what is left to others.
+pub(in crate::desired) fn largest_with_room(
+    host: &Host,
+    least: u64,
+    is_free: &dyn Fn(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
+    let has_room = |fs: &Statvfs, disk: &Path| match least + spared(fs) {
+        wanted if free(fs) >= wanted => Ok(()),
+        wanted => Err(format!("{} has {} MB free, wanted {wanted} MB", disk.display(), free(fs))),
+    };
+    largest(host, is_free, has_room).map(|(disk, ())| disk)
+}
+
+/// The largest disk that suits, and what `suits` says of it; of equal disks the first. The error is the first disk's.
+fn largest<T>(
+    host: &Host,
+    is_free: &dyn Fn(&Path) -> Result<(), String>,
+    suits: impl Fn(&Statvfs, &Path) -> Result<T, String>,
+) -> Result<(PathBuf, T), String> {
+    let mut largest: Option<(u64, PathBuf, T)> = None;
     let mut refused = None;
     for disk in disks() {
-        let size_and_limits = file_system(host, &disk).and_then(|fs| {
+        let judged = file_system(host, &disk).and_then(|fs| {
             is_free(&disk)?;
-            Ok((total(&fs), limits(&fs, &disk, chosen)?))
+            Ok((total(&fs), suits(&fs, &disk)?))
         });
-        match size_and_limits {
-            Ok((size, limits)) if largest.as_ref().is_none_or(|(most, ..)| size > *most) => {
-                largest = Some((size, disk, limits));
+        match judged {
+            Ok((size, found)) if largest.as_ref().is_none_or(|(most, ..)| size > *most) => {
+                largest = Some((size, disk, found));
             }
             Ok(_) => {}
             Err(why) => refused = refused.or(Some(why)),
         }
     }
-    largest.map(|(_, disk, limits)| (disk, limits)).ok_or_else(|| refused.unwrap_or_default())
+    largest.map(|(_, disk, found)| (disk, found)).ok_or_else(|| refused.unwrap_or_default())
 }
 
 /// The limits that a store on this disk needs, `None` if Spark's own fit, or why the disk cannot hold a store.
@@ -152,32 +174,6 @@ fn file_system(host: &Host, disk: &Path) -> Result<Statvfs, String> {
         return Err(format!("{name} is mounted read-only"));
     }
     Ok(fs)
-}
-
-/// The largest disk that has so many MiB beyond what is left to others; of equal disks the first.
-pub(in crate::desired) fn largest_with_room(
-    host: &Host,
-    least: u64,
-    is_free: &dyn Fn(&Path) -> Result<(), String>,
-) -> Result<PathBuf, String> {
-    let mut largest: Option<(u64, PathBuf)> = None;
-    let mut refused = None;
-    for disk in disks() {
-        let size = file_system(host, &disk).and_then(|fs| {
-            is_free(&disk)?;
-            let wanted = least + spared(&fs);
-            match free(&fs) >= wanted {
-                true => Ok(total(&fs)),
-                false => Err(format!("{} has {} MB free, wanted {wanted} MB", disk.display(), free(&fs))),
-            }
-        });
-        match size {
-            Ok(size) if largest.as_ref().is_none_or(|(most, _)| size > *most) => largest = Some((size, disk)),
-            Ok(_) => {}
-            Err(why) => refused = refused.or(Some(why)),
-        }
-    }
-    largest.map(|(_, disk)| disk).ok_or_else(|| refused.unwrap_or_default())
 }
 
 /// Whether the file system of a directory refuses to run programs and to load libraries.

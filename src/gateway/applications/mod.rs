@@ -20,7 +20,7 @@ use crate::gateway::http::{Body, redirect};
 use crate::gateway::pages;
 use crate::gateway::shares::Share;
 use crate::host::Host;
-use crate::index::{Requests, Store};
+use crate::index::{MOST_SOURCES, Requests, Store, source_name, without_covered};
 use crate::paths::{GATEWAY_APPLICATIONS, GATEWAY_STATE_DIR};
 use crate::shown::hint;
 use anyhow::Result;
@@ -38,8 +38,6 @@ use tokio::sync::Semaphore;
 pub(in crate::gateway) const HISTORY_SERVER: &str = "/history-server";
 /// How many lists can be on their way. Each has up to a megabyte of rows in memory.
 const MOST_LISTS: usize = 24;
-/// Each has connections and threads of its own.
-const MOST_SOURCES: usize = 32;
 
 /// A request for what the index changes.
 pub(in crate::gateway) enum ListRequest {
@@ -85,9 +83,8 @@ pub(in crate::gateway) struct Place {
 }
 
 impl Place {
-    /// As the database names a source: the schemes s3 and s3a mean the same place.
     fn name(&self) -> String {
-        EventLogs { scheme: "s3".into(), ..self.uri.clone() }.to_string()
+        source_name(&self.uri)
     }
 }
 
@@ -103,7 +100,7 @@ pub(in crate::gateway) struct Applications {
 impl Applications {
     /// Opens the index and begins to keep it.
     pub(in crate::gateway) fn start(settings: IndexSettings, credentials: Arc<CredentialsCache>) -> Result<Arc<Self>> {
-        let sources = without_covered(settings.sources);
+        let sources = without_covered(settings.sources, |place| &place.uri);
         if sources.len() > MOST_SOURCES {
             return Err(Fault::usage(format!(
                 "--event-logs: the gateway takes at most {MOST_SOURCES} prefixes, found {}",
@@ -178,17 +175,4 @@ fn own_file() -> Result<PathBuf> {
         .detail(format!("the gateway's unit has {GATEWAY_STATE_DIR}, which does not belong to this account"))
         .hint(hint!("name a file: --index-db {}", "/var/tmp/emr-shs-index.sqlite"))
         .into())
-}
-
-/// Without a prefix that lies below another one, or is named twice: its event logs would be listed twice.
-fn without_covered(places: Vec<Place>) -> Vec<Place> {
-    let names: Vec<String> = places.iter().map(Place::name).collect();
-    let is_covered = |at: usize| {
-        let covers = |(other, name): (usize, &String)| {
-            names[at].starts_with(name) && (names[at].len() > name.len() || other < at)
-        };
-        names.iter().enumerate().any(covers)
-    };
-    let kept: Vec<bool> = (0..names.len()).map(|at| !is_covered(at)).collect();
-    places.into_iter().zip(kept).filter_map(|(place, is_kept)| is_kept.then_some(place)).collect()
 }

@@ -9,7 +9,7 @@ use crate::gateway::pages::{Layout, form_page, size, span};
 use crate::gateway::presign::encode_value;
 use crate::ids::Application;
 use crate::index::{Hit, Query, RunState, Total};
-use crate::shown::visible_line;
+use crate::shown::{number, visible_line};
 use anyhow::Result;
 use askama::Template;
 use hyper::{Response, StatusCode};
@@ -268,19 +268,6 @@ fn freshness(state: &State, status: &Status) -> String {
         told += &format!(", {} could not be read", number(state.unreadable));
     }
     told + "."
-}
-
-/// `12,345`
-fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 impl Row {
