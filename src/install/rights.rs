@@ -17,7 +17,7 @@ use crate::doctor::facts::S3Observations;
 use crate::error::Fault;
 use crate::host::HadoopWay;
 use crate::node::hadoop::Hadoop;
-use crate::node::hadoop_client::{About, HadoopClients, LIMIT, Opinion, Planned};
+use crate::node::hadoop_client::{About, HadoopClients, Opinion, Planned, limit};
 use crate::node::jars::Scheme;
 use crate::node::unlike::Doubt;
 use crate::paths::JOBS_ACCOUNT;
@@ -28,9 +28,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// How long Hadoop's client is waited for where S3 was busy when emr-shs asked. It repeats its requests for minutes.
-const LIMIT_IF_BUSY: Duration = Duration::from_secs(20);
 
 /// How the proof ended that did not fail.
 pub(crate) enum Proven {
@@ -169,10 +166,7 @@ impl Installation {
         let bucket = self.s3.bucket.as_ref().and_then(|answer| answer.as_ref().err());
         let probed = [&probe.put, &probe.list, &probe.get, &probe.delete].into_iter().flatten();
         let mut refusals = bucket.into_iter().chain(probed.filter_map(|answer| answer.as_ref().err()));
-        match refusals.any(|refusal| refusal.failure == S3Failure::Busy) {
-            true => LIMIT_IF_BUSY,
-            false => LIMIT,
-        }
+        limit(refusals.any(|refusal| refusal.failure == S3Failure::Busy))
     }
 
     /// Refuses a bucket in which this node is not allowed to do what jobs and the history server need.

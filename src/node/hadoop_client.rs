@@ -24,6 +24,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How long Hadoop's clients may take for one question. Java starts in two seconds, but EMR runs steps, and other programs
 /// start, while a new cluster's first step installs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+/// How long they may take where S3 was busy when emr-shs asked. They repeat their requests for minutes.
+const LIMIT_IF_BUSY: Duration = Duration::from_secs(20);
+
+/// How long Hadoop's clients may take for a question, by whether S3 was busy when emr-shs asked.
+pub(crate) fn limit(is_busy: bool) -> Duration {
+    if is_busy { LIMIT_IF_BUSY } else { LIMIT }
+}
 
 /// How much of that is kept for deleting what was written.
 const TO_DELETE: Duration = Duration::from_secs(3);

@@ -5,20 +5,20 @@ use crate::aws::s3::S3;
 use crate::aws::uri::EventLogs;
 use crate::error::Fault;
 use crate::hadoop_client::No;
-use crate::node::hadoop_client::{HadoopClients, LIMIT};
+use crate::node::hadoop_client::HadoopClients;
 use crate::paths::JOBS_ACCOUNT;
 use crate::shown::hint;
 use crate::signals::Tidying;
 use crate::test_objects::TestObject;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A way to write objects.
 #[derive(Clone)]
 pub(super) enum Writer {
     EmrShs(Arc<S3>),
-    /// Hadoop's own client, as jobs use it.
-    Hadoop(Arc<HadoopClients>),
+    /// Hadoop's own client, as jobs use it, and how long it may take for an object.
+    Hadoop(Arc<HadoopClients>, Duration),
 }
 
 /// The objects that were written. Dropped, it deletes those that are left. After a signal they are deleted even while the
@@ -41,6 +41,8 @@ pub(super) struct NotWritten {
     pub(super) fault: Fault,
     /// Whether S3 answered that it refuses the object, so that another way, or another encryption, may do.
     pub(super) is_refused: bool,
+    /// Whether S3 was too busy to answer.
+    pub(super) is_busy: bool,
 }
 
 impl From<NotWritten> for Fault {
@@ -111,15 +113,16 @@ impl Writer {
                 let is_denied = matches!(refusal.failure, S3Failure::Denied { .. });
                 let is_refused = is_denied || matches!(refusal.failure, S3Failure::KmsKey | S3Failure::Other);
                 let may_exist = matches!(refusal.failure, S3Failure::NoAnswer(_) | S3Failure::Other);
-                (Err(NotWritten { fault: refusal.fault, is_refused }), may_exist)
+                let is_busy = refusal.failure == S3Failure::Busy;
+                (Err(NotWritten { fault: refusal.fault, is_refused, is_busy }), may_exist)
             }
-            Writer::Hadoop(clients) => {
+            Writer::Hadoop(clients, limit) => {
                 let object = object(uri, key);
-                let written = clients.as_jobs(Instant::now() + LIMIT, |session| session.write(&object, body));
+                let written = clients.as_jobs(Instant::now() + *limit, |session| session.write(&object, body));
                 // Where S3 refuses the object, there is none.
                 let may_exist = !matches!(written, Err(No::Refused { .. }));
                 let fault = written.map_err(|no| Fault::preflight(no.as_message()));
-                (fault.map_err(|fault| NotWritten { fault, is_refused: true }), may_exist)
+                (fault.map_err(|fault| NotWritten { fault, is_refused: true, is_busy: false }), may_exist)
             }
         }
     }
@@ -127,9 +130,9 @@ impl Writer {
     fn delete(&self, uri: &EventLogs, key: &str) -> Result<(), Fault> {
         match self {
             Writer::EmrShs(s3) => s3.delete(uri, key).map_err(|refusal| refusal.fault),
-            Writer::Hadoop(clients) => {
+            Writer::Hadoop(clients, limit) => {
                 let object = object(uri, key);
-                let deleted = clients.as_jobs(Instant::now() + LIMIT, |session| session.delete(&object));
+                let deleted = clients.as_jobs(Instant::now() + *limit, |session| session.delete(&object));
                 let again = hint!(
                     "delete it as the account that wrote it: sudo -u {} hadoop fs -rm -skipTrash {}",
                     JOBS_ACCOUNT,

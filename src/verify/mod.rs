@@ -225,7 +225,7 @@ impl Proof<'_> {
         let how = match self.write_log(&uri, written, &objects) {
             Ok(how) => how,
             // EMR writes logs in its own way, so that this says nothing about them.
-            Err(NotWritten { fault, is_refused: true }) => {
+            Err(NotWritten { fault, is_refused: true, .. }) => {
                 let what = "EMR writes logs there in its own way, so verify cannot prove that they open";
                 return Ok(End::Skip(format!("{}; {what}", fault.message)));
             }

@@ -7,7 +7,7 @@ use crate::aws::s3::Encryption;
 use crate::aws::uri::EventLogs;
 use crate::error::Fault;
 use crate::hadoop_client::No;
-use crate::node::hadoop_client::{About, HadoopClients, LIMIT, Planned};
+use crate::node::hadoop_client::{About, HadoopClients, LIMIT, Planned, limit};
 use crate::node::unlike::{self, Doubt, Unlike};
 use crate::paths::JOBS_ACCOUNT;
 use crate::shown::hint;
@@ -31,7 +31,7 @@ impl Proof<'_> {
         let unusable = unlike::unusable(&self.node.hadoop, &uri.scheme, &uri.bucket);
         if !unusable.is_empty() {
             let why = Doubt::Settings(unusable.iter().map(|unlike| unlike.key.clone()).collect());
-            let written = written.put(&self.hadoop(uri), uri, parts);
+            let written = written.put(&self.hadoop(uri, false), uri, parts);
             return written.map(|()| format!("{BY_HADOOP}, because {why}")).map_err(|no| {
                 let fault =
                     Fault::failed(format!("verify cannot write an event log that the history server can read: {why}"));
@@ -48,11 +48,11 @@ impl Proof<'_> {
         }
         let own = self.s3(uri).map_err(unreachable);
         let own = own.and_then(|s3| written.put(&Writer::EmrShs(Arc::new(s3)), uri, parts));
-        let Err(NotWritten { fault, .. }) = own else {
+        let Err(NotWritten { fault, is_busy, .. }) = own else {
             return self.jobs_may_write(uri).map(str::to_string);
         };
         signals::check().map_err(Fault::of)?;
-        let by_hadoop = written.put(&self.hadoop(uri), uri, parts);
+        let by_hadoop = written.put(&self.hadoop(uri, is_busy), uri, parts);
         by_hadoop.map(|()| format!("{BY_HADOOP}{AS_REFUSED}")).map_err(|no| fault.detail(no.fault.message))
     }
 
@@ -107,16 +107,17 @@ impl Proof<'_> {
                 return Ok(", encrypted with the cluster's key for logs".into());
             }
         }
-        let by_hadoop = written.put(&self.hadoop(uri), uri, objects);
+        let by_hadoop = written.put(&self.hadoop(uri, false), uri, objects);
         by_hadoop.map(|()| format!("{BY_HADOOP}{AS_REFUSED}")).map_err(|_| first)
     }
 
-    /// Hadoop's own client for a bucket.
-    fn hadoop(&self, uri: &EventLogs) -> Writer {
-        Writer::Hadoop(Arc::new(HadoopClients::of(self.host, self.node, uri, Planned::default())))
+    /// Hadoop's own client for a bucket, and whether S3 was busy when emr-shs asked.
+    fn hadoop(&self, uri: &EventLogs, is_busy: bool) -> Writer {
+        let clients = HadoopClients::of(self.host, self.node, uri, Planned::default());
+        Writer::Hadoop(Arc::new(clients), limit(is_busy))
     }
 }
 
 fn unreachable(fault: Fault) -> NotWritten {
-    NotWritten { fault, is_refused: false }
+    NotWritten { fault, is_refused: false, is_busy: false }
 }

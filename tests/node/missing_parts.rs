@@ -187,7 +187,7 @@ http.server.ThreadingHTTPServer(('127.0.0.1', 7999), Busy).serve_forever()
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
-fn where_s3_and_emr_stay_busy_an_installation_ends_and_changes_nothing() {
+fn where_s3_and_emr_stay_busy_commands_end_and_change_nothing() {
     let node = Node::fresh(Profile::Emr712);
     node.sh(&format!(
         "systemd-run -q --unit busy python3 -c \"{BUSY}\"; until (: </dev/tcp/127.0.0.1/7999) 2>/dev/null; do sleep 0.05; done"
@@ -202,4 +202,11 @@ fn where_s3_and_emr_stay_busy_an_installation_ends_and_changes_nothing() {
     // Hadoop's client alone would go on for two minutes.
     assert!(took < 100, "{took} s");
     assert_eq!(node.sh(&format!("sha256sum {DEFAULTS}; ls -A /etc /var/lib")), before);
+
+    // A proof, too. It says that the store is busy, not that somebody has no rights.
+    throttle(&node, 0);
+    node.emr_shs(&INSTALL).expect(0);
+    node.sh("sed -i s/127.0.0.1:7070/127.0.0.1:7999/ /etc/hadoop/conf/core-site.xml");
+    let ran = node.emr_shs(&["verify"]).expect(3);
+    assert!(ran.err().contains("S3 is busy"), "{}", ran.err());
 }
