@@ -33,6 +33,13 @@ fn demands(place: &str, header: &str) -> Value {
     json!({ "method": "PUT", "match": place, "lacks": header, "status": 403, "code": "AccessDenied", "message": "Access Denied" })
 }
 
+/// The rule of a bucket that answers only to those who say that they pay.
+fn pays(place: &str) -> Value {
+    let mut rule = demands(place, "^x-amz-request-payer: requester$");
+    rule.as_object_mut().unwrap().remove("method");
+    rule
+}
+
 /// The words of both outputs in one line.
 fn words(ran: &CommandOutput) -> String {
     (ran.out() + &ran.err()).split_whitespace().collect::<Vec<_>>().join(" ")
@@ -205,8 +212,7 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     ));
     assert!(!node.sh(&format!("cat {CORE}")).contains("endpoint.region"));
     // Objects and lists are only for those who pay.
-    let pays = json!({ "match": "^/acme-spark/[^?]|^/acme-spark/?[?].*list-type", "lacks": "^x-amz-request-payer: requester$",
-        "status": 403, "code": "AccessDenied", "message": "Access Denied" });
+    let pays = pays("^/acme-spark/[^?]|^/acme-spark/?[?].*list-type");
     node.s3_refuses(&json!([algorithm("aws:kms"), key, acl, pays]));
     node.sh(&format!(
         "keytool -genkeypair -keystore /opt/lab/keys.p12 -storetype PKCS12 -storepass secret -alias shs -keyalg RSA -dname CN=localhost 2>/dev/null
@@ -300,8 +306,7 @@ fn what_a_bucket_demands_of_emrfs_is_done() {
     let algorithm = |wanted: &str| demands(EVENT_LOGS, &format!("^x-amz-server-side-encryption: {wanted}$"));
     let key = demands(EVENT_LOGS, &format!("^x-amz-server-side-encryption-aws-kms-key-id: {KEY}$"));
     let acl = demands(EVENT_LOGS, "^x-amz-acl: bucket-owner-full-control$");
-    let pays = json!({ "match": "^/acme-spark", "lacks": "^x-amz-request-payer: requester$", "status": 403,
-        "code": "AccessDenied", "message": "Access Denied" });
+    let pays = pays("^/acme-spark");
     let encrypts = ("fs.s3.enableServerSideEncryption", "True");
     let cases: &[(Properties<'_>, Value)] = &[
         (&[encrypts], json!([algorithm("AES256")])),
