@@ -158,12 +158,12 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
     if header.format != FORMAT || header.version != VERSION {
         bail!("it has version {}", header.version);
     }
-    // Each source of the snapshot: the id in this database and when this node has listed it, if it has the source.
+    // Each source of the snapshot, if this node has it.
     let mut own = Vec::new();
     for (uri, _) in &header.sources {
         let id = sources.iter().find(|(_, known)| known == uri).map(|(id, _)| *id);
         own.push(match id {
-            Some(id) => Some((id, store.listed(id)?.0)),
+            Some(id) => Some(OwnSource { id, listed: store.listed(id)?.0, has_logs: store.has_logs(id)? }),
             None => None,
         });
     }
@@ -177,12 +177,12 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
             // The database takes rows faster in the order of its ids.
             rows.sort_unstable_by_key(|(_, row)| row.application.as_ref().map(|application| application.started));
             for (bytes, row) in rows.drain(..) {
-                let Some((source, own_listing)) = own[row.source] else { continue };
-                match take_row(&mut batch, source, own_listing, &row)? {
+                let Some(source) = &own[row.source] else { continue };
+                match take_row(&mut batch, source, &row)? {
                     Taken::Yes => loaded.rows += 1,
                     Taken::NotKnown if passed_on < PASSED_ON.0 && passed_bytes + bytes < PASSED_ON.1 => {
                         (passed_on, passed_bytes) = (passed_on + 1, passed_bytes + bytes);
-                        loaded.newer.push((source, row));
+                        loaded.newer.push((source.id, row));
                     }
                     Taken::No | Taken::NotKnown => {}
                 }
@@ -262,6 +262,16 @@ fn is_synthetic(id: &str) -> bool {
     Application::parse(id).is_some_and(|application| application.is_synthetic())
 }
 
+/// A source of a snapshot that is a source of this node, too, before the snapshot is taken.
+struct OwnSource {
+    /// In this database.
+    id: i64,
+    /// When this node has last listed it completely.
+    listed: Option<i64>,
+    /// Whether this database has logs of it. Without any, none is looked for.
+    has_logs: bool,
+}
+
 /// Whether the database has a row of a snapshot now.
 enum Taken {
     Yes,
@@ -271,22 +281,23 @@ enum Taken {
     NotKnown,
 }
 
-/// Takes a row, unless this node knows better.
-fn take_row(db: &mut Batch<'_>, source: i64, listed: Option<i64>, row: &Line) -> Result<Taken> {
+/// What the database has of the log of a row: its id, whether it is the same object, and its state.
+fn known(db: &Batch<'_>, source: i64, row: &Line) -> Result<Option<(i64, bool, i64)>> {
     let mut query =
         db.prepare_cached("SELECT id, size, modified, etag, is_closed, state FROM log WHERE source = ?1 AND key = ?2")?;
-    let known = query
-        .query_row(params![source, row.key], |known| {
-            let is_same = (
-                known.get::<_, i64>(1)?,
-                known.get::<_, i64>(2)?,
-                known.get::<_, String>(3)?,
-                known.get::<_, bool>(4)?,
-            ) == (row.size, row.modified, row.etag.clone(), row.is_closed);
-            Ok((known.get::<_, i64>(0)?, is_same, known.get::<_, i64>(5)?))
-        })
-        .optional()?;
-    drop(query);
+    let known = query.query_row(params![source, row.key], |known| {
+        let size_and_times = (known.get::<_, i64>(1)?, known.get::<_, i64>(2)?);
+        let tag_and_end = (known.get_ref(3)?.as_str()?, known.get::<_, bool>(4)?);
+        let is_same = size_and_times == (row.size, row.modified) && tag_and_end == (row.etag.as_str(), row.is_closed);
+        Ok((known.get(0)?, is_same, known.get(5)?))
+    });
+    Ok(known.optional()?)
+}
+
+/// Takes a row, unless this node knows better.
+fn take_row(db: &mut Batch<'_>, own: &OwnSource, row: &Line) -> Result<Taken> {
+    let OwnSource { id: source, listed, has_logs } = *own;
+    let known = if has_logs { known(db, source, row)? } else { None };
     let state = if row.application.is_some() { State::Read } else { State::NoApplication };
     let (log, is_new) = match known {
         Some((id, true, known)) if known < State::Read as i64 => {
@@ -303,11 +314,11 @@ fn take_row(db: &mut Batch<'_>, source: i64, listed: Option<i64>, row: &Line) ->
         }
         None if listed.is_some() => return Ok(Taken::NotKnown),
         None => {
-            db.prepare_cached(
+            let mut insert = db.prepare_cached(
                 "INSERT INTO log (source, key, size, modified, etag, is_closed, codec, state, problem)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+            )?;
+            let inserted = insert.execute(params![
                 source,
                 row.key,
                 row.size,
@@ -318,6 +329,11 @@ fn take_row(db: &mut Batch<'_>, source: i64, listed: Option<i64>, row: &Line) ->
                 state as i64,
                 row.problem
             ])?;
+            drop(insert);
+            // The snapshot has two rows of this key.
+            if inserted == 0 {
+                return Ok(Taken::No);
+            }
             (db.last_insert_rowid(), true)
         }
     };
