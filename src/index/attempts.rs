@@ -173,7 +173,7 @@ pub(super) fn id_of(started: i64) -> i64 {
 }
 
 /// The longest name, id or user that the database keeps, in bytes. Whoever writes an event log chooses them.
-const LONGEST: usize = 4096;
+pub(crate) const LONGEST: usize = 4096;
 
 fn bounded(text: &str) -> String {
     text[..text.floor_char_boundary(LONGEST)].to_string()

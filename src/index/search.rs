@@ -160,10 +160,11 @@ impl Words {
 }
 
 /// Whether SQLite makes the same small letter of it as Rust does: letters without cases, but for marks that Rust puts behind
-/// a letter.
+/// a letter, and for NUL, at which FTS5 takes a query to end.
 fn is_folded_alike(letter: char) -> bool {
     let is_mark = ('\u{300}'..='\u{36f}').contains(&letter);
-    letter.is_ascii() || !is_mark && letter.to_lowercase().eq([letter]) && letter.to_uppercase().eq([letter])
+    letter.is_ascii() && letter != '\0'
+        || !letter.is_ascii() && !is_mark && letter.to_lowercase().eq([letter]) && letter.to_uppercase().eq([letter])
 }
 
 /// An id and the number of an attempt, as tables show them: `application_1795352263709_0003/1`.
@@ -382,7 +383,9 @@ impl Store {
         let end = query.until.map_or(i64::MAX, |until| id_of(until.saturating_add(1)));
         // Whole spans between both.
         let is_inside = begin & ((1 << SPAN) - 1) > 0;
-        let (first, last) = ((begin >> SPAN) + i64::from(is_inside), end >> SPAN);
+        let first = (begin >> SPAN) + i64::from(is_inside);
+        // Whoever writes an event log chooses when it started: the last span is whole, too.
+        let last = query.until.map_or(i64::MAX, |_| end >> SPAN);
         if query.user.is_some() || first >= last {
             return self.count_ids(query, begin, end);
         }

@@ -379,3 +379,99 @@ fn what_s3_refuses_and_what_spark_cannot_read_gets_a_page() {
     assert_eq!(site.get("/api/v1/applications/application_9_0009/jobs").0, 404);
     wait("the next try", || (site.get("/api/v1/applications/application_1_0001/jobs").0 == 200).then_some(()));
 }
+
+/// The keys of which S3 was asked for bytes.
+fn read_keys(site: &Site) -> BTreeSet<String> {
+    let ranges = site.s3.control("ranges");
+    ranges.lines().map(|line| line.split_whitespace().next().unwrap().to_string()).collect()
+}
+
+#[test]
+fn what_lies_outside_the_sources_is_never_read_and_does_not_stay() {
+    let s3 = empty();
+    let ids = ["application_1_0001", "application_1_0002"];
+    s3.put(&format!("flat/{}", ids[0]), &log(ids[0], 5, true));
+    s3.put(&format!("month/{}", ids[1]), &log(ids[1], 5, true));
+    let both = ["--event-logs", "s3://acme/flat/", "--event-logs", "s3://acme/month/"];
+    let mut site = Site::start(s3, "3.5.8", &both);
+    ids.iter().for_each(|id| site.open(id));
+    assert_eq!(site.names(), ids.map(String::from).into());
+    site.stop_gateway();
+
+    // A snapshot names logs outside: by steps upwards, by another source's rows, by a key that is none.
+    let header = r#"{"format":"emr-shs index","version":1,"written":1,"sources":[["s3://acme/flat/",1],["s3://acme/month/",1],["s3://acme/",1]]}"#;
+    let keys = [
+        (0, "../month/application_1_0002"),
+        (0, "x/../../month/application_1_0002"),
+        (0, "./../month/application_1_0002"),
+        (0, "s3://acme/month/application_1_0002"),
+        (1, "application_1_0002"),
+        (2, "month/application_1_0002"),
+    ];
+    let rows = keys.iter().enumerate().map(|(n, (source, key))| {
+        format!(
+            r#"{{"s":{source},"k":"{key}","z":5,"m":1,"e":"e","c":true,"codec":"none","a":{{"id":"application_9_{n:04}","name":"forged","user":"mallory","started":1}}}}"#
+        )
+    });
+    let text = [header.to_string()].into_iter().chain(rows).collect::<Vec<_>>().join("\n");
+    site.s3.put("flat/.emr-shs/index-v1.zst", &zstd::encode_all(text.as_bytes(), 3).unwrap());
+    fs::remove_file(site.db()).unwrap();
+    site.s3.control("reset?record=1");
+    site.start_gateway(&["--event-logs", "s3://acme/flat/", "--look-interval", "1"]);
+    assert_eq!(site.names(), [ids[0].to_string()].into(), "the copy of the other source is gone");
+    wait("the index", || site.get("/-/index").2.contains("\"attempts\":1").then_some(()));
+    let forged = (0..keys.len()).map(|n| format!("application_9_{n:04}"));
+    for id in forged.chain([ids[1].to_string(), "../month/application_1_0002".into(), "x".repeat(9000)]) {
+        let id = id.replace('/', "%2f");
+        assert_eq!(site.get(&format!("/history/{id}/jobs/")).0, 404, "{id}");
+    }
+    site.open(ids[0]);
+    let outside: Vec<String> = read_keys(&site).into_iter().filter(|key| !key.starts_with("flat/")).collect();
+    assert_eq!(outside, Vec::<String>::new());
+    assert_eq!(site.names(), [ids[0].to_string()].into());
+}
+
+#[test]
+fn no_name_of_a_log_or_an_application_forges_a_line_of_the_journal() {
+    let s3 = empty();
+    let id = "application_1_0001";
+    s3.put("flat/a%0aAugust%c2%9b/application_1_0001", &log(id, 5, true));
+    let mut site = Site::start(s3, "3.5.8", &[]);
+    site.stop_gateway();
+    let journal = site.dir.path().join("journal");
+    let written = site.command(&[]).stderr(fs::File::create(&journal).unwrap()).spawn().unwrap();
+    site.gateway = Some(written);
+    wait("the gateway", || (site.get("/-/healthz").0 == 200).then_some(()));
+    site.s3.control("faults?denied=1&only=GET");
+    let (status, _, body) = site.browse(&format!("/history/{id}/jobs/"));
+    assert!(status == 403 && !body.contains('\u{9b}'), "{status} {body}");
+    site.stop_gateway();
+    let lines = fs::read_to_string(&journal).unwrap();
+    assert!(lines.contains("flat/a\\nAugust\\x9b/application_1_0001"), "{lines}");
+    assert!(!lines.contains('\u{9b}') && !lines.lines().any(|line| line.starts_with("August")), "{lines}");
+}
+
+#[test]
+fn ids_that_nobody_has_cost_the_cache_nothing() {
+    let s3 = empty();
+    s3.put("flat/application_1_0001", &log("application_1_0001", 5, true));
+    let site = Site::start(s3, "3.5.8", &["--cache-count", "2"]);
+    site.open("application_1_0001");
+    site.s3.control("reset");
+    std::thread::scope(|threads| {
+        for client in 0..8 {
+            let site = &site;
+            threads.spawn(move || {
+                for n in 0..40 {
+                    let path = format!("/api/v1/applications/application_{client}_{:04}/jobs", 1000 + n);
+                    assert_eq!(site.get(&path).0, 404, "{path}");
+                }
+            });
+        }
+    });
+    assert_eq!(site.s3.requests("GET") + site.s3.requests("LIST"), 0);
+    let counted =
+        ["applications", "waiting", "evictions_total", "failures_total", "busy_total"].map(|m| site.metric(m));
+    assert_eq!(counted, [1, 0, 0, 0, 0]);
+    site.open("application_1_0001");
+}

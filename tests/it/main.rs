@@ -26,6 +26,7 @@ mod gateway_routes;
 mod gateway_tls;
 mod help;
 mod index;
+mod index_attackers;
 mod index_command;
 mod index_faults;
 mod log_diagnosis;

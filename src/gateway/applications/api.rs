@@ -8,7 +8,7 @@ use super::reader::Readers;
 use crate::gateway::http::{Body, BoxError, full, hold, set_own_headers};
 use crate::gateway::pages;
 use crate::gateway::shares::Share;
-use crate::index::{Application, Place, Run, now};
+use crate::index::{Application, LONGEST, Place, Run, now};
 use anyhow::Result;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -23,8 +23,6 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 const APPLICATIONS: &str = "/api/v1/applications";
-/// The longest id that is looked for, in bytes. The index keeps no longer one.
-const LONGEST_ID: usize = 4096;
 /// How many pieces of an answer wait for a reader. Each has some hundred applications.
 const WAITING: usize = 1;
 
@@ -67,7 +65,7 @@ impl ApiRequest {
 }
 
 fn is_id(part: &str) -> bool {
-    !part.is_empty() && part.len() <= LONGEST_ID && !part.contains(';')
+    !part.is_empty() && part.len() <= LONGEST && !part.contains(';')
 }
 
 /// Whether a part below an application is the number of an attempt, and no resource of an application.

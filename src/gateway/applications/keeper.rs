@@ -9,6 +9,7 @@ use crate::aws::s3::S3;
 use crate::error::Fault;
 use crate::gateway::credentials::{CachedProvider, CredentialsCache};
 use crate::index::{Progress, Remote, Source, Store, Summary, Update, Wanted, is_damage};
+use crate::shown::visible_line;
 use crate::signals;
 use anyhow::{Context, Result, anyhow};
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -246,7 +247,7 @@ impl Keeping {
     /// Writes to the journal why something fails, or that it works again, once for each change.
     fn tell(&mut self, what: &str, why: Option<String>) {
         match (&why, self.told.get(what)) {
-            (Some(why), told) if told != Some(why) => eprintln!("warning: {what}: {why}"),
+            (Some(why), told) if told != Some(why) => eprintln!("warning: {what}: {}", visible_line(why)),
             (None, Some(_)) => eprintln!("{what}: works again"),
             _ => {}
         }

@@ -45,7 +45,8 @@ struct ListPage {
 }
 
 struct Row {
-    href: String,
+    /// `None` if no address leads to it.
+    href: Option<String>,
     id: String,
     attempt: String,
     name: String,
@@ -274,11 +275,14 @@ impl Row {
     fn of(hit: Hit) -> Self {
         let attempt = hit.attempt.unwrap_or_default();
         let id = encode_value(&hit.app);
+        // Browsers read such a name as a step in the path, and not as a name.
+        let has_address = ![&hit.app, &attempt].into_iter().any(|name| matches!(name.as_str(), "." | ".."));
         let below = if attempt.is_empty() { String::new() } else { format!("{}/", encode_value(&attempt)) };
         let about = if hit.is_ended_guessed { "about " } else { "" };
-        let lasted = hit.ended.map(|ended| Duration::from_millis(u64::try_from(ended - hit.started).unwrap_or(0)));
+        let lasted =
+            hit.ended.map(|ended| Duration::from_millis(u64::try_from(ended.saturating_sub(hit.started)).unwrap_or(0)));
         Self {
-            href: format!("/history/{id}/{below}jobs/"),
+            href: has_address.then(|| format!("/history/{id}/{below}jobs/")),
             logs: Application::parse(&hit.app).map(|application| format!("/logs/{application}/")),
             id: visible_line(&hit.app).into_owned(),
             attempt: visible_line(&attempt).into_owned(),

@@ -5,12 +5,13 @@ use super::directory::{Disk, Staging};
 use super::download::{Broken, ToFetch, blocking, directory, fetch, s3};
 use super::failure::{Failure, Stage};
 use super::room::Turn;
-use super::stored::{Log, Stored, without_progress};
+use super::stored::{Log, Stored, is_within, without_progress};
 use super::{Entry, EventLogCache, Flight, Outcome, Progress, State, Use, asker};
 use crate::aws::uri::EventLogs;
 use crate::gateway::history_server::api::Listed;
 use crate::gateway::shares::{Client, Share};
 use crate::index::{ApplicationLog, application_logs};
+use crate::shown::visible_line;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -114,7 +115,7 @@ impl EventLogCache {
             Err(Stopped::Abandoned) => None,
             Err(Stopped::Failed(failure)) => {
                 self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                eprintln!("event log of {id}: {}", failure.in_a_line());
+                eprintln!("event log of {}: {}", visible_line(id), visible_line(&failure.in_a_line()));
                 Some(Outcome::Failed(Arc::new(failure)))
             }
         };
@@ -167,6 +168,10 @@ impl EventLogCache {
                 .await?;
         let mut logs: Vec<Log> = Vec::new();
         for (known, place, attempt) in places(&known, before)? {
+            // The index can be older than the sources, and so can the cache.
+            if !is_within(&self.sources, &place) {
+                continue;
+            }
             let old = before.logs.iter().find(|log| log.place == place);
             let log = match (known, old) {
                 (Some(known), Some(old)) if is_unchanged(known, old) => Some(old.clone()),
@@ -408,7 +413,7 @@ impl EventLogCache {
         let (cache, stored) = (self.directory.clone(), self.stored());
         let saved = blocking(move || cache.save(&stored).map_err(|e| directory(&e))).await;
         if let Err(failure) = saved {
-            eprintln!("warning: {}", failure.in_a_line());
+            eprintln!("warning: {}", visible_line(&failure.in_a_line()));
         }
     }
 

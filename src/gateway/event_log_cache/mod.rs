@@ -22,6 +22,7 @@ pub(crate) use config::CacheConfig;
 use super::archive::{Archive, BucketStore, LogBucket};
 use super::history_server::proxy::HistoryServerProxy;
 use super::shares::{Client, Shares};
+use crate::aws::uri::EventLogs;
 use counters::Counters;
 use directory::Directory;
 use failure::{Failure, Stage};
@@ -40,6 +41,8 @@ const FRESH: Duration = Duration::from_secs(10);
 pub(in crate::gateway) struct EventLogCache {
     directory: Arc<Directory>,
     index: PathBuf,
+    /// The sources of the index: nothing else is read. Empty if another process keeps the index.
+    sources: Vec<EventLogs>,
     archive: Arc<Archive>,
     history_server: Arc<HistoryServerProxy>,
     /// Where the bucket of a source is.

@@ -7,6 +7,7 @@ use crate::gateway::limits::EVENT_LOG_TIMEOUT;
 use crate::gateway::metrics::RequestOutcome;
 use crate::gateway::pages;
 use crate::gateway::shares::{Client, Shares};
+use crate::index::LONGEST;
 use hyper::Response;
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ impl EventLogCache {
     }
 }
 
-/// The id in `/history/<id>…` and in `/api/v1/applications/<id>/…`. The index answers `/api/v1/applications/<id>` itself.
+/// The id in `/history/<id>…` and in `/api/v1/applications/<id>/…`, if the index can know it. The index answers `/api/v1/applications/<id>` itself.
 fn application_id(path: &str) -> Option<String> {
     let rest = match path.strip_prefix("/api/v1/applications/") {
         Some(rest) => rest.split_once('/').filter(|(_, rest)| !rest.is_empty()).map(|(id, _)| id)?,
@@ -58,7 +59,7 @@ fn application_id(path: &str) -> Option<String> {
     };
     // Behind a semicolon stand parameters, which the history server leaves out.
     let id = percent_decode_str(rest.split(';').next()?).decode_utf8().ok()?;
-    (!id.is_empty()).then(|| id.into_owned())
+    (1..=LONGEST).contains(&id.len()).then(|| id.into_owned())
 }
 
 #[cfg(test)]
@@ -80,8 +81,16 @@ mod tests {
             ("/api/v1/applications", None),
             ("/history/", None),
             ("/static/x", None),
+            ("/history//application_1_0001", None),
+            ("/history/%ff/", None),
+            ("/history/a%2fb/", Some("a/b")),
+            ("/history/a%3bb;c/", Some("a;b")),
+            ("/history/;a/", None),
         ] {
             assert_eq!(application_id(path).as_deref(), id, "{path}");
         }
+        // No id of the index is longer.
+        let of_length = |length| application_id(&format!("/history/{}/", "a".repeat(length))).is_some();
+        assert!(of_length(4096) && !of_length(4097));
     }
 }

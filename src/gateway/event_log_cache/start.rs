@@ -4,13 +4,16 @@ use super::config::CacheConfig;
 use super::counters::Counters;
 use super::directory::Directory;
 use super::room::{Limits, Room};
+use super::stored::{Stored, is_within};
 use super::{Entry, EventLogCache, State};
+use crate::aws::uri::EventLogs;
 use crate::gateway::archive::{Archive, BucketStore};
 use crate::gateway::history_server::proxy::HistoryServerProxy;
 use crate::gateway::limits::{
     MAX_EVENT_LOG_FETCHES, MAX_EVENT_LOG_FETCHES_OF_CLIENT, MAX_WAITING_EVENT_LOGS, MAX_WAITING_EVENT_LOGS_OF_CLIENT,
 };
 use crate::gateway::shares::Shares;
+use crate::shown::visible_line;
 use anyhow::Result;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -27,14 +30,20 @@ const APPLICATIONS: usize = 200;
 const WATCH: Duration = Duration::from_secs(10);
 
 impl EventLogCache {
-    /// Opens the directory, and takes over what an earlier process has fetched.
+    /// Opens the directory, and takes over what an earlier process has fetched below these sources.
     pub(in crate::gateway) fn start(
         config: &CacheConfig,
+        sources: Vec<EventLogs>,
         archive: Arc<Archive>,
         history_server: Arc<HistoryServerProxy>,
         store: impl Fn(&str) -> BucketStore + Send + Sync + 'static,
     ) -> Result<Arc<Self>> {
-        let (directory, stored) = Directory::open(&config.directory)?;
+        let (directory, mut stored) = Directory::open(&config.directory)?;
+        let is_within = |stored: &Stored| stored.logs.iter().all(|log| is_within(&sources, &log.place));
+        // Somebody has removed their source.
+        for (_, stored) in stored.extract_if(.., |_, stored| !is_within(stored)) {
+            stored.logs.iter().try_for_each(|log| directory.hide(&log.name))?;
+        }
         let limits = Limits {
             bytes: config.size.unwrap_or_else(|| directory.disk().map_or(MOST, |disk| (disk.total / PART).min(MOST))),
             applications: config.count.unwrap_or(APPLICATIONS),
@@ -57,6 +66,7 @@ impl EventLogCache {
         Ok(Arc::new(Self {
             directory: Arc::new(directory),
             index: config.index.clone(),
+            sources,
             archive,
             history_server,
             store: Box::new(store),
@@ -86,7 +96,7 @@ impl EventLogCache {
                 (victims, state.is_unsaved)
             };
             match self.evict(victims).await {
-                Err(failure) => eprintln!("warning: {}", failure.in_a_line()),
+                Err(failure) => eprintln!("warning: {}", visible_line(&failure.in_a_line())),
                 Ok(()) if is_unsaved => self.save().await,
                 Ok(()) => {}
             }

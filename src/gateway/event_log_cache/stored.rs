@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::names::check_name;
+use crate::aws::uri::EventLogs;
 use crate::gateway::archive::EventLogObject;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -128,6 +129,11 @@ impl FileOfLog {
     fn of(object: &EventLogObject) -> Self {
         Self { size: object.size, modified: object.modified, etag: object.etag.clone() }
     }
+}
+
+/// Whether the place of a log, its bucket and its key, lies below one of the sources. Without sources, every place does.
+pub(super) fn is_within(sources: &[EventLogs], (bucket, key): &(String, String)) -> bool {
+    sources.is_empty() || sources.iter().any(|source| source.bucket == *bucket && key.starts_with(&source.prefix))
 }
 
 /// What Spark puts behind the name of a log that it has not finished.

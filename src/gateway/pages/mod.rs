@@ -17,6 +17,7 @@ use super::history_server::opening::RELOAD;
 use super::http::{Body, empty, full, set_own_headers};
 use super::limits::RETRY_AFTER;
 use super::served::Served;
+use crate::shown::{visible, visible_line};
 use askama::Template;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -120,20 +121,21 @@ enum Part {
 
 impl Message {
     pub(super) fn new(status: StatusCode, title: impl Into<String>) -> Self {
-        Self { status, layout: Layout::new(title), parts: Vec::new() }
+        // Who asks, and who writes an event log, chooses some of the words.
+        Self { status, layout: Layout::new(visible_line(&title.into())), parts: Vec::new() }
     }
 
     pub(super) fn text(self, text: impl Into<String>) -> Self {
-        self.part(Part::Text(text.into()))
+        self.part(Part::Text(visible_line(&text.into()).into_owned()))
     }
 
     /// Adds a text that the reader types or copies.
     pub(super) fn code(self, text: impl Into<String>) -> Self {
-        self.part(Part::Code(text.into()))
+        self.part(Part::Code(visible(&text.into()).into_owned()))
     }
 
     fn small(self, text: impl Into<String>) -> Self {
-        self.part(Part::Small(text.into()))
+        self.part(Part::Small(visible_line(&text.into()).into_owned()))
     }
 
     fn part(mut self, part: Part) -> Self {

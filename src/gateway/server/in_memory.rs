@@ -5,13 +5,14 @@ use super::connection::Connection;
 use super::startup::{self, GatewayConfig};
 use super::watched::Watched;
 use crate::aws::config::runtime;
+use crate::gateway::event_log_cache::CacheConfig;
 use crate::gateway::handler::Gateway;
 use crate::settings::GatewaySettings;
 use anyhow::Result;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -28,6 +29,35 @@ impl InMemoryGateway {
     /// A gateway for the logs below a log URI of an S3 server, in front of a history server. With a password file it requires a
     /// login.
     pub fn new(s3: &str, log_uri: &str, history_server: &str, htpasswd: Option<PathBuf>) -> Result<Self> {
+        Self::start(s3, log_uri, history_server, htpasswd, None)
+    }
+
+    /// A gateway that also keeps an index of the event logs below a prefix, and opens them: its database and the directory that the
+    /// history server reads lie in this directory.
+    pub fn with_index(
+        s3: &str,
+        log_uri: &str,
+        history_server: &str,
+        event_logs: &str,
+        directory: &Path,
+    ) -> Result<Self> {
+        Self::start(s3, log_uri, history_server, None, Some((event_logs, directory)))
+    }
+
+    fn start(
+        s3: &str,
+        log_uri: &str,
+        history_server: &str,
+        htpasswd: Option<PathBuf>,
+        index: Option<(&str, &Path)>,
+    ) -> Result<Self> {
+        let database = index.map(|(_, directory)| directory.join("index.sqlite"));
+        let cache = index.zip(database.clone()).map(|((_, directory), index)| CacheConfig {
+            directory: directory.join("cache"),
+            index,
+            size: None,
+            count: None,
+        });
         let settings = GatewaySettings {
             log_uris: vec![log_uri.parse()?],
             insecure: true,
@@ -45,9 +75,9 @@ impl InMemoryGateway {
             history_server: history_server.into(),
             history_server_user: None,
             proxy_base: None,
-            event_log_cache: None,
-            event_logs: Vec::new(),
-            index_db: None,
+            event_log_cache: cache,
+            event_logs: index.map(|(uri, _)| uri.parse()).transpose()?.into_iter().collect(),
+            index_db: database,
             look_interval: Duration::from_secs(30),
             listing_interval: Duration::from_secs(900),
             quiet: true,

@@ -161,7 +161,7 @@ pub(super) async fn gateway(config: &GatewayConfig, tls: Option<Arc<Tls>>) -> Re
     let cache = |cache| {
         let stores = stores.clone();
         let store = move |bucket: &str| stores.of_bucket(bucket);
-        EventLogCache::start(cache, archive.clone(), history_server.clone(), store)
+        EventLogCache::start(cache, config.event_logs.clone(), archive.clone(), history_server.clone(), store)
     };
     Ok(Gateway {
         event_log_cache: config.event_log_cache.as_ref().map(cache).transpose()?,
