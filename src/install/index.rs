@@ -18,13 +18,17 @@ use crate::values::SparkValue;
 const FILTERS: &str = "spark.ui.filters";
 const ACLS: &str = "spark.history.ui.acls.enable";
 
+fn without_index() -> Hint {
+    "install without the index: --index=false".into()
+}
+
 impl Installation {
     /// Refuses an index that could not work here, or that would show more than the history server does.
     pub(super) fn check_index(&self) -> Result<(), Fault> {
         if !self.settings.index {
             return Ok(());
         }
-        let without = Hint::from("install without the index: --index=false");
+        let without = without_index();
         if self.components().contains(&Component::Gateway) && self.host.is_live() {
             let why = match &self.gateway {
                 Some(Ok(_)) => None,
@@ -41,15 +45,19 @@ impl Installation {
                     .hint(hint));
             }
         }
-        self.shows_all_to_all(without)?;
         match self.host.is_live() {
             true => self.settings.sources().try_for_each(|uri| self.gateway_may_read(uri)),
             false => Ok(()),
         }
     }
 
-    /// The list of the gateway must not show what the history server hides.
-    fn shows_all_to_all(&self, without: Hint) -> Result<(), Fault> {
+    /// Refuses an index because of settings: the list of the gateway must not show what the history server hides. Before other
+    /// checks, because a filter hides the history server's pages, too, and the check of the pages names `--force` as a way out.
+    pub(super) fn check_index_settings(&self) -> Result<(), Fault> {
+        if !self.settings.index {
+            return Ok(());
+        }
+        let without = without_index();
         let s3 = S3Observations::default();
         let facts = self.facts_with(&s3, self.force);
         let value = |key: &str| match self.settings.set.get(key) {
@@ -115,7 +123,7 @@ impl Installation {
             return Err(Fault::preflight(format!("--index cannot read event logs in {uri}: {why}"))
                 .detail("the log gateway has no such key")
                 .unchanged()
-                .hint("install without the index: --index=false"));
+                .hint(without_index()));
         }
         read(&mut s3).map_err(|refusal| {
             let fault = refusal.fault;

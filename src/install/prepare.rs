@@ -165,6 +165,7 @@ impl Installation {
         this.prepare_hadoop();
         this.ask_hadoop_for_bucket();
         signals::check()?;
+        this.check_index_settings()?;
         doctor::preflight(&this.facts_with(&this.s3, force), &this.components)?;
         if let (Some(Err(why)), true) = (&this.gateway, only_gateway) {
             return Err(Fault::preflight(format!("no log gateway: {why}")).unchanged().hint(why.hint(command)).into());

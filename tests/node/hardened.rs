@@ -86,3 +86,54 @@ fn everything_works_on_a_hardened_node_and_nothing_of_others_is_touched() {
     assert_same_tree(&before, &node.tree());
     others_are_as_before();
 }
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn the_index_works_on_a_hardened_node_and_shows_nothing_that_a_login_hides() {
+    let node = Node::fresh(Profile::Hardened);
+    wait("the other team's server", || {
+        node.sh("curl -s localhost:18090/api/v1/version || true").contains("spark").then_some(())
+    });
+    let (before, others) = (node.tree(), of_others(&node));
+
+    // A login before the pages: the gateway's list would show to all what the filter shows to some.
+    node.sh("/opt/lab/harden login; systemctl restart spark-history-server");
+    wait("the login", || node.sh("curl -si localhost:18080/ || true").contains(LOGIN_PAGE).then_some(()));
+    for force in [&[][..], &["--force"]] {
+        let refused = node.emr_shs(&[&["install", "--event-logs", LOGS, "--index"], force].concat()).expect(3);
+        for said in [
+            "--index would show applications that the history server hides from some users",
+            "found spark.ui.filters among the settings of the history server",
+            "--index=false",
+        ] {
+            assert!(refused.err().contains(said), "{said}: {}", refused.err());
+        }
+    }
+    node.sh("/opt/lab/harden no-login; systemctl restart spark-history-server");
+    wait("the server", || node.answers().then_some(()));
+    assert_same_tree(&before, &node.tree());
+
+    // Without a login: through the company's proxy, on a small disk, with a umask of 077 and a /tmp without programs.
+    let ran = node.emr_shs(&["install", "--event-logs", LOGS, "--index", "--verify"]).expect(0);
+    assert!(ran.err().contains("proved in"), "{}", ran.err());
+    assert_eq!(node.reads(), "file:///mnt/emr-shs/event-log-cache");
+    assert_eq!(node.sh("stat -c '%U:%G %a' /mnt/emr-shs/event-log-cache"), "emr-shs:spark 2750\n");
+    node.emr_shs(&["verify"]).expect(0);
+    node.emr_shs(&["plan", "--check"]).expect(0);
+    let report = Report::of(&node);
+    assert_eq!((report.code, report.names("fail")), (0, vec![]), "{}", report.text());
+    let job = node.spark_submit("hardened");
+    let gateway = "curl -sS -m 60 localhost:9977";
+    let lists = || node.sh(&format!("{gateway}/api/v1/applications || true")).contains(&job).then_some(());
+    wait("the job in the list", lists);
+    let opened = node.sh(&format!("{gateway}/api/v1/applications/{job}/jobs"));
+    assert!(opened.starts_with('['), "{opened}");
+    assert!(node.sh("ls /mnt/emr-shs/event-log-cache").contains(&job));
+    let again = node.emr_shs(&["install"]).expect(0);
+    assert!(again.err().contains("nothing to do"), "{}", again.err());
+
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert_eq!(node.reads(), "hdfs:///var/log/spark/apps");
+    assert_same_tree(&before, &node.tree());
+    assert_eq!(of_others(&node), others);
+}
