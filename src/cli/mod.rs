@@ -370,12 +370,12 @@ pub struct DoctorArgs {
 #[derive(Args)]
 #[command(
     after_help = "verify writes the event log of a synthetic application and one container log to S3, waits until the history \
-server lists the application, follows its link to the log, compares the bytes, and deletes both objects, also after \
-Ctrl-C.\n\nExit codes: 0 proved, 1 interrupted, 3 a stage failed"
+server lists the application (with --index, until the log gateway does), follows its link to the log, compares the bytes, and \
+deletes both objects, also after Ctrl-C.\n\nExit codes: 0 proved, 1 interrupted, 3 a stage failed"
 )]
 pub struct VerifyArgs {
-    /// Seconds to wait for the history server to list the application [default: two of its
-    /// scan intervals plus one minute]
+    /// Seconds to wait for the history server, or with --index the log gateway, to list the
+    /// application [default: two scan intervals of the history server plus one minute]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, env = "EMR_SHS_TIMEOUT")]
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]

@@ -282,10 +282,10 @@ fn print_gateway(gateway: &LogGateway) {
     if let Some(index) = &gateway.index {
         let mut text = format!("{} attempts of applications", index.attempts);
         if index.unread > 0 {
-            text += &format!(", {} event logs are still being read", index.unread);
+            text += &format!(", {} event logs are not completely read yet", index.unread);
         }
         if index.unreadable > 0 {
-            text += &format!(", {} could not be read", index.unreadable);
+            text += &format!(", {} event logs show no application", index.unreadable);
         }
         let looked =
             index.looked.and_then(|time| u64::try_from(time).ok()).map(|time| UNIX_EPOCH + Duration::from_millis(time));

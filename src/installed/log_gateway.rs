@@ -76,9 +76,9 @@ pub(crate) struct LogUriTrouble {
 pub(crate) struct IndexStatus {
     /// Attempts of applications that the list shows.
     pub attempts: u64,
-    /// Event logs that are still being read.
+    /// Event logs that are not completely read yet.
     pub unread: u64,
-    /// Event logs that could not be read.
+    /// Event logs that show no application.
     pub unreadable: u64,
     /// When the last look began that reached all sources.
     pub looked: Option<i64>,

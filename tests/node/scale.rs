@@ -1,6 +1,7 @@
 //! The commands and lifecycle rules of `docs/scale.md` work on a node.
 
 use crate::helpers::node::{Node, Profile};
+use crate::helpers::wait::wait;
 
 const PAGE: &str = include_str!("../../docs/scale.md");
 
@@ -16,8 +17,9 @@ fn commands() -> Vec<&'static str> {
 fn the_commands_in_scale_md_work() {
     let node = Node::fresh(Profile::Emr712);
     let all = commands();
-    assert_eq!(all.len(), 10, "{all:?}");
+    assert_eq!(all.len(), 19, "{all:?}");
     let (of_index, commands) = all.split_at(3);
+    let (of_troubles, commands) = commands.split_at(9);
     // cron passes a line to the shell without its time and user, and with \% as %.
     let run = |command: &str| {
         let command = command.replace("my-bucket", "acme-spark").replace("my-logs", "acme-logs").replace("sudo ", "");
@@ -33,7 +35,20 @@ fn the_commands_in_scale_md_work() {
         run(command);
         assert_eq!(node.reads(), reads, "{command}");
     }
+    node.upload_event_logs("s3://acme-spark/spark-events/");
+    node.emr_shs(&["install", "--index"]).expect(0);
+    let lists = || {
+        let list = node.sh("curl -sS localhost:9977/api/v1/applications || true");
+        list.contains("application_1795352263709_0001").then_some(())
+    };
+    wait("the list", lists);
+    let said: String = of_troubles.iter().map(|command| run(command)).collect();
+    assert!(said.contains("attempts of applications") && said.contains("application_1795352263709_0001"), "{said}");
+    assert!(said.contains("delete: s3://acme-spark/spark-events/.emr-shs/index-v1.zst"), "{said}");
+    assert!(node.sh("grep CACHE_COUNT /etc/emr-shs/gateway.env").contains("300"));
+    wait("the list again", lists);
     node.emr_shs(&["uninstall"]).expect(0);
+    node.sh("aws s3 rm --recursive s3://acme-spark/spark-events/");
 
     node.emr_shs(&["install", "--event-logs", "s3://acme-spark/spark-events/"]).expect(0);
     node.upload_event_logs("s3://acme-spark/spark-events/");

@@ -354,12 +354,18 @@ pub(crate) fn index(f: &Facts<'_>) -> CheckResult {
             .hint(hint!("sudo journalctl -u {} -n 20; sudo systemctl restart {}", GATEWAY_UNIT, GATEWAY_UNIT))
             .into());
     }
-    let mut found = format!("{} attempts of applications", index.attempts);
+    let mut found = match index.looked {
+        Some(_) => format!("{} attempts of applications", index.attempts),
+        None => format!(
+            "the index has not looked below every prefix yet; {} attempts of applications so far",
+            index.attempts
+        ),
+    };
     if index.unread > 0 {
-        found += &format!("; {} event logs are still being read", index.unread);
+        found += &format!("; {} event logs are not completely read yet", index.unread);
     }
     if index.unreadable > 0 {
-        found += &format!("; {} event logs could not be read: sudo emr-shs index status names them", index.unreadable);
+        found += &format!("; {} event logs show no application: sudo emr-shs index status says why", index.unreadable);
     }
     Ok(found)
 }

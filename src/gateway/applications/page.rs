@@ -263,10 +263,10 @@ fn freshness(state: &State, status: &Status) -> String {
     };
     told += &format!(", {} attempts of applications", number(state.attempts));
     if state.unread > 0 {
-        told += &format!(", {} event logs are still being read", number(state.unread));
+        told += &format!(", {} event logs are not completely read yet", number(state.unread));
     }
     if state.unreadable > 0 {
-        told += &format!(", {} could not be read", number(state.unreadable));
+        told += &format!(", {} event logs show no application", number(state.unreadable));
     }
     told + "."
 }

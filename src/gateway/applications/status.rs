@@ -63,8 +63,8 @@ impl Status {
         let Sent { list, get, put } = self.requests.sent();
         let mut text = Text::default();
         text.gauge("index_attempts", "Attempts of applications that the list shows.", &state.attempts.to_string());
-        text.gauge("index_unread", "Event logs that are still being read.", &state.unread.to_string());
-        text.gauge("index_unreadable", "Event logs that could not be read.", &state.unreadable.to_string());
+        text.gauge("index_unread", "Event logs that are not completely read yet.", &state.unread.to_string());
+        text.gauge("index_unreadable", "Event logs that show no application.", &state.unreadable.to_string());
         text.gauge(
             "index_failing_sources",
             "Prefixes with event logs that cannot be listed.",
