@@ -11,15 +11,20 @@ pub struct ManyLogs {
     address: String,
 }
 
+/// The path of the stand-in's program, which is built if it is not there.
+pub fn program() -> String {
+    let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/stand-ins/many-logs/build");
+    let built = Command::new(build).stderr(Stdio::inherit()).output().unwrap();
+    assert!(built.status.success());
+    String::from_utf8(built.stdout).unwrap().trim().to_string()
+}
+
 impl ManyLogs {
     /// Starts it with options such as `["-flat", "200"]`, on a free port.
     pub fn start(options: &[&str]) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let built = Command::new(root.join("lab/stand-ins/many-logs/build")).stderr(Stdio::inherit()).output().unwrap();
-        assert!(built.status.success());
-        let program = String::from_utf8(built.stdout).unwrap();
-        let mut server = Command::new(program.trim());
-        server.arg("serve").arg(root.join("tests/fixtures/yarn/eventlogs")).args(["-listen", "127.0.0.1:0"]);
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/yarn/eventlogs");
+        let mut server = Command::new(program());
+        server.arg("serve").arg(fixtures).args(["-listen", "127.0.0.1:0"]);
         let mut server = server.args(options).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

@@ -1,6 +1,6 @@
 //! The Python packages that `scripts/test` installs into the cache.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The directory of downloads and builds, as `lab/lib/common.sh` chooses it.
 pub fn cache() -> PathBuf {
@@ -21,4 +21,12 @@ pub fn python_packages(name: &str, pins: &str) -> PathBuf {
         found.display()
     );
     found
+}
+
+/// The directory in the cache of a package and what it needs; `scripts/test` names it after the version that the pins say.
+pub fn python_package(name: &str) -> PathBuf {
+    let file = format!("tests/fixtures/{name}.txt");
+    let pins = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file)).unwrap();
+    let version = pins.split_once(&format!("{name}==")).unwrap().1.split_whitespace().next().unwrap();
+    python_packages(&format!("{name}-{version}"), &file)
 }

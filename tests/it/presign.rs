@@ -1,11 +1,12 @@
 //! Presigned URLs beside those of botocore, and the addresses of buckets.
 
+use crate::helpers::python_packages::python_package;
 use aws_credential_types::Credentials;
 use emr_shs::testing::{BucketAddress, Signer, StoreAddress};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -52,18 +53,12 @@ fn address(bucket: &str, region: &str, endpoint: Option<&str>) -> BucketAddress 
     runtime.block_on(BucketAddress::of(bucket, region, &StoreAddress::at(endpoint))).unwrap()
 }
 
-fn botocore() -> PathBuf {
-    let pins = include_str!("../fixtures/botocore.txt");
-    let version = pins.split_once("botocore==").unwrap().1.split_whitespace().next().unwrap();
-    crate::helpers::python_packages::python_packages(&format!("botocore-{version}"), "tests/fixtures/botocore.txt")
-}
-
 /// The URLs that botocore makes.
 fn botocores(lines: &[Value]) -> Vec<String> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/presign.py");
     let mut child = Command::new("python3")
         .arg(program)
-        .env("PYTHONPATH", botocore())
+        .env("PYTHONPATH", python_package("botocore"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")

@@ -18,6 +18,7 @@ mod profiles;
 mod bootstrap;
 mod browser;
 mod bundle;
+mod clients;
 mod doctor;
 mod doctor_kinds;
 mod failures;

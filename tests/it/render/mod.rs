@@ -2,7 +2,7 @@
 //! installation does.
 
 use crate::helpers::command_output::{CommandOutput, assert_same_tree};
-use crate::helpers::python_packages::python_packages;
+use crate::helpers::python_packages::{python_package, python_packages};
 use crate::helpers::root_dir::{DEFAULTS, RootDir};
 use emr_shs::testing::SparkDefaults;
 use serde_json::{Value, json};
@@ -46,15 +46,9 @@ fn validators() -> PathBuf {
     python_packages(&format!("validators-{name}"), "tests/fixtures/validators.txt")
 }
 
-fn botocore() -> PathBuf {
-    let pins = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/botocore.txt"));
-    let version = pins.split_once("botocore==").unwrap().1.split_whitespace().next().unwrap();
-    python_packages(&format!("botocore-{version}"), "tests/fixtures/botocore.txt")
-}
-
 /// The findings of tests/fixtures/validate.py, and what it prints to stderr.
 fn findings_in(dir: &Path, what: &[&str], text: &str) -> (String, String) {
-    let packages = std::env::join_paths([validators(), botocore()]).unwrap();
+    let packages = std::env::join_paths([validators(), python_package("botocore")]).unwrap();
     let mut child = Command::new("python3")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/validate.py"))
         .args(what)
