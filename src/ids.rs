@@ -97,6 +97,29 @@ pub(crate) fn is_id(text: &str) -> bool {
     (8..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
+/// A job run of EMR Serverless, or one attempt of a run, in the names of a path.
+pub(crate) struct JobRun<'a> {
+    pub(crate) application: &'a str,
+    /// How many names stand before `applications`.
+    pub(crate) before: usize,
+    /// How many names the path of the run has.
+    pub(crate) length: usize,
+}
+
+impl<'a> JobRun<'a> {
+    /// Reads `…/applications/<application>/jobs/<run>[/attempts/<n>]/…`.
+    pub(crate) fn of_path(names: &[&'a str]) -> Option<Self> {
+        let is_run = |names: &[&str]| matches!(names, ["applications", application, "jobs", _] if is_id(application));
+        let before = names.windows(4).position(is_run)?;
+        let (application, run) = (names[before + 1], names[before + 3]);
+        let length = match &names[before + 4..] {
+            ["attempts", n, ..] if is_digits(n, 1..=6) => before + 6,
+            _ => before + 4,
+        };
+        is_id(run).then_some(Self { application, before, length })
+    }
+}
+
 /// Whether a text is the name of a Spark application on Kubernetes.
 pub(crate) fn is_spark_application(text: &str) -> bool {
     text.starts_with("spark-") && is_pod(text)

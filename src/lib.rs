@@ -52,12 +52,12 @@ pub mod testing {
         Broken, Codec, Damage, DamageKind, Facts, LogFile, LogReading, Start, Wanted, WholeReading,
     };
     pub use crate::gateway::foreign::{
-        is_host, is_of_another_site, is_relayed, login, onward_headers, relinked, stored_certificate, stored_clusters,
-        wrapped_cookies,
+        is_host, is_of_another_site, is_relayed, login, onward_headers, relinked, relinked_run, stored_certificate,
+        stored_clusters, wrapped_cookies,
     };
     pub use crate::gateway::presign::{BucketAddress, Signer};
     pub use crate::gateway::route::{
-        LogDirectory, LogRequest, Route, RouteError, container_directory, route, stored_name,
+        LogDirectory, LogRequest, Route, RouteError, container_directory, route, route_of_source, stored_name,
     };
     pub use crate::gateway::server::in_memory::InMemoryGateway;
     pub use crate::host::Host;

@@ -2,12 +2,14 @@
 
 #![no_main]
 
-use emr_shs::testing::relinked;
+use emr_shs::testing::{relinked, relinked_run};
 use libfuzzer_sys::fuzz_target;
 use regex::bytes::Regex;
 use std::sync::LazyLock;
 
 const PREFIX: &str = "http://ip-1:9977/logs/";
+/// The path of the logs of a job run of EMR Serverless.
+const RUN: &str = "/logs/s3/acme/applications/00abcdefghij0001/jobs/00f5trm1fv0d3p0b/";
 /// A link, of at most as many bytes as the gateway looks at.
 static LINK: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"(?s-u)http[^ \t\n\x0c\r"'<>\\]{0,2044}"#).unwrap());
 /// What follows the address of a NodeManager in a link to a log.
@@ -26,6 +28,10 @@ fuzz_target!(|data: &[u8]| {
         rest = after;
     }
     pieces.push(rest);
+    for is_page in [false, true] {
+        let found = relinked_run(&pieces, RUN, is_page);
+        assert_eq!(found, relinked_run(&[page], RUN, is_page), "in pieces");
+    }
     for base in ["", "/shs"] {
         let found = relinked(&pieces, Some(PREFIX), base);
         assert_eq!(found, relinked(&[page], Some(PREFIX), base), "in pieces");

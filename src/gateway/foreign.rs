@@ -4,10 +4,11 @@ use super::access::{HostNames, NodeAddresses, Users};
 use super::archive::search_stored;
 use super::callers;
 use super::cross_site;
+use super::history_server::run_links::RunLinks;
 use super::history_server::{cookies, links, proxy};
 use super::http::BoxError;
 use super::self_signed::SelfSigned;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use hyper::header::HeaderMap;
@@ -44,8 +45,23 @@ pub fn is_host(host: &str, name: &str) -> bool {
 
 /// What a browser gets of a page of the history server that arrives in these pieces.
 pub fn relinked(pieces: &[&[u8]], prefix: Option<&str>, base: &str) -> Vec<u8> {
+    let links = links::LogLinks::new(prefix, base);
+    rewritten(pieces, move |held, ended| links.rewrite(held, ended))
+}
+
+/// The same of a page, or of an answer of the REST API, about a job run of EMR Serverless whose logs have this path.
+pub fn relinked_run(pieces: &[&[u8]], path: &str, is_page: bool) -> Vec<u8> {
+    let links = RunLinks::new(path.into());
+    if is_page {
+        return rewritten(pieces, move |held, ended| links.rewrite_html(held, ended));
+    }
+    let mut json = links.json();
+    rewritten(pieces, move |held, ended| json.rewrite(held, ended))
+}
+
+fn rewritten(pieces: &[&[u8]], rewrite: impl FnMut(&mut BytesMut, bool) -> Bytes + Unpin) -> Vec<u8> {
     let pieces: Vec<Bytes> = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
-    let rewriter = links::LinkRewriter::new(Pieces(pieces.into_iter()), links::LogLinks::new(prefix, base));
+    let rewriter = links::LinkRewriter::new(Pieces(pieces.into_iter()), rewrite);
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let collected = runtime.ok().and_then(|runtime| runtime.block_on(rewriter.collect()).ok());
     collected.map(|body| body.to_bytes().to_vec()).unwrap_or_default()

@@ -15,6 +15,7 @@ use super::history_server::api::ApplicationInfo;
 use super::history_server::opening::{self, Openings};
 use super::history_server::proxy::{HistoryServerProxy, is_odd};
 use super::http::{Body, full, hold, redirect, set_own_headers};
+use super::job_runs;
 use super::limits::{ANSWER_TIMEOUT, MAX_AUTHORIZATION, OPENING_TIMEOUT};
 use super::listing;
 use super::logins::{LoginResult, Logins};
@@ -80,7 +81,7 @@ pub(super) struct Gateway {
     /// Requests that wait for S3.
     pub(super) waiting: Shares,
     pub(super) streams: Shares,
-    /// One for each log URI.
+    /// One for each bucket of the archive.
     pub(super) signers: Vec<LatestSigner>,
 }
 
@@ -148,8 +149,13 @@ impl Gateway {
                 None => {}
             }
         }
-        let prefixes: Vec<&str> = self.archive.buckets.iter().map(|bucket| bucket.uri.prefix.as_str()).collect();
-        match route::route(path, request.uri().query(), &prefixes) {
+        let of_source = job_runs::route(&self.archive, path, request.uri().query()).map(Ok);
+        let of_log_uri = || {
+            let uris = self.archive.log_uris().iter();
+            let prefixes: Vec<&str> = uris.map(|bucket| bucket.uri.prefix.as_str()).collect();
+            route::route(path, request.uri().query(), &prefixes)
+        };
+        match of_source.or_else(of_log_uri) {
             None => Box::pin(self.forward(client, request)).await,
             Some(Err(error)) => (not_a_log(error).response(), RequestOutcome::NotFound),
             Some(Ok(route)) => {
@@ -395,19 +401,21 @@ impl Gateway {
         let Some(share) = self.history_requests.take(client) else { return busy() };
         let application = opening::application(path).map(str::to_string);
         let timeout = if is_browser && application.is_some() { OPENING_TIMEOUT } else { ANSWER_TIMEOUT };
+        let log = used.as_ref().and_then(|used| used.event_log(path));
+        let run = log.and_then(|(bucket, key)| job_runs::links(&self.archive, &bucket, &key));
         let (history_server, has_login, request) =
             (self.history_server.clone(), self.logins.is_some(), request.map(drop));
         let answer = async move {
             let _share = share;
-            let Some(used) = used else { return history_server.forward(request, has_login, timeout).await };
-            let answer = history_server.forward(request.clone(), has_login, timeout).await;
+            let Some(used) = used else { return history_server.forward(request, has_login, timeout, None).await };
+            let answer = history_server.forward(request.clone(), has_login, timeout, run.clone()).await;
             // The history server fails where the event log goes while it answers, because the log has grown.
             let fails = |status| matches!(status, StatusCode::NOT_FOUND | StatusCode::INTERNAL_SERVER_ERROR);
             if !answer.as_ref().is_ok_and(|response| fails(response.status())) {
                 return answer;
             }
             used.wait_until_listed().await;
-            history_server.forward(request, has_login, timeout).await
+            history_server.forward(request, has_login, timeout, run).await
         };
         let answer = match &application {
             Some(application) if is_browser => self.openings.page(client, application, answer).await,

@@ -15,6 +15,7 @@ pub(crate) mod foreign;
 mod handler;
 mod history_server;
 mod http;
+mod job_runs;
 mod limits;
 mod listing;
 mod logins;

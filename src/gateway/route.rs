@@ -16,8 +16,14 @@
 //! | `j-…/containers/application_…/container_…/stderr.gz` | a log of YARN (docs/emr.md §5.1) |
 //! | `applications/…/jobs/…[/attempts/n]/SPARK_DRIVER/stderr`, `…/SPARK_EXECUTOR/n/…` | a log of EMR Serverless (docs/emr.md §5.3) |
 //! | `…/jobs/…/containers/[spark-…/]pod/stderr` | a log of EMR on EKS (docs/emr.md §5.4) |
+//!
+//! Below a source of the index, which need not be a log URI, only logs of EMR Serverless are served. Their paths name the bucket:
+//!
+//! | path | means |
+//! |---|---|
+//! | `/logs/s3/bucket/…/applications/…/jobs/…[/attempts/n]/SPARK_DRIVER/stderr`, `…/SPARK_EXECUTOR/n/…` | a log of EMR Serverless |
 
-use crate::ids::{Application, Container, is_cluster, is_digits, is_id, is_pod, is_spark_application};
+use crate::ids::{Application, Container, JobRun, is_cluster, is_digits, is_id, is_pod, is_spark_application};
 use percent_encoding::percent_decode_str;
 
 /// The longest path that can mean a log, in bytes: S3 keys have at most 1,024, and percent encoding
@@ -25,6 +31,8 @@ use percent_encoding::percent_decode_str;
 const MAX_PATH: usize = 4096;
 /// The longest name between two slashes, in bytes: Linux allows no longer file name.
 const MAX_NAME: usize = 255;
+/// Begins the paths that name a bucket.
+pub(crate) const BUCKETS: &str = "/logs/s3/";
 
 /// A directory of logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +92,7 @@ pub enum RouteError {
 /// Finds the log or listing that a path means. `prefixes` are those of the log URIs, each empty or
 /// ending in a slash. `None` means that the path belongs to the history server.
 pub fn route(path: &str, query: Option<&str>, prefixes: &[&str]) -> Option<Result<Route, RouteError>> {
-    let download = query.is_some_and(|q| q.split('&').any(|pair| pair == "download=1"));
+    let download = is_download(query);
     let route = |(request, log_uri)| Route { request, log_uri, download };
     let Some(rest) = path.strip_prefix("/logs/") else {
         return under_log_uri(path, prefixes).map(route).map(Ok);
@@ -95,14 +103,36 @@ pub fn route(path: &str, query: Option<&str>, prefixes: &[&str]) -> Option<Resul
     Some(found.map(|request| (request, None)).or_else(|e| under_log_uri(path, prefixes).ok_or(e)).map(route))
 }
 
+fn is_download(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|pair| pair == "download=1"))
+}
+
+/// Finds the log of EMR Serverless that a path with a bucket means, below one of some sources: each a bucket, and a prefix that is
+/// empty or ends in a slash. `None` if the path means no such log. `Route::log_uri` is the position of the source.
+pub fn route_of_source(path: &str, query: Option<&str>, sources: &[(&str, &str)]) -> Option<Route> {
+    let names = decode_path(path.strip_prefix(BUCKETS)?).ok()?;
+    let (bucket, names) = names.split_first()?;
+    sources.iter().enumerate().filter(|(_, (of, _))| of == bucket).find_map(|(i, (_, prefix))| {
+        let below = strs(below(names, prefix)?);
+        let (file, directory) = below.split_last()?;
+        let run = JobRun::of_path(directory)?;
+        let request = log_or_files(directory, file);
+        is_worker(&directory[run.length..]).then(|| Route { request, log_uri: Some(i), download: is_download(query) })
+    })
+}
+
+/// The names behind those of a prefix.
+fn below<'n>(names: &'n [String], prefix: &str) -> Option<&'n [String]> {
+    let of_prefix = || prefix.split('/').filter(|name| !name.is_empty());
+    let (head, rest) = names.split_at_checked(of_prefix().count())?;
+    head.iter().map(String::as_str).eq(of_prefix()).then_some(rest)
+}
+
 /// The long form under the prefix of a log URI. All other paths belong to the history server.
 fn under_log_uri(path: &str, prefixes: &[&str]) -> Option<(LogRequest, Option<usize>)> {
     let names = decode_path(path.strip_prefix('/')?).ok()?;
     prefixes.iter().enumerate().find_map(|(i, prefix)| {
-        let depth = prefix.split('/').filter(|name| !name.is_empty()).count();
-        let (head, rest) = names.split_at_checked(depth)?;
-        let has_prefix = head.iter().map(String::as_str).eq(prefix.split('/').filter(|name| !name.is_empty()));
-        match long_form(rest).filter(|_| has_prefix)? {
+        match long_form(below(&names, prefix)?)? {
             // If a log URI has no prefix, the path `/j-…/` would hide a page of the history server, so it stays
             // the history server's.
             LogRequest::Applications(_) => None,
@@ -162,33 +192,18 @@ fn short_form(names: &[String]) -> Option<LogRequest> {
 fn long_form(names: &[String]) -> Option<LogRequest> {
     let names = strs(names);
     let (file, directory) = names.split_last()?;
-    let file = if file.is_empty() { None } else { Some((*file).to_string()) };
-    let log_or_files = |is_valid: bool| {
-        let path = || LogDirectory::Directory(directory.iter().flat_map(|name| [name, "/"]).collect());
-        is_valid.then(|| match file.clone() {
-            Some(file) => LogRequest::Log(path(), file),
-            None => LogRequest::Files(path()),
-        })
-    };
+    let log_or_files = |is_valid: bool| is_valid.then(|| log_or_files(directory, file));
     match directory {
-        [cluster] if is_cluster(cluster) && file.is_none() => Some(LogRequest::Applications(Some((*cluster).into()))),
-        [cluster, "containers", application] if is_cluster(cluster) && file.is_none() => {
+        [cluster] if is_cluster(cluster) && file.is_empty() => Some(LogRequest::Applications(Some((*cluster).into()))),
+        [cluster, "containers", application] if is_cluster(cluster) && file.is_empty() => {
             Some(LogRequest::Containers(Application::parse(application)?, Some((*cluster).into())))
         }
         [cluster, "containers", application, container] if is_cluster(cluster) => {
             log_or_files(Container::parse(container)?.application == Application::parse(application)?)
         }
-        ["applications", application, "jobs", job, rest @ ..] => {
-            let worker = match rest {
-                ["attempts", n, worker @ ..] if is_digits(n, 1..=6) => worker,
-                worker => worker,
-            };
-            let is_worker = match worker {
-                ["SPARK_DRIVER"] => true,
-                ["SPARK_EXECUTOR", n] => is_digits(n, 1..=10),
-                _ => false,
-            };
-            log_or_files(is_worker && is_id(application) && is_id(job))
+        ["applications", ..] => {
+            let run = JobRun::of_path(directory).filter(|run| run.before == 0)?;
+            log_or_files(is_worker(&directory[run.length..]))
         }
         [cluster, "jobs", job, "containers", rest @ ..] if is_id(cluster) && is_id(job) => log_or_files(match rest {
             [pod] => is_pod(pod),
@@ -197,6 +212,21 @@ fn long_form(names: &[String]) -> Option<LogRequest> {
         }),
         _ => None,
     }
+}
+
+/// Whether these names are the directory of a driver or an executor of EMR Serverless.
+fn is_worker(names: &[&str]) -> bool {
+    match names {
+        ["SPARK_DRIVER"] => true,
+        ["SPARK_EXECUTOR", n] => is_digits(n, 1..=10),
+        _ => false,
+    }
+}
+
+/// A log, or all logs of the directory if the name is empty.
+fn log_or_files(directory: &[&str], file: &str) -> LogRequest {
+    let directory = LogDirectory::Directory(directory.iter().flat_map(|name| [name, "/"]).collect());
+    if file.is_empty() { LogRequest::Files(directory) } else { LogRequest::Log(directory, file.into()) }
 }
 
 fn strs(names: &[String]) -> Vec<&str> {

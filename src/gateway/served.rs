@@ -4,6 +4,7 @@
 //! tokens. So files are served by their names, and only those that are logs, unless the owner allows others.
 
 use super::route::{LogDirectory, LogRequest};
+use crate::ids::JobRun;
 use crate::settings::{GatewaySettings, THIS_CLUSTER};
 use crate::shown::shell_word;
 
@@ -65,12 +66,9 @@ impl Served {
     /// Why no file of a directory is served.
     fn refuses_directory(&self, directory: &LogDirectory) -> Option<Refused> {
         let LogDirectory::Directory(path) = directory else { return None };
-        let mut names = path.split('/');
-        let id = match names.next() {
-            Some("applications") => names.next(),
-            first => first,
-        };
-        self.refuses_cluster(id.unwrap_or_default())
+        let names: Vec<&str> = path.split('/').collect();
+        let id = JobRun::of_path(&names).map_or(names[0], |run| run.application);
+        self.refuses_cluster(id)
     }
 
     fn refuses_cluster(&self, id: &str) -> Option<Refused> {
@@ -245,7 +243,8 @@ mod tests {
         let directory = |path: &str| LogDirectory::Directory(path.into());
         let paths = [
             ("j-OTHER/containers/application_1795352263709_0001/x/", "j-OTHER"),
-            ("applications/00f1r2fo0l4l4l09/jobs/x/SPARK_DRIVER/", "00f1r2fo0l4l4l09"),
+            ("applications/00f1r2fo0l4l4l09/jobs/00f1r2fo0l4l4l0a/SPARK_DRIVER/", "00f1r2fo0l4l4l09"),
+            ("x/j-OWN00/applications/00f1r2fo0l4l4l09/jobs/00f1r2fo0l4l4l0a/SPARK_DRIVER/", "00f1r2fo0l4l4l09"),
             ("abcdefghij0123456789klmno/jobs/x/containers/y/", "abcdefghij0123456789klmno"),
         ];
         for (path, id) in paths {

@@ -3,6 +3,7 @@
 //! Whatever the history server would list if its directory were the one that contains the log is a log here. The names of the
 //! directories above a log mean nothing.
 
+use crate::ids::JobRun;
 use crate::node::event_logs::{EventLogName, ROLLING, RollingFile};
 
 /// How many directories may lie between a source and a log.
@@ -231,10 +232,19 @@ pub(crate) fn jump(key: &str) -> Option<Jump> {
     })
 }
 
+/// The directory of the job run of EMR Serverless that wrote an event log, or of the run's attempt. `None` for any other log.
+/// The executors' logs lie in that directory, too.
+pub(crate) fn run_directory(key: &str) -> Option<&str> {
+    let names: Vec<&str> = key.split('/').collect();
+    let run = JobRun::of_path(&names).filter(|run| run.before < MAX_DEPTH)?;
+    let length: usize = names[..run.length].iter().map(|name| name.len() + 1).sum();
+    (names.get(run.length) == Some(&"sparklogs")).then(|| &key[..length])
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test says what it expects by unwrapping it")]
 mod tests {
-    use super::{Jump, Logs, Object, jump};
+    use super::{Jump, Logs, Object, jump, run_directory};
 
     /// The logs of some objects: key, names of head and tail, number of parts, whether it is closed, codec, problem.
     fn logs(keys: &[(&str, u64)]) -> (Vec<String>, u64) {
@@ -317,6 +327,23 @@ mod tests {
             ]
         );
         assert_eq!(foreign, 4);
+    }
+
+    #[test]
+    fn an_event_log_of_serverless_tells_the_directory_of_its_run() {
+        let run = "x/applications/00f5trm1fv0d3p0b/jobs/00f5trm1fv0d3p0c/";
+        for (key, directory) in [
+            (format!("{run}sparklogs/eventlog_v2_00f5trm1fv0d3p0c/"), Some(run.to_string())),
+            (format!("{run}sparklogs/00f5trm1fv0d3p0c.zstd"), Some(run.into())),
+            (format!("{run}attempts/2/sparklogs/eventlog_v2_00f5trm1fv0d3p0c/"), Some(format!("{run}attempts/2/"))),
+            (format!("{run}attempts/two/sparklogs/eventlog_v2_x/"), None),
+            (format!("{run}eventlog_v2_x/"), None),
+            ("applications/00F5TRM1/jobs/00f5trm1fv0d3p0c/sparklogs/eventlog_v2_x/".into(), None),
+            ("applications/00f5trm1fv0d3p0b/jobs/../sparklogs/eventlog_v2_x/".into(), None),
+            ("sparklogs/application_1_0001".into(), None),
+        ] {
+            assert_eq!(run_directory(&key).map(str::to_string), directory, "{key}");
+        }
     }
 
     #[test]

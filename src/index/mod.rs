@@ -20,6 +20,7 @@ mod update;
 
 pub(crate) use application_logs::{ApplicationLog, application_logs};
 pub(crate) use attempts::LONGEST;
+pub(crate) use layout::run_directory;
 pub(crate) use list::{Application, Place, Run};
 pub(crate) use remote::{Remote, Requests, Sent, missing_permission};
 pub(crate) use search::{Hit, Query, RunState, Total};

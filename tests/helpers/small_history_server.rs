@@ -9,6 +9,26 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+/// Executors of any application, as Spark writes them.
+const EXECUTORS: &str = r#"[ {
+  "id" : "driver",
+  "executorLogs" : { },
+  "attributes" : { }
+}, {
+  "id" : "2",
+  "executorLogs" : {
+    "stdout" : "http://ip-1.ec2.internal:9977/logs/SPARK_EXECUTOR/2/stdout",
+    "stderr" : "/logs/SPARK_EXECUTOR/2/stderr"
+  },
+  "attributes" : { "CONTAINER_ID" : "SPARK_EXECUTOR/2" }
+}, {
+  "id" : "../../x",
+  "executorLogs" : { "stdout" : "/logs/container_1795352263709_0001_01_000002/stdout" }
+} ]"#;
+/// A page with links to the logs of executors.
+const STAGES: &str =
+    r#"<html><a href="/logs/SPARK_EXECUTOR/2/stdout">stdout</a> <a href="/history/x/">home</a></html>"#;
+
 /// By id: its attempts.
 type Listing = BTreeMap<String, Vec<Value>>;
 
@@ -115,13 +135,15 @@ fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, spark: &str) {
     let id = path.trim_start_matches("/api/v1/applications/").trim_start_matches("/history/");
     let id = id.split('/').next().unwrap_or_default();
     let (status, body) = match listing.lock().unwrap().get(id) {
-        _ if path == "/api/v1/version" => ("200 OK", json!({"spark": spark})),
-        Some(attempts) => ("200 OK", json!({"id": id, "path": path, "attempts": attempts})),
-        None => ("404 Not Found", json!({})),
+        _ if path == "/api/v1/version" => ("200 OK", json!({"spark": spark}).to_string()),
+        Some(_) if path.ends_with("/allexecutors") => ("200 OK", EXECUTORS.into()),
+        Some(_) if path.ends_with("/stages/") => ("200 OK", STAGES.into()),
+        Some(attempts) => ("200 OK", json!({"id": id, "path": path, "attempts": attempts}).to_string()),
+        None => ("404 Not Found", "{}".into()),
     };
-    let body = body.to_string();
+    let kind = if body.starts_with('<') { "text/html" } else { "application/json" };
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
     let _ = stream.write_all((head + &body).as_bytes());

@@ -1,10 +1,13 @@
 //! Which URL of the gateway leads to which object in S3. No other URL leads to an object.
 
 use crate::helpers::allowed_keys::{Bucket, CLUSTER, assert_harmless};
-use emr_shs::testing::{LogDirectory, LogRequest, RouteError, container_directory, route, stored_name};
+use emr_shs::testing::{
+    LogDirectory, LogRequest, RouteError, container_directory, route, route_of_source, stored_name,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
+use regex::Regex;
 use std::cell::Cell;
 
 /// Prefixes of log URIs.
@@ -272,6 +275,79 @@ fn a_path_leads_to_its_log_or_nowhere() {
         let log = assert_harmless(&path, *query, prefixes, &buckets);
         assert_eq!(log.as_deref(), expected.split_once(": ").map(|(_, key)| key).filter(|key| !key.ends_with('/')));
     }
+}
+
+/// Sources of an index: buckets and prefixes.
+const SOURCES: &[(&str, &str)] = &[("acme", "spark-events/"), ("acme", "sls/team a/"), ("whole", "")];
+
+/// A path, and which log of which source it means.
+#[rustfmt::skip]
+const OF_SOURCES: &[(&str, Option<&str>)] = &[
+    ("/logs/s3/acme/sls/team%20a/applications/SLS/jobs/JOB/SPARK_DRIVER/stderr", Some("1: applications/SLS/jobs/JOB/SPARK_DRIVER/stderr")),
+    ("/logs/s3/acme/sls/team%20a/x/y/applications/SLS/jobs/JOB/SPARK_EXECUTOR/2/stdout.gz", Some("1: x/y/applications/SLS/jobs/JOB/SPARK_EXECUTOR/2/stdout.gz")),
+    ("/logs/s3/whole/applications/SLS/jobs/JOB/attempts/2/SPARK_EXECUTOR/2/stdout", Some("2: applications/SLS/jobs/JOB/attempts/2/SPARK_EXECUTOR/2/stdout")),
+    ("/logs/s3/whole/applications/SLS/jobs/JOB/SPARK_DRIVER/", Some("2: applications/SLS/jobs/JOB/SPARK_DRIVER/")),
+    ("/logs/s3/whole/applications/applications/SLS/jobs/JOB/SPARK_DRIVER/stdout", Some("2: applications/applications/SLS/jobs/JOB/SPARK_DRIVER/stdout")),
+    // Below no source, or of another bucket.
+    ("/logs/s3/acme/applications/SLS/jobs/JOB/SPARK_DRIVER/stderr", None),
+    ("/logs/s3/acme/sls/applications/SLS/jobs/JOB/SPARK_DRIVER/stderr", None),
+    ("/logs/s3/other/applications/SLS/jobs/JOB/SPARK_DRIVER/stderr", None),
+    ("/logs/s3/Whole/applications/SLS/jobs/JOB/SPARK_DRIVER/stderr", None),
+    ("/s3/whole/applications/SLS/jobs/JOB/SPARK_DRIVER/stderr", None),
+    // Other objects of a source.
+    ("/logs/s3/whole/applications/SLS/jobs/JOB/sparklogs/eventlog_v2_JOB/events_1_JOB", None),
+    ("/logs/s3/whole/CLU/containers/APP/CON/stderr", None),
+    ("/logs/s3/whole/VIR/jobs/JOB/containers/JOB-nkz5v/stdout", None),
+    ("/logs/s3/whole/application_1_0001", None),
+    ("/logs/s3/whole/applications/SLS/jobs/JOB/SPARK_DRIVER/x/stdout", None),
+    ("/logs/s3/whole/applications/SLS/jobs/JOB/SPARK_EXECUTOR/x/stdout", None),
+    ("/logs/s3/whole/applications/SLS/jobs/JOB/attempts/x/SPARK_DRIVER/stdout", None),
+    ("/logs/s3/whole/applications/SLS/jobs/../SPARK_DRIVER/stdout", None),
+    // One run within the directory of another.
+    ("/logs/s3/whole/applications/SLS/jobs/JOB/applications/SLS/jobs/JOB/SPARK_DRIVER/stdout", None),
+    ("/logs/s3/acme/spark-events/../sls/team%20a/applications/SLS/jobs/JOB/SPARK_DRIVER/stderr", None),
+    ("/logs/s3/acme/sls/team%20a/..%2fx/applications/SLS/jobs/JOB/SPARK_DRIVER/stderr", None),
+    ("/logs/s3/whole//applications/SLS/jobs/JOB/SPARK_DRIVER/stdout", None),
+    ("/logs/s3/whole/%2e%2e/applications/SLS/jobs/JOB/SPARK_DRIVER/stdout", None),
+    ("/logs/s3/", None),
+    ("/logs/s3/whole", None),
+    ("/logs/s3/whole/", None),
+];
+
+fn said_of_source(path: &str) -> Option<String> {
+    let route = route_of_source(path, None, SOURCES)?;
+    let (place, file) = match route.request {
+        LogRequest::Log(place, file) => (place, file),
+        LogRequest::Files(place) => (place, String::new()),
+        other => panic!("{path} leads to {other:?}"),
+    };
+    let LogDirectory::Directory(directory) = place else { panic!("{path} leads to a container") };
+    Some(format!("{}: {directory}{file}", route.log_uri.unwrap()))
+}
+
+#[test]
+fn below_a_source_only_logs_of_serverless_are_served() {
+    for (path, expected) in OF_SOURCES {
+        assert_eq!(said_of_source(&spelled(path)), expected.map(spelled), "{path}");
+    }
+    let of_run = Regex::new(
+        r"\A[0-2]: ([^/]+/)*applications/[a-z0-9]{8,64}/jobs/[a-z0-9]{8,64}/(attempts/[0-9]{1,6}/)?(SPARK_DRIVER|SPARK_EXECUTOR/[0-9]{1,10})/[^/]*\z",
+    );
+    let (of_run, found) = (of_run.unwrap(), Cell::new(0));
+    let cases = 20_000;
+    let ran = runner(cases).run(
+        &(select(&["acme/spark-events", "acme/sls/team%20a", "whole", "x"][..]), path()),
+        |(at, path)| {
+            if let Some(said) = said_of_source(&format!("/logs/s3/{at}{}", path.trim_start_matches("/logs"))) {
+                found.set(found.get() + 1);
+                prop_assert!(of_run.is_match(&said) && !said.contains(['\\', '\0', '\n']), "{said}");
+                prop_assert!(said.split(['/', ' ']).all(|name| !matches!(name, "." | "..")), "{said}");
+            }
+            Ok(())
+        },
+    );
+    ran.unwrap_or_else(|e| panic!("{e}"));
+    assert!(found.get() > cases / 100, "only {} of {cases} led to a log", found.get());
 }
 
 const PREFIXES: &[&[&str]] = &[ROOT, EMR, DEEP, LOGS, TWO, &["a/b/c/", "", "logs/"]];

@@ -40,6 +40,7 @@ mod render;
 mod role_mappings;
 mod scale;
 mod secrets;
+mod serverless_in_place;
 mod spark_defaults;
 mod strangers;
 mod synthetic_application;

@@ -42,9 +42,10 @@ pub(crate) struct BucketStore {
     pub(crate) region: Option<String>,
 }
 
+/// The bucket of a log URI or of a source of the index.
 pub(crate) struct LogBucket {
     pub(crate) uri: LogUri,
-    /// The log URI's position on the command line.
+    /// The position among all log URIs and sources.
     position: usize,
     store: BucketStore,
     source: Arc<Source>,

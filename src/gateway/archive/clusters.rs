@@ -84,16 +84,23 @@ pub(super) struct Clusters {
     own_answers: Fresh<usize, Result<bool, LogError>>,
     permits: Arc<Semaphore>,
     again: Mutex<TokenBucket>,
-    /// One for each bucket.
+    /// One for each bucket that is searched.
     indexes: Vec<Mutex<Index>>,
-    /// One for each bucket. A search holds it, so that concurrent searches do not send the same requests.
+    /// One for each bucket that is searched. A search holds it, so that concurrent searches do not send the same requests.
     searching: Vec<tokio::sync::Mutex<()>>,
     file: Option<IndexFile>,
     changed: Notify,
 }
 
 impl Clusters {
-    pub(super) fn new(buckets: Arc<[LogBucket]>, lists: Arc<Lists>, own: Option<String>, served: Arc<Served>) -> Self {
+    /// Clusters are searched in the first `count` buckets.
+    pub(super) fn new(
+        buckets: Arc<[LogBucket]>,
+        count: usize,
+        lists: Arc<Lists>,
+        own: Option<String>,
+        served: Arc<Served>,
+    ) -> Self {
         let file = IndexFile::find();
         let mut stored = file.as_ref().map(IndexFile::read).unwrap_or_default();
         let mut index = |bucket: &LogBucket| {
@@ -102,8 +109,8 @@ impl Clusters {
             Mutex::new(index)
         };
         Self {
-            indexes: buckets.iter().map(&mut index).collect(),
-            searching: buckets.iter().map(|_| tokio::sync::Mutex::default()).collect(),
+            indexes: buckets.iter().take(count).map(&mut index).collect(),
+            searching: buckets.iter().take(count).map(|_| tokio::sync::Mutex::default()).collect(),
             buckets,
             lists,
             own,
@@ -129,7 +136,7 @@ impl Clusters {
             Some(ClusterLocation { bucket, id })
         };
         // `verify` writes logs under timestamps of no cluster.
-        let found = (0..self.buckets.len()).filter(|_| !application.is_synthetic()).find_map(located)?;
+        let found = (0..self.indexes.len()).filter(|_| !application.is_synthetic()).find_map(located)?;
         self.found.insert(timestamp, found.clone());
         Some(found)
     }
@@ -185,7 +192,7 @@ impl Clusters {
     /// Searches all buckets at once, so that one that does not answer holds none up.
     async fn search(self: &Arc<Self>, timestamp: u64) -> Search {
         let mut searches = JoinSet::new();
-        for bucket in 0..self.buckets.len() {
+        for bucket in 0..self.indexes.len() {
             let this = self.clone();
             searches.spawn(async move { (bucket, this.search_bucket(bucket, timestamp).await) });
         }
@@ -311,7 +318,7 @@ impl Clusters {
     pub(super) fn write(&self) -> anyhow::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let index = |(i, bucket): (usize, &LogBucket)| (bucket.uri.to_string(), self.index(i).clone());
-        file.write(self.buckets.iter().enumerate().map(index).collect())
+        file.write(self.buckets.iter().take(self.indexes.len()).enumerate().map(index).collect())
     }
 }
 

@@ -55,11 +55,13 @@ const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long `/-/log-uris` waits for S3. Who asks waits two seconds for the gateway.
 const RECHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The logs below all log URIs. What one log URI answers hides nothing of the others: every method that asks several
+/// The logs below all log URIs, and those of EMR Serverless below the sources of the index. What one log URI answers hides nothing of the others: every method that asks several
 /// collects their answers and their failures.
 pub(crate) struct Archive {
-    /// In the order of the log URIs on the command line.
+    /// First the log URIs, in their order on the command line, then the sources of the index.
     pub(crate) buckets: Arc<[LogBucket]>,
+    /// How many of them are log URIs.
+    log_uris: usize,
     /// This node's own cluster.
     pub(crate) own_cluster: Option<String>,
     pub(crate) budget: Arc<Budget>,
@@ -141,7 +143,8 @@ pub(crate) struct Readiness {
 impl Archive {
     /// Sends no request yet.
     pub(crate) fn new(
-        uris: Vec<LogUri>,
+        log_uris: Vec<LogUri>,
+        sources: Vec<LogUri>,
         own_cluster: Option<String>,
         config: &SdkConfig,
         store: impl Fn(&LogUri) -> BucketStore,
@@ -159,11 +162,19 @@ impl Archive {
             let store = store(&uri);
             LogBucket::new(uri, position, store, source.clone())
         };
-        let buckets: Arc<[LogBucket]> = uris.into_iter().enumerate().map(bucket).collect();
+        let count = log_uris.len();
+        let buckets: Arc<[LogBucket]> = log_uris.into_iter().chain(sources).enumerate().map(bucket).collect();
         let lists = Arc::new(Lists::new(buckets.clone()));
         Self {
-            clusters: Arc::new(Clusters::new(buckets.clone(), lists.clone(), own_cluster.clone(), served.clone())),
+            clusters: Arc::new(Clusters::new(
+                buckets.clone(),
+                count,
+                lists.clone(),
+                own_cluster.clone(),
+                served.clone(),
+            )),
             buckets,
+            log_uris: count,
             source,
             own_cluster,
             budget,
@@ -177,7 +188,7 @@ impl Archive {
 
     /// Checks each log URI by itself, and keeps what the gateway knows of clusters. Runs in the background.
     pub(crate) fn watch(&self) {
-        for bucket in 0..self.buckets.len() {
+        for bucket in 0..self.log_uris {
             let buckets = self.buckets.clone();
             tokio::spawn(async move { buckets[bucket].watch().await });
         }
@@ -196,7 +207,7 @@ impl Archive {
     pub(crate) async fn recheck(&self, is_root: bool) {
         let asked = if is_root { ages::ASKED_BY_ROOT } else { ages::ASKED };
         let mut checks = JoinSet::new();
-        for bucket in 0..self.buckets.len() {
+        for bucket in 0..self.log_uris {
             let buckets = self.buckets.clone();
             checks.spawn(async move { buckets[bucket].recheck(asked).await });
         }
@@ -205,7 +216,7 @@ impl Archive {
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        let health: Vec<Health> = self.buckets.iter().map(LogBucket::health).collect();
+        let health: Vec<Health> = self.log_uris().iter().map(LogBucket::health).collect();
         let opens_logs = health.iter().any(|health| !matches!(health, Health::Bad(_)));
         let mut failures = Failures::default();
         let mut good = Vec::new();
@@ -220,15 +231,32 @@ impl Archive {
 
     /// How long ago S3 last gave a list or an object below any log URI; `None` if it never did.
     pub(crate) fn answer_age(&self, now: Instant) -> Option<Duration> {
-        let answered = self.buckets.iter().filter_map(LogBucket::answered).max()?;
+        let answered = self.log_uris().iter().filter_map(LogBucket::answered).max()?;
         Some(now.saturating_duration_since(answered))
     }
 
-    /// The buckets of one log URI with its other spelling, which follows it, or of all.
+    pub(crate) fn log_uris(&self) -> &[LogBucket] {
+        &self.buckets[..self.log_uris]
+    }
+
+    /// The sources of the index. Only logs of EMR Serverless are served from them.
+    pub(crate) fn sources(&self) -> &[LogBucket] {
+        &self.buckets[self.log_uris..]
+    }
+
+    /// The position of a source among all buckets.
+    pub(crate) fn bucket_of_source(&self, source: usize) -> usize {
+        self.log_uris + source
+    }
+
+    /// The buckets of one log URI with its other spelling, which follows it, or of all log URIs; the bucket of a source.
     pub(crate) fn buckets_of(&self, log_uri: Option<usize>) -> Range<usize> {
-        let Some(one) = log_uri else { return 0..self.buckets.len() };
+        let Some(one) = log_uri else { return 0..self.log_uris };
+        if one >= self.log_uris {
+            return one..one + 1;
+        }
         let spellings = self.buckets[one].uri.spellings();
-        let others = self.buckets[one..].iter().take_while(|bucket| spellings.contains(&bucket.uri));
+        let others = self.log_uris()[one..].iter().take_while(|bucket| spellings.contains(&bucket.uri));
         one..one + others.count()
     }
 
@@ -261,7 +289,7 @@ impl Archive {
         if unanswered.is_empty() {
             return missing.unwrap_or(LogError::Searching);
         }
-        let is_only = self.buckets_of(Some(0)).len() == self.buckets.len();
+        let is_only = self.buckets_of(Some(0)).len() == self.log_uris;
         let errors = || failures.0.iter().map(|(_, error)| error);
         let plain = errors().find(|error| error.is_about_an_object() || error.concerns_all());
         match plain.or_else(|| errors().next().filter(|_| is_only)) {
@@ -403,7 +431,7 @@ impl Archive {
             _ => self.missing_without_a_look(&LogDirectory::Container(container.clone()), file, None),
         };
         let failed = |bucket: &usize| failures.0.iter().any(|(failed, _)| failed == bucket);
-        let answered: Vec<usize> = (0..self.buckets.len()).filter(|bucket| !failed(bucket)).collect();
+        let answered: Vec<usize> = (0..self.log_uris).filter(|bucket| !failed(bucket)).collect();
         Err(self.conclude(Some(missing), failures, &answered))
     }
 
@@ -465,7 +493,7 @@ impl Archive {
     pub(crate) async fn directories(&self, path: &str) -> Answers<Arc<[String]>> {
         let trusted_for = if path.is_empty() { ages::CLUSTERS } else { ages::LISTING };
         let list = |bucket| self.lists.names(Question { bucket, path: path.into() }, trusted_for);
-        answers((0..self.buckets.len()).map(|bucket| (bucket, list(bucket))).collect()).await
+        answers((0..self.log_uris).map(|bucket| (bucket, list(bucket))).collect()).await
     }
 
     /// The log URIs that a page must name, because they do not give what the page lists. An error, if the page would be

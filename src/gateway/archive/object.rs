@@ -25,7 +25,7 @@ impl Object {
 /// The place of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Location {
-    /// Which log URI's bucket, by the order of the log URIs on the command line.
+    /// Which of `Archive::buckets`.
     pub(crate) bucket: usize,
     /// The whole key.
     pub(crate) key: String,

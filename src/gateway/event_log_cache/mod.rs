@@ -107,6 +107,17 @@ pub(in crate::gateway) struct Use {
 }
 
 impl Use {
+    /// The bucket and the key of the event log that a path of the history server shows: that of the attempt in the path.
+    pub(in crate::gateway) fn event_log(&self, path: &str) -> Option<(String, String)> {
+        let state = self.cache.lock();
+        let logs = &state.entries.get(&self.id)?.stored.logs;
+        let attempt =
+            request::second_name(path).and_then(|name| logs.iter().find(|log| log.attempt.as_deref() == Some(name)));
+        // Without a number, the history server shows the only attempt that has none.
+        let log = attempt.or_else(|| logs.iter().find(|log| log.attempt.is_none()))?;
+        Some(log.place.clone())
+    }
+
     /// Waits until the history server lists the application, which is in the cache. A history server that has restarted knows no
     /// application until it has read its directory.
     pub(in crate::gateway) async fn wait_until_listed(&self) {

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// its directory included.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+const PAGES: &str = "/history/";
+const API: &str = "/api/v1/applications/";
+
 impl EventLogCache {
     /// Opens the application that a path of the history server names. What it gives is held until the history server has answered;
     /// an error is the answer.
@@ -34,7 +37,7 @@ impl EventLogCache {
         let Some(_share) = waiting.take(client) else {
             return Err(Box::new((pages::busy().response(), RequestOutcome::Busy)));
         };
-        let shows_pages = is_browser && path.starts_with("/history/");
+        let shows_pages = is_browser && path.starts_with(PAGES);
         let patience = if shows_pages { PATIENCE } else { EVENT_LOG_TIMEOUT };
         match self.open(client, &id, patience).await {
             Opened::Ready(used) => Ok(Some(used)),
@@ -53,18 +56,24 @@ impl EventLogCache {
 
 /// The id in `/history/<id>…` and in `/api/v1/applications/<id>/…`, if the index can know it. The index answers `/api/v1/applications/<id>` itself.
 fn application_id(path: &str) -> Option<String> {
-    let rest = match path.strip_prefix("/api/v1/applications/") {
+    let rest = match path.strip_prefix(API) {
         Some(rest) => rest.split_once('/').filter(|(_, rest)| !rest.is_empty()).map(|(id, _)| id)?,
-        None => path.strip_prefix("/history/")?.split('/').next()?,
+        None => path.strip_prefix(PAGES)?.split('/').next()?,
     };
     // Behind a semicolon stand parameters, which the history server leaves out.
     let id = percent_decode_str(rest.split(';').next()?).decode_utf8().ok()?;
     (1..=LONGEST).contains(&id.len()).then(|| id.into_owned())
 }
 
+/// The name behind the id. It is the number of an attempt, or that of a page or of an answer.
+pub(super) fn second_name(path: &str) -> Option<&str> {
+    let name = path.strip_prefix(API).or_else(|| path.strip_prefix(PAGES))?.split('/').nth(1)?;
+    name.split(';').next()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::application_id;
+    use super::{application_id, second_name};
 
     #[test]
     fn the_paths_of_an_application_open_it() {
@@ -92,5 +101,8 @@ mod tests {
         // No id of the index is longer.
         let of_length = |length| application_id(&format!("/history/{}/", "a".repeat(length))).is_some();
         assert!(of_length(4096) && !of_length(4097));
+        assert_eq!(second_name("/history/application_1_0001/1/jobs/"), Some("1"));
+        assert_eq!(second_name("/api/v1/applications/application_1_0001/2;a=b/executors"), Some("2"));
+        assert_eq!(second_name("/history/application_1_0001"), None);
     }
 }

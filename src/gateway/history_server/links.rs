@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 /// Begins every link that may have to change.
 const SCHEME: &[u8] = b"http";
 /// The longest link that is looked at, in bytes. A longer one passes as it is.
-const LONGEST: usize = 2048;
+pub(super) const LONGEST: usize = 2048;
 /// The page of a NodeManager with a log, after its address (docs/emr.md §5.5). Event logs of Spark 2 contain such links only.
 const LIVE_LOGS: &str = "/node/containerlogs/";
 
@@ -31,6 +31,27 @@ impl LogLinks {
         Self { prefix: prefix.map(Into::into), base: base.into(), scheme: Finder::new(SCHEME) }
     }
 
+    /// The rewritten bytes that can be sent now: all but what can be the beginning of a link; at the end of the body, all.
+    pub(in crate::gateway) fn rewrite(&self, held: &mut BytesMut, ended: bool) -> Bytes {
+        let mut out = BytesMut::with_capacity(held.len());
+        while let Some(at) = self.scheme.find(held) {
+            out.extend_from_slice(&held.split_to(at));
+            let length = held.iter().take(LONGEST).position(|byte| is_end(*byte));
+            let length = match length {
+                Some(length) => length,
+                None if ended || held.len() >= LONGEST => held.len().min(LONGEST),
+                // The rest of the link is in the next chunk.
+                None => return out.freeze(),
+            };
+            let link = held.split_to(length.max(SCHEME.len()));
+            let replacement = std::str::from_utf8(&link).ok().and_then(|link| self.replacement(link));
+            out.extend_from_slice(replacement.as_deref().map_or(&link, str::as_bytes));
+        }
+        let begun = if ended { 0 } else { begun(held, SCHEME) };
+        out.extend_from_slice(&held.split_to(held.len() - begun));
+        out.freeze()
+    }
+
     /// The link to the gateway that replaces this link; `None` if it stays.
     fn replacement(&self, link: &str) -> Option<String> {
         if let Some(rest) = self.prefix.as_deref().and_then(|prefix| link.strip_prefix(prefix)) {
@@ -40,44 +61,23 @@ impl LogLinks {
         let mut parts = log.split(['?', '#']).next()?.split('/');
         let container = Container::parse(parts.next()?)?;
         let (_user, file) = (parts.next()?, parts.next()?);
-        let is_name = !file.is_empty() && file.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        (is_name && file != "." && file != "..").then(|| format!("{}/logs/{}/{file}", self.base, container.id))
+        is_file_name(file).then(|| format!("{}/logs/{}/{file}", self.base, container.id))
     }
 }
 
-/// A body whose log links change while it passes by, wherever its chunks are cut.
-pub(in crate::gateway) struct LinkRewriter<B> {
+/// A body whose links change while it passes by, wherever its chunks are cut.
+pub(in crate::gateway) struct LinkRewriter<B, R> {
     inner: Pin<Box<B>>,
-    links: LogLinks,
+    /// Takes those bytes that can be sent now, and rewrites them. `true` says that no further bytes come: then it takes all.
+    rewrite: R,
     /// Bytes that can belong to a link whose end is not here yet.
     held: BytesMut,
     ended: bool,
 }
 
-impl<B> LinkRewriter<B> {
-    pub(in crate::gateway) fn new(inner: B, links: LogLinks) -> Self {
-        Self { inner: Box::pin(inner), links, held: BytesMut::new(), ended: false }
-    }
-
-    /// The rewritten bytes that can be sent now: all but what can be the beginning of a link; at the end of the body, all.
-    fn sendable(&mut self) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.held.len());
-        while let Some(at) = self.links.scheme.find(&self.held) {
-            out.extend_from_slice(&self.held.split_to(at));
-            let length = self.held.iter().take(LONGEST).position(|byte| is_end(*byte));
-            let length = match length {
-                Some(length) => length,
-                None if self.ended || self.held.len() >= LONGEST => self.held.len().min(LONGEST),
-                // The rest of the link is in the next chunk.
-                None => return out.freeze(),
-            };
-            let link = self.held.split_to(length.max(SCHEME.len()));
-            let replacement = std::str::from_utf8(&link).ok().and_then(|link| self.links.replacement(link));
-            out.extend_from_slice(replacement.as_deref().map_or(&link, str::as_bytes));
-        }
-        let begun = if self.ended { 0 } else { begun_scheme(&self.held) };
-        out.extend_from_slice(&self.held.split_to(self.held.len() - begun));
-        out.freeze()
+impl<B, R: FnMut(&mut BytesMut, bool) -> Bytes> LinkRewriter<B, R> {
+    pub(in crate::gateway) fn new(inner: B, rewrite: R) -> Self {
+        Self { inner: Box::pin(inner), rewrite, held: BytesMut::new(), ended: false }
     }
 }
 
@@ -86,34 +86,42 @@ fn is_end(byte: u8) -> bool {
     byte.is_ascii_whitespace() || b"\"'<>\\".contains(&byte)
 }
 
-/// How many bytes at the end of the text can be the beginning of a scheme.
-fn begun_scheme(text: &[u8]) -> usize {
-    (1..SCHEME.len().min(text.len() + 1)).rev().find(|&n| text.ends_with(&SCHEME[..n])).unwrap_or(0)
+/// Whether a link may end in this name: it is that of a log, and not a step to another directory.
+pub(super) fn is_file_name(name: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    !matches!(name, "" | "." | "..") && name.bytes().all(is_plain)
 }
 
-impl<B> hyper::body::Body for LinkRewriter<B>
+/// How many bytes at the end of the text can be the beginning of a word.
+pub(super) fn begun(text: &[u8], word: &[u8]) -> usize {
+    (1..word.len().min(text.len() + 1)).rev().find(|&n| text.ends_with(&word[..n])).unwrap_or(0)
+}
+
+impl<B, R> hyper::body::Body for LinkRewriter<B, R>
 where
     B: hyper::body::Body<Data = Bytes, Error = BoxError>,
+    R: FnMut(&mut BytesMut, bool) -> Bytes + Unpin,
 {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
         loop {
-            if self.ended {
+            if this.ended {
                 return Poll::Ready(None);
             }
-            match self.inner.as_mut().poll_frame(cx) {
+            match this.inner.as_mut().poll_frame(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Err(e))) => return Poll::Ready(Some(Err(e))),
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
-                        self.held.extend_from_slice(&data);
+                        this.held.extend_from_slice(&data);
                     }
                 }
-                Poll::Ready(None) => self.ended = true,
+                Poll::Ready(None) => this.ended = true,
             }
-            let sendable = self.sendable();
+            let sendable = (this.rewrite)(&mut this.held, this.ended);
             if !sendable.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(sendable))));
             }
@@ -123,7 +131,7 @@ where
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
@@ -143,10 +151,19 @@ mod tests {
     }
 
     async fn below(base: &str, page: &str, chunk: usize) -> String {
+        let links = LogLinks::new(Some("http://ip-1:9977/logs/"), base);
+        in_chunks(page, chunk, move |held, ended| links.rewrite(held, ended)).await
+    }
+
+    /// What becomes of a page that comes in chunks of so many bytes.
+    pub(in crate::gateway::history_server) async fn in_chunks(
+        page: &str,
+        chunk: usize,
+        rewrite: impl FnMut(&mut BytesMut, bool) -> Bytes + Unpin,
+    ) -> String {
         let chunks: Vec<Result<Frame<Bytes>, BoxError>> =
             page.as_bytes().chunks(chunk).map(|bytes| Ok(Frame::data(Bytes::copy_from_slice(bytes)))).collect();
-        let links = LogLinks::new(Some("http://ip-1:9977/logs/"), base);
-        let bytes = LinkRewriter::new(Chunks(chunks.into_iter()), links).collect().await.unwrap().to_bytes();
+        let bytes = LinkRewriter::new(Chunks(chunks.into_iter()), rewrite).collect().await.unwrap().to_bytes();
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 

@@ -6,3 +6,4 @@ pub(super) mod links;
 pub(super) mod listener;
 pub(super) mod opening;
 pub(super) mod proxy;
+pub(super) mod run_links;

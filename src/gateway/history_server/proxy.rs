@@ -8,6 +8,7 @@
 use super::cookies;
 use super::links::{LinkRewriter, LogLinks};
 use super::listener::ListenerAccount;
+use super::run_links::RunLinks;
 use crate::dns;
 use crate::gateway::base;
 use crate::gateway::http::{Body, BoxError, empty};
@@ -92,12 +93,14 @@ impl HistoryServerProxy {
 
     /// Forwards a request and returns the history server's response. `gateway_login` says that the
     /// request's login is meant for the gateway: the history server must not see it.
-    /// The history server may take `timeout` until its response begins.
+    /// The history server may take `timeout` until its response begins. `run` is where the links to executor logs lead, if
+    /// the response is about a job run of EMR Serverless.
     pub(in crate::gateway) async fn forward(
         &self,
         request: Request<()>,
         gateway_login: bool,
         timeout: Duration,
+        run: Option<RunLinks>,
     ) -> Result<Response<Body>> {
         let host = request.headers().get(header::HOST).cloned();
         let path = self.without_base(request.uri().path_and_query().map_or("/", |p| p.as_str())).to_string();
@@ -108,7 +111,7 @@ impl HistoryServerProxy {
         let response = tokio::time::timeout(timeout, self.send(onward))
             .await
             .map_err(|_| anyhow!("the history server did not answer within {} s", timeout.as_secs()))??;
-        Ok(self.rewrite(response, host.as_ref()))
+        Ok(self.rewrite(response, host.as_ref(), run))
     }
 
     /// Sends a request, which has no body. Where the history server redirects its plain port to its TLS port, the request goes
@@ -152,7 +155,12 @@ impl HistoryServerProxy {
     }
 
     /// Makes redirects and log links in a response relative.
-    fn rewrite(&self, response: Response<Incoming>, host: Option<&HeaderValue>) -> Response<Body> {
+    fn rewrite(
+        &self,
+        response: Response<Incoming>,
+        host: Option<&HeaderValue>,
+        run: Option<RunLinks>,
+    ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         parts.headers = end_to_end(&parts.headers);
         cookies::wrap(&mut parts.headers, base::path());
@@ -162,17 +170,27 @@ impl HistoryServerProxy {
             let location = self.relative_location(&location, host).unwrap_or(location);
             parts.headers.insert(header::LOCATION, onward_location(location));
         }
-        let contains_links = parts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|content_type| content_type.to_str().ok())
-            .is_some_and(|t| t.starts_with("text/html") || t.starts_with("application/json"));
+        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is = |wanted: &str| content_type.is_some_and(|found| found.starts_with(wanted));
+        let (is_html, is_json) = (is("text/html"), is("application/json"));
         let is_plain = !parts.headers.contains_key(header::CONTENT_ENCODING);
-        let body = body.map_err(|e| -> BoxError { e.into() });
-        if contains_links && is_plain {
-            parts.headers.remove(header::CONTENT_LENGTH);
-            return Response::from_parts(parts, LinkRewriter::new(body, self.links.clone()).boxed_unsync());
+        let body = body.map_err(|e| -> BoxError { e.into() }).boxed_unsync();
+        if !is_plain || !is_html && !is_json {
+            return Response::from_parts(parts, body);
         }
+        parts.headers.remove(header::CONTENT_LENGTH);
+        let body = match run {
+            Some(run) if is_html => {
+                LinkRewriter::new(body, move |held, ended| run.rewrite_html(held, ended)).boxed_unsync()
+            }
+            Some(run) => {
+                let mut json = run.json();
+                LinkRewriter::new(body, move |held, ended| json.rewrite(held, ended)).boxed_unsync()
+            }
+            None => body,
+        };
+        let links = self.links.clone();
+        let body = LinkRewriter::new(body, move |held, ended| links.rewrite(held, ended));
         Response::from_parts(parts, body.boxed_unsync())
     }
 

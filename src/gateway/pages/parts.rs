@@ -2,6 +2,7 @@
 
 use super::format::{size, span, time};
 use crate::gateway::archive::Object;
+use crate::gateway::base;
 use crate::gateway::history_server::api::ApplicationInfo;
 use crate::gateway::presign::encode_value;
 use crate::gateway::route::LogDirectory;
@@ -27,8 +28,9 @@ impl<'a> FileRow<'a> {
     pub(super) fn of_directory(directory: &LogDirectory, objects: &'a [Object], served: &Served) -> (Vec<Self>, usize) {
         let row = |object: &'a Object| match directory {
             LogDirectory::Container(container) => Self::of_container(&container.id, &object.name, object),
-            LogDirectory::Directory(path) => {
-                Self::new(format!("/logs/{path}{}", encode_value(&object.name)), &object.name, object)
+            LogDirectory::Directory(_) => {
+                // The page lies in the same directory, below a log URI or below a source.
+                Self::new(encode_value(&object.name), &object.name, object)
             }
         };
         let rows: Vec<Self> = objects.iter().filter(|object| served.has_file(&object.name)).map(row).collect();
@@ -38,7 +40,7 @@ impl<'a> FileRow<'a> {
 
     pub(super) fn of_container(container: &str, name: &'a str, object: &Object) -> Self {
         let short = name.strip_suffix(".gz").filter(|short| !short.is_empty()).unwrap_or(name);
-        Self::new(format!("/logs/{container}/{}", encode_value(short)), name, object)
+        Self::new(format!("{}/logs/{container}/{}", base::path(), encode_value(short)), name, object)
     }
 
     fn new(href: String, name: &'a str, object: &Object) -> Self {

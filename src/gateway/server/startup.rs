@@ -29,6 +29,7 @@ use crate::gateway::served::Served;
 use crate::gateway::shares::Shares;
 use crate::gateway::tls::Tls;
 use crate::host::Host;
+use crate::index::without_covered;
 use crate::settings::{GatewaySettings, Mode};
 use anyhow::{Context, Result};
 use aws_config::retry::RetryConfig;
@@ -131,7 +132,6 @@ pub(super) async fn gateway(config: &GatewayConfig, tls: Option<Arc<Tls>>) -> Re
             .hint("emr-shs proxy serve --log-uri s3://my-bucket/elasticmapreduce/")
             .into());
     }
-    let signers = log_uris.iter().map(|_| LatestSigner::default()).collect();
     let link_prefix = settings.link_prefix();
     base::set(settings.base_path());
     let applications = match config.index_settings() {
@@ -141,8 +141,10 @@ pub(super) async fn gateway(config: &GatewayConfig, tls: Option<Arc<Tls>>) -> Re
     let serves_any_peer = settings.insecure || (has_tls && logins.is_some());
     let looks_at_accounts = !serves_any_peer && logins.is_none();
     let stores = Stores::of(config);
+    let sources = without_covered(config.event_logs.clone(), |uri| uri);
     let archive = Arc::new(Archive::new(
         log_uris,
+        sources.into_iter().map(|EventLogs { bucket, prefix, .. }| LogUri { bucket, prefix }).collect(),
         config.cluster_id.clone(),
         &sdk_config,
         |uri| stores.of_bucket(&uri.bucket),
@@ -165,7 +167,6 @@ pub(super) async fn gateway(config: &GatewayConfig, tls: Option<Arc<Tls>>) -> Re
     };
     Ok(Gateway {
         event_log_cache: config.event_log_cache.as_ref().map(cache).transpose()?,
-        archive,
         applications,
         credentials,
         history_server,
@@ -188,9 +189,10 @@ pub(super) async fn gateway(config: &GatewayConfig, tls: Option<Arc<Tls>>) -> Re
         page_memory: PageMemory::default(),
         left_out: LeftOut::default(),
         history_requests: Shares::new(MAX_HISTORY_REQUESTS, MAX_HISTORY_REQUESTS_OF_CLIENT),
+        signers: archive.buckets.iter().map(|_| LatestSigner::default()).collect(),
+        archive,
         waiting: Shares::new(MAX_WAITING_REQUESTS, MAX_WAITING_REQUESTS_OF_CLIENT),
         streams: Shares::new(MAX_STREAMS, MAX_STREAMS_OF_CLIENT),
-        signers,
     })
 }
 
