@@ -1,6 +1,6 @@
 //! The options of `render`. Every doc comment on a command or an option is help text.
 
-use super::options::{EventLogsArgs, KmsKeyArgs, LogUriArgs, PublicUrlArgs, RegionArgs, SparkArgs};
+use super::options::{KmsKeyArgs, LogUriArgs, PublicUrlArgs, RegionArgs, SourcesArgs, SparkArgs};
 use crate::render::iam::Side;
 use crate::render::serverless::Part;
 use crate::render::step::Format;
@@ -18,7 +18,7 @@ pub enum Render {
     BootstrapAction(StepArgs),
     /// IAM policy for the history server, the jobs, and verify
     IamPolicy(IamPolicyArgs),
-    /// Guide and files to show the jobs of an EMR Serverless application
+    /// Guide and files to show the jobs of EMR Serverless
     Serverless(ServerlessArgs),
 }
 
@@ -97,6 +97,7 @@ pub struct StepArgs {
 /// Options of `render iam-policy`.
 #[derive(Args)]
 #[command(
+    mut_arg("event_logs", |arg| arg.help("S3 prefix for event logs, such as s3://my-bucket/spark-events/; repeatable, that of the jobs first: install --index reads the others [default: the installed ones]")),
     mut_arg("log_uri", |arg| arg.help("S3 prefix where clusters archive their logs; repeatable [default: the installed one, or this cluster's]").help_heading(None::<&str>)),
     mut_arg("region", |arg| arg.help("Region of the clusters [default: this node's, or any]")),
     after_help = "By default, iam-policy prints one policy for the cluster's instance profile, which jobs and the \
@@ -106,7 +107,7 @@ URI and the region default to those of the installation."
 )]
 pub struct IamPolicyArgs {
     #[command(flatten)]
-    pub(crate) event_logs: EventLogsArgs,
+    pub(crate) event_logs: SourcesArgs,
     #[command(flatten)]
     pub(crate) log_uris: LogUriArgs,
     #[command(flatten)]
@@ -128,33 +129,36 @@ pub struct IamPolicyArgs {
 /// Options of `render serverless`.
 #[derive(Args)]
 #[command(
-    override_usage = "emr-shs render serverless [OPTIONS] --application <ID> --account <ID>\n       --event-logs <URI> --log-uri <URI>",
+    override_usage = "emr-shs render serverless [OPTIONS] --log-uri <URI>\n       emr-shs render serverless [OPTIONS] --log-uri <URI> --event-logs <URI>\n       --application <ID> --account <ID>",
     mut_arg("region", |arg| arg.help("Region of the application [default: this node's]")),
-    after_help = "By default, serverless prints one text to read and to copy from; --into writes the files that the \
-text names. It sends no request to AWS."
+    after_help = "With --log-uri alone, serverless explains how install --index lists the jobs of all applications where \
+EMR Serverless has logged them; the jobs stay as they are. With --event-logs, it explains how an image brings the event \
+logs of one application together.\n\nBy default, serverless prints one text to read and to copy from; --into writes the \
+files that the text names. It sends no request to AWS."
 )]
 pub struct ServerlessArgs {
-    /// Id of the EMR Serverless application
-    #[arg(long, value_name = "ID", env = "EMR_SHS_APPLICATION")]
-    pub(crate) application: String,
-    /// AWS account of the application
-    #[arg(long, value_name = "ID", env = "EMR_SHS_ACCOUNT")]
-    pub(crate) account: String,
-    #[command(flatten)]
-    pub(crate) region: RegionArgs,
-    /// S3 prefix for the event logs of all its jobs, such as s3://my-bucket/serverless-events/
-    #[arg(long, value_name = "URI", env = "EMR_SHS_EVENT_LOGS")]
-    pub(crate) event_logs: String,
-    /// S3 prefix for the container logs of its jobs, such as s3://my-bucket/serverless-logs/
+    /// S3 prefix for the container logs of the jobs, such as s3://my-bucket/serverless-logs/
     #[arg(long, value_name = "URI", env = "EMR_SHS_LOG_URI")]
     pub(crate) log_uri: String,
-    /// EMR release of the application; an image fits only one release
+    /// S3 prefix to which an image sends the event logs of all jobs, such as
+    /// s3://my-bucket/serverless-events/
+    #[arg(long, value_name = "URI", env = "EMR_SHS_EVENT_LOGS")]
+    pub(crate) event_logs: Option<String>,
+    /// With --event-logs: id of the EMR Serverless application
+    #[arg(long, value_name = "ID", env = "EMR_SHS_APPLICATION")]
+    pub(crate) application: Option<String>,
+    /// AWS account of the application [default: any; with --event-logs required]
+    #[arg(long, value_name = "ID", env = "EMR_SHS_ACCOUNT")]
+    pub(crate) account: Option<String>,
+    #[command(flatten)]
+    pub(crate) region: RegionArgs,
+    /// With --event-logs: EMR release of the application; an image fits only one release
     #[arg(long, value_name = "LABEL", default_value = "emr-7.12.0", env = "EMR_SHS_RELEASE")]
     pub(crate) release: String,
-    /// ECR repository for the image, in the same region
+    /// With --event-logs: ECR repository for the image, in the same region
     #[arg(long, value_name = "NAME", default_value = "emr-serverless-spark", env = "EMR_SHS_REPOSITORY")]
     pub(crate) repository: String,
-    /// Runtime role of the jobs [default: the role EMRServerlessJobRole]
+    /// With --event-logs: runtime role of the jobs [default: the role EMRServerlessJobRole]
     #[arg(long, value_name = "ARN", env = "EMR_SHS_JOB_ROLE")]
     pub(crate) job_role: Option<String>,
     #[command(flatten)]

@@ -5,7 +5,7 @@ use super::own_directory::own_directory;
 use crate::aws::config;
 use crate::aws::identity::{instance_role, partition_of_node};
 use crate::aws::partition::{self, Partition};
-use crate::aws::uri::{EventLogs, LogUri};
+use crate::aws::uri::LogUri;
 use crate::change::component::Component;
 use crate::change::receipt::Receipt;
 use crate::cli::options::given;
@@ -21,6 +21,7 @@ use crate::render::Rendered;
 use crate::render::cluster_config::{self, NodeConfigRequest, ReleaseConfigRequest};
 use crate::render::iam::{self, IamPolicyRequest, Side};
 use crate::render::serverless::{Part, ServerlessRequest, ServerlessSetup};
+use crate::render::serverless_in_place::{InPlaceRequest, InPlaceSetup};
 use crate::render::step::{self, Checksums, StepRequest};
 use crate::settings::Settings;
 use crate::ui::{self, Console};
@@ -126,11 +127,11 @@ fn check_install_arguments(arguments: &[String]) -> Result<(), Fault> {
 
 fn iam_policy(host: &Host, identity: &Identity, args: &IamPolicyArgs) -> Result<Rendered> {
     let receipt = Receipt::load(host).map_err(Fault::of);
-    let event_logs: Option<EventLogs> = match args.event_logs.parse()? {
-        Some(uri) => Some(uri),
-        None => receipt.as_ref().map_err(Clone::clone)?.settings.event_logs.clone(),
-    };
-    if event_logs.is_none() && args.log_uris.log_uri.is_empty() {
+    let mut event_logs = args.event_logs.parse()?;
+    if event_logs.is_empty() {
+        event_logs.extend(receipt.as_ref().map_err(Clone::clone)?.settings.sources().cloned());
+    }
+    if event_logs.is_empty() && args.log_uris.log_uri.is_empty() {
         return Err(Fault::usage("--event-logs and --log-uri are missing")
             .detail("the policy names the prefixes that it opens; emr-shs is not installed on this machine, so it does not know yours")
             .hint("emr-shs render iam-policy --event-logs s3://my-bucket/spark-events/ --log-uri s3://my-bucket/elasticmapreduce/")
@@ -146,7 +147,7 @@ fn iam_policy(host: &Host, identity: &Identity, args: &IamPolicyArgs) -> Result<
     let role = if is_on_node && !only_jobs { instance_role(&config::runtime()?) } else { None };
     iam::render(&IamPolicyRequest {
         sides: &args.sides,
-        event_logs: event_logs.as_ref(),
+        event_logs: &event_logs,
         log_uris: &log_uris,
         kms_keys: &args.kms_keys.kms_key,
         binaries: binaries.as_deref(),
@@ -190,31 +191,57 @@ fn partition_of(region: Option<&str>, host: &Host) -> Partition {
 
 fn serverless(host: &Host, identity: &Identity, args: &ServerlessArgs) -> Result<Rendered> {
     let region = args.region.given().or(identity.region.as_deref());
+    let (partition, kms_keys) = (partition_of(region, host), &args.kms_keys.kms_key);
+    let (log_uri, account) = (args.log_uri.as_str(), given(&args.account));
+    let Some(event_logs) = given(&args.event_logs) else {
+        if given(&args.application).or(given(&args.job_role)).is_some() {
+            return Err(Fault::usage("--event-logs is missing")
+                .detail("--application and --job-role are about an image that sends event logs there")
+                .hint("add --event-logs s3://my-bucket/serverless-events/; or leave them out: install --index lists the jobs of all applications below --log-uri, without an image")
+                .into());
+        }
+        let setup = InPlaceSetup::check(InPlaceRequest { log_uri, region, partition, account, kms_keys })?;
+        return match &args.into {
+            Some(dir) => write_files(dir, &InPlaceSetup::FILES, |part| setup.part(part), setup.guide()?, setup.notes()),
+            None => setup.render(args.part),
+        };
+    };
+    let missing = |option: &str, hint: &'static str| {
+        Fault::usage(format!("{option} is missing")).detail("--event-logs asks for the way with an image").hint(hint)
+    };
     let setup = ServerlessSetup::check(ServerlessRequest {
-        application: &args.application,
-        account: &args.account,
+        application: given(&args.application)
+            .ok_or_else(|| missing("--application", "--application 00f1r2fo0l4l4l09"))?,
+        account: account.ok_or_else(|| missing("--account", "--account 123456789012"))?,
         region,
-        partition: partition_of(region, host),
+        partition,
         release: &args.release,
         repository: &args.repository,
-        event_logs: &args.event_logs,
-        log_uri: &args.log_uri,
+        event_logs,
+        log_uri,
         job_role: given(&args.job_role),
-        kms_keys: &args.kms_keys.kms_key,
+        kms_keys,
     })?;
     match &args.into {
-        Some(dir) => write_files(dir, &setup),
+        Some(dir) => write_files(dir, &Part::FILES, |part| setup.part(part), setup.guide()?, setup.notes()),
         None => setup.render(args.part),
     }
 }
 
-fn write_files(dir: &Path, setup: &ServerlessSetup<'_>) -> Result<Rendered> {
+/// Writes the parts with these names, and the guide.
+fn write_files(
+    dir: &Path,
+    files: &[(Part, &str)],
+    part: impl Fn(Part) -> Result<String>,
+    guide: String,
+    notes: Vec<String>,
+) -> Result<Rendered> {
     let (host, own) = own_directory(dir, "emr-shs render serverless … --into ./serverless")?;
-    for (part, name) in Part::FILES {
-        host.write_atomic(&own.join(name), (setup.part(part)? + "\n").as_bytes(), 0o644, None)?;
+    for (which, name) in files {
+        host.write_atomic(&own.join(name), (part(*which)? + "\n").as_bytes(), 0o644, None)?;
     }
-    host.write_atomic(&own.join("README.txt"), (setup.guide()? + "\n").as_bytes(), 0o644, None)?;
-    let names = Part::FILES.map(|(_, name)| name).join(", ");
+    host.write_atomic(&own.join("README.txt"), (guide + "\n").as_bytes(), 0o644, None)?;
+    let names = files.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
     let text = format!("{}: {names}, and README.txt, which explains how to use them", dir.display());
-    Ok(Rendered { text, is_json: false, notes: setup.notes() })
+    Ok(Rendered { text, is_json: false, notes })
 }

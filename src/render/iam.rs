@@ -8,7 +8,7 @@ use crate::error::Fault;
 use crate::index::SNAPSHOT;
 use anyhow::Result;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of IAM's policy language.
 const LANGUAGE: &str = "2012-10-17";
@@ -34,7 +34,8 @@ const SYNTHETIC: [&str; 2] = ["application_?????????????_9?????????", "00verify?
 pub(crate) struct IamPolicyRequest<'a> {
     /// Empty for all sides.
     pub(crate) sides: &'a [Side],
-    pub(crate) event_logs: Option<&'a EventLogs>,
+    /// The sources of event logs. Jobs write to the first one.
+    pub(crate) event_logs: &'a [EventLogs],
     pub(crate) log_uris: &'a [LogUri],
     /// The keys that encrypt event logs or container logs, by ARN.
     pub(crate) kms_keys: &'a [String],
@@ -91,7 +92,7 @@ impl Statement {
 
 impl Policy {
     pub(super) fn of(request: &IamPolicyRequest<'_>) -> Result<Self, Fault> {
-        let mut statement = request.event_logs.map(|uri| request.event_log_statements(uri)).unwrap_or_default();
+        let mut statement = request.event_log_statements();
         statement.extend(request.container_log_statements());
         statement.extend(request.cluster_statements());
         statement.extend(request.kms_statement()?);
@@ -120,18 +121,30 @@ impl IamPolicyRequest<'_> {
         format!("arn:{}:s3:::{place}", self.partition.name)
     }
 
-    fn event_log_statements(&self, uri: &EventLogs) -> Vec<Statement> {
-        let below = |name: &str| self.s3_arn(&format!("{}/{}{name}", uri.bucket, uri.prefix));
-        let mut readable = vec![below("*")];
-        if !uri.prefix.is_empty() {
-            // S3A first looks for an object with the name of the directory.
-            readable.insert(0, self.s3_arn(&format!("{}/{}", uri.bucket, uri.prefix.trim_end_matches('/'))));
+    /// The sources that are read: the history server's index has all of them.
+    fn read_sources(&self) -> &[EventLogs] {
+        let count = if self.is_for(Side::HistoryServer) { self.event_logs.len() } else { 1 };
+        &self.event_logs[..count.min(self.event_logs.len())]
+    }
+
+    fn event_log_statements(&self) -> Vec<Statement> {
+        let Some(first) = self.event_logs.first() else { return Vec::new() };
+        let below = |name: &str| self.s3_arn(&format!("{}/{}{name}", first.bucket, first.prefix));
+        let (mut buckets, mut readable) = (Vec::new(), Vec::new());
+        for EventLogs { bucket, prefix, .. } in self.read_sources() {
+            buckets.push(self.s3_arn(bucket));
+            if !prefix.is_empty() {
+                // S3A first looks for an object with the name of the directory.
+                readable.push(self.s3_arn(&format!("{bucket}/{}", prefix.trim_end_matches('/'))));
+            }
+            readable.push(self.s3_arn(&format!("{bucket}/{prefix}*")));
         }
+        let buckets = each_once(buckets);
         let mut statements = vec![
             // The statement has no condition on the prefix. Spark asks for objects that do not exist yet, and
             // S3 answers 404 only if the caller may list the bucket (`docs/emr.md §8.2`). A 403 fails the job.
-            Statement::allow("FindEventLogs", &["s3:ListBucket"], vec![self.s3_arn(&uri.bucket)]),
-            Statement::allow("ReadEventLogs", &["s3:GetObject"], readable),
+            Statement::allow("FindEventLogs", &["s3:ListBucket"], buckets),
+            Statement::allow("ReadEventLogs", &["s3:GetObject"], each_once(readable)),
         ];
         if self.is_for(Side::Jobs) {
             let write = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"];
@@ -194,7 +207,7 @@ impl IamPolicyRequest<'_> {
             buckets.entry(&uri.bucket).or_default().extend(prefixes);
         }
         // FindEventLogs already allows to list the bucket of the event logs.
-        buckets.retain(|bucket, _| self.event_logs.is_none_or(|uri| uri.bucket != *bucket));
+        buckets.retain(|bucket, _| self.read_sources().iter().all(|uri| uri.bucket != *bucket));
         let statement = |(i, (bucket, prefixes)): (usize, (&str, Vec<String>))| {
             let sid = if i == 0 { "FindContainerLogs".into() } else { format!("FindContainerLogs{}", i + 1) };
             let statement = Statement::allow(sid, &["s3:ListBucket"], vec![self.s3_arn(bucket)]);
@@ -243,6 +256,12 @@ impl IamPolicyRequest<'_> {
         let resources = vec![self.s3_arn(&format!("{place}*")), self.s3_arn(&script_runner)];
         Some(Statement::allow("FetchProgram", &["s3:GetObject"], resources))
     }
+}
+
+/// The same texts in the same order, each once.
+fn each_once(texts: Vec<String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    texts.into_iter().filter(|text| seen.insert(text.clone())).collect()
 }
 
 /// The name of S3 in the region of a KMS key, as the condition `kms:ViaService` spells it. `own` is the partition of the
@@ -312,11 +331,19 @@ pub(crate) fn render(request: &IamPolicyRequest<'_>) -> Result<Rendered> {
     if let Some(note) = note_on_guess(request.region, &request.partition) {
         rendered = rendered.note(note);
     }
-    if let Some(uri) = request.event_logs {
+    if !request.event_logs.is_empty() {
+        let buckets = each_once(request.read_sources().iter().map(|uri| uri.bucket.clone()).collect());
         rendered = rendered.note(format!(
             "s3:ListBucket covers the names of all objects in {}. Spark looks for objects that do not exist yet: to a caller \
              who may list the bucket, S3 answers “not found”; to any other, “access denied”, which fails the job.",
-            uri.bucket
+            buckets.join(" and ")
+        ));
+    }
+    if request.read_sources().len() > 1 {
+        rendered = rendered.note(format!(
+            "Only {} may be written: jobs write their event logs there, and the gateway writes the snapshot of the index. \
+             The other prefixes are only listed and read.",
+            request.event_logs[0]
         ));
     }
     Ok(rendered)

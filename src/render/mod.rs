@@ -7,6 +7,7 @@ mod filters;
 pub(crate) mod iam;
 mod release;
 pub(crate) mod serverless;
+pub(crate) mod serverless_in_place;
 pub(crate) mod step;
 
 use crate::error::Fault;

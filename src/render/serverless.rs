@@ -1,6 +1,6 @@
-//! The guide that makes the jobs of an EMR Serverless application appear in a history server on a cluster, and the
-//! files it names. Each job writes its event log to a directory of its own, and a history server reads one directory
-//! (`docs/emr.md §5.3`): so an image sends the event logs of all jobs to one prefix.
+//! The guide that makes the jobs of an EMR Serverless application appear in a history server on a cluster that keeps no index, and
+//! the files it names. Each job writes its event log to a directory of its own, and such a history server reads one directory
+//! (`docs/emr.md §5.3`): so an image sends the event logs of all jobs to one prefix. serverless_in_place.rs needs none of that.
 
 use super::iam::{IamPolicyRequest, Policy, Side, note_on_guess};
 use super::release::Release;
@@ -29,6 +29,8 @@ pub(crate) enum Part {
     StartJobRun,
     /// The install command for the node that shows the jobs
     Install,
+    /// IAM policy for the role of that node
+    NodePolicy,
 }
 
 impl Part {
@@ -40,8 +42,8 @@ impl Part {
         (Self::StartJobRun, "start-job-run.json"),
     ];
 
-    fn is_json(self) -> bool {
-        matches!(self, Self::EcrPolicy | Self::JobPolicy | Self::StartJobRun)
+    pub(super) fn is_json(self) -> bool {
+        matches!(self, Self::EcrPolicy | Self::JobPolicy | Self::StartJobRun | Self::NodePolicy)
     }
 }
 
@@ -211,6 +213,7 @@ impl<'a> ServerlessSetup<'a> {
             Part::JobPolicy => to_json(&self.job_policy()?),
             Part::StartJobRun => to_json(&self.start_job_run()),
             Part::Install => self.install(),
+            Part::NodePolicy => to_json(&self.node_policy()?),
         }
     }
 
@@ -246,13 +249,26 @@ impl<'a> ServerlessSetup<'a> {
     fn job_policy(&self) -> Result<Policy, Fault> {
         Policy::of(&IamPolicyRequest {
             sides: &[Side::Jobs],
-            event_logs: Some(&self.event_logs),
+            event_logs: std::slice::from_ref(&self.event_logs),
             log_uris: std::slice::from_ref(&self.log_uri),
             kms_keys: self.kms_keys,
             region: Some(self.region),
             partition: self.partition.clone(),
             account: Some(self.account),
             serverless: true,
+            ..IamPolicyRequest::default()
+        })
+    }
+
+    fn node_policy(&self) -> Result<Policy, Fault> {
+        Policy::of(&IamPolicyRequest {
+            sides: &[Side::HistoryServer],
+            event_logs: std::slice::from_ref(&self.event_logs),
+            log_uris: std::slice::from_ref(&self.log_uri),
+            kms_keys: self.kms_keys,
+            region: Some(self.region),
+            partition: self.partition.clone(),
+            account: Some(self.account),
             ..IamPolicyRequest::default()
         })
     }

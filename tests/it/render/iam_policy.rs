@@ -11,7 +11,7 @@ fn policies_are_valid_for_every_side_and_partition() {
     let key = |partition: &str, region: &str| {
         format!("--kms-key arn:{partition}:kms:{region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab")
     };
-    let places = "--event-logs s3a://acme-spark/events --log-uri s3n://acme-logs/elasticmapreduce/ --log-uri s3://acme-logs/other --log-uri s3://acme-more/ --binaries s3://acme-tools/emr-shs";
+    let places = "--event-logs s3a://acme-spark/events --event-logs s3://acme-more/sls --log-uri s3n://acme-logs/elasticmapreduce/ --log-uri s3://acme-logs/other --log-uri s3://acme-more/ --binaries s3://acme-tools/emr-shs";
     let mut template = serde_json::Map::new();
     for (partition, region, suffix) in [
         ("aws", "eu-west-3", "com"),
@@ -87,4 +87,61 @@ fn a_policy_for_one_side_grants_only_what_that_side_needs() {
     assert_eq!(both.to_string().matches("s3:ListBucket").count(), 1, "one bucket, one statement: {both}");
     let root = json_of(&elsewhere("iam-policy --event-logs s3://acme --for jobs"));
     assert_eq!(statements(&root)["ReadEventLogs"]["Resource"], json!(["arn:aws:s3:::acme/*"]));
+}
+
+#[test]
+fn further_prefixes_are_only_listed_and_read() {
+    let places = "iam-policy --event-logs s3://acme-spark/events/ --event-logs s3://acme-sls/logs/ --event-logs s3a://acme-spark/old \
+                  --event-logs s3://acme-whole --log-uri s3://acme-sls/elasticmapreduce/ --region eu-west-3";
+    let ran = elsewhere(places);
+    let policy = json_of(&ran);
+    valid(&["policy"], &policy.to_string());
+    let of = statements(&policy);
+    let arns = |places: &[&str]| json!(places.iter().map(|place| format!("arn:aws:s3:::{place}")).collect::<Vec<_>>());
+    assert_eq!(of["FindEventLogs"]["Resource"], arns(&["acme-spark", "acme-sls", "acme-whole"]));
+    assert!(!of.contains_key("FindContainerLogs"), "one bucket, one statement: {policy}");
+    let read = [
+        "acme-spark/events",
+        "acme-spark/events/*",
+        "acme-sls/logs",
+        "acme-sls/logs/*",
+        "acme-spark/old",
+        "acme-spark/old/*",
+    ];
+    assert_eq!(of["ReadEventLogs"]["Resource"], arns(&[&read[..], &["acme-whole/*"]].concat()));
+    let mut written = 0;
+    for (sid, statement) in &of {
+        if statement["Action"].to_string().contains("Put") || statement["Action"].to_string().contains("Delete") {
+            let resources = statement["Resource"].as_array().unwrap().iter().map(|arn| arn.as_str().unwrap());
+            let is_of_first = |arn: &str| arn.starts_with("arn:aws:s3:::acme-spark/events/");
+            assert!(sid == "ProveContainerLogs" || resources.into_iter().all(is_of_first), "{sid}: {statement}");
+            written += 1;
+        }
+    }
+    assert!(written > 1, "{policy}");
+    let reader = json_of(&elsewhere(&format!("{places} --for history-server")));
+    assert_eq!(statements(&reader)["ShareIndex"]["Resource"], arns(&["acme-spark/events/.emr-shs/index-v1.zst"]));
+    assert_eq!(statements(&reader)["ReadEventLogs"]["Resource"], of["ReadEventLogs"]["Resource"]);
+    let says = ran.err().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(says.contains("acme-spark and acme-sls and acme-whole"), "{says}");
+    assert!(says.contains("Only s3://acme-spark/events/ may be written"), "{says}");
+
+    // Neither the jobs nor verify look at what others have written.
+    for side in ["jobs", "verify"] {
+        let policy = json_of(&elsewhere(&format!("{places} --for {side}")));
+        let of = statements(&policy);
+        assert_eq!(of["FindEventLogs"]["Resource"], arns(&["acme-spark"]), "{side}");
+        assert_eq!(of["ReadEventLogs"]["Resource"], arns(&["acme-spark/events", "acme-spark/events/*"]), "{side}");
+    }
+}
+
+#[test]
+fn the_policy_of_an_installed_index_has_all_its_prefixes() {
+    let root = RootDir::new();
+    let words =
+        ["install", "--index", "--event-logs", "s3://acme-spark/events/", "--event-logs", "s3://acme-sls/logs/"];
+    let installed = root.run(&words);
+    assert_eq!(installed.code(), 0, "{}", installed.err());
+    let policy = json_of(&root.run(&["render", "iam-policy"]));
+    assert!(policy.to_string().contains("arn:aws:s3:::acme-sls/logs/*"), "{policy}");
 }

@@ -1,4 +1,5 @@
-//! `render serverless`: an image, policies and a job for EMR Serverless.
+//! `render serverless`: how the index lists the jobs of EMR Serverless in place; and an image, policies and a job for those who keep
+//! no index.
 
 use super::*;
 
@@ -7,6 +8,58 @@ fn serverless(more: &str) -> CommandOutput {
         "serverless --application {APPLICATION} --account 123456789012 --region eu-west-3 --event-logs s3://acme-spark/serverless/ \
          --log-uri s3://acme-logs/serverless/ {more}"
     ))
+}
+
+const IN_PLACE: &str = "serverless --log-uri s3://acme-logs/serverless/";
+
+/// Runs `plan` on a node with the arguments of a line that installs.
+fn plan_of(line: &str) -> Value {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..3], ["sudo", "emr-shs", "install"]);
+    json_of(&RootDir::new().run(&[&["--json", "plan"], &words[3..]].concat()))
+}
+
+#[test]
+fn without_an_image_the_log_uri_is_a_source_of_the_index() {
+    let guide = elsewhere(IN_PLACE).expect(0).out();
+    for part in ["install", "node-policy"] {
+        let part = elsewhere(&format!("{IN_PLACE} --part {part}")).expect(0).out();
+        assert!(guide.contains(part.lines().next().unwrap()), "{guide}");
+    }
+    for told in ["no image, no ECR policy, no Spark setting", "s3MonitoringConfiguration", "Not proved yet"] {
+        assert!(guide.contains(told), "{told}: {guide}");
+    }
+    assert!(!guide.contains("docker") && !guide.contains("--layout"), "{guide}");
+
+    // Every command that the guide prints: that of a node for nothing else, and that of a node whose own jobs are listed, too.
+    let installs: Vec<&str> =
+        guide.lines().map(str::trim).filter(|line| line.starts_with("sudo emr-shs install")).collect();
+    let [alone, beside] = installs[..] else { panic!("{installs:?}") };
+    let alone = keys_of_plan(&plan_of(alone));
+    let beside = keys_of_plan(&plan_of(beside));
+    for keys in [&alone, &beside] {
+        assert!(keys["spark.history.fs.logDirectory"].starts_with("file:///"), "{keys:?}");
+    }
+    assert!(!alone.contains_key("spark.eventLog.dir"), "{alone:?}");
+    assert_eq!(beside["spark.eventLog.dir"], "s3://my-bucket/spark-events/");
+
+    // The policy is that of `render iam-policy` for the same prefix, and IAM accepts it.
+    let policy = |line: &str| json_of(&elsewhere(line));
+    let of_guide = policy(&format!("{IN_PLACE} --part node-policy --region eu-west-3 --account 123456789012"));
+    valid(&["policy"], &of_guide.to_string());
+    let same = "iam-policy --for history-server --event-logs s3://acme-logs/serverless/ --region eu-west-3 --account 123456789012";
+    assert_eq!(of_guide, policy(same));
+    assert!(of_guide.to_string().contains("arn:aws:s3:::acme-logs/serverless/*"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let into = dir.path().join("in-place");
+    elsewhere(&format!("{IN_PLACE} --into {}", into.display())).expect(0);
+    assert_eq!(std::fs::read_to_string(into.join("README.txt")).unwrap().trim_end(), guide.trim_end());
+    let commands: String =
+        guide.lines().map(str::trim).filter(|line| line.starts_with("aws ")).map(|line| format!("{line}\n")).collect();
+    let requests = requests_of(&into, &commands);
+    assert!(requests[0]["body"].as_str().unwrap().contains("Action=PutRolePolicy"), "{requests:#?}");
+    assert_eq!((requests.len(), std::fs::read_dir(&into).unwrap().count()), (1, 2));
 }
 
 #[test]
@@ -41,14 +94,12 @@ fn every_part_of_the_serverless_flow_is_valid() {
     of_role["Statement"][0]["Resource"] = "arn:aws:ecr:eu-west-3:123456789012:repository/x".into();
     valid(&["policy"], &of_role.to_string());
     valid(&["policy"], &part("job-policy"));
+    valid(&["policy"], &part("node-policy"));
     valid(&["shape", "emr-serverless", "StartJobRun"], &part("start-job-run"));
 
     // `plan` on a node understands the arguments of the printed `install` command.
     let line = part("install");
-    let words: Vec<&str> = line.split_whitespace().collect();
-    assert_eq!(words[..3], ["sudo", "emr-shs", "install"]);
-    let root = RootDir::new();
-    let plan = json_of(&root.run(&[&["--json", "plan"], &words[3..]].concat()));
+    let plan = plan_of(&line);
     assert_eq!(
         keys_of_plan(&plan).get("spark.history.fs.logDirectory").map(String::as_str),
         Some("s3://acme-spark/serverless/")

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn wrong_arguments_get_an_error_with_a_hint() {
     let step = format!("step --region eu-west-3 --script s3://b/emr-shs/step --sha256-x86_64 {SUM}");
-    let serverless = "serverless --account 123456789012 --region eu-west-3 --log-uri s3://b/l/";
+    let serverless = "serverless --account 123456789012 --region eu-west-3 --log-uri s3://my-bucket/l/";
     for (line, says) in [
         ("cluster-config".to_string(), "cluster-config needs --event-logs"),
         (format!("cluster-config --event-logs {LOGS}"), "--release emr-7.12.0"),
@@ -52,6 +52,18 @@ fn wrong_arguments_get_an_error_with_a_hint() {
             format!("{serverless} --event-logs {LOGS} --application {APPLICATION} --job-role me"),
             "is not the ARN of a role",
         ),
+        (format!("{serverless} --event-logs {LOGS}"), "--application is missing"),
+        (
+            serverless.replace("--account 123456789012", &format!("--event-logs {LOGS} --application {APPLICATION}")),
+            "--account is missing",
+        ),
+        (format!("{serverless} --application {APPLICATION}"), "--event-logs is missing"),
+        (format!("{serverless} --part dockerfile"), "--event-logs is missing"),
+        (
+            serverless.replace("s3://my-bucket/l/", "s3://my-bucket/a,b/"),
+            "--log-uri: “s3://my-bucket/a,b/” is not a directory in S3",
+        ),
+        (serverless.replace("123456789012", "acme"), "is not the id of an AWS account"),
     ] {
         let ran = elsewhere(&line).expect(2);
         let text = ran.err().replace('\n', " ");
