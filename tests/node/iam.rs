@@ -4,8 +4,8 @@
 use crate::helpers::node::{LOGS, Node, Profile};
 use serde_json::{Value, json};
 
-/// Makes the rendered policy that of each bucket, without the action `less.1` of the statement with Sid `less.0`.
-fn obey(node: &Node, policy: &Value, less: Option<(&str, &str)>) {
+/// Makes the rendered policy that of each bucket for the account `limited`, without the action `less.1` of the statement with Sid `less.0`.
+pub(crate) fn obey(node: &Node, policy: &Value, less: Option<(&str, &str)>) {
     for bucket in ["acme-spark", "acme-logs"] {
         let mut statements = Vec::new();
         for statement in policy["Statement"].as_array().unwrap() {
@@ -31,6 +31,9 @@ fn obey(node: &Node, policy: &Value, less: Option<(&str, &str)>) {
             if !empty("Resource") && !empty("Action") {
                 statements.push(own);
             }
+        }
+        if statements.is_empty() {
+            continue;
         }
         let text = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
         std::fs::write(node.path("/srv/policy"), text).unwrap();

@@ -39,6 +39,7 @@ mod readme;
 mod releases;
 mod runtime_roles;
 mod scale;
+mod serverless_in_place;
 mod static_binary;
 mod step;
 mod strangers;
