@@ -1,4 +1,4 @@
-//! What the gateway serves of that which lies below its log URIs: which files, and of which clusters.
+//! What the gateway serves of that which lies below its log URIs and sources: which files, and of which clusters.
 //!
 //! The directory of a container holds more than logs: `launch_container.sh` contains the container's environment, with
 //! tokens. So files are served by their names, and only those that are logs, unless the owner allows others.
