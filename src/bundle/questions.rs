@@ -53,4 +53,5 @@ pub(crate) const QUESTIONS: &[Question] = &[
     question(20, "Does GuardDuty report a log link that somebody opens outside AWS?", Find::Person, "an hour after a laptop opened one log: `aws guardduty list-findings --detector-id DETECTOR`"),
     question(21, "Can user `spark` write to a directory in `fs.s3.buffer.dir`?", Find::Node(find::buffers), "`sudo -u spark test -w /mnt/s3 && echo yes` and `sudo emr-shs doctor` (line `buffer`)"),
     question(22, "What happens to log links in a page that `GetOnClusterAppUIPresignedURL` opens?", Find::Person, "`aws emr get-on-cluster-app-ui-presigned-url --cluster-id CLUSTER --on-cluster-app-ui-type SparkHistoryServer`; open the URL, then *Executors* of an application, and look at the address behind *stderr*"),
+    question(23, "EMR Serverless: does each run log as §5.3 says, is executor 2 of the event log `SPARK_EXECUTOR/2`, and when are event logs of runs that go on uploaded?", Find::Person, "after one job: `aws s3 ls --recursive LOG-URI/applications/APPLICATION/jobs/RUN/` and `sudo emr-shs index status`"),
 ];
