@@ -31,6 +31,10 @@ pub(crate) const LOCAL_STORE_KEY: &str = "spark.history.store.path";
 pub(crate) const RETAINED_APPLICATIONS_KEY: &str = "spark.history.retainedApplications";
 /// The size of the local store from which on Spark deletes applications that are not open. Spark's default is 10g.
 pub(crate) const MAX_DISK_USAGE_KEY: &str = "spark.history.store.maxDiskUsage";
+/// The history server's port.
+pub(crate) const HISTORY_PORT_KEY: &str = "spark.history.ui.port";
+/// The history server's port where no key names one.
+pub(crate) const DEFAULT_HISTORY_PORT: u16 = 18080;
 /// How many threads of the history server read event logs.
 pub(crate) const REPLAY_THREADS_KEY: &str = "spark.history.fs.numReplayThreads";
 /// The pattern of executor-log links. Spark 3.0 introduced the key (`docs/emr.md §5.5`).
@@ -72,6 +76,8 @@ pub(crate) const UNIT_DIR: &str = "/etc/systemd/system";
 pub(crate) const GATEWAY_UNIT: &str = "emr-shs-gateway.service";
 /// The unit that listens for the log gateway.
 pub(crate) const GATEWAY_SOCKET: &str = "emr-shs-gateway.socket";
+/// The unit that listens for the log gateway on the port that it has taken from the history server.
+pub(crate) const TAKEN_PORT_SOCKET: &str = "emr-shs-taken-port.socket";
 /// The account that runs the log gateway.
 pub(crate) const GATEWAY_ACCOUNT: &str = "emr-shs";
 /// The log gateway's settings, below [`SETTINGS_DIR`].
@@ -99,7 +105,7 @@ pub(crate) const DEFERRED_INSTALL_ENVIRONMENT: &str = "install.env";
 pub(crate) const IN_UNIT_VARIABLE: &str = "EMR_SHS_IN_UNIT";
 
 /// The units of emr-shs.
-pub(crate) const OWN_UNITS: [&str; 3] = [GATEWAY_UNIT, GATEWAY_SOCKET, DEFERRED_INSTALL_UNIT];
+pub(crate) const OWN_UNITS: [&str; 4] = [GATEWAY_UNIT, GATEWAY_SOCKET, TAKEN_PORT_SOCKET, DEFERRED_INSTALL_UNIT];
 /// The variable in a unit's environment that contains a digest of the program and the settings with which the unit
 /// started.
 pub(crate) const STARTED_AS_VARIABLE: &str = "EMR_SHS_STARTED_AS";

@@ -32,6 +32,8 @@ pub struct Settings {
     pub further_event_logs: Vec<EventLogs>,
     /// The log gateway lists all applications, and fetches the event logs that somebody opens.
     pub index: bool,
+    /// The log gateway listens on the history server's port, too, and the history server on another one.
+    pub take_port: bool,
     /// The AWS region, where it is not the cluster's.
     pub region: Option<String>,
     /// The S3 endpoint, where it is not AWS's own.

@@ -230,16 +230,24 @@ fn reset_failures(now: &Unit, unit: &str) {
 }
 
 /// Makes systemd listen on the address in the file of a socket unit. systemd opens no socket under a service that runs, so
-/// the service of the same name stops meanwhile, and starts again with the socket.
-pub(crate) fn listen(now: &Unit, socket: &str) -> Result<()> {
-    let service = socket.replace(".socket", ".service");
-    let ran = show(&service)?.main_pid.is_some();
+/// the service stops meanwhile, with its other sockets, which would start it, and starts again with all of them.
+pub(crate) fn listen(now: &Unit, socket: &str, service: &str) -> Result<()> {
+    let running = show(service)?;
+    let ran = running.main_pid.is_some();
+    let mut others = Vec::new();
+    for other in running.triggered_by.iter().filter(|other| ran && *other != socket) {
+        if show(other)?.active == "active" {
+            others.push(other.as_str());
+        }
+    }
     if ran {
-        run(&["stop", socket, &service], SWITCH_TIMEOUT)?;
+        run(&[&["stop", socket, service], &others[..]].concat(), SWITCH_TIMEOUT)?;
     }
     reset_failures(now, socket);
-    start("restart", socket)?;
-    if ran { start("start", &service) } else { Ok(()) }
+    let listens = start("restart", socket);
+    let began = others.iter().try_for_each(|other| start("start", other));
+    let runs = if ran { start("start", service) } else { Ok(()) };
+    listens.and(began).and(runs)
 }
 
 fn start(verb: &str, unit: &str) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::node::identity::{INFO, Role};
 use crate::node::process::Process;
 use crate::paths::{
     DEFERRED_INSTALL_UNIT, GATEWAY_ENVIRONMENT, GATEWAY_SOCKET, GATEWAY_UNIT, HISTORY_SERVER_UNIT, RECEIPT,
-    SETTINGS_DIR, SPARK_CONF,
+    SETTINGS_DIR, SPARK_CONF, TAKEN_PORT_SOCKET,
 };
 use crate::redact::{protobuf_shape, shape};
 use crate::systemd;
@@ -24,7 +24,7 @@ use std::time::Duration;
 const LOG: u64 = 384 << 10;
 const JOURNAL: usize = 256 << 10;
 const ASK: Duration = Duration::from_secs(8);
-const UNITS: [&str; 4] = [HISTORY_SERVER_UNIT, GATEWAY_UNIT, GATEWAY_SOCKET, DEFERRED_INSTALL_UNIT];
+const UNITS: [&str; 5] = [HISTORY_SERVER_UNIT, GATEWAY_UNIT, GATEWAY_SOCKET, TAKEN_PORT_SOCKET, DEFERRED_INSTALL_UNIT];
 
 /// A part of a file, by how it loses its secrets and names.
 pub(super) enum Part {

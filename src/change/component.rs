@@ -3,7 +3,7 @@
 use super::resource::Resource;
 use crate::paths::{
     CACHE_DROP_IN, DEFERRED_INSTALL_ENVIRONMENT, DEFERRED_INSTALL_UNIT, GATEWAY_SOCKET, GATEWAY_UNIT, LOCAL_DIR,
-    LOG_LINK_KEY, PROGRAM_DIR, SETTINGS_DIR, STORE_DROP_IN,
+    LOG_LINK_KEY, PROGRAM_DIR, SETTINGS_DIR, STORE_DROP_IN, TAKEN_PORT_SOCKET,
 };
 use std::path::Path;
 
@@ -56,7 +56,7 @@ fn is_of_deferred_install(path: &Path) -> bool {
 
 fn is_of_gateway(path: &Path) -> bool {
     [PROGRAM_DIR, SETTINGS_DIR].iter().any(|dir| path.starts_with(dir))
-        || [GATEWAY_UNIT, GATEWAY_SOCKET].iter().any(|unit| path.ends_with(unit))
+        || [GATEWAY_UNIT, GATEWAY_SOCKET, TAKEN_PORT_SOCKET].iter().any(|unit| path.ends_with(unit))
 }
 
 fn is_of_local_store(path: &Path) -> bool {

@@ -8,13 +8,14 @@ use super::resource::{Resource, State};
 use crate::aws::proxies;
 use crate::error::{Fault, sudo_hint};
 use crate::host::Host;
-use crate::paths::{LOG_DIRECTORY_KEY, RECEIPT, STATE_DIR};
+use crate::paths::{LOG_DIRECTORY_KEY, RECEIPT, STATE_DIR, TAKEN_PORT_SOCKET};
 use crate::settings::Settings;
 use crate::shown::hint;
 use anyhow::{Context, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
 
 const SCHEMA: u32 = 1;
@@ -209,6 +210,15 @@ impl Receipt {
         match self.settings.index {
             true => written(),
             false => self.settings.event_logs.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// The address on which systemd listens for the log gateway in the history server's place, as installed.
+    pub(crate) fn taken_port(&self) -> Option<SocketAddr> {
+        let is_socket = |resource: &Resource| matches!(resource, Resource::Unit { name } if name == TAKEN_PORT_SOCKET);
+        match self.entries.iter().find(|entry| is_socket(&entry.resource))?.ours.last()? {
+            State::Unit { runs: Some(address), .. } => address.parse().ok(),
+            _ => None,
         }
     }
 

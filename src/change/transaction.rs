@@ -3,6 +3,9 @@
 //! A run journals all its changes, and syncs the journal, before it makes the first one. So a crash at any moment
 //! leaves a node that a later run can finish or undo. A failure puts this run's changes back, newest first.
 //!
+//! The socket on the history server's port comes after the restart, because the history server has the port until then. A
+//! removal of that socket is one of the first changes, so the port is free when the history server restarts.
+//!
 //! Three kinds of removal come last, because the node still needs what they remove: directories that a running
 //! history server has open, the program of an earlier version, and the unit that tries again after a crash.
 
@@ -11,6 +14,7 @@ use super::plan::{Action, Change, is_read_by_server};
 use super::receipt::{LeftOut, Receipt};
 use super::resource::{Resource, State};
 use crate::host::Host;
+use crate::paths::TAKEN_PORT_SOCKET;
 use crate::settings::Settings;
 use crate::signals::{self, Changing};
 use crate::systemd;
@@ -29,6 +33,8 @@ pub(crate) struct Transaction<'a> {
     done: Vec<Change>,
     /// What this run changes last.
     postponed: Vec<Change>,
+    /// What this run changes once the history server has left its port.
+    takes_port: Vec<Change>,
     /// Since the first change.
     changing: Option<Changing>,
 }
@@ -37,7 +43,16 @@ impl<'a> Transaction<'a> {
     /// Begins with the receipt that is on the node.
     pub(crate) fn begin(host: &'a Host, receipt: Receipt) -> Self {
         let original = receipt.clone();
-        Self { host, receipt, original, rows: Vec::new(), done: Vec::new(), postponed: Vec::new(), changing: None }
+        Self {
+            host,
+            receipt,
+            original,
+            rows: Vec::new(),
+            done: Vec::new(),
+            postponed: Vec::new(),
+            takes_port: Vec::new(),
+            changing: None,
+        }
     }
 
     pub(crate) fn receipt(&self) -> &Receipt {
@@ -85,17 +100,36 @@ impl<'a> Transaction<'a> {
                 self.postponed.push(change.clone());
                 continue;
             }
+            if takes_port(change) {
+                // Jars that must lie elsewhere make a second plan of one run.
+                if !self.takes_port.contains(change) {
+                    self.takes_port.push(change.clone());
+                }
+                continue;
+            }
             if change.starts_at_boot().is_none() {
                 self.done.push(change.clone());
             } else if !self.done.contains(change) {
                 // The files of all units are there by now. So systemd reads them once, and not once for each unit.
-                let units = real().filter(|c| c.starts_at_boot().is_some());
+                let units = real().filter(|c| c.starts_at_boot().is_some() && !takes_port(c));
                 self.done.extend(units.clone().cloned());
                 Resource::enable(&units.filter_map(Change::starts_at_boot).collect::<Vec<_>>())?;
             }
             change.resource.set(self.host, &change.before, &change.after)?;
         }
         systemd::read_unit_files()
+    }
+
+    /// Lets the log gateway have the port that the history server has left. On an error the caller rolls back.
+    pub(crate) fn take_port(&mut self) -> Result<Vec<Change>> {
+        let changes = std::mem::take(&mut self.takes_port);
+        for change in &changes {
+            signals::check()?;
+            self.done.push(change.clone());
+            change.resource.set(self.host, &change.before, &change.after)?;
+        }
+        systemd::read_unit_files()?;
+        Ok(changes)
     }
 
     /// Keeps the changes. `restarted` says that the history server has restarted since. On an error the caller
@@ -134,6 +168,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn roll_back(&mut self) -> Vec<String> {
         signals::ignore();
         self.postponed.clear();
+        self.takes_port.clear();
         let mut errors = Vec::new();
         for change in self.done.iter().rev() {
             let back = Change { before: change.after.clone(), after: change.before.clone(), ..change.clone() };
@@ -198,6 +233,12 @@ pub(crate) fn waits_for_restart(host: &Host, change: &Change) -> bool {
         _ => false,
     };
     host.is_live() && is_open && change.after == State::Absent
+}
+
+/// Whether a change makes systemd listen on the history server's port.
+pub(crate) fn takes_port(change: &Change) -> bool {
+    let is_socket = matches!(&change.resource, Resource::Unit { name } if name == TAKEN_PORT_SOCKET);
+    is_socket && matches!(change.after, State::Unit { runs: Some(_), .. })
 }
 
 /// Whether a change must wait until nothing can fail any more. Nothing can bring back the program of an earlier

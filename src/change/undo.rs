@@ -7,7 +7,7 @@ use super::receipt::{Receipt, ReceiptEntry};
 use super::resource::{Resource, State};
 use super::transaction;
 use crate::host::{Host, Owner};
-use crate::paths::{LOG_DIRECTORY_KEY, SETTINGS_DIR};
+use crate::paths::{LOG_DIRECTORY_KEY, SETTINGS_DIR, TAKEN_PORT_SOCKET};
 use crate::settings::Settings;
 use crate::systemd;
 use anyhow::Result;
@@ -52,13 +52,17 @@ pub(crate) fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     Ok(rows)
 }
 
-/// The same for the resources that the history server reads when it starts. The log gateway works without them.
+/// The same for the resources that the history server needs when it starts: those that it reads, and its port. The log
+/// gateway works without them.
 pub(crate) fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     let mut rows = plan(host, receipt)?;
     rows.retain(|row| {
         let resource = &row.change.resource;
         match Component::of(resource) {
-            Component::Gateway => matches!(resource, Resource::Key { .. }),
+            Component::Gateway => match resource {
+                Resource::Unit { name } => name == TAKEN_PORT_SOCKET,
+                resource => matches!(resource, Resource::Key { .. }),
+            },
             component => component != Component::DeferredInstall,
         }
     });

@@ -115,6 +115,11 @@ pub struct SparkArgs {
     /// thousands of applications, for several prefixes, and for any layout below them
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_INDEX")]
     pub(crate) index: Option<bool>,
+    /// With --index: also let the log gateway listen on the history server's port, so that the
+    /// links of YARN and of the EMR console open every application; the history server moves to
+    /// the next port, or to the one that --set spark.history.ui.port=PORT names
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "EMR_SHS_TAKE_PORT")]
+    pub(crate) take_port: Option<bool>,
     /// Set another spark.history.* or spark.eventLog.* key; repeatable (in the variable: one per
     /// line). KEY= removes a key that an earlier run set
     #[arg(long, value_name = "KEY=VALUE", env = "EMR_SHS_SET", value_delimiter = '\n')]

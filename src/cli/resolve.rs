@@ -40,11 +40,14 @@ impl ComponentArgs {
         let jars = if self.jar.is_empty() { &earlier.jars } else { &self.jar };
         check_jar_names(jars)?;
         let index = self.spark.index.unwrap_or(earlier.index);
+        let no_proxy = self.spark.no_proxy.unwrap_or(earlier.no_proxy);
+        let take_port = take_port(self.spark.take_port, index, no_proxy, earlier.take_port)?;
         let (event_logs, further_event_logs) = sources(self.spark.event_logs.parse()?, index, earlier)?;
         Ok(Settings {
             event_logs,
             further_event_logs,
             index,
+            take_port,
             region: newer(self.spark.s3.region.region.as_ref(), earlier.region.as_ref()),
             endpoint_url: match self.spark.s3.endpoint_url.as_deref() {
                 None => earlier.endpoint_url.clone(),
@@ -54,7 +57,7 @@ impl ComponentArgs {
             set,
             jars: jars.clone(),
             link_into: self.link_into.unwrap_or(earlier.link_into),
-            no_proxy: self.spark.no_proxy.unwrap_or(earlier.no_proxy),
+            no_proxy,
             serverless: match self.spark.layout.as_deref() {
                 None => earlier.serverless.clone(),
                 Some("" | "emr") => None,
@@ -87,6 +90,21 @@ fn sources(
     Err(Fault::usage("several --event-logs need --index")
         .detail("a history server reads one directory; the index lists the applications of several")
         .hint(hint!("add --index; or name one prefix: --event-logs {}", first.to_string())))
+}
+
+/// Whether the log gateway takes the history server's port. Without the index, or without the gateway, an earlier run's wish
+/// ends.
+fn take_port(asked: Option<bool>, index: bool, no_proxy: bool, earlier: bool) -> Result<bool, Fault> {
+    match asked {
+        Some(true) if no_proxy => Err(Fault::usage("--take-port excludes --no-proxy")
+            .detail("the log gateway takes the port of the history server, and --no-proxy leaves the log gateway out")
+            .hint("add --no-proxy=false; or leave --take-port out")),
+        Some(true) if !index => Err(Fault::usage("--take-port needs --index")
+            .detail("without the index, the history server itself opens every application on its own port")
+            .hint("add --index; or leave --take-port out")),
+        Some(asked) => Ok(asked),
+        None => Ok(earlier && index && !no_proxy),
+    }
 }
 
 impl DoctorArgs {

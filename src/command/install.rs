@@ -287,7 +287,7 @@ impl Outcome {
             reads: job.history_directory(),
             has_index: job.settings.index,
             tunnel: job.gateway.as_ref().and_then(|g| g.as_ref().ok()).map(|_| Tunnel::of(&job.settings)),
-            url: job.node.server.as_ref().map(|server| server.url(&job.node.spark, &job.settings.set)),
+            url: job.node.server.as_ref().map(|server| server.url(&job.node.spark, &job.keys_after())),
             problems: job.plan.problems.clone(),
             notes: job.plan.notes.clone(),
             missing: Vec::new(),

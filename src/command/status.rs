@@ -259,7 +259,7 @@ impl Status {
 fn print_gateway(gateway: &LogGateway) {
     let (port, active) = (gateway.port, &gateway.unit.active);
     let (verb, style, text) = match gateway.trouble() {
-        None => ("ok", GREEN, format!("{} on port {port}", gateway.says.as_deref().unwrap_or_default())),
+        None => ("ok", GREEN, format!("{} on {}", gateway.says.as_deref().unwrap_or_default(), gateway.ports())),
         Some(Trouble::Silent) => ("down", RED, format!("unit {active}, nothing answers on port {port}")),
         Some(Trouble::NotReady(says)) => ("down", RED, format!("answers on port {port}, but: {says}")),
         Some(Trouble::NotTheUnit) => ("down", RED, format!("unit {active}, something else answers on port {port}")),

@@ -14,6 +14,12 @@ const SOCKET: &str = include_str!("../../assets/emr-shs-gateway.socket");
 /// The line of [`SOCKET`] with the address.
 const LISTENS: &str = "ListenStream=9977";
 
+/// The unit that listens on the port that the gateway takes from the history server.
+const TAKEN_PORT: &str = include_str!("../../assets/emr-shs-taken-port.socket");
+
+/// The line of [`TAKEN_PORT`] with the address.
+const TAKEN_PORT_LISTENS: &str = "ListenStream=18080";
+
 /// The first version that knows every directive of [`TEXT`]; Amazon Linux 2 has 219.
 const KNOWS_ALL: u32 = 247;
 
@@ -107,6 +113,15 @@ pub(super) struct Socket {
 impl Socket {
     /// `None` for an address that systemd cannot spell: one that holds on a single interface only.
     pub(super) fn on(address: SocketAddr) -> Option<Self> {
+        Self::of(SOCKET, LISTENS, address)
+    }
+
+    /// The same for the port that the gateway takes from the history server.
+    pub(super) fn on_taken_port(address: SocketAddr) -> Option<Self> {
+        Self::of(TAKEN_PORT, TAKEN_PORT_LISTENS, address)
+    }
+
+    fn of(unit: &str, line: &str, address: SocketAddr) -> Option<Self> {
         if matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0) {
             return None;
         }
@@ -118,7 +133,7 @@ impl Socket {
         } else {
             (address.to_string(), address)
         };
-        let text = SOCKET.replace(LISTENS, &format!("ListenStream={spelled}"));
+        let text = unit.replace(line, &format!("ListenStream={spelled}"));
         Some(Self { text, listens: listens.to_string() })
     }
 }
@@ -128,7 +143,7 @@ mod tests {
     use super::*;
 
     /// What systemd 219 knows of the directives that units of emr-shs could use: its `load-fragment-gperf.gperf.m4`.
-    const KNOWN_TO_219: [&str; 37] = [
+    const KNOWN_TO_219: [&str; 38] = [
         "After",
         "Backlog",
         "BindIPv6Only",
@@ -156,6 +171,7 @@ mod tests {
         "RestrictAddressFamilies",
         "RuntimeDirectory",
         "RuntimeDirectoryMode",
+        "Service",
         "StartLimitBurst",
         "StartLimitInterval",
         "SystemCallArchitectures",
@@ -176,7 +192,7 @@ mod tests {
     fn systemd_219_gets_only_directives_that_it_knows() {
         let cache = EventLogCache { directory: "/mnt/emr-shs/event-log-cache".into(), reader: "spark".into() };
         let old = text(Some(219), Some(&cache));
-        let all = directives(&old).into_iter().chain(directives(SOCKET));
+        let all = directives(&old).into_iter().chain(directives(SOCKET)).chain(directives(TAKEN_PORT));
         let unknown: Vec<_> = all.filter(|(name, _)| !KNOWN_TO_219.contains(name)).collect();
         assert_eq!(unknown, []);
         for (name, value) in [("MemoryLimit", "1G"), ("CPUShares", "512"), ("ProtectSystem", "full")] {
@@ -201,6 +217,8 @@ mod tests {
             assert_eq!(line(address), Some(format!("ListenStream={spelled}")));
         }
         assert_eq!(line("[fe80::1%2]:9977"), None);
+        let taken = Socket::on_taken_port("[::]:18090".parse().unwrap_or_else(|_| unreachable!()));
+        assert!(taken.is_some_and(|taken| taken.text.contains("\nListenStream=18090\n")));
     }
 
     #[test]

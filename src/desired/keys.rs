@@ -8,7 +8,7 @@ use crate::change::desired::{Desired, DesiredState};
 use crate::change::receipt::ReceiptEntry;
 use crate::change::resource::Resource;
 use crate::node::s3a::BucketSettings;
-use crate::paths::{CLEANER_KEY, EVENT_LOG_DIR_KEY, LOG_DIRECTORY_KEY};
+use crate::paths::{CLEANER_KEY, EVENT_LOG_DIR_KEY, HISTORY_PORT_KEY, LOG_DIRECTORY_KEY};
 use anyhow::{Context as _, Result};
 
 /// One key: name, value, whether a value that somebody else set wins, and the reason.
@@ -30,6 +30,10 @@ impl Context<'_> {
         rows.extend(self.s3a_keys(event_logs));
         rows.extend(store.map(|store| self.store_keys(store)).unwrap_or_default());
         rows.extend(self.scan_keys());
+        rows.extend(self.taken.map(|taken| {
+            let why = format!("the log gateway takes port {}", taken.of_gateway);
+            must(HISTORY_PORT_KEY, taken.of_server.to_string(), &why)
+        }));
         let set = &self.settings.set;
         // A key that --set names appears once, with the value of --set, at the end.
         rows.retain(|(key, ..)| !set.contains_key(key));

@@ -4,6 +4,7 @@
 use super::event_log_cache::EventLogCache;
 use super::gateway_unit::{self, Socket};
 use super::private_name::private_name;
+use super::taken_port::TakenPort;
 use super::{Context, directory, exactly, file_owner};
 use crate::aws::emr::{Cluster, EmrError};
 use crate::aws::endpoint::{StoreAddress, is_dotted_with_tls};
@@ -279,6 +280,24 @@ impl GatewaySetup {
         self.settings.address().port()
     }
 
+    /// Refuses addresses of the gateway with which it cannot have a second port.
+    pub(crate) fn can_take(&self, taken: TakenPort) -> Result<(), Fault> {
+        let own = self.settings.address();
+        if self.socket.is_none() {
+            return Err(Fault::preflight(format!(
+                "--take-port needs an address on which systemd can listen; {own} is none"
+            ))
+            .unchanged()
+            .hint("listen on all addresses: --listen '[::]:9977'; or leave --take-port out"));
+        }
+        if ![taken.of_gateway, taken.of_server].contains(&own.port()) {
+            return Ok(());
+        }
+        let whose = if own.port() == taken.of_server { "to which the history server moves" } else { "that it takes" };
+        Err(Fault::usage(format!("--take-port: the log gateway's own port is {}, the port {whose}", own.port()))
+            .hint("choose another port for the log gateway: --listen '[::]:9977'"))
+    }
+
     /// Refuses TLS files and a password file that the gateway's account could not read or use.
     pub(crate) fn check_files(&self, host: &Host) -> Result<()> {
         let GatewaySettings { tls_cert, tls_key, htpasswd, .. } = &self.settings;
@@ -504,6 +523,7 @@ impl Context<'_> {
                 "keeps the port, and those who connect, while the log gateway restarts",
             ));
         }
+        wanted.extend(self.taken_port_socket(setup.settings.address()));
         wanted.push(exactly(
             Resource::Unit { name: GATEWAY_UNIT.into() },
             State::Unit { enabled: true, runs: Some(started_as) },

@@ -8,6 +8,7 @@ pub(crate) mod keys;
 pub(crate) mod local_store;
 pub(crate) mod log_gateway;
 mod private_name;
+pub(crate) mod taken_port;
 mod tuning;
 
 use crate::aws::s3::Bucket;
@@ -25,6 +26,7 @@ use anyhow::Result;
 use event_log_cache::EventLogCache;
 use local_store::LocalStore;
 use std::path::{Path, PathBuf};
+use taken_port::TakenPort;
 
 /// Everything that the desired state depends on.
 pub(crate) struct Context<'a> {
@@ -44,6 +46,8 @@ pub(crate) struct Context<'a> {
     pub store: Option<&'a LocalStore>,
     /// `None` where the history server reads S3.
     pub cache: Option<&'a EventLogCache>,
+    /// `None` where the history server keeps its port.
+    pub taken: Option<&'a TakenPort>,
     /// Replace what somebody else made.
     pub force: bool,
 }

@@ -9,6 +9,7 @@ pub(crate) mod prepare;
 pub(crate) mod restart;
 pub(crate) mod rights;
 pub(crate) mod run;
+mod taken_port;
 pub(crate) mod undo;
 
 use crate::change::plan::Change;

@@ -6,13 +6,16 @@ use crate::aws::uri::EventLogs;
 use crate::change::plan::Change;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
+use crate::desired::taken_port::TakenPort;
 use crate::host::Host;
 use crate::node::Node;
 use crate::node::event_logs::ROLLING;
 use crate::node::hadoop::EMRFS;
 use crate::node::history_server::{self, HistoryServer, same_directory};
 use crate::node::process::LookAlike;
-use crate::paths::{EVENT_LOG_CACHE_DIR, EVENT_LOG_DIR_KEY, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY, LOG_LINK_KEY};
+use crate::paths::{
+    EVENT_LOG_CACHE_DIR, EVENT_LOG_DIR_KEY, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY, LOG_LINK_KEY, TAKEN_PORT_SOCKET,
+};
 use crate::redact::is_secret_key;
 use crate::settings::{LinkInto, Settings};
 use crate::shown::hint;
@@ -155,15 +158,46 @@ fn list_changes(node: &Node, old: &str, new: &str) -> Vec<String> {
 
 /// What changes for people when the gateway lists in place of the history server.
 fn lists_in_its_place(node: &Node, settings: &Settings, old: &str) -> Vec<String> {
-    let port = node.server.as_ref().map(|server| server.port.to_string()).unwrap_or_default();
+    let port = node.server.as_ref().map(|server| format!(" on port {}", server.port)).unwrap_or_default();
+    let port = if settings.take_port { String::new() } else { port };
     let sources: Vec<String> = settings.sources().map(ToString::to_string).collect();
     let mut notes = vec![format!(
-        "The log gateway lists all applications of {}. The history server on port {port} shows those alone that somebody has \
+        "The log gateway lists all applications of {}. The history server{port} shows those alone that somebody has \
          opened through the gateway.",
         sources.join(" and ")
     )];
     if !settings.sources().any(|uri| uri.to_string() == old) && !old.starts_with("file:") {
         notes.push(format!("The history in {old} leaves the list; nothing deletes it."));
+    }
+    notes
+}
+
+/// What it means for people that the log gateway takes the history server's port, or gives it back.
+pub(super) fn taken_port(taken: Option<&TakenPort>, settings: &Settings, changes: &[Change]) -> Vec<String> {
+    let is_socket = |change: &&Change| matches!(&change.resource, Resource::Unit { name } if name == TAKEN_PORT_SOCKET);
+    if !changes.iter().filter(is_socket).any(Change::has_effect) {
+        return Vec::new();
+    }
+    let Some(TakenPort { of_gateway, of_server }) = taken else {
+        return vec!["The history server gets its port back, and the log gateway leaves it.".into()];
+    };
+    let mut notes = vec![format!(
+        "The log gateway takes port {of_gateway}, so the links of YARN and of the EMR console open every application. The history server moves to port {of_server}."
+    )];
+    let gateway = &settings.gateway;
+    let is_open = gateway.insecure || gateway.has_tls() && gateway.htpasswd.is_some();
+    if !is_open {
+        notes.push(format!(
+            "On port {of_gateway}, too, the log gateway serves this node alone, and whoever comes through a tunnel or SSH's SOCKS proxy. It refuses browsers on other machines, which the history server did not, unless it has TLS and a login, or --insecure."
+        ));
+    } else if gateway.has_tls() {
+        notes.push(format!(
+            "On port {of_gateway}, the log gateway speaks TLS, and redirects http:// links to https://."
+        ));
+    }
+    if gateway.htpasswd.is_some() {
+        notes
+            .push(format!("On port {of_gateway}, the log gateway asks for a login, which the history server did not."));
     }
     notes
 }

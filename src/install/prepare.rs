@@ -15,6 +15,7 @@ use crate::desired::Context;
 use crate::desired::event_log_cache::EventLogCache;
 use crate::desired::local_store::{self, LocalStore, NoStore};
 use crate::desired::log_gateway::{self, GatewaySetup, NoGateway};
+use crate::desired::taken_port::TakenPort;
 use crate::doctor;
 use crate::doctor::facts::{Facts, Mode, S3Observations};
 use crate::error::Fault;
@@ -70,6 +71,8 @@ pub(crate) struct Installation {
     pub(super) store: Option<Result<LocalStore, NoStore>>,
     /// The event-log cache; `None` without the index.
     pub(super) cache: Option<EventLogCache>,
+    /// The port that the log gateway takes from the history server.
+    pub(super) taken: Option<TakenPort>,
     /// Whether rolling event logs lie below the prefix.
     has_rolling: bool,
     /// Why it is not known whether jobs run under roles of their own; `None` if it is known, or does not matter.
@@ -135,9 +138,12 @@ impl Installation {
         let told = event_logs.as_ref().map(|uri| uri.bucket.as_str()).zip(told);
         let cache = settings.index.then(|| EventLogCache::choose(&host, &node, &receipt));
         let cache = cache.transpose().map_err(no_place_for_cache)?;
-        let gateway = found
-            .program
-            .map(|program| log_gateway::setup(&host, &node, &settings, told, described, program, cache.as_ref()));
+        let taken = TakenPort::of(&node, &receipt, &settings)?;
+        let gateway = found.program.map(|program| {
+            let set = TakenPort::keys_after(taken.as_ref(), &node, &receipt, &settings);
+            let settings = Settings { set, ..settings.clone() };
+            log_gateway::setup(&host, &node, &settings, told, described, program, cache.as_ref())
+        });
         host.s3 = s3;
 
         let mut this = Self {
@@ -153,6 +159,7 @@ impl Installation {
             command,
             store: None,
             cache,
+            taken,
             has_rolling: found.has_rolling,
             roles_unknown,
             s3: S3Observations { bucket: found.bucket, complete: true, ..S3Observations::default() },
@@ -171,6 +178,7 @@ impl Installation {
             return Err(Fault::preflight(format!("no log gateway: {why}")).unchanged().hint(why.hint(command)).into());
         }
         this.check_index()?;
+        this.check_taken_port()?;
         this.make_plan()?;
         Ok(this)
     }
@@ -211,6 +219,7 @@ impl Installation {
             self.history_directory().as_deref(),
             &self.plan.changes,
         );
+        self.plan.notes.extend(notes::taken_port(self.taken.as_ref(), &self.settings, &self.plan.changes));
         let store = self.store.as_ref().filter(|store| store.is_ok() && self.has_rolling);
         let store = store.filter(|_| self.cache.is_none());
         self.plan.notes.extend(store.and(self.event_logs.as_ref()).map(notes::rolls_elsewhere));
@@ -243,6 +252,7 @@ impl Installation {
             gateway: self.gateway.as_ref().and_then(|setup| setup.as_ref().ok()),
             store: self.store.as_ref().and_then(|store| store.as_ref().ok()),
             cache: self.cache.as_ref(),
+            taken: self.taken.as_ref(),
             force: self.force,
         }
     }
@@ -396,6 +406,16 @@ fn keep_to_components(
     if !components.contains(&Component::Gateway) {
         settings.gateway = receipt.settings.gateway.clone();
         settings.no_proxy = receipt.settings.no_proxy;
+    }
+    if components.len() < Component::ALL.len() && settings.take_port != receipt.settings.take_port {
+        return Err(match settings.take_port {
+            true => Fault::usage("--take-port is for install alone")
+                .detail("the history server must leave its port, restart, and only then the log gateway can take it")
+                .hint("sudo emr-shs install --index --take-port"),
+            false => Fault::usage("the log gateway has the history server's port, and only install gives it back")
+                .detail("the log gateway must leave the port before the history server restarts")
+                .hint("sudo emr-shs install --take-port=false; or, without the index, too: sudo emr-shs install --index=false"),
+        });
     }
     if components == [Component::Gateway] {
         if !host.is_live() {

@@ -5,7 +5,7 @@ use super::prepare::Installation;
 use super::{Progress, Show, restart, undo as undo_earlier};
 use crate::change::plan::{self, Change};
 use crate::change::resource::State;
-use crate::change::transaction::Transaction;
+use crate::change::transaction::{Transaction, takes_port};
 use crate::change::undo;
 use crate::error::{Exit, Fault};
 use crate::node::history_server::{HistoryServer, Readiness, RestartOutcome, same_directory};
@@ -65,9 +65,13 @@ impl InstallRun<'_> {
         let owes_restart =
             job.node.server.is_some() && (plan.restart.is_some() || plan.changes.iter().any(Change::needs_restart));
         transaction.apply(&plan.changes, owes_restart)?;
-        show(Progress::Changed(&plan.changes));
-        let mut changes = plan.changes.clone();
+        let (later, now): (Vec<Change>, Vec<Change>) = plan.changes.iter().cloned().partition(takes_port);
+        show(Progress::Changed(&now));
+        let mut changes = now;
         let Some(mut server) = job.node.server.clone().filter(|_| plan.restart.is_some()) else {
+            let taken = transaction.take_port()?;
+            show(Progress::Changed(&taken));
+            changes.extend(later);
             return Ok((changes, None));
         };
         let mut readiness = job.readiness();
@@ -78,6 +82,9 @@ impl InstallRun<'_> {
             outcome = self.restart(&mut server, &readiness)?;
         }
         let took = outcome.ready_after(&job.host, job.event_logs.as_ref())?;
+        let taken = transaction.take_port()?;
+        show(Progress::Changed(&taken));
+        changes.extend(later);
         Ok((changes, Some(took)))
     }
 

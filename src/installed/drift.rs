@@ -4,7 +4,7 @@ use super::log_gateway::LogGateway;
 use crate::change::receipt::{Receipt, ReceiptEntry};
 use crate::change::resource::{Resource, State};
 use crate::host::Host;
-use crate::paths::{GATEWAY_SOCKET, LOG_DIRECTORY_KEY};
+use crate::paths::{GATEWAY_SOCKET, LOG_DIRECTORY_KEY, TAKEN_PORT_SOCKET};
 use crate::shown::{Hint, hint};
 use serde::Serialize;
 
@@ -68,7 +68,11 @@ impl ResourceStatus {
 
     /// Whether what is known of the log gateway tells of this: one of its units is stopped. Of a stopped service there is
     /// nothing to tell while the gateway answers, because systemd starts the service for a connection.
+    /// A stopped socket on the history server's port has a row of its own: the gateway answers without it.
     pub(crate) fn is_told_by(&self, gateway: Option<&LogGateway>) -> bool {
+        if matches!(&self.resource, Resource::Unit { name } if name == TAKEN_PORT_SOCKET) {
+            return false;
+        }
         let is_socket = matches!(&self.resource, Resource::Unit { name } if name == GATEWAY_SOCKET);
         self.is_stopped_unit && gateway.is_some_and(|gateway| !is_socket || gateway.trouble().is_some())
     }

@@ -4,7 +4,7 @@ use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::host::Host;
 use crate::http::{local_client, why_no_answer};
-use crate::paths::{GATEWAY_SOCKET, GATEWAY_TOKEN, GATEWAY_UNIT, LOG_LINK_KEY};
+use crate::paths::{GATEWAY_SOCKET, GATEWAY_TOKEN, GATEWAY_UNIT, LOG_LINK_KEY, TAKEN_PORT_SOCKET};
 use crate::settings::{GatewaySettings, Settings};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
@@ -37,6 +37,9 @@ pub(crate) struct LogGateway {
     /// The unit that has the port.
     pub socket: Unit,
     pub port: u16,
+    /// The history server's port, while the gateway has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken_port: Option<u16>,
     /// `ready`, or why the gateway is not ready; `None` if nothing answers.
     pub says: Option<String>,
     /// How long the gateway's credentials remain valid; `None` if they do not expire or the gateway does not tell.
@@ -149,6 +152,10 @@ impl LogGateway {
         let base = format!("{scheme}://{}/-/", reachable(at));
         let unit = systemd::show(GATEWAY_UNIT)?;
         let socket = systemd::show(GATEWAY_SOCKET)?;
+        let taken = match receipt.taken_port() {
+            Some(_) => systemd::show(TAKEN_PORT_SOCKET)?.listens_on(),
+            None => None,
+        };
         // A server that does not belong to the unit must not get the token.
         let token = || Host::this().read(Path::new(GATEWAY_TOKEN)).ok().flatten().filter(|_| unit.active == "active");
         let token = token().map(|token| format!("Bearer {}", token.trim()));
@@ -198,6 +205,7 @@ impl LogGateway {
             unit,
             socket,
             port,
+            taken_port: taken.map(|address| address.port()),
             says,
             credentials_left,
             role,
@@ -209,6 +217,14 @@ impl LogGateway {
             fingerprint,
             index,
         }))
+    }
+
+    /// The ports on which the gateway answers, for people.
+    pub(crate) fn ports(&self) -> String {
+        match self.taken_port {
+            Some(taken) => format!("ports {} and {taken}", self.port),
+            None => format!("port {}", self.port),
+        }
     }
 
     /// The state of a socket unit that does not listen: `inactive`, `failed`. `None` also where an earlier version installed a

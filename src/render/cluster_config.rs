@@ -19,7 +19,7 @@ use crate::node::hadoop::Hadoop;
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::ClassPath;
 use crate::node::spark::{Spark, Version, mebibytes};
-use crate::paths::{LOG_DIRECTORY_KEY, LOG_LINK_KEY};
+use crate::paths::{HISTORY_PORT_KEY, LOG_DIRECTORY_KEY, LOG_LINK_KEY};
 use crate::settings::Settings;
 use anyhow::Result;
 use serde::Serialize;
@@ -110,6 +110,10 @@ pub(crate) fn for_release(request: &ReleaseConfigRequest<'_>) -> Result<Rendered
         keys.remove(LOG_DIRECTORY_KEY);
         left.push("the event-log cache, which the history server reads with --index");
     }
+    if settings.take_port {
+        keys.remove(HISTORY_PORT_KEY);
+        left.push("the history server's new port, because --take-port takes the one that was set before");
+    }
     let knows_links = node.spark.version.as_ref().is_some_and(|v| v.at_least(3, 0)) && !settings.no_proxy;
     if knows_links && !keys.contains_key(LOG_LINK_KEY) {
         match settings.gateway.public_url.as_deref() {
@@ -156,7 +160,9 @@ fn document(keys: Keys, daemon_memory: Option<&str>) -> Result<Rendered> {
 /// A key that the user sets does not depend on the node.
 fn depends_on_node(key: &str, settings: &Settings) -> bool {
     let names_node = key == LOG_LINK_KEY && settings.gateway.public_url.is_none();
-    !settings.set.contains_key(key) && (key.starts_with(LOCAL_STORE_KEYS) || names_node)
+    // `install` takes the port that the key names before.
+    let is_taken = key == HISTORY_PORT_KEY && settings.take_port;
+    is_taken || !settings.set.contains_key(key) && (key.starts_with(LOCAL_STORE_KEYS) || names_node)
 }
 
 fn left_to_install(keys: &str) -> String {
@@ -194,6 +200,7 @@ fn keys_of(node: &Node, settings: &Settings, event_logs: &EventLogs) -> Result<K
         gateway: None,
         store: store.as_ref(),
         cache: None,
+        taken: None,
         force: false,
     };
     let mut keys = Keys::new();

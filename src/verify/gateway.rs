@@ -15,6 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// An answer of the gateway: a redirect, or the log itself.
@@ -106,8 +107,13 @@ impl<'a> Browser<'a> {
 
     /// The gateway's answer to a program, as JSON.
     pub(super) fn json(&self, path: &str) -> Result<serde_json::Value, Fault> {
-        let authority = format!("localhost:{}", self.settings.gateway.address().port());
-        let answer = self.ask(&authority, &format!("{}{path}", self.settings.gateway.base_path()))?;
+        self.json_at(self.settings.gateway.address(), path)
+    }
+
+    /// The same on another address of the gateway.
+    pub(super) fn json_at(&self, at: SocketAddr, path: &str) -> Result<serde_json::Value, Fault> {
+        let authority = format!("localhost:{}", at.port());
+        let answer = self.ask_at(at, &authority, &format!("{}{path}", self.settings.gateway.base_path()))?;
         serde_json::from_slice(&answer.body)
             .map_err(|e| Fault::failed(format!("the log gateway does not answer {path} with JSON: {e}")))
     }
@@ -115,9 +121,12 @@ impl<'a> Browser<'a> {
     /// Asks the gateway for a path as a browser does that addresses it as `host:port`, by whatever way its request
     /// arrives here.
     fn ask(&self, authority: &str, path: &str) -> Result<Answer, Fault> {
-        let gateway = &self.settings.gateway;
-        let scheme = if gateway.has_tls() { "https" } else { "http" };
-        let url = format!("{scheme}://{}{path}", reachable(gateway.address()));
+        self.ask_at(self.settings.gateway.address(), authority, path)
+    }
+
+    fn ask_at(&self, at: SocketAddr, authority: &str, path: &str) -> Result<Answer, Fault> {
+        let scheme = if self.settings.gateway.has_tls() { "https" } else { "http" };
+        let url = format!("{scheme}://{}{path}", reachable(at));
         read(self.get(&url).header("host", authority), &format!("{url} (Host: {authority})"), self.has_login)
     }
 

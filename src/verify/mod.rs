@@ -177,9 +177,15 @@ impl Proof<'_> {
             Ok(End::Pass(format!("by the history server on port {}", server.port)))
         })?;
         interruptible(listener, Stage::Executors, |_| {
+            let mut on_taken = String::new();
             if self.receipt.settings.index {
                 // The gateway fetches the event log, and answers once the history server shows it.
-                self.browser().json(&format!("/api/v1/applications/{}/allexecutors", synthetic.id()))?;
+                let path = format!("/api/v1/applications/{}/allexecutors", synthetic.id());
+                self.browser().json(&path)?;
+                if let Some(taken) = self.receipt.taken_port() {
+                    self.browser().json_at(taken, &path)?;
+                    on_taken = format!("; the log gateway opens it on port {}, too", taken.port());
+                }
             }
             let link = found.server.as_ref().and_then(|server| stderr_link(server, &synthetic));
             found.link = Some(link.ok_or_else(|| {
@@ -187,7 +193,7 @@ impl Proof<'_> {
                     .detail(format!("asked for applications/{}/allexecutors", synthetic.id()))
                     .hint(self.look_at_server_log())
             })?);
-            Ok(End::Pass("one, with a link to its stderr".into()))
+            Ok(End::Pass(format!("one, with a link to its stderr{on_taken}")))
         })?;
         if let Some(link) = found.link.as_ref().filter(|_| found.has_container_log) {
             self.gateway_stages(&synthetic, link, listener)?;

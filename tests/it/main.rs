@@ -44,4 +44,5 @@ mod serverless_in_place;
 mod spark_defaults;
 mod strangers;
 mod synthetic_application;
+mod take_port;
 mod values;

@@ -1,7 +1,8 @@
-//! Socket units. systemd listens, and hands the listening socket to the service of the same name whenever that starts.
+//! Socket units of the log gateway. systemd listens, and hands the listening sockets to the gateway whenever that starts.
 
 use super::State;
 use crate::node::process;
+use crate::paths::{GATEWAY_UNIT, TAKEN_PORT_SOCKET};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
 
@@ -19,7 +20,13 @@ fn state_of(unit: &Unit) -> State {
 
 /// Enables or disables a socket unit, and makes systemd listen on the address in the unit's file, or listen no more.
 pub(super) fn switch(name: &str, enabled: bool, listens: Option<&String>) -> Result<()> {
-    let Some(address) = listens else { return systemd::switch(name, enabled, false) };
+    let Some(address) = listens else {
+        systemd::switch(name, enabled, false)?;
+        let service = systemd::show(GATEWAY_UNIT)?;
+        // The service has the socket, too, until it starts again. It would start its own socket with it.
+        let holds = name == TAKEN_PORT_SOCKET && service.main_pid.is_some();
+        return if holds { systemd::switch(GATEWAY_UNIT, service.enabled, true) } else { Ok(()) };
+    };
     // Otherwise systemd would tell the address that the unit's file named before.
     systemd::read_unit_files()?;
     let unit = systemd::show(name)?;
@@ -29,5 +36,5 @@ pub(super) fn switch(name: &str, enabled: bool, listens: Option<&String>) -> Res
     if matches!(state_of(&unit), State::Unit { runs: Some(now), .. } if now == *address) {
         return Ok(());
     }
-    systemd::listen(&unit, name)
+    systemd::listen(&unit, name, GATEWAY_UNIT)
 }

@@ -231,8 +231,8 @@ fn judge_gateway(f: &Facts<'_>, gateway: &LogGateway) -> CheckResult {
                 .hint(hint!("sudo journalctl -u {} -n 20; and check that the metadata service answers", GATEWAY_UNIT));
             Err(NotPassed::CausedBy(&[CheckId::Credentials], fault))
         }
-        Some(left) => Ok(format!("ready on port {port}, credentials for {} min{of_role}", left.as_secs() / 60)),
-        None => Ok(format!("ready on port {port}{of_role}")),
+        Some(left) => Ok(format!("ready on {}, credentials for {} min{of_role}", gateway.ports(), left.as_secs() / 60)),
+        None => Ok(format!("ready on {}{of_role}", gateway.ports())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The checks of the history server: its memory, its port, its process, and its log.
 
 use super::listing::{is_new, times};
+use crate::desired::taken_port::TakenPort;
 use crate::doctor::causes::explained_by;
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::facts::{Facts, Mode};
@@ -11,8 +12,9 @@ use crate::node::process::{self, LookAlike, PortOwner, Process};
 use crate::node::spark::Spark;
 use crate::node::start_files::{Mention, Place};
 use crate::node::{Node, jars};
-use crate::paths::{CLEANER_KEY, HISTORY_SERVER_UNIT};
+use crate::paths::{CLEANER_KEY, HISTORY_PORT_KEY, HISTORY_SERVER_UNIT, TAKEN_PORT_SOCKET};
 use crate::shown::{Hint, hint};
+use crate::systemd;
 use crate::values::SparkValue;
 use std::time::Duration;
 
@@ -64,7 +66,9 @@ pub(crate) fn port(f: &Facts<'_>) -> CheckResult {
         Mode::Live(observations) => (server.port, observations.server.listener.clone()),
         Mode::Preflight { .. } => {
             // The port that the server will have.
-            let port = server.port_after(&f.node.spark, &f.settings.set);
+            let taken = TakenPort::of(f.node, f.receipt, f.settings)?;
+            let set = TakenPort::keys_after(taken.as_ref(), f.node, f.receipt, f.settings);
+            let port = server.port_after(&f.node.spark, &set);
             (port, if server.listens_on(port) { None } else { process::listener(port) })
         }
     };
@@ -74,6 +78,9 @@ pub(crate) fn port(f: &Facts<'_>) -> CheckResult {
     let Some(listener) = listener else { return Ok(format!("port {port} is free")) };
     if listener.pid.is_none() {
         return skip(format!("a process uses port {port}; only root can see which"));
+    }
+    if f.is_preflight() && !f.settings.take_port && f.receipt.settings.take_port && gateway_has(port) {
+        return Ok(format!("the log gateway gives port {port} back"));
     }
     let mut fault = foreign_listener(port, &listener, server);
     if let Mode::Live(observations) = f.mode
@@ -119,9 +126,20 @@ pub(crate) fn require_log(spark: &Spark) -> Result<(), Fault> {
         )))
 }
 
+/// Whether the log gateway has taken this port.
+fn gateway_has(port: u16) -> bool {
+    let socket = systemd::show(TAKEN_PORT_SOCKET).ok().and_then(|unit| unit.listens_on());
+    socket.is_some_and(|address| address.port() == port)
+}
+
 /// A process that is not the unit's server has the server's port.
 fn foreign_listener(port: u16, listener: &PortOwner, server: &HistoryServer) -> Fault {
     let found = format!("found {}", listener.description());
+    if gateway_has(port) {
+        return Fault::preflight(format!("the log gateway has port {port}, and the history server is set to it, too"))
+            .detail(format!("{TAKEN_PORT_SOCKET} has the port, and somebody has changed {HISTORY_PORT_KEY} since"))
+            .hint("sudo emr-shs install");
+    }
     let end = match (&listener.unit, listener.pid) {
         (Some(unit), _) if unit.ends_with(".service") && unit != HISTORY_SERVER_UNIT => {
             hint!("sudo systemctl stop {}", unit)

@@ -279,7 +279,7 @@ impl Restart<'_> {
         if is_dead || log_diagnosis::main_thread_died(&self.log.since()) {
             return RestartState::Failed(RestartFailure::Stopped { seconds });
         }
-        if let Some(port) = server.moved_to() {
+        if let Some(port) = new.and_then(|_| server.moved_to()) {
             return RestartState::Failed(RestartFailure::TookOtherPort { port, instead_of: server.port });
         }
         // The new server names a directory, and it is not the wanted one: that does not change any more.
