@@ -44,5 +44,6 @@ mod static_binary;
 mod step;
 mod strangers;
 mod strict_buckets;
+mod take_port;
 mod values;
 mod verify;
