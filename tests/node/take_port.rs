@@ -111,6 +111,10 @@ fn the_gateway_takes_the_port_and_gives_it_back() {
 
     node.emr_shs(&["install", "--take-port"]).expect(0);
     assert!(listens(&node, 18080).contains("emr-shs"), "{}", listens(&node, 18080));
+    node.emr_shs(&["install", "--index=false"]).expect(0);
+    has_its_port(&node);
+    assert_eq!(node.reads(), LOGS);
+    node.emr_shs(&["install", "--index", "--take-port"]).expect(0);
     node.emr_shs(&["uninstall"]).expect(0);
     has_its_port(&node);
     assert_eq!(node.reads(), "hdfs:///var/log/spark/apps");

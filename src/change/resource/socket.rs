@@ -23,9 +23,10 @@ pub(super) fn switch(name: &str, enabled: bool, listens: Option<&String>) -> Res
     let Some(address) = listens else {
         systemd::switch(name, enabled, false)?;
         let service = systemd::show(GATEWAY_UNIT)?;
-        // The service has the socket, too, until it starts again. It would start its own socket with it.
+        // The service has the socket, too, as long as it runs. Its own socket starts it again; a start here would make the
+        // directories that the journal lists, before this run makes them.
         let holds = name == TAKEN_PORT_SOCKET && service.main_pid.is_some();
-        return if holds { systemd::switch(GATEWAY_UNIT, service.enabled, true) } else { Ok(()) };
+        return if holds { systemd::stop(GATEWAY_UNIT) } else { Ok(()) };
     };
     // Otherwise systemd would tell the address that the unit's file named before.
     systemd::read_unit_files()?;
