@@ -247,6 +247,20 @@ impl<'a> Facts<'a> {
             .find(|mention| mention.value.as_ref().is_none_or(|value| is_feared(&defaults.value(value))))
     }
 
+    /// The setting by which the history server asks who comes, or hides applications from some; `None` if there is none.
+    pub(crate) fn hides_applications(&self) -> Option<&'static str> {
+        const FILTERS: &str = "spark.ui.filters";
+        const ACLS: &str = "spark.history.ui.acls.enable";
+        let is_on = |value: &SparkValue| value.boolean() != Some(false);
+        let has_words = |value: &SparkValue| !value.text().trim().is_empty();
+        let has = |key: &str, is_feared: fn(&SparkValue) -> bool| {
+            self.effective(key).is_some_and(|value| is_feared(&value)) || self.feared_option(key, is_feared).is_some()
+        };
+        [(FILTERS, has_words as fn(&SparkValue) -> bool), (ACLS, is_on)]
+            .into_iter()
+            .find_map(|(key, is_feared)| has(key, is_feared).then_some(key))
+    }
+
     /// The release label, from the node's files or from EMR.
     pub(crate) fn release(&self) -> Option<String> {
         let described = || self.observations().ok()?.emr.as_ref()?.as_ref().ok()?.cluster.release.clone();

@@ -14,10 +14,6 @@ use crate::paths::CLEANER_KEY;
 use crate::shown::{Hint, hint};
 use crate::values::SparkValue;
 
-/// Keys with which a history server asks who comes, or hides applications from some.
-const FILTERS: &str = "spark.ui.filters";
-const ACLS: &str = "spark.history.ui.acls.enable";
-
 fn without_index() -> Hint {
     "install without the index: --index=false".into()
 }
@@ -60,16 +56,7 @@ impl Installation {
         let without = without_index();
         let s3 = S3Observations::default();
         let facts = self.facts_with(&s3, self.force);
-        let value = |key: &str| match self.settings.set.get(key) {
-            Some(set) => Some(SparkValue::new(set)),
-            None => facts.effective(key),
-        };
-        let is_on = |value: &SparkValue| value.boolean() != Some(false);
-        let has_words = |value: &SparkValue| !value.text().trim().is_empty();
-        let filters =
-            value(FILTERS).is_some_and(|value| has_words(&value)) || facts.feared_option(FILTERS, has_words).is_some();
-        let acls = value(ACLS).is_some_and(|value| is_on(&value)) || facts.feared_option(ACLS, is_on).is_some();
-        if let Some(key) = [(filters, FILTERS), (acls, ACLS)].iter().find_map(|(is_set, key)| is_set.then_some(*key)) {
+        if let Some(key) = facts.hides_applications() {
             return Err(Fault::preflight(
                 "--index would show applications that the history server hides from some users",
             )

@@ -132,6 +132,18 @@ fn the_index_works_on_a_hardened_node_and_shows_nothing_that_a_login_hides() {
     let again = node.emr_shs(&["install"]).expect(0);
     assert!(again.err().contains("nothing to do"), "{}", again.err());
 
+    // A login that comes later: the gateway's list shows what it hides.
+    node.sh("/opt/lab/harden login; systemctl restart spark-history-server");
+    wait("the login", || node.sh("curl -si localhost:18080/ || true").contains(LOGIN_PAGE).then_some(()));
+    let report = Report::of(&node);
+    assert!(
+        report.text().contains("lists applications that the history server hides from some users"),
+        "{}",
+        report.text()
+    );
+    node.sh("/opt/lab/harden no-login; systemctl restart spark-history-server");
+    wait("the server", || node.answers().then_some(()));
+
     node.emr_shs(&["uninstall"]).expect(0);
     assert_eq!(node.reads(), "hdfs:///var/log/spark/apps");
     assert_same_tree(&before, &node.tree());

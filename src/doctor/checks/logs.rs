@@ -328,6 +328,18 @@ pub(crate) fn index(f: &Facts<'_>) -> CheckResult {
     if !f.settings.index {
         return Ok("off: the history server lists the applications itself".into());
     }
+    if let Some(key) = f.hides_applications() {
+        return Err(Fault::preflight(
+            "the log gateway lists applications that the history server hides from some users",
+        )
+        .detail(format!("found {key} among the settings of the history server, set since the installation"))
+        .detail("the log gateway lists all applications to everybody whom it serves")
+        .hint(hint!(
+            "remove {}, or let the history server list the applications: sudo emr-shs install --index=false",
+            key
+        ))
+        .into());
+    }
     let gateway = match &f.observations()?.gateway {
         Ok(Some(gateway)) => gateway,
         Ok(None) => return skip("the log gateway is not installed: see gateway"),

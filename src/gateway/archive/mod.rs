@@ -55,8 +55,8 @@ const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long `/-/log-uris` waits for S3. Who asks waits two seconds for the gateway.
 const RECHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The logs below all log URIs, and those of EMR Serverless below the sources of the index. What one log URI answers hides nothing of the others: every method that asks several
-/// collects their answers and their failures.
+/// The logs below all log URIs, and those of EMR Serverless below the sources of the index. What one log URI answers hides
+/// nothing of the others: every method that asks several collects their answers and their failures.
 pub(crate) struct Archive {
     /// First the log URIs, in their order on the command line, then the sources of the index.
     pub(crate) buckets: Arc<[LogBucket]>,

@@ -54,7 +54,8 @@ impl EventLogCache {
     }
 }
 
-/// The id in `/history/<id>…` and in `/api/v1/applications/<id>/…`, if the index can know it. The index answers `/api/v1/applications/<id>` itself.
+/// The id in `/history/<id>…` and in `/api/v1/applications/<id>/…`, if the index can know it. The index answers
+/// `/api/v1/applications/<id>` itself.
 fn application_id(path: &str) -> Option<String> {
     let rest = match path.strip_prefix(API) {
         Some(rest) => rest.split_once('/').filter(|(_, rest)| !rest.is_empty()).map(|(id, _)| id)?,
