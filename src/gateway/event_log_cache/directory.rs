@@ -191,6 +191,9 @@ impl Directory {
                 fs::rename(staged.join(name), whole.join(name))?;
             }
             staged = whole;
+        } else if let Some(before) = before.filter(|_| !staged.exists()) {
+            // What is known of the log has changed, and its file has not.
+            staged = staging.before(before);
         }
         if log.is_rolling {
             finish_directory(&staged, log)?;
