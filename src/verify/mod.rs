@@ -10,7 +10,7 @@ pub(crate) mod synthetic;
 mod writing;
 
 use crate::aws::config::TimeoutProfile;
-use crate::aws::s3::S3;
+use crate::aws::s3::{Refusal, S3};
 use crate::aws::uri::EventLogs;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
@@ -316,11 +316,11 @@ impl Proof<'_> {
         }
     }
 
-    fn s3(&self, uri: &EventLogs) -> Result<S3, Fault> {
+    fn s3(&self, uri: &EventLogs) -> Result<S3, Refusal> {
         let settings = &self.receipt.settings;
         let connection = self.node.s3_connection(uri, settings.region.as_deref(), settings.endpoint_url.as_deref());
         let mut s3 = connection.open(TimeoutProfile::Usual).map_err(Fault::of)?;
-        s3.find_bucket(uri).map_err(|refusal| refusal.fault)?;
+        s3.find_bucket(uri)?;
         Ok(s3)
     }
 

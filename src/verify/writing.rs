@@ -3,7 +3,8 @@
 use super::Proof;
 use super::cleanup::{NotWritten, Writer, Written};
 use crate::aws::config::TimeoutProfile;
-use crate::aws::s3::Encryption;
+use crate::aws::error::S3Failure;
+use crate::aws::s3::{Encryption, Refusal};
 use crate::aws::uri::EventLogs;
 use crate::error::Fault;
 use crate::hadoop_client::No;
@@ -118,6 +119,7 @@ impl Proof<'_> {
     }
 }
 
-fn unreachable(fault: Fault) -> NotWritten {
-    NotWritten { fault, is_refused: false, is_busy: false }
+/// The bucket does not answer as it should.
+fn unreachable(refusal: Refusal) -> NotWritten {
+    NotWritten { is_busy: refusal.failure == S3Failure::Busy, fault: refusal.fault, is_refused: false }
 }
