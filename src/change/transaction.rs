@@ -64,8 +64,9 @@ impl<'a> Transaction<'a> {
         self.done.iter().filter(|c| !matches!(c.resource, Resource::Prefix { .. })).count()
     }
 
-    /// Replaces the receipt that a rollback leaves.
+    /// Replaces the receipt that a rollback leaves, because earlier runs are undone, too. The history server has its own port then.
     pub(crate) fn set_original(&mut self, receipt: Receipt) {
+        self.postponed.retain(|change| !takes_port(change));
         self.original = receipt;
     }
 

@@ -7,7 +7,7 @@ use super::receipt::{Receipt, ReceiptEntry};
 use super::resource::{Resource, State};
 use super::transaction;
 use crate::host::{Host, Owner};
-use crate::paths::{LOG_DIRECTORY_KEY, SETTINGS_DIR, TAKEN_PORT_SOCKET};
+use crate::paths::{HISTORY_PORT_KEY, LOG_DIRECTORY_KEY, SETTINGS_DIR, TAKEN_PORT_SOCKET};
 use crate::settings::Settings;
 use crate::systemd;
 use anyhow::Result;
@@ -53,14 +53,23 @@ pub(crate) fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
 }
 
 /// The same for the resources that the history server needs when it starts: those that it reads, and its port. The log
-/// gateway works without them.
+/// gateway works without them. Once the gateway has the port, the history server has run on its new one, which stays: only the
+/// gateway's own settings tell the gateway where the history server is.
 pub(crate) fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     let mut rows = plan(host, receipt)?;
+    let is_taken = rows.iter().any(|row| {
+        let is_socket = matches!(&row.change.resource, Resource::Unit { name } if name == TAKEN_PORT_SOCKET);
+        is_socket && matches!(row.change.before, State::Unit { runs: Some(_), .. })
+    });
+    let is_port = |resource: &Resource| matches!(resource, Resource::Key { key, .. } if key == HISTORY_PORT_KEY);
+    let port = receipt.entries.iter().find(|entry| is_port(&entry.resource));
+    let port_stays = is_taken && port.is_some_and(|entry| entry.ours.len() == 1);
     rows.retain(|row| {
         let resource = &row.change.resource;
         match Component::of(resource) {
+            _ if port_stays && is_port(resource) => false,
             Component::Gateway => match resource {
-                Resource::Unit { name } => name == TAKEN_PORT_SOCKET,
+                Resource::Unit { name } => name == TAKEN_PORT_SOCKET && !port_stays,
                 resource => matches!(resource, Resource::Key { .. }),
             },
             component => component != Component::DeferredInstall,

@@ -10,6 +10,7 @@ use crate::error::Fault;
 use crate::gateway::callers::ANY_ACCOUNT;
 use crate::gateway::served::is_pattern;
 use crate::ids::{is_cluster, is_host_name, is_id};
+use crate::paths::HISTORY_PORT_KEY;
 use crate::redact::{REMOVED, is_secret_key};
 use crate::settings::{GatewaySettings, Settings, THIS_CLUSTER};
 use crate::shown::hint;
@@ -29,6 +30,13 @@ impl ComponentArgs {
     /// The settings of this run, given those of the last one.
     pub fn resolve(&self, earlier: &Settings) -> Result<Settings, Fault> {
         let mut set = earlier.set.clone();
+        let index = self.spark.index.unwrap_or(earlier.index);
+        let no_proxy = self.spark.no_proxy.unwrap_or(earlier.no_proxy);
+        let take_port = take_port(self.spark.take_port, index, no_proxy, earlier.take_port)?;
+        if earlier.take_port && !take_port {
+            // An earlier run moved the history server, which gets its own port back.
+            set.remove(HISTORY_PORT_KEY);
+        }
         for pair in &self.spark.set {
             let (key, value) = key_value(pair)?;
             if value.is_empty() {
@@ -39,9 +47,6 @@ impl ComponentArgs {
         }
         let jars = if self.jar.is_empty() { &earlier.jars } else { &self.jar };
         check_jar_names(jars)?;
-        let index = self.spark.index.unwrap_or(earlier.index);
-        let no_proxy = self.spark.no_proxy.unwrap_or(earlier.no_proxy);
-        let take_port = take_port(self.spark.take_port, index, no_proxy, earlier.take_port)?;
         let (event_logs, further_event_logs) = sources(self.spark.event_logs.parse()?, index, earlier)?;
         Ok(Settings {
             event_logs,

@@ -11,8 +11,9 @@ use crate::error::{Exit, Fault};
 use crate::install::{restart, undo};
 use crate::node::Node;
 use crate::node::history_server::Readiness;
-use crate::paths::LOG_DIRECTORY_KEY;
+use crate::paths::{LOG_DIRECTORY_KEY, TAKEN_PORT_SOCKET};
 use crate::signals;
+use crate::systemd;
 use crate::ui::Console;
 use anyhow::Result;
 use std::path::Path;
@@ -59,6 +60,11 @@ pub(crate) fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<
     if receipt.owes_restart {
         receipt.owes_restart = false;
         receipt.save(&host)?;
+    }
+    if receipt.taken_port().is_some() && systemd::show(TAKEN_PORT_SOCKET)?.listens_on().is_none() {
+        console.warn(
+            "the log gateway does not listen on the port that the history server has left; to let it: sudo emr-shs install",
+        );
     }
     let directory = directory.unwrap_or_else(|| "its default directory".into());
     if console.is_json() {

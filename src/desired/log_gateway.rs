@@ -290,6 +290,13 @@ impl GatewaySetup {
             .unchanged()
             .hint("listen on all addresses: --listen '[::]:9977'; or leave --take-port out"));
         }
+        if own.ip().is_loopback() {
+            return Err(Fault::preflight(format!(
+                "--take-port needs an address to which links can lead; only programs on this node reach {own}"
+            ))
+            .unchanged()
+            .hint("listen on all addresses: --listen '[::]:9977'; or leave --take-port out"));
+        }
         if ![taken.of_gateway, taken.of_server].contains(&own.port()) {
             return Ok(());
         }

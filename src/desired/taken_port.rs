@@ -4,7 +4,7 @@
 use super::gateway_unit::Socket;
 use super::{Context, exactly, file_owner};
 use crate::change::desired::Desired;
-use crate::change::receipt::Receipt;
+use crate::change::receipt::{Receipt, ReceiptEntry};
 use crate::change::resource::{Resource, State};
 use crate::error::Fault;
 use crate::node::Node;
@@ -72,7 +72,7 @@ impl TakenPort {
         let mut set = settings.set.clone();
         let port = match taken {
             Some(taken) => Some(taken.of_server),
-            None => receipt.settings.take_port.then(|| port_before(node, receipt)),
+            None => key_entry(receipt).map(|entry| port_without(node, receipt, entry)),
         };
         if let Some(port) = port {
             set.entry(HISTORY_PORT_KEY.into()).or_insert_with(|| port.to_string());
@@ -81,18 +81,30 @@ impl TakenPort {
     }
 }
 
+/// What the receipt says of the key of the port, if emr-shs has written it.
+fn key_entry(receipt: &Receipt) -> Option<&ReceiptEntry> {
+    receipt.entries.iter().find(|entry| matches!(&entry.resource, Resource::Key { key, .. } if key == HISTORY_PORT_KEY))
+}
+
 /// The history server's port before emr-shs.
 fn port_before(node: &Node, receipt: &Receipt) -> u16 {
     let defaults = &node.spark.defaults;
-    let entry = receipt
-        .entries
-        .iter()
-        .find(|entry| matches!(&entry.resource, Resource::Key { key, .. } if key == HISTORY_PORT_KEY));
-    let value = match entry {
+    let value = match key_entry(receipt) {
         Some(entry) => entry.before.value().map(|text| defaults.value(&text)),
         None => defaults.get(HISTORY_PORT_KEY).cloned(),
     };
     value.and_then(|value| value.number()).unwrap_or(DEFAULT_HISTORY_PORT)
+}
+
+/// The history server's port once emr-shs wants none: the one before, unless somebody else has written the key since.
+fn port_without(node: &Node, receipt: &Receipt, entry: &ReceiptEntry) -> u16 {
+    let now = node.spark.defaults.get(HISTORY_PORT_KEY);
+    let number = |state: &State| node.spark.defaults.value(&state.value()?).number::<u16>();
+    let is_ours = entry.ours.iter().any(|ours| number(ours) == now.and_then(|now| now.number()));
+    match now.and_then(|now| now.number()) {
+        Some(port) if !is_ours => port,
+        _ => port_before(node, receipt),
+    }
 }
 
 impl Context<'_> {

@@ -25,8 +25,9 @@ use crate::node::hadoop_client::HadoopClients;
 use crate::node::history_server::Readiness;
 use crate::node::jars::Scheme;
 use crate::node::{Node, jar};
-use crate::paths::{LINK_DIR, LOG_LINK_KEY, PROGRAM_DIR};
+use crate::paths::{GATEWAY_UNIT, HISTORY_PORT_KEY, LINK_DIR, LOG_LINK_KEY, PROGRAM_DIR};
 use crate::settings::Settings;
+use crate::shown::hint;
 use crate::signals;
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
@@ -416,6 +417,14 @@ fn keep_to_components(
                 .detail("the log gateway must leave the port before the history server restarts")
                 .hint("sudo emr-shs install --take-port=false; or, without the index, too: sudo emr-shs install --index=false"),
         });
+    }
+    let has_gateway = receipt.entries.iter().any(|entry| entry.resource.name() == GATEWAY_UNIT);
+    let (port, earlier) = (settings.set.get(HISTORY_PORT_KEY), receipt.settings.set.get(HISTORY_PORT_KEY));
+    if has_gateway && !components.contains(&Component::Gateway) && port != earlier {
+        return Err(Fault::usage(
+            "the log gateway must learn the history server's new port, and only install tells it",
+        )
+        .hint(hint!("sudo emr-shs install --set {}={}", HISTORY_PORT_KEY, port.cloned().unwrap_or_default())));
     }
     if components == [Component::Gateway] {
         if !host.is_live() {

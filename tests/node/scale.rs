@@ -17,8 +17,8 @@ fn commands() -> Vec<&'static str> {
 fn the_commands_in_scale_md_work() {
     let node = Node::fresh(Profile::Emr712);
     let all = commands();
-    assert_eq!(all.len(), 19, "{all:?}");
-    let (of_index, commands) = all.split_at(3);
+    assert_eq!(all.len(), 22, "{all:?}");
+    let (of_index, commands) = all.split_at(6);
     let (of_troubles, commands) = commands.split_at(9);
     // cron passes a line to the shell without its time and user, and with \% as %.
     let run = |command: &str| {
@@ -27,13 +27,13 @@ fn the_commands_in_scale_md_work() {
         node.sh(&format!("{command} 2>&1"))
     };
     let ran = |n: usize| run(commands[n]);
-    for (command, reads) in of_index.iter().zip([
-        "file:///mnt/emr-shs/event-log-cache",
-        "file:///mnt/emr-shs/event-log-cache",
-        "s3://acme-spark/spark-events/",
-    ]) {
+    let (cache, prefix) = ("file:///mnt/emr-shs/event-log-cache", "s3://acme-spark/spark-events/");
+    for (command, reads) in of_index.iter().zip([cache, cache, cache, prefix, cache, cache]) {
         run(command);
-        assert_eq!(node.reads(), reads, "{command}");
+        // With the port taken, its page is the gateway's.
+        if !command.ends_with("--take-port") {
+            assert_eq!(node.reads(), reads, "{command}");
+        }
     }
     node.upload_event_logs("s3://acme-spark/spark-events/");
     node.emr_shs(&["install", "--index"]).expect(0);

@@ -57,6 +57,10 @@ fn the_gateway_takes_the_port_and_gives_it_back() {
     node.sh("pkill -f 'http.server 1808[1]'");
     let _ = other.wait();
 
+    // No link leads to the loopback address.
+    let refused = node.emr_shs(&[&install[..], &["--listen", "127.0.0.1:9977"]].concat()).expect(3);
+    assert!(refused.err().contains("an address to which links can lead"), "{}", refused.err());
+
     let installed = node.emr_shs(&install).expect(0);
     let said = installed.err().replace('\n', " ");
     assert!(said.contains("takes port 18080") && said.contains("on port 18081;"), "{said}");
@@ -91,6 +95,12 @@ fn the_gateway_takes_the_port_and_gives_it_back() {
     node.sh("systemctl stop emr-shs-taken-port.socket");
     let doctor = node.emr_shs(&["doctor"]).expect(3);
     assert!(doctor.out().contains("emr-shs-taken-port.socket"), "{}", doctor.out());
+    let restarted = node.emr_shs(&["restart"]).expect(0);
+    assert!(
+        restarted.err().contains("does not listen on the port that the history server has left"),
+        "{}",
+        restarted.err()
+    );
     node.emr_shs(&["install"]).expect(0);
     is_green(&node);
 
@@ -107,6 +117,13 @@ fn the_gateway_takes_the_port_and_gives_it_back() {
     assert_eq!(node.reads(), format!("file://{CACHE}"));
     let list: Value = serde_json::from_str(&node.sh("curl -s localhost:9977/api/v1/applications")).unwrap();
     assert!(list.as_array().unwrap().len() > 1, "{list}");
+    is_green(&node);
+    // The gateway follows a history server whose port somebody has set, and no longer sets.
+    node.emr_shs(&["install", "--set", "spark.history.ui.port=18099"]).expect(0);
+    let refused = node.emr_shs(&["configure", "--set", "spark.history.ui.port="]).expect(2);
+    assert!(refused.err().contains("sudo emr-shs install --set spark.history.ui.port="), "{}", refused.err());
+    node.emr_shs(&["install", "--set", "spark.history.ui.port="]).expect(0);
+    has_its_port(&node);
     is_green(&node);
 
     node.emr_shs(&["install", "--take-port"]).expect(0);
