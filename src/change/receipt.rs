@@ -215,8 +215,7 @@ impl Receipt {
 
     /// The address on which systemd listens for the log gateway in the history server's place, as installed.
     pub(crate) fn taken_port(&self) -> Option<SocketAddr> {
-        let is_socket = |resource: &Resource| matches!(resource, Resource::Unit { name } if name == TAKEN_PORT_SOCKET);
-        match self.entries.iter().find(|entry| is_socket(&entry.resource))?.ours.last()? {
+        match self.entries.iter().find(|entry| entry.resource.is_unit(TAKEN_PORT_SOCKET))?.ours.last()? {
             State::Unit { runs: Some(address), .. } => address.parse().ok(),
             _ => None,
         }

@@ -238,8 +238,7 @@ pub(crate) fn waits_for_restart(host: &Host, change: &Change) -> bool {
 
 /// Whether a change makes systemd listen on the history server's port.
 pub(crate) fn takes_port(change: &Change) -> bool {
-    let is_socket = matches!(&change.resource, Resource::Unit { name } if name == TAKEN_PORT_SOCKET);
-    is_socket && matches!(change.after, State::Unit { runs: Some(_), .. })
+    change.resource.is_unit(TAKEN_PORT_SOCKET) && matches!(change.after, State::Unit { runs: Some(_), .. })
 }
 
 /// Whether a change must wait until nothing can fail any more. Nothing can bring back the program of an earlier

@@ -58,16 +58,14 @@ pub(crate) fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
 pub(crate) fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     let mut rows = plan(host, receipt)?;
     let is_taken = rows.iter().any(|row| {
-        let is_socket = matches!(&row.change.resource, Resource::Unit { name } if name == TAKEN_PORT_SOCKET);
-        is_socket && matches!(row.change.before, State::Unit { runs: Some(_), .. })
+        row.change.resource.is_unit(TAKEN_PORT_SOCKET) && matches!(row.change.before, State::Unit { runs: Some(_), .. })
     });
-    let is_port = |resource: &Resource| matches!(resource, Resource::Key { key, .. } if key == HISTORY_PORT_KEY);
-    let port = receipt.entries.iter().find(|entry| is_port(&entry.resource));
+    let port = receipt.entries.iter().find(|entry| entry.resource.is_key(HISTORY_PORT_KEY));
     let port_stays = is_taken && port.is_some_and(|entry| entry.ours.len() == 1);
     rows.retain(|row| {
         let resource = &row.change.resource;
         match Component::of(resource) {
-            _ if port_stays && is_port(resource) => false,
+            _ if port_stays && resource.is_key(HISTORY_PORT_KEY) => false,
             Component::Gateway => match resource {
                 Resource::Unit { name } => name == TAKEN_PORT_SOCKET && !port_stays,
                 resource => matches!(resource, Resource::Key { .. }),

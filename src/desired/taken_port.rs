@@ -83,7 +83,7 @@ impl TakenPort {
 
 /// What the receipt says of the key of the port, if emr-shs has written it.
 fn key_entry(receipt: &Receipt) -> Option<&ReceiptEntry> {
-    receipt.entries.iter().find(|entry| matches!(&entry.resource, Resource::Key { key, .. } if key == HISTORY_PORT_KEY))
+    receipt.entries.iter().find(|entry| entry.resource.is_key(HISTORY_PORT_KEY))
 }
 
 /// The history server's port before emr-shs.

@@ -41,8 +41,7 @@ impl Installation {
         }
         let mut missing = shortfall::observe(&self.host, &receipt, self.node.server.as_ref(), None)?;
         let changes = |resource: &Resource| self.plan.effective().any(|change| change.resource == *resource);
-        let changes_gateway =
-            self.plan.effective().any(|c| matches!(&c.resource, Resource::Unit { name } if name == GATEWAY_UNIT));
+        let changes_gateway = self.plan.effective().any(|c| c.resource.is_unit(GATEWAY_UNIT));
         missing.retain(|shortfall| match &shortfall.subject {
             Subject::Part(_) => true,
             Subject::Resource(resource) => !changes(resource),

@@ -174,7 +174,7 @@ fn lists_in_its_place(node: &Node, settings: &Settings, old: &str) -> Vec<String
 
 /// What it means for people that the log gateway takes the history server's port, or gives it back.
 pub(super) fn taken_port(taken: Option<&TakenPort>, settings: &Settings, changes: &[Change]) -> Vec<String> {
-    let is_socket = |change: &&Change| matches!(&change.resource, Resource::Unit { name } if name == TAKEN_PORT_SOCKET);
+    let is_socket = |change: &&Change| change.resource.is_unit(TAKEN_PORT_SOCKET);
     if !changes.iter().filter(is_socket).any(Change::has_effect) {
         return Vec::new();
     }

@@ -418,7 +418,7 @@ fn keep_to_components(
                 .hint("sudo emr-shs install --take-port=false; or, without the index, too: sudo emr-shs install --index=false"),
         });
     }
-    let has_gateway = receipt.entries.iter().any(|entry| entry.resource.name() == GATEWAY_UNIT);
+    let has_gateway = receipt.entries.iter().any(|entry| entry.resource.is_unit(GATEWAY_UNIT));
     let (port, earlier) = (settings.set.get(HISTORY_PORT_KEY), receipt.settings.set.get(HISTORY_PORT_KEY));
     if has_gateway && !components.contains(&Component::Gateway) && port != earlier {
         return Err(Fault::usage(

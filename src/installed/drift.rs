@@ -70,10 +70,10 @@ impl ResourceStatus {
     /// nothing to tell while the gateway answers, because systemd starts the service for a connection.
     /// A stopped socket on the history server's port has a row of its own: the gateway answers without it.
     pub(crate) fn is_told_by(&self, gateway: Option<&LogGateway>) -> bool {
-        if matches!(&self.resource, Resource::Unit { name } if name == TAKEN_PORT_SOCKET) {
+        if self.resource.is_unit(TAKEN_PORT_SOCKET) {
             return false;
         }
-        let is_socket = matches!(&self.resource, Resource::Unit { name } if name == GATEWAY_SOCKET);
+        let is_socket = self.resource.is_unit(GATEWAY_SOCKET);
         self.is_stopped_unit && gateway.is_some_and(|gateway| !is_socket || gateway.trouble().is_some())
     }
 

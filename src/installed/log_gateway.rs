@@ -143,7 +143,7 @@ impl LogGateway {
     }
 
     fn ask(receipt: &Receipt) -> Result<Option<Self>> {
-        if !receipt.entries.iter().any(|e| matches!(&e.resource, Resource::Unit { name } if name == GATEWAY_UNIT)) {
+        if !receipt.entries.iter().any(|e| e.resource.is_unit(GATEWAY_UNIT)) {
             return Ok(None);
         }
         let settings = &receipt.settings.gateway;

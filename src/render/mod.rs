@@ -14,6 +14,7 @@ use crate::error::Fault;
 use anyhow::{Context, Result};
 use askama::Template;
 use serde::Serialize;
+use serverless::Part;
 
 /// A document, and the notes that `render` prints beside it.
 #[derive(Debug)]
@@ -31,6 +32,16 @@ impl Rendered {
 
     fn template(template: &impl Template) -> Result<Self> {
         Ok(Self { text: fill(template)?, is_json: false, notes: Vec::new() })
+    }
+
+    /// One part of the way to EMR Serverless, or the guide with all of them.
+    fn part_or_guide(
+        part: Option<Part>,
+        text: impl FnOnce(Part) -> Result<String>,
+        guide: impl FnOnce() -> Result<String>,
+    ) -> Result<Self> {
+        let is_json = part.is_some_and(Part::is_json);
+        Ok(Self { text: part.map_or_else(guide, text)?, is_json, notes: Vec::new() })
     }
 
     fn note(mut self, note: impl Into<String>) -> Self {

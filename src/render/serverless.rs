@@ -194,11 +194,8 @@ impl<'a> ServerlessSetup<'a> {
     }
 
     pub(crate) fn render(&self, part: Option<Part>) -> Result<Rendered> {
-        Ok(Rendered {
-            text: part.map_or_else(|| self.guide(), |part| self.part(part))?,
-            is_json: part.is_some_and(Part::is_json),
-            notes: self.notes(),
-        })
+        Rendered::part_or_guide(part, |part| self.part(part), || self.guide())
+            .map(|rendered| rendered.notes(self.notes()))
     }
 
     pub(crate) fn notes(&self) -> Vec<String> {
@@ -210,10 +207,10 @@ impl<'a> ServerlessSetup<'a> {
             Part::Dockerfile => fill(&Dockerfile { release: self.release }),
             Part::SparkDefaults => fill(&SparkDefaults { application: self.application, event_logs: &self.event_logs }),
             Part::EcrPolicy => to_json(&self.ecr_policy()),
-            Part::JobPolicy => to_json(&self.job_policy()?),
+            Part::JobPolicy => to_json(&self.policy(Side::Jobs)?),
             Part::StartJobRun => to_json(&self.start_job_run()),
             Part::Install => self.install(),
-            Part::NodePolicy => to_json(&self.node_policy()?),
+            Part::NodePolicy => to_json(&self.policy(Side::HistoryServer)?),
         }
     }
 
@@ -246,23 +243,10 @@ impl<'a> ServerlessSetup<'a> {
         Policy::of_repository(format!("arn:{partition}:emr-serverless:{region}:{account}:/applications/{application}"))
     }
 
-    fn job_policy(&self) -> Result<Policy, Fault> {
+    fn policy(&self, side: Side) -> Result<Policy, Fault> {
         Policy::of(&IamPolicyRequest {
-            sides: &[Side::Jobs],
-            event_logs: std::slice::from_ref(&self.event_logs),
-            log_uris: std::slice::from_ref(&self.log_uri),
-            kms_keys: self.kms_keys,
-            region: Some(self.region),
-            partition: self.partition.clone(),
-            account: Some(self.account),
-            serverless: true,
-            ..IamPolicyRequest::default()
-        })
-    }
-
-    fn node_policy(&self) -> Result<Policy, Fault> {
-        Policy::of(&IamPolicyRequest {
-            sides: &[Side::HistoryServer],
+            serverless: side == Side::Jobs,
+            sides: &[side],
             event_logs: std::slice::from_ref(&self.event_logs),
             log_uris: std::slice::from_ref(&self.log_uri),
             kms_keys: self.kms_keys,

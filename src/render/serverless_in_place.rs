@@ -51,11 +51,8 @@ impl<'a> InPlaceSetup<'a> {
     }
 
     pub(crate) fn render(&self, part: Option<Part>) -> Result<Rendered> {
-        Ok(Rendered {
-            text: part.map_or_else(|| self.guide(), |part| self.part(part))?,
-            is_json: part.is_some_and(Part::is_json),
-            notes: self.notes(),
-        })
+        Rendered::part_or_guide(part, |part| self.part(part), || self.guide())
+            .map(|rendered| rendered.notes(self.notes()))
     }
 
     pub(crate) fn notes(&self) -> Vec<String> {

@@ -60,6 +60,14 @@ pub(crate) enum Resource {
 
 impl Resource {
     /// The name by which people know the resource.
+    pub(crate) fn is_unit(&self, unit: &str) -> bool {
+        matches!(self, Resource::Unit { name } if name == unit)
+    }
+
+    pub(crate) fn is_key(&self, wanted: &str) -> bool {
+        matches!(self, Resource::Key { key, .. } if key == wanted)
+    }
+
     pub(crate) fn name(&self) -> String {
         match self {
             Resource::Prefix { uri } => uri.to_string(),
