@@ -3,7 +3,7 @@
 
 use super::links::{LONGEST, begun, is_file_name};
 use crate::ids::is_digits;
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use memchr::memchr;
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
@@ -109,6 +109,8 @@ pub(in crate::gateway) struct JsonLinks {
 enum Key {
     Executor,
     Logs,
+    /// Within the value of `executorLogs`, of which nothing has come but its brace.
+    NoLogYet,
     /// The name of a log, if it stands among an executor's logs.
     Named(String),
     Other,
@@ -128,11 +130,8 @@ impl JsonLinks {
                 (self.is_in_string, self.before) = (false, b'"');
             }
             let Some(at) = memchr(b'"', held) else {
-                // Whether an executor has logs tells only what follows.
-                if ended || !matches!(self.key, Key::Logs) || held.contains(&b'}') || held.len() >= LONGEST {
-                    let rest = held.split();
-                    self.take_between(&rest, &mut out);
-                }
+                let rest = held.split();
+                self.take_between(&rest, &mut out);
                 return out.freeze();
             };
             let end = end_of_string(&held[at + 1..], &mut false).filter(|length| *length < LONGEST);
@@ -154,26 +153,28 @@ impl JsonLinks {
         }
     }
 
-    /// Takes what stands between two strings.
+    /// Takes bytes that stand between two strings: all of them, or those that have come. Each byte is judged by itself, so that an
+    /// answer means the same in whatever pieces it comes.
     fn take_between(&mut self, between: &[u8], out: &mut BytesMut) {
-        let mut rest = between;
-        if matches!(self.key, Key::Logs) {
-            if let Some(open) = memchr(b'{', between) {
-                let (head, tail) = between.split_at(open + 1);
-                self.is_in_logs = !tail.contains(&b'}');
-                out.extend_from_slice(head);
-                rest = tail;
-                if !self.is_in_logs {
-                    out.extend_from_slice(self.logs_without_links().as_bytes());
+        for byte in between.iter().copied() {
+            match (&self.key, byte) {
+                (_, b' ' | b'\t' | b'\r' | b'\n') => {
+                    out.put_u8(byte);
+                    continue;
                 }
+                (Key::Logs, b':') => {}
+                (Key::Logs, b'{') if self.before == b':' => (self.key, self.is_in_logs) = (Key::NoLogYet, true),
+                (key, b'}') => {
+                    if matches!(key, Key::NoLogYet) {
+                        out.extend_from_slice(self.logs_without_links().as_bytes());
+                    }
+                    (self.key, self.is_in_logs) = (Key::Other, false);
+                }
+                (Key::Logs | Key::NoLogYet, _) => self.key = Key::Other,
+                _ => {}
             }
-            self.key = Key::Other;
-        } else if between.contains(&b'}') {
-            self.is_in_logs = false;
-        }
-        out.extend_from_slice(rest);
-        if let Some(last) = between.iter().rfind(|byte| !byte.is_ascii_whitespace()) {
-            self.before = *last;
+            self.before = byte;
+            out.put_u8(byte);
         }
     }
 
@@ -204,7 +205,7 @@ impl JsonLinks {
                 None
             }
             Key::Named(log) => self.links.replacement(&text).or_else(|| self.links.link(self.worker.as_deref()?, &log)),
-            Key::Logs | Key::Other => None,
+            Key::Logs | Key::NoLogYet | Key::Other => None,
         };
         match replacement {
             Some(link) => out.extend_from_slice(format!("\"{link}\"").as_bytes()),
@@ -313,7 +314,7 @@ mod tests {
             "/x",
         ]);
         let wanted =
-            wanted.replace("\"executorLogs\" : {  }", &format!("\"executorLogs\" : {{{}  }}", inserted.join(", ")));
+            wanted.replace("\"executorLogs\" : {  }", &format!("\"executorLogs\" : {{  {}}}", inserted.join(", ")));
         for chunk in (1..100).chain([1000, 10_000]) {
             assert_eq!(json(&sent, chunk).await, wanted, "chunks of {chunk} bytes");
         }
