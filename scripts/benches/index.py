@@ -233,15 +233,20 @@ def searches():
     every, times = [], 30
     start = statistics.median(map(float, sh(f"python3 /srv/timed.py {times} emr-shs --version").split("\n")[0].split())) * 1000
     print(f"  {'':<44} p50      p99", flush=True)
-    for name, arguments in kinds.items():
+    # Orders that the index does not have visit every row that fits.
+    sorts = {"the longest of all": "--sort longest", "the longest of half of all": "--sort longest airflow"}
+    for name, arguments in (kinds | sorts).items():
         options = "" if "--limit" in arguments else "--limit 100"
         taken, _, printed = index(f"search --no-refresh --no-snapshot --json {options} {arguments}", times)
         milliseconds = sorted(1000 * each for each in taken)
-        every += milliseconds
+        every += milliseconds if name in kinds else []
+        sorts |= {name: statistics.median(milliseconds)} if name in sorts else {}
         print(f"  {name:<44} {statistics.median(milliseconds):5.1f} ms {milliseconds[-1]:5.1f} ms   {printed.count(chr(10))} rows", flush=True)
     every.sort()
     row("search among 1,000,000, all kinds: p99", every[len(every) * 99 // 100], "the start of emr-shs alone", start, "<= 50 ms", "ms", 1)
     row("  p50", statistics.median(every), "the start of emr-shs alone", start, None, "ms", 1)
+    for name, milliseconds in sorts.items():
+        row(f"  {name}", milliseconds, "the start of emr-shs alone", start, None, "ms", 1)
 
 
 PARTS = {part.__name__: part for part in (first_index, new_node, an_hour, idle_hour, searches)}

@@ -1,7 +1,7 @@
 //! The command line of `index`. Every doc comment on a command or an option is help text.
 
 use super::options::S3Args;
-use crate::index::RunState;
+use crate::index::{Order, RunState};
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,6 +66,9 @@ pub struct SearchArgs {
     /// Only event logs below this URI, such as s3://my-bucket/spark-events/2026-11/
     #[arg(long, value_name = "URI", env = "EMR_SHS_SEARCH_SOURCE")]
     pub(crate) source: Option<String>,
+    /// Which applications come first; orders other than newest visit all that fit
+    #[arg(long, value_name = "ORDER", default_value = "newest", env = "EMR_SHS_SEARCH_SORT")]
+    pub(crate) sort: Order,
     /// At most so many applications; 0 for all
     #[arg(long, value_name = "N", default_value = "50", allow_negative_numbers = true, env = "EMR_SHS_SEARCH_LIMIT")]
     pub(crate) limit: u64,

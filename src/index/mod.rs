@@ -23,7 +23,7 @@ pub(crate) use attempts::LONGEST;
 pub(crate) use layout::run_directory;
 pub(crate) use list::{Application, Place, Run};
 pub(crate) use remote::{Remote, Requests, Sent, missing_permission};
-pub(crate) use search::{Hit, Query, RunState, Total};
+pub(crate) use search::{Hit, Order, Query, RunState, Total};
 pub(crate) use snapshot::KEY as SNAPSHOT;
 pub(crate) use sources::{MOST_SOURCES, source_name, without_covered};
 pub(crate) use store::{Store, is_damage};

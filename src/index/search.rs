@@ -1,7 +1,8 @@
-//! Finding applications in the database: newest first, a page at a time.
+//! Finding applications in the database, a page at a time.
 //!
-//! The ids of the table `attempt` are in the order of the list, so a page needs no sorting, and a search can stop when it has
-//! its page. How many rows fit is counted exactly without a text, and else up to [`COUNTED`].
+//! The ids of the table `attempt` are in the order of the list, the newest first: a page needs no sorting, and a search can stop
+//! when it has its page. Any other order visits every attempt that fits. How many rows fit is counted exactly without a text and
+//! in other orders, and else up to [`COUNTED`].
 
 use super::attempts::{Attempt, ID_BITS, id_of};
 use super::store::{Store, count};
@@ -9,6 +10,8 @@ use anyhow::Result;
 use memchr::memmem;
 use rusqlite::{Row, ToSql, params, params_from_iter};
 use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// How many bits of an attempt's id a span of the table `span` leaves out.
 const SPAN: u32 = 42;
@@ -38,6 +41,7 @@ pub(crate) struct Query {
     pub(crate) sources: Vec<i64>,
     /// Only logs whose keys below their source begin so.
     pub(crate) below: Option<String>,
+    pub(crate) order: Order,
     /// How many fitting rows to leave out at the beginning.
     pub(crate) offset: u64,
     /// How many rows to give at most.
@@ -51,6 +55,46 @@ pub(crate) enum RunState {
     Completed,
     /// The event log contains no end: the application runs, or was killed
     Incomplete,
+}
+
+/// Which rows come first. Among equal ones, those that started later do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Order {
+    /// Those that started last
+    #[default]
+    Newest,
+    /// Those that started first
+    Oldest,
+    /// Those that ended last; incomplete ones come at the end
+    Ended,
+    /// Those that took the longest; incomplete ones come at the end
+    Longest,
+    /// Those with the largest event log
+    Largest,
+}
+
+impl Order {
+    /// What sorts attempts before their ids do, the greatest first, as an expression of SQL.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Newest => "NULL",
+            Self::Oldest => "-a.id",
+            Self::Ended => "a.ended",
+            Self::Longest => "a.ended - a.started",
+            Self::Largest => "a.size",
+        }
+    }
+
+    /// What stands behind ORDER BY in SQL.
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Newest => "a.id DESC",
+            Self::Oldest => "a.id",
+            Self::Ended => "a.ended DESC, a.id DESC",
+            Self::Longest => "a.ended - a.started DESC, a.id DESC",
+            Self::Largest => "a.size DESC, a.id DESC",
+        }
+    }
 }
 
 /// How many rows fit.
@@ -293,6 +337,9 @@ impl Store {
                 ("words CROSS JOIN attempt a ON a.id = words.rowid".to_string(), "words.rowid")
             }
         };
+        if query.order != Order::Newest {
+            return self.search_sorted(query, &words, &from, &conditions);
+        }
         let sql = format!("SELECT {} FROM {from} WHERE {} ORDER BY {order} DESC", Attempt::COLUMNS, conditions.text());
         let mut statement = self.db.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(conditions.values.iter()))?;
@@ -318,6 +365,43 @@ impl Store {
         Ok((found, Total::Exact(fitting)))
     }
 
+    /// A page of the attempts among `from` that fit the conditions and have the words, in another order than that of their ids.
+    fn search_sorted(
+        &self,
+        query: &Query,
+        words: &Words,
+        from: &str,
+        conditions: &Conditions,
+    ) -> Result<(Vec<Hit>, Total)> {
+        let key = query.order.key();
+        let sql = format!(
+            "SELECT {}, {key} AS sort_key, a.id AS attempt_id FROM {from} WHERE {}",
+            Attempt::COLUMNS,
+            conditions.text()
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(conditions.values.iter()))?;
+        let end = usize::try_from(query.offset.saturating_add(query.limit)).unwrap_or(usize::MAX);
+        // The first rows, up to the end of the page. The last of them is at the top.
+        let mut first = BinaryHeap::new();
+        let (mut fitting, mut buffer) = (0, String::new());
+        while let Some(row) = rows.next()? {
+            if words.are_in(row, &mut buffer)? {
+                fitting += 1;
+                first.push(Reverse((row.get::<_, Option<i64>>("sort_key")?, row.get::<_, i64>("attempt_id")?)));
+                if first.len() > end {
+                    first.pop();
+                }
+            }
+        }
+        let sql = format!("SELECT {} FROM attempt a WHERE a.id = ?1", Attempt::COLUMNS);
+        let mut attempt = self.db.prepare_cached(&sql)?;
+        let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
+        let page = first.into_sorted_vec().into_iter().skip(offset);
+        let hits = page.map(|Reverse((_, id))| self.hit(attempt.query_row([id], Attempt::read)?));
+        Ok((hits.collect::<Result<_>>()?, Total::Exact(fitting)))
+    }
+
     /// A page of the attempts that fit conditions that SQL can tell.
     fn page(&self, query: &Query, all_sources: bool) -> Result<Vec<Hit>> {
         let through = query.through();
@@ -328,11 +412,12 @@ impl Store {
         }
         let sql = format!(
             "SELECT {} FROM attempt a WHERE a.id IN
-             (SELECT a.id FROM attempt a {through} WHERE {} ORDER BY a.id DESC LIMIT {} OFFSET {}) ORDER BY a.id DESC",
+             (SELECT a.id FROM attempt a {through} WHERE {} ORDER BY {order} LIMIT {} OFFSET {}) ORDER BY {order}",
             Attempt::COLUMNS,
             conditions.text(),
             count(query.limit),
             count(offset),
+            order = query.order.sql(),
         );
         let mut statement = self.db.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(conditions.values.iter()))?;
@@ -346,7 +431,7 @@ impl Store {
     /// Where the page of a query begins: how many attempts to leave out among those whose ids are below the second number. Whole
     /// spans of time are left out by their numbers.
     fn place(&self, query: &Query) -> Result<(u64, Option<i64>)> {
-        if query.offset == 0 || query.user.is_some() {
+        if query.offset == 0 || query.user.is_some() || query.order != Order::Newest {
             return Ok((query.offset, None));
         }
         let mut left = query.offset;

@@ -4,7 +4,9 @@ use crate::helpers::command_output::CommandOutput;
 use crate::helpers::index_gateway::{IndexGateway as Gateway, command};
 use crate::helpers::many_logs::ManyLogs;
 use crate::helpers::wait::wait;
+use regex::Regex;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 
 const FLAT: [&str; 2] = ["--event-logs", "s3://acme/flat/"];
@@ -212,6 +214,72 @@ fn the_page_finds_filters_and_turns_over() {
         assert!(page.contains("class=\"gap\"") && page.contains("of 230 that fit"), "{wrong}: {page}");
     }
     assert!(gateway.page(&format!("?q={}", "x".repeat(5000))).contains("too long"));
+}
+
+/// What the paths of an attempt begin with: `application_1795352263709_0003/1`.
+fn name(row: &Value) -> String {
+    let attempt = row["attempt"].as_str().map(|attempt| format!("/{attempt}")).unwrap_or_default();
+    format!("{}{attempt}", row["id"].as_str().unwrap())
+}
+
+#[test]
+fn the_page_and_the_command_sort_in_every_order() {
+    let s3 = ManyLogs::start(&["-flat", "230", "-sizes", "small"]);
+    let gateway = Gateway::start(&s3, &FLAT);
+    wait("the list", || gateway.page("").contains("of 230 that fit").then_some(()));
+    let directory = tempfile::tempdir().unwrap();
+    let db = directory.path().join("index.sqlite");
+    let search = |words: &[&str]| {
+        let words = [&["search", "--no-snapshot", "--json", "--event-logs", "s3://acme/flat/"], words].concat();
+        let lines = CommandOutput(s3.command(&db, &words).output().unwrap()).expect(0).out();
+        lines.lines().map(|line| name(&serde_json::from_str(line).unwrap())).collect::<Vec<_>>()
+    };
+    let link = Regex::new("<tr><td><a href=\"/history/(.+?)/jobs/").unwrap();
+    let on_page = |query: &str| {
+        let page = gateway.page(query);
+        link.captures_iter(&page).map(|found| found[1].to_string()).collect::<Vec<_>>()
+    };
+    let logs: BTreeMap<String, Value> = s3.rows("flat/").into_iter().map(|row| (name(&row), row)).collect();
+    let count_of = |user: &str| logs.values().filter(|row| row["user"] == user).count();
+    let users = logs.values().map(|row| row["user"].as_str().unwrap());
+    let user = users.max_by_key(|user| count_of(user)).unwrap();
+    let of_user = count_of(user);
+    assert!((5..100).contains(&of_user), "{of_user}");
+    type Key = fn(&Value) -> Option<i64>;
+    let orders: [(&str, Key); 5] = [
+        ("newest", |row| row["started"].as_i64()),
+        ("oldest", |row| Some(-row["started"].as_i64()?)),
+        ("ended", |row| row["ended"].as_i64()),
+        ("longest", |row| Some(row["ended"].as_i64()? - row["started"].as_i64()?)),
+        ("largest", |row| row["size"].as_i64()),
+    ];
+    for (order, key) in orders {
+        // Attempts that started in the same millisecond have no order.
+        let key = |of: &String| (key(&logs[of]), (order != "oldest").then(|| logs[of]["started"].as_i64()));
+        let is_sorted = |found: &[String]| found.iter().map(key).is_sorted_by(|a, b| a >= b);
+        let pages: Vec<_> = (1..=3).flat_map(|page| on_page(&format!("?sort={order}&page={page}"))).collect();
+        assert!(is_sorted(&pages), "{order}: {pages:?}");
+        assert_eq!(pages.iter().collect::<BTreeSet<_>>(), logs.keys().collect(), "{order}");
+        let part = search(&["--sort", order, "--limit", "60", "--offset", "30"]);
+        assert_eq!(
+            part.iter().map(key).collect::<Vec<_>>(),
+            pages[30..90].iter().map(key).collect::<Vec<_>>(),
+            "{order}"
+        );
+        // With a text, another way through the index leads to the rows.
+        let wanted: Vec<&String> = pages.iter().filter(|of| logs[*of]["user"] == user).collect();
+        for query in ["", "&q=application"] {
+            let found = on_page(&format!("?user={user}{query}&sort={order}"));
+            assert_eq!(found.iter().collect::<Vec<_>>(), wanted, "{order} {query}");
+        }
+        let part = search(&["application", "--user", user, "--sort", order, "--offset", "2"]);
+        assert!(part.len() == of_user - 2 && is_sorted(&part), "{order}: {part:?}");
+        let page = gateway.page(&format!("?q=application&sort={order}&page=2"));
+        let next = format!("<a href=\"/?q=application&#38;sort={order}&#38;page=3\" rel=\"next\">");
+        assert!(page.contains(&next) && page.contains(&format!("<option value=\"{order}\" selected>")), "{page}");
+    }
+    let page = gateway.page("?sort=odd");
+    assert!(page.contains("“sort” is no order") && page.contains("of 230 that fit, the newest first"), "{page}");
 }
 
 #[test]

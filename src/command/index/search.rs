@@ -36,6 +36,7 @@ pub(super) fn run(host: &Host, args: &SearchArgs, console: &Console) -> Result<E
         state: args.state,
         sources,
         below,
+        order: args.sort,
         offset: args.offset,
         limit: if args.limit == 0 { u64::MAX } else { args.limit },
     };

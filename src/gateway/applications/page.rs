@@ -1,5 +1,4 @@
-//! The page of all applications: newest first, a page at a time. The index has no other order that costs as little at any page of
-//! a million rows: the order of ends would visit every row before the page.
+//! The page of all applications, a hundred rows at a time.
 
 use super::query::Parameters;
 use super::status::State;
@@ -8,7 +7,7 @@ use crate::gateway::http::Body;
 use crate::gateway::pages::{Layout, form_page, size, span};
 use crate::gateway::presign::encode_value;
 use crate::ids::Application;
-use crate::index::{Hit, Query, RunState, Total};
+use crate::index::{Hit, Order, Query, RunState, Total};
 use crate::shown::{number, visible_line};
 use anyhow::Result;
 use askama::Template;
@@ -22,6 +21,14 @@ use std::time::Duration;
 const ROWS: u64 = 100;
 /// The last page: whoever wants older rows sets a time.
 const LAST_PAGE: u64 = 10_000;
+/// The orders of the list: their names in the address, and what the page calls them.
+const ORDERS: [(Order, &str, &str); 5] = [
+    (Order::Newest, "newest", "the newest first"),
+    (Order::Oldest, "oldest", "the oldest first"),
+    (Order::Ended, "ended", "those that ended last first"),
+    (Order::Longest, "longest", "the longest first"),
+    (Order::Largest, "largest", "those with the largest event log first"),
+];
 /// The longest value of a filter, in bytes, and the most words of a search.
 const LONGEST: usize = 200;
 const MOST_WORDS: usize = 8;
@@ -40,8 +47,8 @@ struct ListPage {
     /// Why there are no rows.
     nothing: &'static str,
     rows: Vec<Row>,
-    newer: Option<String>,
-    older: Option<String>,
+    previous: Option<String>,
+    next: Option<String>,
 }
 
 struct Row {
@@ -69,6 +76,7 @@ struct Asked {
     since: String,
     until: String,
     source: String,
+    sort: String,
     page: u64,
     /// What no filter can be made of.
     wrong: Vec<String>,
@@ -99,6 +107,7 @@ impl Asked {
             since: value("since"),
             until: value("until"),
             source: value("source"),
+            sort: value("sort"),
             page: 1,
             wrong: Vec::new(),
         };
@@ -139,6 +148,10 @@ impl Asked {
                 None
             }
         };
+        if !self.sort.is_empty() && self.order().1 != self.sort {
+            self.wrong.push("“sort” is no order of the list, so the newest come first.".into());
+            self.sort.clear();
+        }
         let mut time = |name: &str, text: &mut String, is_end: bool| {
             let time = moment(text, is_end);
             if time.is_none() && !text.is_empty() {
@@ -157,9 +170,14 @@ impl Asked {
             state,
             sources: Vec::new(),
             below: None,
+            order: self.order().0,
             offset: (self.page - 1) * ROWS,
             limit: ROWS,
         }
+    }
+
+    fn order(&self) -> (Order, &'static str, &'static str) {
+        ORDERS.into_iter().find(|(_, name, _)| *name == self.sort).unwrap_or(ORDERS[0])
     }
 
     /// The address of another page of the same search.
@@ -171,6 +189,7 @@ impl Asked {
             ("since", &self.since),
             ("until", &self.until),
             ("source", &self.source),
+            ("sort", &self.sort),
         ];
         let given = fields.iter().filter(|(_, value)| !value.is_empty());
         let mut parts: Vec<String> = given.map(|(name, value)| format!("{name}={}", encode_value(value))).collect();
@@ -232,11 +251,12 @@ impl Applications {
             sources: sources.into_iter().map(|(_, uri)| uri).collect(),
             freshness: freshness(&state, self.status()),
             shown: format!(
-                "{} to {} of {}{} that fit, the newest first",
+                "{} to {} of {}{} that fit, {}",
                 number(first + 1),
                 number(last),
                 if is_exact { "" } else { "more than " },
-                number(all)
+                number(all),
+                asked.order().2
             ),
             nothing: match (asked.is_filtered() || first > 0, state.looked.is_some()) {
                 (true, _) => "No application fits.",
@@ -244,8 +264,8 @@ impl Applications {
                 (false, false) => "The gateway has not listed the event logs yet.",
             },
             rows: hits.into_iter().map(Row::of).collect(),
-            newer: (asked.page > 1).then(|| asked.link(asked.page - 1)),
-            older: (last < all && asked.page < LAST_PAGE).then(|| asked.link(asked.page + 1)),
+            previous: (asked.page > 1).then(|| asked.link(asked.page - 1)),
+            next: (last < all && asked.page < LAST_PAGE).then(|| asked.link(asked.page + 1)),
             asked,
         };
         Ok(form_page(StatusCode::OK, &page))
