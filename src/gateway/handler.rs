@@ -1,25 +1,25 @@
 //! The way of a request through the gateway, from top to bottom: who asks (`access`), which log or
 //! listing the path means (`route`), where S3 stores it (`archive`), and the response: a redirect to
-//! a presigned URL (`presign`), the bytes of the log (`stream`), a page (`pages`), or the history
-//! server's own response (`history_server`).
+//! a presigned URL (`presign`), the bytes of the log (`stream`), a page (`pages`, `own_pages`), or the
+//! history server's own response (`forwarded`).
 
 use super::access::{HostNames, NodeAddresses, RootToken, canonical_ip};
 use super::applications::{self, Applications, ListRequest};
-use super::archive::{Archive, Location, LogError, Readiness};
+use super::archive::{Archive, Location, LogError};
 use super::base;
 use super::callers::{Caller, Callers};
 use super::credentials::{CredentialsCache, Session};
 use super::cross_site;
 use super::event_log_cache::EventLogCache;
 use super::history_server::api::ApplicationInfo;
-use super::history_server::opening::{self, Openings};
-use super::history_server::proxy::{HistoryServerProxy, is_odd};
-use super::http::{Body, full, hold, redirect, set_own_headers};
+use super::history_server::opening::Openings;
+use super::history_server::proxy::HistoryServerProxy;
+use super::http::{Body, hold, redirect};
 use super::job_runs;
-use super::limits::{ANSWER_TIMEOUT, MAX_AUTHORIZATION, OPENING_TIMEOUT};
+use super::limits::MAX_AUTHORIZATION;
 use super::listing;
 use super::logins::{LoginResult, Logins};
-use super::metrics::{Gauges, Metrics, RequestOutcome};
+use super::metrics::{Metrics, RequestOutcome};
 use super::page_memory::PageMemory;
 use super::pages::{self, Message};
 use super::presign::{LatestSigner, encode_value};
@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// How long a presigned URL is valid, unless its credentials expire sooner. A URL serves one click,
 /// and some bucket policies limit the age of signatures.
@@ -142,6 +142,7 @@ impl Gateway {
             match ListRequest::of(self.history_server.without_base(path), request.uri().query()) {
                 Some(ListRequest::HistoryServer) => {
                     let mut request = request;
+                    self.history_server.take_base_from(request.uri_mut());
                     base::take_from(applications::HISTORY_SERVER, request.uri_mut());
                     return Box::pin(self.forward(client, request)).await;
                 }
@@ -277,90 +278,6 @@ impl Gateway {
         Err(Box::new((response, RequestOutcome::Refused)))
     }
 
-    /// `/-/…`: health, readiness and metrics for monitoring, and the style sheet of the pages.
-    fn own_page(&self, path: &str) -> (Response<Body>, RequestOutcome) {
-        let credentials_left = self.credentials.current().map(|session| session.time_left(SystemTime::now()));
-        let (status, content_type, text) = match path {
-            "/-/style.css" => (StatusCode::OK, "text/css; charset=utf-8", pages::STYLE.into()),
-            "/-/healthz" => (StatusCode::OK, "text/plain", "ok\n".into()),
-            "/-/readyz" => {
-                let (status, text) = self.readiness(credentials_left.is_some());
-                (status, "text/plain", text)
-            }
-            "/-/log-uris" => {
-                let troubles = serde_json::to_string(&self.archive.readiness().troubles);
-                (StatusCode::OK, "application/json", troubles.unwrap_or_default())
-            }
-            "/-/index" if let Some(applications) = &self.applications => {
-                (StatusCode::OK, "application/json", applications.status().json())
-            }
-            "/-/metrics" => {
-                let own = self.metrics_text(credentials_left);
-                let s3 = self.archive.budget.metrics(Instant::now());
-                let cache = self.event_log_cache.as_ref().map(|cache| cache.metrics()).unwrap_or_default();
-                let list = self.applications.as_ref().map(|applications| applications.status().metrics());
-                (StatusCode::OK, "text/plain; version=0.0.4", own + &s3 + &cache + &list.unwrap_or_default())
-            }
-            _ => {
-                return (Message::new(StatusCode::NOT_FOUND, "Page not found").response(), RequestOutcome::NotFound);
-            }
-        };
-        let mut response = Response::new(full(text));
-        *response.status_mut() = status;
-        set_own_headers(response.headers_mut());
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        (response, RequestOutcome::Page)
-    }
-
-    /// One log URI that fails hides none of the others: the gateway is ready if it opens logs at all.
-    fn readiness(&self, has_credentials: bool) -> (StatusCode, String) {
-        let Readiness { opens_logs, troubles } = self.archive.readiness();
-        let mut told: Vec<String> =
-            troubles.iter().map(|trouble| format!("{}: {}", trouble.uri, trouble.why)).collect();
-        if let Some(applications) = &self.applications {
-            let failing = applications.status().state().failing;
-            told.extend(failing.into_iter().map(|(uri, why)| format!("event logs below {uri}: {why}")));
-        }
-        let told = told.join("; ");
-        match (has_credentials, opens_logs) {
-            (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "no credentials\n".into()),
-            (true, false) => (StatusCode::SERVICE_UNAVAILABLE, format!("{told}\n")),
-            (true, true) if told.is_empty() => (StatusCode::OK, "ready\n".into()),
-            (true, true) => (StatusCode::OK, format!("ready, except {told}\n")),
-        }
-    }
-
-    fn metrics_text(&self, credentials_left: Option<Option<Duration>>) -> String {
-        let readiness = self.archive.readiness();
-        self.metrics.text(&Gauges {
-            is_ready: credentials_left.is_some() && readiness.opens_logs,
-            failing_log_uris: readiness.troubles.len(),
-            answer_age: self.archive.answer_age(Instant::now()),
-            credentials_left,
-            role: self.credentials.role(),
-            connections: self.connections.count(),
-            kept: [
-                ("connections", self.connections.kept()),
-                ("requests", self.waiting.kept()),
-                ("history_server", self.history_requests.kept() + self.openings.kept()),
-                ("streams", self.streams.kept()),
-            ],
-            closed: self.connections.closed(),
-            logins: self.logins.as_ref().map(Logins::counts),
-            fingerprint: self.tls.as_ref().and_then(|tls| tls.own_fingerprint()),
-            page_bytes: self.page_memory.used(),
-            waiting: self.waiting.used() + self.history_requests.used(),
-            streams: self.streams.used(),
-            busy: [
-                ("requests", self.waiting.refused()),
-                ("history_server", self.history_requests.refused() + self.openings.refused()),
-                ("streams", self.streams.refused()),
-                ("pages", self.page_memory.refused()),
-            ],
-            left_out_lines: self.left_out.lines(),
-        })
-    }
-
     /// The answer from the index.
     async fn listed(
         &self,
@@ -380,61 +297,6 @@ impl Gateway {
                         .text(format!("{error:#}"));
                 (message.response(), RequestOutcome::Unavailable)
             }
-        }
-    }
-
-    /// Forwards a request to the history server.
-    async fn forward(&self, client: Client, request: Request<Incoming>) -> (Response<Body>, RequestOutcome) {
-        let path = self.history_server.without_base(request.uri().path());
-        if is_odd(path) {
-            return (Message::new(StatusCode::NOT_FOUND, "Page not found").response(), RequestOutcome::NotFound);
-        }
-        let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-        let is_browser = accepts.is_some_and(|accept| accept.contains("text/html"));
-        let mut used = None;
-        if let Some(cache) = &self.event_log_cache {
-            match Box::pin(cache.before(client, path, is_browser, &self.waiting)).await {
-                Ok(opened) => used = opened,
-                Err(answer) => return *answer,
-            }
-        }
-        let Some(share) = self.history_requests.take(client) else { return busy() };
-        let application = opening::application(path).map(str::to_string);
-        let timeout = if is_browser && application.is_some() { OPENING_TIMEOUT } else { ANSWER_TIMEOUT };
-        let log = used.as_ref().and_then(|used| used.event_log(path));
-        let run = log.and_then(|(bucket, key)| job_runs::links(&self.archive, &bucket, &key));
-        let (history_server, has_login, request) =
-            (self.history_server.clone(), self.logins.is_some(), request.map(drop));
-        let answer = async move {
-            let _share = share;
-            let Some(used) = used else { return history_server.forward(request, has_login, timeout, None).await };
-            let answer = history_server.forward(request.clone(), has_login, timeout, run.clone()).await;
-            // The history server fails where the event log goes while it answers, because the log has grown.
-            let fails = |status| matches!(status, StatusCode::NOT_FOUND | StatusCode::INTERNAL_SERVER_ERROR);
-            if !answer.as_ref().is_ok_and(|response| fails(response.status())) {
-                return answer;
-            }
-            used.wait_until_listed().await;
-            history_server.forward(request, has_login, timeout, run).await
-        };
-        let answer = match &application {
-            Some(application) if is_browser => self.openings.page(client, application, answer).await,
-            Some(_) => match self.openings.answer(client, answer).await {
-                None => return busy(),
-                answer => answer,
-            },
-            None => Some(answer.await),
-        };
-        match answer {
-            Some(Ok(response)) => (response, RequestOutcome::History),
-            Some(Err(error)) => {
-                let message = Message::new(StatusCode::BAD_GATEWAY, "The history server does not answer")
-                    .text("Executor logs remain available. To see the state of the history server, type on the node:")
-                    .code("sudo emr-shs status")
-                    .text(format!("{error:#}"));
-                (message.response(), RequestOutcome::Unavailable)
-            }
-            None => (pages::opening().response(), RequestOutcome::History),
         }
     }
 
@@ -582,7 +444,7 @@ fn attachment(location: &Location, directory: &LogDirectory) -> String {
     }
 }
 
-fn busy() -> (Response<Body>, RequestOutcome) {
+pub(super) fn busy() -> (Response<Body>, RequestOutcome) {
     (pages::busy().response(), RequestOutcome::Busy)
 }
 

@@ -29,6 +29,9 @@ const EXECUTORS: &str = r#"[ {
 const STAGES: &str =
     r#"<html><a href="/logs/SPARK_EXECUTOR/2/stdout">stdout</a> <a href="/history/x/">home</a></html>"#;
 
+/// What a history server answers to any path, before it has its other pages.
+const FRONT_PAGE: &str = "<html>the list of applications</html>";
+
 /// By id: its attempts.
 type Listing = BTreeMap<String, Vec<Value>>;
 
@@ -37,6 +40,8 @@ pub struct SmallHistoryServer {
     listing: Arc<Mutex<Listing>>,
     /// Until when it does not look into its directory.
     busy: Arc<Mutex<Instant>>,
+    /// Until when it has nothing but its front page.
+    starting: Arc<Mutex<Instant>>,
 }
 
 impl SmallHistoryServer {
@@ -55,20 +60,24 @@ impl SmallHistoryServer {
                 std::thread::sleep(Duration::from_millis(300));
             }
         });
-        let known = listing.clone();
+        let starting = Arc::new(Mutex::new(Instant::now()));
+        let (known, starts) = (listing.clone(), starting.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let known = known.clone();
-                std::thread::spawn(move || answer(stream.unwrap(), &known, spark));
+                let (known, is_starting) = (known.clone(), Instant::now() < *starts.lock().unwrap());
+                std::thread::spawn(move || answer(stream.unwrap(), &known, spark, is_starting));
             }
         });
-        Self { port, listing, busy }
+        Self { port, listing, busy, starting }
     }
 
-    /// Knows nothing for this time, as a history server that has restarted.
-    pub fn forget(&self, time: Duration) {
+    /// Restarts: it has nothing but its front page first, and knows no application for this time.
+    pub fn restart(&self, time: Duration) {
+        // No start is faster.
+        std::thread::sleep(Duration::from_millis(1100));
         let mut busy = self.busy.lock().unwrap();
         *busy = Instant::now() + time;
+        *self.starting.lock().unwrap() = Instant::now() + Duration::from_millis(500);
         self.listing.lock().unwrap().clear();
     }
 
@@ -123,7 +132,7 @@ fn scan(directory: &Path) -> Listing {
     listing
 }
 
-fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, spark: &str) {
+fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, spark: &str, is_starting: bool) {
     let mut line = String::new();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     reader.read_line(&mut line).unwrap();
@@ -135,6 +144,7 @@ fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, spark: &str) {
     let id = path.trim_start_matches("/api/v1/applications/").trim_start_matches("/history/");
     let id = id.split('/').next().unwrap_or_default();
     let (status, body) = match listing.lock().unwrap().get(id) {
+        _ if is_starting => ("200 OK", FRONT_PAGE.into()),
         _ if path == "/api/v1/version" => ("200 OK", json!({"spark": spark}).to_string()),
         Some(_) if path.ends_with("/allexecutors") => ("200 OK", EXECUTORS.into()),
         Some(_) if path.ends_with("/stages/") => ("200 OK", STAGES.into()),

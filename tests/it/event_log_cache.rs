@@ -319,14 +319,15 @@ fn a_history_server_that_has_restarted_denies_no_application_that_is_here() {
     s3.put("flat/application_1_0001", &log("application_1_0001", 10, true));
     let site = Site::start(s3, "3.5.0", &[]);
     site.open("application_1_0001");
-    let forget = || site.history_server.forget(Duration::from_secs(2));
-    forget();
+    let restart = || site.history_server.restart(Duration::from_secs(2));
+    restart();
     site.open("application_1_0001");
-    forget();
-    assert_eq!(site.browse("/history/application_1_0001/jobs/").0, 200);
+    restart();
+    let (status, _, page) = site.browse("/history/application_1_0001/jobs/");
+    assert!(status == 200 && page.contains("application_1_0001"), "{status} {page}");
     // Also where the gateway has to compare the event log with S3 first.
     std::thread::sleep(Duration::from_secs(11));
-    forget();
+    restart();
     site.open("application_1_0001");
     assert_eq!(site.get("/api/v1/applications/application_1_0002/jobs").0, 404);
 }

@@ -248,12 +248,20 @@ impl LocalStore {
         if let Some(tmp) = &self.java_tmp {
             desired.push(self.cache(tmp, "Java loads native libraries from there, because /tmp is mounted noexec"));
         }
+        let keeps_list = context.cache.is_none();
+        let list = match keeps_list {
+            true => "# The list of applications stays.\n",
+            false => {
+                "# The list goes, too: Spark never again lists an application that it was reading when it was killed.\n"
+            }
+        };
         desired.extend(drop_in(
             context.host,
             STORE_DROP_IN,
-            "# Spark would show a parsed application as it was, although its event log has grown since.\n\
-             # The list of applications stays.\n",
-            &format!("[Service]\n{}", self.service(context.node)),
+            &format!(
+                "# Spark would show a parsed application as it was, although its event log has grown since.\n{list}"
+            ),
+            &format!("[Service]\n{}", self.service(context.node, keeps_list)),
             "deletes parsed applications at each start, because Spark does not notice that their event logs have grown",
         ));
         desired
@@ -281,15 +289,17 @@ impl LocalStore {
     }
 
     /// Spark opens a parsed application without a look at its event log, also if the log has grown since
-    /// (`docs/emr.md §7.4`). The listing stays: Spark compares each of its rows with the event log.
+    /// (`docs/emr.md §7.4`). A list of event logs in S3 stays, because Spark compares each of its rows with the event log, and would
+    /// take minutes to make it again. The list of the few event logs in the cache goes.
     ///
     /// The server's own account deletes, because that account can put anything there.
-    fn service(&self, node: &Node) -> String {
-        let applications = self.directory.join("apps");
+    fn service(&self, node: &Node, keeps_list: bool) -> String {
+        let names: &[&str] = if keeps_list { &["apps"] } else { &["apps", "listing.ldb", "listing.rdb"] };
+        let gone: Vec<String> = names.iter().map(|name| self.directory.join(name).display().to_string()).collect();
         let mut text = format!(
             "ExecStartPre=-/bin/sh -c 'if [ \"$$(id -u)\" = 0 ]; then exec runuser -u {HISTORY_SERVER_ACCOUNT} -- rm -rf {0}; \
              else exec rm -rf {0}; fi'\n",
-            applications.display()
+            gone.join(" ")
         );
         if let Some(tmp) = &self.java_tmp {
             let option = format!("-Djava.io.tmpdir={}", tmp.display());

@@ -150,9 +150,9 @@ fn unlisted_fault(f: &Facts<'_>, found: String, first: &EventLog<'_>) -> Result<
     );
     Ok(match f.effective(LOCAL_STORE_KEY) {
         Some(store) => fault
-            .detail("the local store remembers an unreadable event log, and the server tries it again only when its size changes")
+            .detail("the local store remembers an event log that the server could not read, or was reading when it was killed, and the server reads it again only when its size changes")
             .hint(hint!(
-                "{}; once the event log is readable: sudo systemctl stop {}; sudo rm -rf -- {}; sudo systemctl start {}",
+                "{}; where the log says nothing of it, or once the event log is readable: sudo systemctl stop {}; sudo rm -rf -- {}; sudo systemctl start {}",
                 search,
                 HISTORY_SERVER_UNIT,
                 made_by_spark(f.host, Path::new(store.text())).as_slice(),

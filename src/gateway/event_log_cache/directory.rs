@@ -192,7 +192,7 @@ impl Directory {
             }
             staged = whole;
         } else if let Some(before) = before.filter(|_| !staged.exists()) {
-            // What is known of the log has changed, and its file has not.
+            // Nothing was fetched, because only the facts about the log have changed: the file that was set aside gets its name back.
             staged = staging.before(before);
         }
         if log.is_rolling {

@@ -16,16 +16,22 @@ use anyhow::{Context, Result, anyhow};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// How long the history server can take to accept a connection. It runs on this node.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// For how long the history server counts as started after it has shown that it is. A restart takes longer.
+const STARTED_FOR: Duration = Duration::from_secs(1);
+/// How long the gateway waits for a history server that answers, but does not have all its pages yet.
+const STARTING: Duration = Duration::from_secs(10);
+/// The history server gets the handler of this path last, and that handler refuses the path.
+const LAST_PATH: &str = "/history/";
 
 /// Headers that concern one connection only (RFC 9110, section 7.6.1), beside those that
 /// `Connection` lists.
@@ -56,6 +62,8 @@ pub(in crate::gateway) struct HistoryServerProxy {
     /// The port to which the plain port redirected last. A history server gets TLS, or loses it, when it restarts; the gateway
     /// then goes on.
     tls_port: Mutex<Option<u16>>,
+    /// When the history server showed last that it has all its pages.
+    started: Mutex<Option<Instant>>,
     links: LogLinks,
     /// `None` if any account's program can be the history server.
     account: Option<ListenerAccount>,
@@ -80,6 +88,7 @@ impl HistoryServerProxy {
             secure,
             tls: loopback_tls().into(),
             tls_port: Mutex::default(),
+            started: Mutex::default(),
             links: LogLinks::new(link_prefix, base::path()),
             account,
             base: base.unwrap_or_default().trim_end_matches('/').into(),
@@ -89,6 +98,11 @@ impl HistoryServerProxy {
     /// A path without the path that the history server puts before its links.
     pub(in crate::gateway) fn without_base<'a>(&self, path: &'a str) -> &'a str {
         base::without(&self.base, path).unwrap_or(path)
+    }
+
+    /// Takes that path away from the path that is asked for.
+    pub(in crate::gateway) fn take_base_from(&self, uri: &mut Uri) {
+        base::take_from(&self.base, uri);
     }
 
     /// Forwards a request and returns the history server's response. `gateway_login` says that the
@@ -114,9 +128,36 @@ impl HistoryServerProxy {
         Ok(self.rewrite(response, host.as_ref(), run))
     }
 
-    /// Sends a request, which has no body. Where the history server redirects its plain port to its TLS port, the request goes
-    /// there.
+    /// Sends a request, which has no body, once the history server has all its pages: while it starts, it answers any path with its
+    /// front page (`docs/emr.md §7.4`).
     pub(super) async fn send(&self, request: Request<()>) -> Result<Response<Incoming>> {
+        let shown = *self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.is_none_or(|shown| shown.elapsed() > STARTED_FOR) {
+            self.wait_until_started(request.headers().get(header::HOST)).await?;
+        }
+        self.send_at_once(request).await
+    }
+
+    async fn wait_until_started(&self, host: Option<&HeaderValue>) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let mut request = Request::builder().uri(LAST_PATH).body(())?;
+            request.headers_mut().extend(host.map(|host| (header::HOST, host.clone())));
+            let shown = Instant::now();
+            let response = self.send_at_once(request).await?;
+            let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let is_page = content_type.is_some_and(|found| found.starts_with("text/html"));
+            // Whoever answers every path would never have started.
+            if response.status() != StatusCode::OK || !is_page || begun.elapsed() > STARTING {
+                *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Where the history server redirects its plain port to its TLS port, the request goes there.
+    async fn send_at_once(&self, request: Request<()>) -> Result<Response<Incoming>> {
         let (host, port) = self.authority.rsplit_once(':').unwrap_or((&self.authority, "80"));
         let port: u16 = port.parse().with_context(|| format!("{port} is no port"))?;
         let known = *self.tls_port.lock().unwrap_or_else(PoisonError::into_inner);

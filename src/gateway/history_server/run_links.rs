@@ -109,7 +109,7 @@ pub(in crate::gateway) struct JsonLinks {
 enum Key {
     Executor,
     Logs,
-    /// Within the value of `executorLogs`, of which nothing has come but its brace.
+    /// Directly after the brace that opens the value of `executorLogs`: no log has come yet.
     NoLogYet,
     /// The name of a log, if it stands among an executor's logs.
     Named(String),

@@ -47,6 +47,13 @@ fn links_of_spark_2_lead_to_the_gateway_and_slow_applications_to_a_page_that_say
     assert!(get(&node, style, &[]).header("content-type").starts_with("text/css"));
     node.emr_shs(&["doctor"]).expect(0);
     node.emr_shs(&["verify"]).expect(0);
+    // With the list at `/`, the history server's own page has a path of its own.
+    node.emr_shs(&["install", "--index"]).expect(0);
+    for path in ["/history-server/", "/spark/history-server/"] {
+        let page = get(&node, path, &[]);
+        assert!(page.status == 200 && page.body.contains(style), "{path}: {} {}", page.head, page.body);
+    }
+    node.emr_shs(&["install", "--index=false"]).expect(0);
 
     // While the history server is down, another account's program answers in its place, and gets nothing.
     node.sh("systemctl stop spark-history-server || true");
