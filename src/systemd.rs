@@ -235,16 +235,19 @@ pub(crate) fn listen(now: &Unit, socket: &str, service: &str) -> Result<()> {
     let running = show(service)?;
     let ran = running.main_pid.is_some();
     let mut others = Vec::new();
-    for other in running.triggered_by.iter().filter(|other| ran && *other != socket) {
+    for other in running.triggered_by.iter().filter(|other| *other != socket) {
         if show(other)?.active == "active" {
             others.push(other.as_str());
         }
     }
-    if ran {
-        run(&[&["stop", socket, service], &others[..]].concat(), SWITCH_TIMEOUT)?;
-    }
+    // A service that does not run stops, too: another socket could start it meanwhile.
+    let stopped = match ran || !others.is_empty() {
+        true => run(&[&["stop", socket, service], &others[..]].concat(), SWITCH_TIMEOUT).map(drop),
+        false => Ok(()),
+    };
     reset_failures(now, socket);
-    let listens = start("restart", socket);
+    // The other sockets and the service start again, also where the stop has failed.
+    let listens = stopped.and_then(|()| start("restart", socket));
     let began = others.iter().try_for_each(|other| start("start", other));
     let runs = if ran { start("start", service) } else { Ok(()) };
     listens.and(began).and(runs)

@@ -64,7 +64,8 @@ impl<'a> Transaction<'a> {
         self.done.iter().filter(|c| !matches!(c.resource, Resource::Prefix { .. })).count()
     }
 
-    /// Replaces the receipt that a rollback leaves, because earlier runs are undone, too. The history server has its own port then.
+    /// Replaces the receipt that a rollback leaves, because earlier runs are undone, too. If this run has given the history server's
+    /// port back, the history server has that port now, and the rollback does not take it again.
     pub(crate) fn set_original(&mut self, receipt: Receipt) {
         self.postponed.retain(|change| !takes_port(change));
         self.original = receipt;

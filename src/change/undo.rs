@@ -53,15 +53,14 @@ pub(crate) fn plan(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
 }
 
 /// The same for the resources that the history server needs when it starts: those that it reads, and its port. The log
-/// gateway works without them. Once the gateway has the port, the history server has run on its new one, which stays: only the
-/// gateway's own settings tell the gateway where the history server is.
+/// gateway works without them. While the gateway has the history server's port, spark.history.ui.port stays as it is: the gateway's
+/// settings name that port, and this undo does not change those settings.
 pub(crate) fn plan_of_server(host: &Host, receipt: &Receipt) -> Result<Vec<UndoRow>> {
     let mut rows = plan(host, receipt)?;
     let is_taken = rows.iter().any(|row| {
         row.change.resource.is_unit(TAKEN_PORT_SOCKET) && matches!(row.change.before, State::Unit { runs: Some(_), .. })
     });
-    let port = receipt.entries.iter().find(|entry| entry.resource.is_key(HISTORY_PORT_KEY));
-    let port_stays = is_taken && port.is_some_and(|entry| entry.ours.len() == 1);
+    let port_stays = is_taken && receipt.entries.iter().any(|entry| entry.resource.is_key(HISTORY_PORT_KEY));
     rows.retain(|row| {
         let resource = &row.change.resource;
         match Component::of(resource) {

@@ -34,7 +34,7 @@ impl ComponentArgs {
         let no_proxy = self.spark.no_proxy.unwrap_or(earlier.no_proxy);
         let take_port = take_port(self.spark.take_port, index, no_proxy, earlier.take_port)?;
         if earlier.take_port && !take_port {
-            // An earlier run moved the history server, which gets its own port back.
+            // The history server gets the port back that it had before emr-shs, also where --set of an earlier run has moved it.
             set.remove(HISTORY_PORT_KEY);
         }
         for pair in &self.spark.set {

@@ -60,6 +60,13 @@ impl EventLogCache {
     /// Makes the directory anew, and the history server's local stores beside it, as an installation made them, if the disk has
     /// lost them.
     pub(crate) fn prepare(&self, host: &Host, receipt: &Receipt) -> Result<()> {
+        let is_cache =
+            |resource: &Resource| matches!(resource, Resource::AccountDir { path, .. } if *path == self.directory);
+        let entry = receipt.entries.iter().find(|entry| is_cache(&entry.resource));
+        if entry.is_some_and(|entry| entry.ours.last() == Some(&State::Absent)) {
+            // An installation without the index is taking the cache away at this moment.
+            return Ok(());
+        }
         let parent = self.directory.parent().unwrap_or(Path::new("/"));
         if let Some(why) = obstacle(host, receipt, parent).or_else(|| obstacle(host, receipt, &self.directory)) {
             bail!("there is no place for the event-log cache: {why}");

@@ -288,14 +288,14 @@ impl GatewaySetup {
                 "--take-port needs an address on which systemd can listen; {own} is none"
             ))
             .unchanged()
-            .hint("listen on all addresses: --listen '[::]:9977'; or leave --take-port out"));
+            .hint("listen on all addresses: --listen '[::]:9977'; or leave the history server its port: sudo emr-shs install --take-port=false"));
         }
         if own.ip().is_loopback() {
             return Err(Fault::preflight(format!(
                 "--take-port needs an address to which links can lead; only programs on this node reach {own}"
             ))
             .unchanged()
-            .hint("listen on all addresses: --listen '[::]:9977'; or leave --take-port out"));
+            .hint("listen on all addresses: --listen '[::]:9977'; or leave the history server its port: sudo emr-shs install --take-port=false"));
         }
         if ![taken.of_gateway, taken.of_server].contains(&own.port()) {
             return Ok(());

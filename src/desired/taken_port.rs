@@ -81,7 +81,7 @@ impl TakenPort {
     }
 }
 
-/// What the receipt says of the key of the port, if emr-shs has written it.
+/// The receipt's entry for `spark.history.ui.port`; `None` if emr-shs does not own the key.
 fn key_entry(receipt: &Receipt) -> Option<&ReceiptEntry> {
     receipt.entries.iter().find(|entry| entry.resource.is_key(HISTORY_PORT_KEY))
 }
@@ -96,13 +96,15 @@ fn port_before(node: &Node, receipt: &Receipt) -> u16 {
     value.and_then(|value| value.number()).unwrap_or(DEFAULT_HISTORY_PORT)
 }
 
-/// The history server's port once emr-shs wants none: the one before, unless somebody else has written the key since.
+/// The history server's port once emr-shs no longer sets the key: the port before emr-shs, unless somebody else has changed the key
+/// since.
 fn port_without(node: &Node, receipt: &Receipt, entry: &ReceiptEntry) -> u16 {
     let now = node.spark.defaults.get(HISTORY_PORT_KEY);
     let number = |state: &State| node.spark.defaults.value(&state.value()?).number::<u16>();
     let is_ours = entry.ours.iter().any(|ours| number(ours) == now.and_then(|now| now.number()));
     match now.and_then(|now| now.number()) {
         Some(port) if !is_ours => port,
+        None if !is_ours => DEFAULT_HISTORY_PORT,
         _ => port_before(node, receipt),
     }
 }

@@ -179,7 +179,12 @@ pub(super) fn taken_port(taken: Option<&TakenPort>, settings: &Settings, changes
         return Vec::new();
     }
     let Some(TakenPort { of_gateway, of_server }) = taken else {
-        return vec!["The history server gets its port back, and the log gateway leaves it.".into()];
+        return vec![match settings.set.get(crate::paths::HISTORY_PORT_KEY) {
+            Some(port) => format!(
+                "The log gateway leaves the history server's port. The history server goes to port {port}, which --set names."
+            ),
+            None => "The history server gets its port back, and the log gateway leaves it.".into(),
+        }];
     };
     let mut notes = vec![format!(
         "The log gateway takes port {of_gateway}, so the links of YARN and of the EMR console open every application. The history server moves to port {of_server}."
@@ -188,7 +193,7 @@ pub(super) fn taken_port(taken: Option<&TakenPort>, settings: &Settings, changes
     let is_open = gateway.insecure || gateway.has_tls() && gateway.htpasswd.is_some();
     if !is_open {
         notes.push(format!(
-            "On port {of_gateway}, too, the log gateway serves this node alone, and whoever comes through a tunnel or SSH's SOCKS proxy. It refuses browsers on other machines, which the history server did not, unless it has TLS and a login, or --insecure."
+            "On port {of_gateway}, too, the log gateway serves this node alone, and whoever comes through a tunnel or SSH's SOCKS proxy. Without TLS and a login, and without --insecure, it refuses browsers on other machines. The history server served them."
         ));
     } else if gateway.has_tls() {
         notes.push(format!(

@@ -174,6 +174,9 @@ impl Installation {
         this.ask_hadoop_for_bucket();
         signals::check()?;
         this.check_index_settings()?;
+        if let (Some(taken), Some(Ok(gateway))) = (this.taken, &this.gateway) {
+            gateway.can_take(taken)?;
+        }
         doctor::preflight(&this.facts_with(&this.s3, force), &this.components)?;
         if let (Some(Err(why)), true) = (&this.gateway, only_gateway) {
             return Err(Fault::preflight(format!("no log gateway: {why}")).unchanged().hint(why.hint(command)).into());
@@ -397,7 +400,8 @@ fn check_jars(host: &Host, settings: &Settings) -> Result<(), Fault> {
     })
 }
 
-/// Keeps the remembered gateway settings, unless this command sets up the gateway.
+/// Keeps the remembered gateway settings, unless this command sets up the gateway. Refuses changes of the history server's port that
+/// only `install` can make.
 fn keep_to_components(
     components: &[Component],
     host: &Host,
@@ -420,9 +424,10 @@ fn keep_to_components(
     }
     let has_gateway = receipt.entries.iter().any(|entry| entry.resource.is_unit(GATEWAY_UNIT));
     let (port, earlier) = (settings.set.get(HISTORY_PORT_KEY), receipt.settings.set.get(HISTORY_PORT_KEY));
-    if has_gateway && !components.contains(&Component::Gateway) && port != earlier {
+    let concerns_gateway = has_gateway || components.contains(&Component::Gateway);
+    if concerns_gateway && components.len() < Component::ALL.len() && port != earlier {
         return Err(Fault::usage(
-            "the log gateway must learn the history server's new port, and only install tells it",
+            "the history server and the log gateway must change to the new port together, and only install changes both",
         )
         .hint(hint!("sudo emr-shs install --set {}={}", HISTORY_PORT_KEY, port.cloned().unwrap_or_default())));
     }

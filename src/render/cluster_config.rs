@@ -73,9 +73,15 @@ pub(crate) fn for_node(request: &NodeConfigRequest<'_>) -> Result<Rendered> {
     }
     let mut keys = keys;
     let mut notes = Vec::new();
-    // A new node with this key would take it for the port that YARN's links name.
+    // On a new node, `install --take-port` takes the port that the key names there. With this key that would be 18081, and YARN's links
+    // name 18080.
     if installation.settings.take_port && keys.remove(HISTORY_PORT_KEY).is_some() {
         notes.push(left_to_install(HISTORY_PORT_KEY));
+        notes.push(
+            "A reconfiguration removes that key, and the log gateway can then look for the history server on another port. After each \
+             reconfiguration, type: sudo emr-shs install"
+                .into(),
+        );
     }
     if installation.receipt.is_empty() || !installation.plan.is_done() {
         let uri = installation.event_logs.as_ref().map(ToString::to_string).unwrap_or_default();

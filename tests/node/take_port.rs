@@ -111,6 +111,8 @@ fn the_gateway_takes_the_port_and_gives_it_back() {
     assert!(head.to_lowercase().contains(&format!("location: {to}")), "{head}");
     node.emr_shs(&["install", "--tls-self-signed=false"]).expect(0);
 
+    // The gateway keeps the socket that systemd has closed.
+    node.sh("systemctl stop emr-shs-taken-port.socket");
     let back = node.emr_shs(&["install", "--take-port=false"]).expect(0);
     assert!(back.err().contains("gets its port back"), "{}", back.err());
     has_its_port(&node);
@@ -120,8 +122,10 @@ fn the_gateway_takes_the_port_and_gives_it_back() {
     is_green(&node);
     // The gateway follows a history server whose port somebody has set, and no longer sets.
     node.emr_shs(&["install", "--set", "spark.history.ui.port=18099"]).expect(0);
-    let refused = node.emr_shs(&["configure", "--set", "spark.history.ui.port="]).expect(2);
-    assert!(refused.err().contains("sudo emr-shs install --set spark.history.ui.port="), "{}", refused.err());
+    for command in [&["configure"][..], &["proxy", "install"]] {
+        let refused = node.emr_shs(&[command, &["--set", "spark.history.ui.port="]].concat()).expect(2);
+        assert!(refused.err().contains("sudo emr-shs install --set spark.history.ui.port="), "{}", refused.err());
+    }
     node.emr_shs(&["install", "--set", "spark.history.ui.port="]).expect(0);
     has_its_port(&node);
     is_green(&node);

@@ -59,15 +59,17 @@ pub(crate) enum Resource {
 }
 
 impl Resource {
-    /// The name by which people know the resource.
+    /// Whether the resource is this unit.
     pub(crate) fn is_unit(&self, unit: &str) -> bool {
         matches!(self, Resource::Unit { name } if name == unit)
     }
 
+    /// Whether the resource is this key of spark-defaults.conf.
     pub(crate) fn is_key(&self, wanted: &str) -> bool {
         matches!(self, Resource::Key { key, .. } if key == wanted)
     }
 
+    /// The name by which people know the resource.
     pub(crate) fn name(&self) -> String {
         match self {
             Resource::Prefix { uri } => uri.to_string(),

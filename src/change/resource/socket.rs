@@ -23,8 +23,8 @@ pub(super) fn switch(name: &str, enabled: bool, listens: Option<&String>) -> Res
     let Some(address) = listens else {
         systemd::switch(name, enabled, false)?;
         let service = systemd::show(GATEWAY_UNIT)?;
-        // The service has the socket, too, as long as it runs. Its own socket starts it again; a start here would make the
-        // directories that the journal lists, before this run makes them.
+        // The service keeps the taken port as long as it runs, so it stops. The next connection to the gateway's own port starts it
+        // again. A start here would run `proxy prepare-cache`, which makes directories before this run makes them.
         let holds = name == TAKEN_PORT_SOCKET && service.main_pid.is_some();
         return if holds { systemd::stop(GATEWAY_UNIT) } else { Ok(()) };
     };

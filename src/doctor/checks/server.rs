@@ -12,7 +12,7 @@ use crate::node::process::{self, LookAlike, PortOwner, Process};
 use crate::node::spark::Spark;
 use crate::node::start_files::{Mention, Place};
 use crate::node::{Node, jars};
-use crate::paths::{CLEANER_KEY, HISTORY_PORT_KEY, HISTORY_SERVER_UNIT, TAKEN_PORT_SOCKET};
+use crate::paths::{CLEANER_KEY, GATEWAY_UNIT, HISTORY_PORT_KEY, HISTORY_SERVER_UNIT, TAKEN_PORT_SOCKET};
 use crate::shown::{Hint, hint};
 use crate::systemd;
 use crate::values::SparkValue;
@@ -79,7 +79,10 @@ pub(crate) fn port(f: &Facts<'_>) -> CheckResult {
     if listener.pid.is_none() {
         return skip(format!("a process uses port {port}; only root can see which"));
     }
-    if f.is_preflight() && !f.settings.take_port && gateway_has(port) {
+    // The gateway keeps the socket after systemd has closed its own.
+    let is_taken = f.receipt.taken_port().is_some_and(|taken| taken.port() == port);
+    let is_gateways = is_taken && listener.unit.as_deref() == Some(GATEWAY_UNIT);
+    if f.is_preflight() && !f.settings.take_port && (gateway_has(port) || is_gateways) {
         return Ok(format!("the log gateway gives port {port} back"));
     }
     let mut fault = foreign_listener(port, &listener, server);
@@ -93,6 +96,12 @@ pub(crate) fn port(f: &Facts<'_>) -> CheckResult {
     }
     let end = fault.hint.take().unwrap_or_else(|| "end that process".into());
     let other_port = port.saturating_add(1);
+    if f.is_preflight() {
+        // A whole command here would leave out the other options of this one.
+        return Err(fault
+            .hint(hint!("{}; or choose another port: add --set spark.history.ui.port={}", end, other_port))
+            .into());
+    }
     Err(fault
         .hint(hint!(
             "{}; or choose another port: {} --set spark.history.ui.port={}",
@@ -137,7 +146,9 @@ fn foreign_listener(port: u16, listener: &PortOwner, server: &HistoryServer) -> 
     let found = format!("found {}", listener.description());
     if gateway_has(port) {
         return Fault::preflight(format!("the log gateway has port {port}, and the history server is set to it, too"))
-            .detail(format!("{TAKEN_PORT_SOCKET} has the port, and somebody has changed {HISTORY_PORT_KEY} since"))
+            .detail(format!(
+                "{TAKEN_PORT_SOCKET} has the port, and {HISTORY_PORT_KEY} does not name the port to which emr-shs moved the history server"
+            ))
             .hint("sudo emr-shs install");
     }
     let end = match (&listener.unit, listener.pid) {
