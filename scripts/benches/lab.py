@@ -42,8 +42,8 @@ def listed(count):
     return f'test "$(curl -sf http://127.0.0.1:18080/api/v1/applications | grep -c attempts)" -ge {count}'
 
 
-def restart_until(condition):
-    return until(condition, "systemctl restart spark-history-server")
+def restart_until(condition, before=":"):
+    return until(condition, f"{before}; systemctl restart spark-history-server")
 
 
 def with_sparks_defaults():

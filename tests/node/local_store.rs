@@ -90,3 +90,35 @@ fn the_store_fits_hardened_and_small_file_systems() {
     let doctor = node.emr_shs(&["doctor"]).expect(3).out();
     assert!(doctor.contains("the local store can still take"), "{doctor}");
 }
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
+fn a_server_that_is_killed_while_it_reads_lists_everything_at_last() {
+    const LOG: &str = "/var/log/spark/spark-history-server.out";
+    let node = Node::fresh(Profile::Emr712);
+    node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    node.copy(EVENT_LOG, "/srv/log");
+    node.sh(&format!(
+        "mkdir /srv/logs; for n in $(seq 100 399); do sed s/_0003/_0$n/g /srv/log >/srv/logs/application_1795352263709_0$n; done; \
+         /opt/lab/s3 put-tree /srv/logs/ {LOGS}"
+    ));
+    let stop = format!("systemctl stop {SERVER} || true; : >{LOG}");
+    let start = format!("systemctl reset-failed {SERVER}; systemctl start {SERVER}");
+    let parsed = || node.sh(&format!("grep -c 'Finished parsing' {LOG} || true")).trim().parse::<u32>().unwrap();
+    // It notes all new event logs, and then parses one after the other.
+    node.sh(&format!("{stop}; {start}"));
+    wait("the first event log", || (parsed() > 0).then_some(()));
+    node.sh(&format!("kill -9 {}", node.history_server_pid()));
+    assert!(parsed() < 300, "it was killed too late");
+    node.sh(&start);
+    node.wait_for_applications(300);
+
+    // The list stays where the server was stopped after it had the time to read everything.
+    node.sh(&format!("touch -d '11 minutes ago' /mnt/emr-shs/store-*/emr-shs-started; {stop}; {start}"));
+    node.wait_for_applications(300);
+    assert_eq!(parsed(), 0);
+    node.emr_shs(&["doctor"]).expect(0);
+    node.sh(&format!("{stop}; {start}"));
+    node.wait_for_applications(300);
+    assert_eq!(parsed(), 300);
+}

@@ -31,6 +31,13 @@ use std::time::SystemTime;
 /// store when it opens the store with other event logs.
 const STORES: usize = 2;
 
+/// Spark's lists of applications in a store: of LevelDB, and of RocksDB.
+pub(crate) const LISTINGS: [&str; 2] = ["listing.ldb", "listing.rdb"];
+/// A file in a store: it is as old as the server's last start.
+pub(crate) const STARTED: &str = "emr-shs-started";
+/// A file in a store: the server had parsed every event log of its list when it was stopped.
+pub(crate) const LIST_IS_WHOLE: &str = "emr-shs-list-is-whole";
+
 /// The variable from which every JVM takes options, whatever starts the JVM.
 const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
@@ -191,8 +198,9 @@ fn store_name(reads: &str) -> String {
 /// logs does not stay, because Spark has deleted its content.
 fn earlier(host: &Host, receipt: &Receipt, ours: &[&Path], current: &Path) -> Vec<PathBuf> {
     let used = |path: &Path| {
-        let listing = ["listing.rdb", "listing.ldb", ""]
+        let listing = LISTINGS
             .iter()
+            .chain(&[""])
             .find_map(|name| host.target(&path.join(name)).ok()?.metadata().ok()?.modified().ok());
         listing.unwrap_or(SystemTime::UNIX_EPOCH)
     };
@@ -250,9 +258,12 @@ impl LocalStore {
         }
         let keeps_list = context.cache.is_none();
         let list = match keeps_list {
-            true => "# The list of applications stays.\n",
+            true => {
+                "# Spark never again lists an application that it was reading when it ended. So the list of applications stays only\n\
+                 # if the server had run for ten minutes, and somebody stopped it.\n"
+            }
             false => {
-                "# The list goes, too: Spark never again lists an application that it was reading when it was killed.\n"
+                "# Spark never again lists an application that it was reading when it ended, so the list of applications goes, too.\n"
             }
         };
         desired.extend(drop_in(
@@ -288,19 +299,33 @@ impl LocalStore {
         ]
     }
 
-    /// Spark opens a parsed application without a look at its event log, also if the log has grown since
-    /// (`docs/emr.md §7.4`). A list of event logs in S3 stays, because Spark compares each of its rows with the event log, and would
-    /// take minutes to make it again. The list of the few event logs in the cache goes.
+    /// Spark opens a parsed application without a look at its event log, also if the log has grown since. And it never again lists
+    /// an application whose event log it was parsing when it ended (`docs/emr.md §7.4`). To make the list of the event logs in S3
+    /// again takes minutes, so that list stays where the server had the time to parse everything. The list of the few event logs
+    /// in the cache goes.
     ///
     /// The server's own account deletes, because that account can put anything there.
     fn service(&self, node: &Node, keeps_list: bool) -> String {
-        let names: &[&str] = if keeps_list { &["apps"] } else { &["apps", "listing.ldb", "listing.rdb"] };
-        let gone: Vec<String> = names.iter().map(|name| self.directory.join(name).display().to_string()).collect();
-        let mut text = format!(
-            "ExecStartPre=-/bin/sh -c 'if [ \"$$(id -u)\" = 0 ]; then exec runuser -u {HISTORY_SERVER_ACCOUNT} -- rm -rf {0}; \
-             else exec rm -rf {0}; fi'\n",
-            gone.join(" ")
-        );
+        let as_server = |command: &str| {
+            format!(
+                "-/bin/sh -c 'set -- sh -c \"cd {} && {command}\"; \
+                 [ \"$$(id -u)\" != 0 ] || set -- runuser -u {HISTORY_SERVER_ACCOUNT} -- \"$$@\"; exec \"$$@\"'",
+                self.directory.display()
+            )
+        };
+        let [list, other_list] = LISTINGS;
+        let start = match keeps_list {
+            true => {
+                format!("rm -rf apps; rm {LIST_IS_WHOLE} 2>/dev/null || rm -rf {list} {other_list}; touch {STARTED}")
+            }
+            false => format!("rm -rf apps {list} {other_list}"),
+        };
+        let mut text = format!("ExecStartPre={}\n", as_server(&start));
+        if keeps_list {
+            // systemd runs it only where somebody stops the server.
+            let stop = format!("find {STARTED} -mmin +10 | grep -q . && mv -f {STARTED} {LIST_IS_WHOLE}");
+            text.push_str(&format!("ExecStop={}\n", as_server(&stop)));
+        }
         if let Some(tmp) = &self.java_tmp {
             let option = format!("-Djava.io.tmpdir={}", tmp.display());
             let server = node.server.as_ref();

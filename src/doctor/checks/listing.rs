@@ -2,6 +2,7 @@
 
 use super::node::READS_CACHE;
 use crate::aws::s3::Listing;
+use crate::desired::local_store::{self, LISTINGS};
 use crate::doctor::check::{CheckId, CheckResult, NotPassed, skip};
 use crate::doctor::event_logs::{EventLog, event_logs, unlisted};
 use crate::doctor::facts::{Facts, S3Observations};
@@ -165,10 +166,10 @@ fn unlisted_fault(f: &Facts<'_>, found: String, first: &EventLog<'_>) -> Result<
 /// What a history server makes in its local store, and makes again if it is gone. Somebody may have put the store into
 /// a directory with other files: then only the list of applications, whose name no other program uses.
 fn made_by_spark(host: &Host, store: &Path) -> Vec<PathBuf> {
-    const LISTINGS: [&str; 2] = ["listing.ldb", "listing.rdb"];
     const OTHERS: [&str; 2] = ["apps", "temp"];
+    const MARKS: [&str; 2] = [local_store::STARTED, local_store::LIST_IS_WHOLE];
     let entries = host.target(store).ok().and_then(|real| fs::read_dir(real).ok());
-    let is_sparks = |name: &OsStr| LISTINGS.iter().chain(&OTHERS).any(|known| name == *known);
+    let is_sparks = |name: &OsStr| LISTINGS.iter().chain(&OTHERS).chain(&MARKS).any(|known| name == *known);
     let is_sparks_alone = entries.is_some_and(|entries| entries.flatten().all(|entry| is_sparks(&entry.file_name())));
     let others = OTHERS.iter().filter(|_| is_sparks_alone);
     LISTINGS.iter().chain(others).map(|name| store.join(name)).collect()
