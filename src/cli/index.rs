@@ -66,7 +66,7 @@ pub struct SearchArgs {
     /// Only event logs below this URI, such as s3://my-bucket/spark-events/2026-11/
     #[arg(long, value_name = "URI", env = "EMR_SHS_SEARCH_SOURCE")]
     pub(crate) source: Option<String>,
-    /// Which applications come first; orders other than newest visit all that fit
+    /// Which applications come first; every order but newest can take longer
     #[arg(long, value_name = "ORDER", default_value = "newest", env = "EMR_SHS_SEARCH_SORT")]
     pub(crate) sort: Order,
     /// At most so many applications; 0 for all

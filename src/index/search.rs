@@ -74,13 +74,14 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    /// What sorts attempts before their ids do, the greatest first, as an expression of SQL.
+    /// What sorts attempts before their ids do, the greatest first, as an expression of SQL. Whoever writes an event log chooses its
+    /// times: their difference can be too large for an integer.
     fn key(self) -> &'static str {
         match self {
             Self::Newest => "NULL",
             Self::Oldest => "-a.id",
             Self::Ended => "a.ended",
-            Self::Longest => "a.ended - a.started",
+            Self::Longest => "CAST(a.ended - a.started AS INTEGER)",
             Self::Largest => "a.size",
         }
     }
@@ -91,7 +92,7 @@ impl Order {
             Self::Newest => "a.id DESC",
             Self::Oldest => "a.id",
             Self::Ended => "a.ended DESC, a.id DESC",
-            Self::Longest => "a.ended - a.started DESC, a.id DESC",
+            Self::Longest => "CAST(a.ended - a.started AS INTEGER) DESC, a.id DESC",
             Self::Largest => "a.size DESC, a.id DESC",
         }
     }
@@ -374,6 +375,8 @@ impl Store {
         conditions: &Conditions,
     ) -> Result<(Vec<Hit>, Total)> {
         let key = query.order.key();
+        // What the first statement finds must still be there for the second one.
+        let _snapshot = self.db.unchecked_transaction()?;
         let sql = format!(
             "SELECT {}, {key} AS sort_key, a.id AS attempt_id FROM {from} WHERE {}",
             Attempt::COLUMNS,

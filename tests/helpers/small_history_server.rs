@@ -145,6 +145,7 @@ fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, spark: &str, is_start
     let id = id.split('/').next().unwrap_or_default();
     let (status, body) = match listing.lock().unwrap().get(id) {
         _ if is_starting => ("200 OK", FRONT_PAGE.into()),
+        _ if path == "/history" => ("302 Found", "{}".into()),
         _ if path == "/api/v1/version" => ("200 OK", json!({"spark": spark}).to_string()),
         Some(_) if path.ends_with("/allexecutors") => ("200 OK", EXECUTORS.into()),
         Some(_) if path.ends_with("/stages/") => ("200 OK", STAGES.into()),

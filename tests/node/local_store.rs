@@ -99,7 +99,7 @@ fn a_server_that_is_killed_while_it_reads_lists_everything_at_last() {
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
     node.copy(EVENT_LOG, "/srv/log");
     node.sh(&format!(
-        "mkdir /srv/logs; for n in $(seq 100 399); do sed s/_0003/_0$n/g /srv/log >/srv/logs/application_1795352263709_0$n; done; \
+        "mkdir /srv/logs; for n in $(seq 1000 1999); do sed s/_0003/_$n/g /srv/log >/srv/logs/application_1795352263709_$n; done; \
          /opt/lab/s3 put-tree /srv/logs/ {LOGS}"
     ));
     let stop = format!("systemctl stop {SERVER} || true; : >{LOG}");
@@ -109,16 +109,28 @@ fn a_server_that_is_killed_while_it_reads_lists_everything_at_last() {
     node.sh(&format!("{stop}; {start}"));
     wait("the first event log", || (parsed() > 0).then_some(()));
     node.sh(&format!("kill -9 {}", node.history_server_pid()));
-    assert!(parsed() < 300, "it was killed too late");
+    assert!(parsed() < 1000, "it was killed too late");
     node.sh(&start);
-    node.wait_for_applications(300);
+    node.wait_for_applications(1000);
 
     // The list stays where the server was stopped after it had the time to read everything.
-    node.sh(&format!("touch -d '11 minutes ago' /mnt/emr-shs/store-*/emr-shs-started; {stop}; {start}"));
-    node.wait_for_applications(300);
-    assert_eq!(parsed(), 0);
+    let parses = |before: &str| {
+        node.sh(&format!("{before}; {stop}; {start}"));
+        node.wait_for_applications(1000);
+        parsed()
+    };
+    let hours_later = "touch -d '2 hours ago' /mnt/emr-shs/store-*/emr-shs-started";
+    assert_eq!(parses(hours_later), 0);
     node.emr_shs(&["doctor"]).expect(0);
+    assert_eq!(parses(":"), 1000);
+    // Whoever kills the server stops it next.
+    let kill = format!("{hours_later}; kill -9 {}; sleep 1", node.history_server_pid());
+    assert_eq!(parses(&kill), 1000);
+    // A server of other event logs has left the store meanwhile.
+    node.sh(hours_later);
+    node.emr_shs(&["install", "--event-logs", "s3://acme-spark/elsewhere/"]).expect(0);
     node.sh(&format!("{stop}; {start}"));
-    node.wait_for_applications(300);
-    assert_eq!(parsed(), 300);
+    node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    node.wait_for_applications(1000);
+    assert_eq!(parsed(), 1000);
 }

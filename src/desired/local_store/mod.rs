@@ -2,7 +2,8 @@
 //!
 //! With a store, a restarted server reads only event logs that are new (`docs/emr.md §7.3`). The store must not bring a
 //! fault that a server without a store does not have. So there is one store for each directory of event logs, a bound on
-//! its size, a drop-in that deletes the parsed applications at each start, and no store where applications are listed
+//! its size, a drop-in that deletes the parsed applications at each start, and the list, too, where the server may not have read
+//! everything in it, and no store where applications are listed
 //! while they run (`docs/emr.md §7.4`).
 
 pub(super) mod disk;
@@ -17,8 +18,8 @@ use crate::files::kind;
 use crate::host::{Host, Owner};
 use crate::node::Node;
 use crate::paths::{
-    HISTORY_SERVER_ACCOUNT, JAVA_TMP_DIR, LOCAL_DIR, LOCAL_STORE_KEY, MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY,
-    STORE_DROP_IN,
+    HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, JAVA_TMP_DIR, LOCAL_DIR, LOCAL_STORE_KEY, MAX_DISK_USAGE_KEY,
+    RETAINED_APPLICATIONS_KEY, STORE_DROP_IN,
 };
 use crate::settings::Settings;
 use disk::{Chosen, Limits, disks, has_noexec, largest_disk, usable};
@@ -35,8 +36,11 @@ const STORES: usize = 2;
 pub(crate) const LISTINGS: [&str; 2] = ["listing.ldb", "listing.rdb"];
 /// A file in a store: it is as old as the server's last start.
 pub(crate) const STARTED: &str = "emr-shs-started";
-/// A file in a store: the server had parsed every event log of its list when it was stopped.
+/// A file in a store: the server ran for an hour, and was then stopped. So it had the time to parse every event log of its list.
 pub(crate) const LIST_IS_WHOLE: &str = "emr-shs-list-is-whole";
+
+/// The exit status of a JVM that ended by SIGTERM.
+const TERMINATED: u8 = 143;
 
 /// The variable from which every JVM takes options, whatever starts the JVM.
 const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
@@ -259,11 +263,12 @@ impl LocalStore {
         let keeps_list = context.cache.is_none();
         let list = match keeps_list {
             true => {
-                "# Spark never again lists an application that it was reading when it ended. So the list of applications stays only\n\
-                 # if the server had run for ten minutes, and somebody stopped it.\n"
+                "# If the history server is killed while it reads an event log, it never lists that application. So the list of\n\
+                 # applications stays only if the server ran for an hour and was then stopped. Otherwise the server makes it anew.\n"
             }
             false => {
-                "# Spark never again lists an application that it was reading when it ended, so the list of applications goes, too.\n"
+                "# If the history server is killed while it reads an event log, it never lists that application. So the list of\n\
+                 # applications goes, too.\n"
             }
         };
         desired.extend(drop_in(
@@ -299,32 +304,36 @@ impl LocalStore {
         ]
     }
 
-    /// Spark opens a parsed application without a look at its event log, also if the log has grown since. And it never again lists
-    /// an application whose event log it was parsing when it ended (`docs/emr.md §7.4`). To make the list of the event logs in S3
-    /// again takes minutes, so that list stays where the server had the time to parse everything. The list of the few event logs
-    /// in the cache goes.
+    /// Spark opens a parsed application without a look at its event log, also if the log has grown since. And it never lists an
+    /// application whose event log it was parsing when it was killed (`docs/emr.md §7.4`). To make the list of the event logs in S3
+    /// again takes minutes, so that list stays where the server had an hour to parse everything, and its JVM ended by SIGTERM, which
+    /// finishes what it parses. The list of the few event logs in the cache goes.
     ///
     /// The server's own account deletes, because that account can put anything there.
     fn service(&self, node: &Node, keeps_list: bool) -> String {
-        let as_server = |command: &str| {
+        let as_server = |first: &str, command: &str| {
             format!(
-                "-/bin/sh -c 'set -- sh -c \"cd {} && {command}\"; \
+                "-/bin/sh -c '{first}set -- sh -c \"cd {} || exit; {command}\"; \
                  [ \"$$(id -u)\" != 0 ] || set -- runuser -u {HISTORY_SERVER_ACCOUNT} -- \"$$@\"; exec \"$$@\"'",
                 self.directory.display()
             )
         };
         let [list, other_list] = LISTINGS;
+        // The mark of another store is older than that store's last stop.
         let start = match keeps_list {
-            true => {
-                format!("rm -rf apps; rm {LIST_IS_WHOLE} 2>/dev/null || rm -rf {list} {other_list}; touch {STARTED}")
-            }
-            false => format!("rm -rf apps {list} {other_list}"),
+            true => format!(
+                "rm -rf apps ../store-*/{STARTED}; rm {LIST_IS_WHOLE} 2>/dev/null || rm -rf {list} {other_list}; touch {STARTED}"
+            ),
+            false => format!("rm -rf apps ../store-*/{STARTED} {list} {other_list}"),
         };
-        let mut text = format!("ExecStartPre={}\n", as_server(&start));
+        let mut text = format!("ExecStartPre={}\n", as_server("", &start));
         if keeps_list {
-            // systemd runs it only where somebody stops the server.
-            let stop = format!("find {STARTED} -mmin +10 | grep -q . && mv -f {STARTED} {LIST_IS_WHOLE}");
-            text.push_str(&format!("ExecStop={}\n", as_server(&stop)));
+            // It comes after the unit's own. Some versions of systemd run it also after a server that was killed.
+            let ended = format!(
+                "[ \"$$(systemctl show -p ExecMainStatus {HISTORY_SERVER_UNIT})\" = ExecMainStatus={TERMINATED} ] || exit 0; "
+            );
+            let stop = format!("find {STARTED} -mmin +60 | grep -q . && mv -f {STARTED} {LIST_IS_WHOLE}");
+            text.push_str(&format!("ExecStop={}\n", as_server(&ended, &stop)));
         }
         if let Some(tmp) = &self.java_tmp {
             let option = format!("-Djava.io.tmpdir={}", tmp.display());

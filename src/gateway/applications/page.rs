@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Rows of a page.
 const ROWS: u64 = 100;
-/// The last page: whoever wants older rows sets a time.
+/// The last page: whoever wants later rows sets a time or another order.
 const LAST_PAGE: u64 = 10_000;
 /// The orders of the list: their names in the address, and what the page calls them.
 const ORDERS: [(Order, &str, &str); 5] = [

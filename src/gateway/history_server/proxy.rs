@@ -20,7 +20,7 @@ use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
@@ -30,8 +30,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const STARTED_FOR: Duration = Duration::from_secs(1);
 /// How long the gateway waits for a history server that answers, but does not have all its pages yet.
 const STARTING: Duration = Duration::from_secs(10);
-/// The history server gets the handler of this path last, and that handler refuses the path.
-const LAST_PATH: &str = "/history/";
+/// For how long the gateway does not ask again, where the history server's answers do not tell: a login page answers every path.
+const UNKNOWN_FOR: Duration = Duration::from_secs(600);
+/// The history server gets the handler of this path last, and that handler redirects to the path with a slash. With the slash, the
+/// history server would write an exception into its log.
+const LAST_PATH: &str = "/history";
 
 /// Headers that concern one connection only (RFC 9110, section 7.6.1), beside those that
 /// `Connection` lists.
@@ -53,6 +56,15 @@ const FORWARDED: [&str; 5] =
 /// The path that the history server puts before its links.
 const FORWARDED_CONTEXT: &str = "x-forwarded-context";
 
+/// What the history server's answers have told about its start.
+#[derive(Default)]
+struct Startup {
+    /// Until when it counts as started.
+    shown_until: Option<Instant>,
+    /// Since when it answers, and does not have all its pages.
+    unready_since: Option<Instant>,
+}
+
 pub(in crate::gateway) struct HistoryServerProxy {
     /// `127.0.0.1:18080`
     authority: String,
@@ -62,8 +74,7 @@ pub(in crate::gateway) struct HistoryServerProxy {
     /// The port to which the plain port redirected last. A history server gets TLS, or loses it, when it restarts; the gateway
     /// then goes on.
     tls_port: Mutex<Option<u16>>,
-    /// When the history server showed last that it has all its pages.
-    started: Mutex<Option<Instant>>,
+    startup: Mutex<Startup>,
     links: LogLinks,
     /// `None` if any account's program can be the history server.
     account: Option<ListenerAccount>,
@@ -88,7 +99,7 @@ impl HistoryServerProxy {
             secure,
             tls: loopback_tls().into(),
             tls_port: Mutex::default(),
-            started: Mutex::default(),
+            startup: Mutex::default(),
             links: LogLinks::new(link_prefix, base::path()),
             account,
             base: base.unwrap_or_default().trim_end_matches('/').into(),
@@ -131,29 +142,52 @@ impl HistoryServerProxy {
     /// Sends a request, which has no body, once the history server has all its pages: while it starts, it answers any path with its
     /// front page (`docs/emr.md §7.4`).
     pub(super) async fn send(&self, request: Request<()>) -> Result<Response<Incoming>> {
-        let shown = *self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.is_none_or(|shown| shown.elapsed() > STARTED_FOR) {
-            self.wait_until_started(request.headers().get(header::HOST)).await?;
+        if self.startup().shown_until.is_none_or(|until| until < Instant::now()) {
+            self.wait_until_started(request.headers()).await?;
         }
         self.send_at_once(request).await
     }
 
-    async fn wait_until_started(&self, host: Option<&HeaderValue>) -> Result<()> {
-        let begun = Instant::now();
+    /// Asks for [`LAST_PATH`] until the history server redirects. `headers` are those of a request that comes next: they contain
+    /// the login, where the history server wants one.
+    async fn wait_until_started(&self, headers: &HeaderMap) -> Result<()> {
         loop {
             let mut request = Request::builder().uri(LAST_PATH).body(())?;
-            request.headers_mut().extend(host.map(|host| (header::HOST, host.clone())));
-            let shown = Instant::now();
+            for name in [header::HOST, header::AUTHORIZATION, header::COOKIE] {
+                let values = headers.get_all(&name).into_iter().cloned();
+                request.headers_mut().extend(values.map(|value| (name.clone(), value)));
+            }
+            let asked = Instant::now();
             let response = self.send_at_once(request).await?;
             let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
             let is_page = content_type.is_some_and(|found| found.starts_with("text/html"));
-            // Whoever answers every path would never have started.
-            if response.status() != StatusCode::OK || !is_page || begun.elapsed() > STARTING {
-                *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+            let is_starting = match response.status() {
+                // It has no page at all yet.
+                StatusCode::NOT_FOUND => true,
+                StatusCode::OK => is_page,
+                _ => false,
+            };
+            if self.counts_as_started(is_starting, asked) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Takes what an answer tells. Whether the history server counts as started now: also where nothing tells for too long.
+    fn counts_as_started(&self, is_starting: bool, asked: Instant) -> bool {
+        let mut startup = self.startup();
+        let since = *startup.unready_since.get_or_insert(asked);
+        let is_over = !is_starting || since.elapsed() > STARTING;
+        if is_over {
+            let trust = if is_starting { UNKNOWN_FOR } else { STARTED_FOR };
+            *startup = Startup { shown_until: Some(asked + trust), unready_since: None };
+        }
+        is_over
+    }
+
+    fn startup(&self) -> MutexGuard<'_, Startup> {
+        self.startup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the history server redirects its plain port to its TLS port, the request goes there.
