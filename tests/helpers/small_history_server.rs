@@ -42,6 +42,8 @@ pub struct SmallHistoryServer {
     busy: Arc<Mutex<Instant>>,
     /// Until when it has nothing but its front page.
     starting: Arc<Mutex<Instant>>,
+    /// Since when it lists one application more, each time this time has passed.
+    pace: Arc<Mutex<Option<(Instant, Duration)>>>,
 }
 
 impl SmallHistoryServer {
@@ -50,10 +52,15 @@ impl SmallHistoryServer {
         let port = listener.local_addr().unwrap().port();
         let listing: Arc<Mutex<Listing>> = Arc::default();
         let busy = Arc::new(Mutex::new(Instant::now()));
-        let (seen, until) = (listing.clone(), busy.clone());
+        let pace: Arc<Mutex<Option<(Instant, Duration)>>> = Arc::default();
+        let (seen, until, reads) = (listing.clone(), busy.clone(), pace.clone());
         std::thread::spawn(move || {
             loop {
-                let scanned = scan(&directory);
+                let mut scanned = scan(&directory);
+                if let Some((since, each)) = *reads.lock().unwrap() {
+                    let read = since.elapsed().as_millis() / each.as_millis();
+                    scanned = scanned.into_iter().take(read as usize).collect();
+                }
                 if Instant::now() >= *until.lock().unwrap() {
                     *seen.lock().unwrap() = scanned;
                 }
@@ -68,7 +75,7 @@ impl SmallHistoryServer {
                 std::thread::spawn(move || answer(stream.unwrap(), &known, spark, is_starting));
             }
         });
-        Self { port, listing, busy, starting }
+        Self { port, listing, busy, starting, pace }
     }
 
     /// Restarts: it has nothing but its front page first, and knows no application for this time.
@@ -78,6 +85,13 @@ impl SmallHistoryServer {
         let mut busy = self.busy.lock().unwrap();
         *busy = Instant::now() + time;
         *self.starting.lock().unwrap() = Instant::now() + Duration::from_millis(500);
+        self.listing.lock().unwrap().clear();
+    }
+
+    /// The same, and it takes this time for each application, in the order of their ids.
+    pub fn restart_and_read(&self, each: Duration) {
+        self.restart(Duration::ZERO);
+        *self.pace.lock().unwrap() = Some((Instant::now(), each));
         self.listing.lock().unwrap().clear();
     }
 
@@ -143,8 +157,11 @@ fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, spark: &str, is_start
     let path = line.split(' ').nth(1).unwrap_or_default();
     let id = path.trim_start_matches("/api/v1/applications/").trim_start_matches("/history/");
     let id = id.split('/').next().unwrap_or_default();
-    let (status, body) = match listing.lock().unwrap().get(id) {
+    let listing = listing.lock().unwrap();
+    let listed: Vec<&String> = listing.keys().collect();
+    let (status, body) = match listing.get(id) {
         _ if is_starting => ("200 OK", FRONT_PAGE.into()),
+        _ if path == "/api/v1/applications?limit=1000" => ("200 OK", json!(listed).to_string()),
         _ if path == "/history" => ("302 Found", "{}".into()),
         _ if path == "/api/v1/version" => ("200 OK", json!({"spark": spark}).to_string()),
         Some(_) if path.ends_with("/allexecutors") => ("200 OK", EXECUTORS.into()),

@@ -333,6 +333,22 @@ fn a_history_server_that_has_restarted_denies_no_application_that_is_here() {
 }
 
 #[test]
+fn a_history_server_that_makes_its_list_anew_is_waited_for_as_long_as_it_gets_on() {
+    let s3 = empty();
+    let ids = ["application_1_0001", "application_1_0002", "application_1_0003"];
+    for id in ids {
+        s3.put(&format!("flat/{id}"), &log(id, 10, true));
+    }
+    let site = Site::start(s3, "3.5.0", &[]);
+    for id in ids {
+        site.open(id);
+    }
+    site.history_server.restart_and_read(Duration::from_secs(10));
+    // It comes after thirty seconds. Without anything new, the gateway waits for twenty.
+    site.open(ids[2]);
+}
+
+#[test]
 fn the_bounds_come_from_options_or_variables() {
     let mut site = Site::start(empty(), "3.5.8", &["--cache-size", "20g", "--cache-count", "7"]);
     assert_eq!((site.metric("limit_bytes"), site.metric("limit_applications")), (20 << 30, 7));

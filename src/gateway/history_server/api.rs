@@ -49,6 +49,11 @@ impl HistoryServerProxy {
         array(&applications).iter().filter_map(name).collect()
     }
 
+    /// How many applications the history server lists, up to 1000; `None` if it does not say.
+    pub(in crate::gateway) async fn count(&self) -> Option<usize> {
+        Some(self.json("/api/v1/applications?limit=1000").await?.as_array()?.len())
+    }
+
     /// The name, the state and the executors of the application that a request names.
     pub(in crate::gateway) async fn application_info(&self, request: &LogRequest) -> ApplicationInfo {
         let (application, log) = match request {
