@@ -1,8 +1,8 @@
 //! Finding applications in the database, a page at a time.
 //!
 //! The ids of the table `attempt` are in the order of the list, the newest first: a page needs no sorting, and a search can stop
-//! when it has its page. Any other order visits every attempt that fits. How many rows fit is counted exactly without a text and
-//! in other orders, and else up to [`COUNTED`].
+//! when it has its page. So can the oldest first without a text; any other order visits every attempt that fits. How many rows fit
+//! is counted exactly without a text and in other orders, and else up to [`COUNTED`].
 
 use super::attempts::{Attempt, ID_BITS, id_of};
 use super::store::{Store, count};
@@ -87,13 +87,12 @@ impl Order {
     }
 
     /// What stands behind ORDER BY in SQL.
-    fn sql(self) -> &'static str {
+    fn sql(self) -> String {
         match self {
-            Self::Newest => "a.id DESC",
-            Self::Oldest => "a.id",
-            Self::Ended => "a.ended DESC, a.id DESC",
-            Self::Longest => "CAST(a.ended - a.started AS INTEGER) DESC, a.id DESC",
-            Self::Largest => "a.size DESC, a.id DESC",
+            // The order of the table: a page needs no sorting.
+            Self::Newest => "a.id DESC".into(),
+            Self::Oldest => "a.id".into(),
+            other => format!("{} DESC, a.id DESC", other.key()),
         }
     }
 }

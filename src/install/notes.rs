@@ -14,7 +14,8 @@ use crate::node::hadoop::EMRFS;
 use crate::node::history_server::{self, HistoryServer, same_directory};
 use crate::node::process::LookAlike;
 use crate::paths::{
-    EVENT_LOG_CACHE_DIR, EVENT_LOG_DIR_KEY, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY, LOG_LINK_KEY, TAKEN_PORT_SOCKET,
+    EVENT_LOG_CACHE_DIR, EVENT_LOG_DIR_KEY, HISTORY_PORT_KEY, HISTORY_SERVER_UNIT, LOG_DIRECTORY_KEY, LOG_LINK_KEY,
+    TAKEN_PORT_SOCKET,
 };
 use crate::redact::is_secret_key;
 use crate::settings::{LinkInto, Settings};
@@ -179,7 +180,7 @@ pub(super) fn taken_port(taken: Option<&TakenPort>, settings: &Settings, changes
         return Vec::new();
     }
     let Some(TakenPort { of_gateway, of_server }) = taken else {
-        return vec![match settings.set.get(crate::paths::HISTORY_PORT_KEY) {
+        return vec![match settings.set.get(HISTORY_PORT_KEY) {
             Some(port) => format!(
                 "The log gateway leaves the history server's port. The history server goes to port {port}, which --set names."
             ),

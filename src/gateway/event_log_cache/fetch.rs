@@ -1,173 +1,30 @@
-//! One application on its way into the cache: what the index and S3 say of its logs, room, the bytes, the names, and the history
-//! server's list.
+//! One application on its way into the cache: what the index and S3 say of its logs, room, the bytes, the names, and at last the
+//! history server's list (`listed`).
 
 use super::directory::{Disk, Staging};
 use super::download::{Broken, ToFetch, blocking, directory, fetch, s3};
-use super::failure::{Failure, Stage};
+use super::failure::Failure;
+use super::flight::ABANDONED;
 use super::room::Turn;
 use super::stored::{Log, Stored, is_within, without_progress};
-use super::{Entry, EventLogCache, Flight, Outcome, Progress, State, Use, asker};
+use super::{Entry, EventLogCache, Flight, Outcome, State, asker};
 use crate::aws::uri::EventLogs;
-use crate::gateway::history_server::api::Listed;
-use crate::gateway::shares::{Client, Share};
+use crate::gateway::shares::Client;
 use crate::index::{ApplicationLog, application_logs};
 use crate::shown::visible_line;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// How often a log that changes while it is fetched is fetched again.
 const TRIES: usize = 3;
 /// How often an application that waits asks whether it has room.
 const TURN: Duration = Duration::from_millis(250);
-/// For how long nobody asks for an application that waits for room before it no longer waits. A browser reloads a page that nobody
-/// looks at only once a minute.
-const ABANDONED: Duration = Duration::from_secs(75);
-/// How long a failure is told without another try, so that the page that reloads shows it.
-const FAILURE_FRESH: Duration = Duration::from_secs(5);
-/// How often the history server is asked whether it shows an application.
-const POLL: Duration = Duration::from_millis(200);
-/// How long it can list nothing new before it counts as unable to list an application. It reads its directory each second.
-const LISTED: Duration = Duration::from_secs(20);
-/// How many bytes of a log the history server reads in a second at least. It reads a packed log whole before it lists it.
-const READ_IN_A_SECOND: u64 = 10 << 20;
-/// How often the history server is asked how many applications it lists.
-const COUNT: Duration = Duration::from_secs(2);
-/// How long it can take until it no longer shows what has gone.
-const NOTICED: Duration = Duration::from_secs(5);
-
-/// What a request for an application comes to.
-pub(super) enum Opened {
-    Ready(Use),
-    /// The index does not know it.
-    Unknown,
-    /// Not yet: how far it is.
-    Waiting(Stage),
-    Failed(Arc<Failure>),
-    /// Too many wait.
-    Busy,
-}
-
-/// How long the history server may still take to list an application. After a start it lists all that lies in the directory anew, one
-/// after the other: as long as its list changes, it gets on.
-struct Patience {
-    /// When its list changed last, as far as is known.
-    since: Instant,
-    /// How many applications it lists.
-    listed: Option<usize>,
-    /// When it was asked for that last.
-    counted: Option<Instant>,
-    /// How long it can list nothing new.
-    most: Duration,
-}
-
-impl Patience {
-    fn new(logs: &[Log], now: Instant) -> Self {
-        let bytes: u64 = logs.iter().map(Log::size).sum();
-        Self { since: now, listed: None, counted: None, most: LISTED + Duration::from_secs(bytes / READ_IN_A_SECOND) }
-    }
-
-    fn lists(&mut self, count: usize, now: Instant) {
-        if self.listed.replace(count) != Some(count) {
-            self.since = now;
-        }
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        now.duration_since(self.since) >= self.most
-    }
-}
 
 impl EventLogCache {
-    /// Waits until the history server shows the newest state of an application, `patience` at most.
-    pub(super) async fn open(self: &Arc<Self>, client: Client, id: &str, patience: Duration) -> Opened {
-        let deadline = Instant::now() + patience;
-        loop {
-            if let Some(used) = self.ready(client, id) {
-                return Opened::Ready(used);
-            }
-            let Some(mut flight) = self.join(client, id) else { return Opened::Busy };
-            let outcome = loop {
-                flight.lock().asked = Instant::now();
-                let left = deadline.saturating_duration_since(Instant::now());
-                let outcome = flight.outcome.wait_for(Option::is_some);
-                let outcome = timeout(left.min(ABANDONED / 4), outcome).await.map(|seen| seen.map(|seen| seen.clone()));
-                match outcome {
-                    Ok(Ok(outcome)) => break outcome,
-                    // Nobody seemed to wait for it.
-                    Ok(Err(_)) => break None,
-                    Err(_) if Instant::now() >= deadline => return Opened::Waiting(flight.lock().stage()),
-                    Err(_) => {}
-                }
-            };
-            match outcome {
-                Some(Outcome::Ready) => {
-                    let mut state = self.lock();
-                    if state.entries.contains_key(id) {
-                        return Opened::Ready(self.begin_use(&mut state, client, id, Instant::now()));
-                    }
-                }
-                Some(Outcome::Unknown) => return Opened::Unknown,
-                Some(Outcome::Failed(failure)) => return Opened::Failed(failure),
-                None => {}
-            }
-            if Instant::now() >= deadline {
-                return Opened::Waiting(Stage::Looking);
-            }
-        }
-    }
-
-    /// The flight for an application: there is one, whoever asks.
-    fn join(self: &Arc<Self>, client: Client, id: &str) -> Option<Flight> {
-        let mut state = self.lock();
-        if let Some(flight) = state.flights.get(id) {
-            return Some(flight.clone());
-        }
-        let share = self.fetches.take(client)?;
-        let (sends, outcome) = watch::channel(None);
-        let progress =
-            Progress { is_waiting: false, all: None, is_fetched: false, done: Arc::default(), asked: Instant::now() };
-        let flight = Flight { outcome, progress: Arc::new(Mutex::new(progress)) };
-        state.flights.insert(id.into(), flight.clone());
-        let (cache, id, taken) = (self.clone(), id.to_string(), flight.clone());
-        tokio::spawn(async move { cache.fly(client, &id, &taken, &sends, share).await });
-        Some(flight)
-    }
-
-    async fn fly(
-        self: Arc<Self>,
-        client: Client,
-        id: &str,
-        flight: &Flight,
-        sends: &watch::Sender<Option<Outcome>>,
-        share: Share,
-    ) {
-        let outcome = match self.look_and_fetch(client, id, flight).await {
-            Ok(outcome) => Some(outcome),
-            Err(Stopped::Abandoned) => None,
-            Err(Stopped::Failed(failure)) => {
-                self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                eprintln!("event log of {}: {}", visible_line(id), visible_line(&failure.in_a_line()));
-                Some(Outcome::Failed(Arc::new(failure)))
-            }
-        };
-        drop(share);
-        let has_failed = matches!(outcome, Some(Outcome::Failed(_)));
-        if !has_failed {
-            self.lock().flights.remove(id);
-        }
-        if outcome.is_some() {
-            sends.send_replace(outcome);
-        }
-        if has_failed {
-            sleep(FAILURE_FRESH).await;
-            self.lock().flights.remove(id);
-        }
-    }
-
-    async fn look_and_fetch(&self, client: Client, id: &str, flight: &Flight) -> Result<Outcome, Stopped> {
+    /// Brings an application into the cache as it is in S3 now, or takes it out.
+    pub(super) async fn look_and_fetch(&self, client: Client, id: &str, flight: &Flight) -> Result<Outcome, Stopped> {
         let mut changed = None;
         for _ in 0..TRIES {
             let before = self.lock().entries.get(id).map(|entry| entry.stored.clone()).unwrap_or_default();
@@ -459,73 +316,6 @@ impl EventLogCache {
         }
     }
 
-    /// Waits until the history server shows all attempts of an application.
-    async fn wait_until_listed(&self, id: &str, logs: &[Log], flight: &Flight) -> Result<(), Failure> {
-        let mut patience = Patience::new(logs, Instant::now());
-        flight.lock().is_fetched = true;
-        loop {
-            let is_listed = match self.history_server.listed(id).await {
-                // Whoever asks is told so.
-                Listed::Unknown => return Ok(()),
-                listed => has_all(&listed, logs),
-            };
-            if is_listed {
-                if let Some(entry) = self.lock().entries.get_mut(id) {
-                    entry.is_listed = true;
-                }
-                return Ok(());
-            }
-            if self.is_over(&mut patience).await {
-                return Err(Failure::NotListed { names: logs.iter().map(|log| log.name.clone()).collect() });
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    /// Waits until the history server, which has just denied something of an application in the cache, lists the application.
-    pub(super) async fn wait_until_listed_again(&self, id: &str) {
-        let mut patience: Option<Patience> = None;
-        loop {
-            let Some(logs) = self.lock().entries.get(id).map(|entry| entry.stored.logs.clone()) else { return };
-            let patience = patience.get_or_insert_with(|| Patience::new(&logs, Instant::now()));
-            if self.is_over(patience).await {
-                break;
-            }
-            match self.history_server.listed(id).await {
-                Listed::Unknown => return,
-                listed if has_all(&listed, &logs) => return,
-                _ => sleep(POLL).await,
-            }
-        }
-        // The next request waits, and then tells which event logs the history server does not show.
-        if let Some(entry) = self.lock().entries.get_mut(id) {
-            entry.is_listed = false;
-        }
-    }
-
-    /// Whether the history server has had the time to list an application, and has not.
-    async fn is_over(&self, patience: &mut Patience) -> bool {
-        if patience.counted.is_none_or(|counted| counted.elapsed() >= COUNT) {
-            patience.counted = Some(Instant::now());
-            if let Some(count) = self.history_server.count().await {
-                patience.lists(count, Instant::now());
-            }
-        }
-        patience.is_over(Instant::now())
-    }
-
-    /// Waits until the history server shows none of these attempts of an application.
-    async fn wait_until_gone(&self, id: &str, logs: &[Log]) {
-        let begun = Instant::now();
-        while begun.elapsed() < NOTICED {
-            match self.history_server.listed(id).await {
-                Listed::Attempts(attempts) if logs.iter().any(|log| attempts.contains(&log.attempt)) => {}
-                _ => return,
-            }
-            sleep(POLL).await;
-        }
-    }
-
     fn is_listed(&self, id: &str) -> bool {
         self.lock().entries.get(id).is_some_and(|entry| entry.is_listed)
     }
@@ -559,7 +349,8 @@ enum Stopping {
     Stopped(Stopped),
 }
 
-enum Stopped {
+/// Why nothing is brought for those who ask.
+pub(super) enum Stopped {
     /// Nobody asks for it any more.
     Abandoned,
     Failed(Failure),
@@ -575,28 +366,6 @@ impl From<Failure> for Stopping {
     fn from(failure: Failure) -> Self {
         Self::Stopped(failure.into())
     }
-}
-
-impl Flight {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Progress {
-    pub(super) fn stage(&self) -> Stage {
-        match self.all {
-            _ if self.is_fetched => Stage::Listing,
-            Some(all) => Stage::Fetching { done: self.done.load(Ordering::Relaxed), all },
-            None if self.is_waiting => Stage::Waiting,
-            None => Stage::Looking,
-        }
-    }
-}
-
-/// Whether the history server shows the attempts of all these logs.
-fn has_all(listed: &Listed, logs: &[Log]) -> bool {
-    matches!(listed, Listed::Attempts(attempts) if logs.iter().all(|log| attempts.contains(&log.attempt)))
 }
 
 /// The state of a log in the cache.
@@ -627,25 +396,4 @@ fn is_unchanged(known: &ApplicationLog, old: &Log) -> bool {
         && !old.is_open()
         && known.modified <= old.modified()
         && (known.is_rolling() || known.size == old.size())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_history_server_that_gets_on_is_waited_for() {
-        let begun = Instant::now();
-        let after = |seconds| begun + Duration::from_secs(seconds);
-        let mut patience = Patience::new(&[], begun);
-        for (seconds, count) in [(10, 0), (25, 1), (44, 2), (60, 2)] {
-            patience.lists(count, after(seconds));
-            assert!(!patience.is_over(after(seconds)), "{seconds}");
-        }
-        // It lists nothing new since the 44th second.
-        assert!(!patience.is_over(after(63)) && patience.is_over(after(64)));
-        // It has restarted.
-        patience.lists(0, after(65));
-        assert!(!patience.is_over(after(84)) && patience.is_over(after(85)));
-    }
 }

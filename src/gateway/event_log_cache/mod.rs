@@ -1,8 +1,9 @@
 //! The event-log cache: a directory on this node into which the gateway fetches the event logs of an application when somebody
 //! opens it. The history server reads nothing but this directory.
 //!
-//! Start reading at request.rs, through which a request for an application comes. `room` decides what must go, `directory` is the
-//! only one that writes files, `download` reads S3, and `fetch` does all of that in order for one application.
+//! Start reading at request.rs, through which a request for an application comes. All who ask for one application share a `flight`.
+//! `room` decides what must go, `directory` is the only one that writes files, `download` reads S3, `listed` waits for the history
+//! server, and `fetch` does all of that in order for one application.
 
 mod config;
 mod counters;
@@ -10,6 +11,8 @@ mod directory;
 mod download;
 pub(in crate::gateway) mod failure;
 mod fetch;
+mod flight;
+mod listed;
 mod metrics;
 mod names;
 mod request;

@@ -43,7 +43,7 @@ pub(in crate::gateway) struct ApplicationInfo {
 impl HistoryServerProxy {
     /// The names of the applications that the history server lists, by application ID.
     pub(in crate::gateway) async fn application_names(&self) -> BTreeMap<String, String> {
-        let applications = self.json("/api/v1/applications?limit=1000").await.unwrap_or_default();
+        let applications = self.applications().await.unwrap_or_default();
         let name =
             |application: &Value| Some((application["id"].as_str()?.into(), application["name"].as_str()?.into()));
         array(&applications).iter().filter_map(name).collect()
@@ -51,7 +51,11 @@ impl HistoryServerProxy {
 
     /// How many applications the history server lists, up to 1000; `None` if it does not say.
     pub(in crate::gateway) async fn count(&self) -> Option<usize> {
-        Some(self.json("/api/v1/applications?limit=1000").await?.as_array()?.len())
+        Some(self.applications().await?.as_array()?.len())
+    }
+
+    async fn applications(&self) -> Option<Value> {
+        self.json("/api/v1/applications?limit=1000").await
     }
 
     /// The name, the state and the executors of the application that a request names.

@@ -1,0 +1,144 @@
+//! Waiting until the history server, which reads the cache's directory in its own time, lists an application or has missed it.
+
+use super::failure::Failure;
+use super::stored::Log;
+use super::{EventLogCache, Flight};
+use crate::gateway::history_server::api::Listed;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// How often the history server is asked whether it shows an application.
+const POLL: Duration = Duration::from_millis(200);
+/// How long it can list nothing new before it counts as unable to list an application. It reads its directory each second.
+const LISTED: Duration = Duration::from_secs(20);
+/// How many bytes of a log the history server reads in a second at least. It reads a packed log whole before it lists it.
+const READ_IN_A_SECOND: u64 = 10 << 20;
+/// How often the history server is asked how many applications it lists.
+const COUNT: Duration = Duration::from_secs(2);
+/// How long it can take until it no longer shows what has gone.
+const NOTICED: Duration = Duration::from_secs(5);
+
+/// How long the history server may still take to list an application. After a start it lists all that lies in the directory anew, one
+/// after the other: as long as its list changes, it gets on.
+struct Patience {
+    /// When its list changed last, as far as is known.
+    since: Instant,
+    /// How many applications it lists.
+    listed: Option<usize>,
+    /// When it was asked for that last.
+    counted: Option<Instant>,
+    /// How long it can list nothing new.
+    most: Duration,
+}
+
+impl Patience {
+    fn new(logs: &[Log], now: Instant) -> Self {
+        let bytes: u64 = logs.iter().map(Log::size).sum();
+        Self { since: now, listed: None, counted: None, most: LISTED + Duration::from_secs(bytes / READ_IN_A_SECOND) }
+    }
+
+    fn lists(&mut self, count: usize, now: Instant) {
+        if self.listed.replace(count) != Some(count) {
+            self.since = now;
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now.duration_since(self.since) >= self.most
+    }
+}
+
+impl EventLogCache {
+    /// Waits until the history server shows all attempts of an application.
+    pub(super) async fn wait_until_listed(&self, id: &str, logs: &[Log], flight: &Flight) -> Result<(), Failure> {
+        let mut patience = Patience::new(logs, Instant::now());
+        flight.lock().is_fetched = true;
+        loop {
+            let is_listed = match self.history_server.listed(id).await {
+                // Whoever asks is told so.
+                Listed::Unknown => return Ok(()),
+                listed => has_all(&listed, logs),
+            };
+            if is_listed {
+                if let Some(entry) = self.lock().entries.get_mut(id) {
+                    entry.is_listed = true;
+                }
+                return Ok(());
+            }
+            if self.is_over(&mut patience).await {
+                return Err(Failure::NotListed { names: logs.iter().map(|log| log.name.clone()).collect() });
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until the history server, which has just denied something of an application in the cache, lists the application.
+    pub(super) async fn wait_until_listed_again(&self, id: &str) {
+        let mut patience: Option<Patience> = None;
+        loop {
+            let Some(logs) = self.lock().entries.get(id).map(|entry| entry.stored.logs.clone()) else { return };
+            let patience = patience.get_or_insert_with(|| Patience::new(&logs, Instant::now()));
+            if self.is_over(patience).await {
+                break;
+            }
+            match self.history_server.listed(id).await {
+                Listed::Unknown => return,
+                listed if has_all(&listed, &logs) => return,
+                _ => sleep(POLL).await,
+            }
+        }
+        // The next request waits, and then tells which event logs the history server does not show.
+        if let Some(entry) = self.lock().entries.get_mut(id) {
+            entry.is_listed = false;
+        }
+    }
+
+    /// Whether the history server has had the time to list an application, and has not.
+    async fn is_over(&self, patience: &mut Patience) -> bool {
+        if patience.counted.is_none_or(|counted| counted.elapsed() >= COUNT) {
+            patience.counted = Some(Instant::now());
+            if let Some(count) = self.history_server.count().await {
+                patience.lists(count, Instant::now());
+            }
+        }
+        patience.is_over(Instant::now())
+    }
+
+    /// Waits until the history server shows none of these attempts of an application.
+    pub(super) async fn wait_until_gone(&self, id: &str, logs: &[Log]) {
+        let begun = Instant::now();
+        while begun.elapsed() < NOTICED {
+            match self.history_server.listed(id).await {
+                Listed::Attempts(attempts) if logs.iter().any(|log| attempts.contains(&log.attempt)) => {}
+                _ => return,
+            }
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// Whether the history server shows the attempts of all these logs.
+fn has_all(listed: &Listed, logs: &[Log]) -> bool {
+    matches!(listed, Listed::Attempts(attempts) if logs.iter().all(|log| attempts.contains(&log.attempt)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_server_that_gets_on_is_waited_for() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let mut patience = Patience::new(&[], begun);
+        for (seconds, count) in [(10, 0), (25, 1), (44, 2), (60, 2)] {
+            patience.lists(count, after(seconds));
+            assert!(!patience.is_over(after(seconds)), "{seconds}");
+        }
+        // It lists nothing new since the 44th second.
+        assert!(!patience.is_over(after(63)) && patience.is_over(after(64)));
+        // It has restarted.
+        patience.lists(0, after(65));
+        assert!(!patience.is_over(after(84)) && patience.is_over(after(85)));
+    }
+}
