@@ -63,7 +63,7 @@ pub(crate) fn run(root: &Path, args: &RestartArgs, console: &Console) -> Result<
     }
     if receipt.taken_port().is_some() && systemd::show(TAKEN_PORT_SOCKET)?.listens_on().is_none() {
         console.warn(
-            "the log gateway does not listen on the port that the history server has left; to make it listen there: sudo emr-shs install",
+            "the log gateway does not listen on the port that the history server has left; to make the log gateway listen there: sudo emr-shs install",
         );
     }
     let directory = directory.unwrap_or_else(|| "its default directory".into());

@@ -184,7 +184,7 @@ pub(super) fn taken_port(taken: Option<&TakenPort>, settings: &Settings, changes
             Some(port) => format!(
                 "The log gateway leaves the history server's port. The history server goes to port {port}, which --set names."
             ),
-            None => "The history server gets its port back, and the log gateway leaves it.".into(),
+            None => "The history server gets its port back, and the log gateway no longer listens on that port.".into(),
         }];
     };
     let mut notes = vec![format!(
@@ -194,7 +194,7 @@ pub(super) fn taken_port(taken: Option<&TakenPort>, settings: &Settings, changes
     let is_open = gateway.insecure || gateway.has_tls() && gateway.htpasswd.is_some();
     if !is_open {
         notes.push(format!(
-            "On port {of_gateway}, too, the log gateway serves this node alone, and whoever comes through a tunnel or SSH's SOCKS proxy. Without TLS and a login, and without --insecure, it refuses browsers on other machines. The history server served them."
+            "On port {of_gateway}, too, the log gateway serves only this node, and browsers that use a tunnel or SSH's SOCKS proxy to this node. Without TLS and a login, and without --insecure, the log gateway refuses all other browsers on other machines. The history server served those browsers, too."
         ));
     } else if gateway.has_tls() {
         notes.push(format!(

@@ -78,7 +78,7 @@ pub(crate) fn for_node(request: &NodeConfigRequest<'_>) -> Result<Rendered> {
     if installation.settings.take_port && keys.remove(HISTORY_PORT_KEY).is_some() {
         notes.push(left_to_install(HISTORY_PORT_KEY));
         notes.push(
-            "A reconfiguration removes that key, and the log gateway can then look for the history server on another port. After each \
+            "A reconfiguration removes that key, and the log gateway can then look for the history server on a port where the history server does not listen. After each \
              reconfiguration, type: sudo emr-shs install"
                 .into(),
         );

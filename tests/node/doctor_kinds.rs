@@ -84,7 +84,7 @@ fn names_of_others_do_nothing(node: &Node) {
         let obeyed = text.chars().find(|c| c.is_control() && *c != '\n');
         assert!(obeyed.is_none(), "{command:?} prints {obeyed:?}: {text:?}");
     }
-    let typed = &fix[fix.find("grep ").unwrap()..fix.find("; where the log says nothing").unwrap()];
+    let typed = &fix[fix.find("grep ").unwrap()..fix.find("; where the server's log says nothing").unwrap()];
     std::fs::write(node.path("/root/typed"), typed).unwrap();
     let found = node.sh("cd /root; bash ./typed; ls pwned 2>&1 || true");
     assert!(found.contains("_0901$(touch pwned)") && found.contains("cannot access 'pwned'"), "{typed}\n{found}");

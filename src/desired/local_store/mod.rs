@@ -1,10 +1,9 @@
 //! The history server's local store: a directory on a local disk in which the server keeps what it has parsed.
 //!
 //! With a store, a restarted server reads only event logs that are new (`docs/emr.md §7.3`). The store must not bring a
-//! fault that a server without a store does not have. So there is one store for each directory of event logs, a bound on
-//! its size, a drop-in that deletes the parsed applications at each start, and the list, too, where the server may not have read
-//! everything in it, and no store where applications are listed
-//! while they run (`docs/emr.md §7.4`).
+//! fault that a server without a store does not have. So there is one store for each directory of event logs, and a bound on
+//! its size. A drop-in deletes the parsed applications at each start. It deletes the list of applications, too, if the server may
+//! not have read every event log in the list. There is no store where applications are listed while they run (`docs/emr.md §7.4`).
 
 pub(super) mod disk;
 
@@ -306,8 +305,8 @@ impl LocalStore {
 
     /// Spark opens a parsed application without a look at its event log, also if the log has grown since. And it never lists an
     /// application whose event log it was parsing when it was killed (`docs/emr.md §7.4`). To make the list of the event logs in S3
-    /// again takes minutes, so that list stays where the server had an hour to parse everything, and its JVM ended by SIGTERM, which
-    /// finishes what it parses. The list of the few event logs in the cache goes.
+    /// again takes minutes, so that list stays where the server had an hour to parse everything, and its JVM ended by SIGTERM: Spark then
+    /// has five more seconds to finish what it parses. The list of the few event logs in the cache goes.
     ///
     /// The server's own account deletes, because that account can put anything there.
     fn service(&self, node: &Node, keeps_list: bool) -> String {
@@ -319,7 +318,8 @@ impl LocalStore {
             )
         };
         let [list, other_list] = LISTINGS;
-        // The mark of another store is older than that store's last stop.
+        // It deletes the marks in the other stores, too. If the server used another store before, that store still has an old mark. When
+        // `install` goes back to that store, ExecStop would take the old mark for the mark of the server that it stops.
         let start = match keeps_list {
             true => format!(
                 "rm -rf apps ../store-*/{STARTED}; rm {LIST_IS_WHOLE} 2>/dev/null || rm -rf {list} {other_list}; touch {STARTED}"

@@ -153,7 +153,7 @@ fn unlisted_fault(f: &Facts<'_>, found: String, first: &EventLog<'_>) -> Result<
         Some(store) => fault
             .detail("the local store remembers an event log that the server could not read, or was reading when it was killed, and the server reads it again only when its size changes")
             .hint(hint!(
-                "{}; where the log says nothing of it, or once the event log is readable: sudo systemctl stop {}; sudo rm -rf -- {}; sudo systemctl start {}",
+                "{}; where the server's log says nothing, or once the event log is readable: sudo systemctl stop {}; sudo rm -rf -- {}; sudo systemctl start {}",
                 search,
                 HISTORY_SERVER_UNIT,
                 made_by_spark(f.host, Path::new(store.text())).as_slice(),

@@ -4,10 +4,10 @@
 use super::directory::{Disk, Staging};
 use super::download::{Broken, ToFetch, blocking, directory, fetch, s3};
 use super::failure::Failure;
-use super::flight::ABANDONED;
+use super::flight::{Flight, Outcome};
 use super::room::Turn;
 use super::stored::{Log, Stored, is_within, without_progress};
-use super::{Entry, EventLogCache, Flight, Outcome, State, asker};
+use super::{Entry, EventLogCache, State, asker};
 use crate::aws::uri::EventLogs;
 use crate::gateway::shares::Client;
 use crate::index::{ApplicationLog, application_logs};
@@ -179,7 +179,7 @@ impl EventLogCache {
                 (progress.done, progress.is_fetched) = (Arc::default(), false);
                 Ok(victims)
             }
-            Turn::Wait if progress.asked.elapsed() >= ABANDONED => Err(Stopped::Abandoned),
+            Turn::Wait if progress.is_abandoned() => Err(Stopped::Abandoned),
             Turn::Wait => {
                 progress.is_waiting = true;
                 return None;

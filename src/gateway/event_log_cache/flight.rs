@@ -1,129 +1,59 @@
-//! The requests for an application that the gateway brings into the cache: however many ask, one flight brings it, and all of them
-//! see how far it is.
+//! A flight: one application on its way into the cache, as those who wait for it see it.
 
 use super::failure::{Failure, Stage};
-use super::fetch::Stopped;
-use super::{EventLogCache, Flight, Outcome, Progress, Use};
-use crate::gateway::shares::{Client, Share};
-use crate::shown::visible_line;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
 
 /// For how long nobody asks for an application that waits for room before it no longer waits. A browser reloads a page that nobody
 /// looks at only once a minute.
 pub(super) const ABANDONED: Duration = Duration::from_secs(75);
-/// How long a failure is told without another try, so that the page that reloads shows it.
-const FAILURE_FRESH: Duration = Duration::from_secs(5);
-/// What a request for an application comes to.
-pub(super) enum Opened {
-    Ready(Use),
-    /// The index does not know it.
-    Unknown,
-    /// Not yet: how far it is.
-    Waiting(Stage),
-    Failed(Arc<Failure>),
-    /// Too many wait.
-    Busy,
+
+/// The one look at an application, and fetch of it, that all who ask for it wait for.
+#[derive(Clone)]
+pub(super) struct Flight {
+    pub(super) outcome: watch::Receiver<Option<Outcome>>,
+    progress: Arc<Mutex<Progress>>,
 }
 
-impl EventLogCache {
-    /// Waits until the history server shows the newest state of an application, `patience` at most.
-    pub(super) async fn open(self: &Arc<Self>, client: Client, id: &str, patience: Duration) -> Opened {
-        let deadline = Instant::now() + patience;
-        loop {
-            if let Some(used) = self.ready(client, id) {
-                return Opened::Ready(used);
-            }
-            let Some(mut flight) = self.join(client, id) else { return Opened::Busy };
-            let outcome = loop {
-                flight.lock().asked = Instant::now();
-                let left = deadline.saturating_duration_since(Instant::now());
-                let outcome = flight.outcome.wait_for(Option::is_some);
-                let outcome = timeout(left.min(ABANDONED / 4), outcome).await.map(|seen| seen.map(|seen| seen.clone()));
-                match outcome {
-                    Ok(Ok(outcome)) => break outcome,
-                    // Nobody seemed to wait for it.
-                    Ok(Err(_)) => break None,
-                    Err(_) if Instant::now() >= deadline => return Opened::Waiting(flight.lock().stage()),
-                    Err(_) => {}
-                }
-            };
-            match outcome {
-                Some(Outcome::Ready) => {
-                    let mut state = self.lock();
-                    if state.entries.contains_key(id) {
-                        return Opened::Ready(self.begin_use(&mut state, client, id, Instant::now()));
-                    }
-                }
-                Some(Outcome::Unknown) => return Opened::Unknown,
-                Some(Outcome::Failed(failure)) => return Opened::Failed(failure),
-                None => {}
-            }
-            if Instant::now() >= deadline {
-                return Opened::Waiting(Stage::Looking);
-            }
-        }
-    }
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// The history server shows it.
+    Ready,
+    /// The index does not know it.
+    Unknown,
+    Failed(Arc<Failure>),
+}
 
-    /// The flight for an application: there is one, whoever asks.
-    fn join(self: &Arc<Self>, client: Client, id: &str) -> Option<Flight> {
-        let mut state = self.lock();
-        if let Some(flight) = state.flights.get(id) {
-            return Some(flight.clone());
-        }
-        let share = self.fetches.take(client)?;
-        let (sends, outcome) = watch::channel(None);
-        let progress =
-            Progress { is_waiting: false, all: None, is_fetched: false, done: Arc::default(), asked: Instant::now() };
-        let flight = Flight { outcome, progress: Arc::new(Mutex::new(progress)) };
-        state.flights.insert(id.into(), flight.clone());
-        let (cache, id, taken) = (self.clone(), id.to_string(), flight.clone());
-        tokio::spawn(async move { cache.fly(client, &id, &taken, &sends, share).await });
-        Some(flight)
-    }
-
-    async fn fly(
-        self: Arc<Self>,
-        client: Client,
-        id: &str,
-        flight: &Flight,
-        sends: &watch::Sender<Option<Outcome>>,
-        share: Share,
-    ) {
-        let outcome = match self.look_and_fetch(client, id, flight).await {
-            Ok(outcome) => Some(outcome),
-            Err(Stopped::Abandoned) => None,
-            Err(Stopped::Failed(failure)) => {
-                self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                eprintln!("event log of {}: {}", visible_line(id), visible_line(&failure.in_a_line()));
-                Some(Outcome::Failed(Arc::new(failure)))
-            }
-        };
-        drop(share);
-        let has_failed = matches!(outcome, Some(Outcome::Failed(_)));
-        if !has_failed {
-            self.lock().flights.remove(id);
-        }
-        if outcome.is_some() {
-            sends.send_replace(outcome);
-        }
-        if has_failed {
-            sleep(FAILURE_FRESH).await;
-            self.lock().flights.remove(id);
-        }
-    }
+pub(super) struct Progress {
+    pub(super) is_waiting: bool,
+    /// How many bytes are fetched, once there is room.
+    pub(super) all: Option<u64>,
+    pub(super) done: Arc<AtomicU64>,
+    pub(super) is_fetched: bool,
+    /// When somebody last asked for it.
+    pub(super) asked: Instant,
 }
 
 impl Flight {
+    pub(super) fn new(outcome: watch::Receiver<Option<Outcome>>) -> Self {
+        let progress =
+            Progress { is_waiting: false, all: None, is_fetched: false, done: Arc::default(), asked: Instant::now() };
+        Self { outcome, progress: Arc::new(Mutex::new(progress)) }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Progress {
+    /// Whether nobody has asked for it for too long.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.asked.elapsed() >= ABANDONED
+    }
+
     pub(super) fn stage(&self) -> Stage {
         match self.all {
             _ if self.is_fetched => Stage::Listing,

@@ -1,9 +1,9 @@
 //! The event-log cache: a directory on this node into which the gateway fetches the event logs of an application when somebody
 //! opens it. The history server reads nothing but this directory.
 //!
-//! Start reading at request.rs, through which a request for an application comes. All who ask for one application share a `flight`.
-//! `room` decides what must go, `directory` is the only one that writes files, `download` reads S3, `listed` waits for the history
-//! server, and `fetch` does all of that in order for one application.
+//! Start reading at request.rs, through which a request for an application comes. All who wait for one application share a
+//! `flight`, which `open` begins. `room` decides what must go, `directory` is the only one that writes files, `download` reads S3,
+//! `listed` waits for the history server, and `fetch` does all of that in order for one application.
 
 mod config;
 mod counters;
@@ -15,6 +15,7 @@ mod flight;
 mod listed;
 mod metrics;
 mod names;
+mod open;
 mod request;
 mod room;
 mod start;
@@ -28,15 +29,14 @@ use super::shares::{Client, Shares};
 use crate::aws::uri::EventLogs;
 use counters::Counters;
 use directory::Directory;
-use failure::{Failure, Stage};
+use failure::Stage;
+use flight::Flight;
 use room::{Asker, Room};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stored::Stored;
-use tokio::sync::watch;
 
 /// For how long what is known of an application's logs counts. Then they are looked at again when somebody asks.
 const FRESH: Duration = Duration::from_secs(10);
@@ -75,32 +75,6 @@ struct Entry {
     checked: Option<Instant>,
     /// Whether the history server has shown it.
     is_listed: bool,
-}
-
-/// The one look at an application, and fetch of it, that all who ask for it wait for.
-#[derive(Clone)]
-struct Flight {
-    outcome: watch::Receiver<Option<Outcome>>,
-    progress: Arc<Mutex<Progress>>,
-}
-
-#[derive(Clone, Debug)]
-enum Outcome {
-    /// The history server shows it.
-    Ready,
-    /// The index does not know it.
-    Unknown,
-    Failed(Arc<Failure>),
-}
-
-struct Progress {
-    is_waiting: bool,
-    /// How many bytes are fetched, once there is room.
-    all: Option<u64>,
-    done: Arc<AtomicU64>,
-    is_fetched: bool,
-    /// When somebody last asked for it.
-    asked: Instant,
 }
 
 /// A request that waits for the history server, for an application of the cache.
@@ -167,7 +141,7 @@ impl EventLogCache {
         let done: u64 = state
             .flights
             .values()
-            .map(|flight| match flight.progress.lock().unwrap_or_else(PoisonError::into_inner).stage() {
+            .map(|flight| match flight.lock().stage() {
                 Stage::Fetching { done, all } => all.saturating_sub(done),
                 _ => 0,
             })

@@ -1,6 +1,6 @@
 //! A request for a page or an answer of one application: it opens the application before it goes on to the history server.
 
-use super::flight::Opened;
+use super::open::Opened;
 use super::{EventLogCache, Use};
 use crate::gateway::http::Body;
 use crate::gateway::limits::EVENT_LOG_TIMEOUT;

@@ -148,8 +148,8 @@ impl HistoryServerProxy {
         self.send_at_once(request).await
     }
 
-    /// Asks for [`LAST_PATH`] until the history server redirects. `headers` are those of a request that comes next: they contain
-    /// the login, where the history server wants one.
+    /// Asks for [`LAST_PATH`] until the answer is neither 404 nor a page of HTML with status 200, or until [`STARTING`] has passed.
+    /// `headers` are those of the request that is sent next: they contain the login, if the history server wants one.
     async fn wait_until_started(&self, headers: &HeaderMap) -> Result<()> {
         loop {
             let mut request = Request::builder().uri(LAST_PATH).body(())?;
@@ -174,7 +174,8 @@ impl HistoryServerProxy {
         }
     }
 
-    /// Takes what an answer tells. Whether the history server counts as started now: also where nothing tells for too long.
+    /// Notes what an answer shows, and returns whether the history server counts as started now. It counts as started, too, if its
+    /// answers have looked like those of a server that starts for longer than [`STARTING`].
     fn counts_as_started(&self, is_starting: bool, asked: Instant) -> bool {
         let mut startup = self.startup();
         let since = *startup.unready_since.get_or_insert(asked);
