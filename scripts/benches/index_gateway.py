@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 
-from benches.index import ADDRESS, KEYS, SOURCE, STAND_IN, a_million, serve
+from benches.index import ADDRESS, OTHER_GATEWAY, SOURCE, STAND_IN, a_million, serve, start_gateway
 from benches.lab import ANSWERS, DEFAULTS, NODE, ROOT, listed, node, restart_until, root, row, sh, until, with_ours
 
 CACHE = "file:///mnt/emr-shs/event-log-cache"
@@ -40,11 +40,8 @@ def ids():
 def list_of_all():
     """The memory of a gateway while its REST API lists 1,000,000 attempts."""
     a_million()
-    address = "127.0.0.1:9978"
-    sh(f"systemd-run -q --unit lab-gateway --setenv {KEYS.replace(' ', ' --setenv ')} emr-shs proxy serve --quiet --insecure --listen {address}"
-       f" --log-uri s3://many/container-logs/ --event-logs {SOURCE} --index-db /srv/index/db --endpoint-url http://{ADDRESS} --region eu-west-3"
-       f" --history-server {HISTORY_SERVER}")
-    until(f"curl -sf -o /dev/null 'http://{address}/api/v1/applications?limit=1'")
+    sh(start_gateway())
+    until(f"curl -sf -o /dev/null 'http://{OTHER_GATEWAY}/api/v1/applications?limit=1'")
     status = f"/proc/{sh('systemctl show --property MainPID --value lab-gateway').strip()}/status"
 
     def megabytes(name):
@@ -52,7 +49,7 @@ def list_of_all():
 
     idle = megabytes("VmRSS")
     sh(f"echo 5 >{pathlib.Path(status).with_name('clear_refs')}")
-    seconds = until(f"curl -sf http://{address}/api/v1/applications >/srv/list")
+    seconds = until(f"curl -sf http://{OTHER_GATEWAY}/api/v1/applications >/srv/list")
     attempts = int(sh("grep -c '\"startTime\"' /srv/list"))
     size = int(sh("stat -c %s /srv/list; rm /srv/list"))
     row(f"memory while the REST API lists {attempts:,} attempts", megabytes("VmHWM"), "before it", idle, "<= 150 MB", "MB", 0)

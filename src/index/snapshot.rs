@@ -4,7 +4,8 @@
 //! keys as a log can have; and the next complete listing removes every row that S3 does not show with the same size, time and
 //! tag.
 //!
-//! It is lines of JSON, compressed with zstd: a [`Header`], and a [`Line`] for each log.
+//! It is lines of JSON, compressed with zstd: a [`Header`], and a [`Line`] for each log. The logs that were written last come first,
+//! so that a new node can show them while it reads the others.
 
 use super::attempts::{Attempt, Batch};
 use super::layout::{Logs, Object, is_codec};
@@ -33,7 +34,8 @@ const UNPACKED: u64 = 2 << 30;
 const LOADING: Duration = Duration::from_secs(60);
 /// How many rows that are not this node's are passed on, and how many bytes they may have.
 const PASSED_ON: (usize, usize) = (200_000, 64 << 20);
-/// How many rows are sorted at once.
+/// How many rows are written at once: few at first, so that a new node soon shows the newest.
+const FIRST: usize = 1000;
 const TOGETHER: usize = 20_000;
 /// The longest line. Names of applications can be long.
 const LINE: u64 = 64 << 10;
@@ -119,11 +121,13 @@ pub(crate) enum Written {
     Failed(S3Error),
 }
 
-/// Reads the snapshot into the database. `None` if there is none, or none that can be used.
+/// Reads the snapshot into the database. `None` if there is none, or none that can be used. `tell` gets how many logs the
+/// database has from it by now, and when it was written, in milliseconds since 1970.
 pub(crate) async fn load(
     store: &mut Store,
     remote: &Remote,
     sources: &[(i64, String)],
+    tell: &mut dyn FnMut(u64, i64),
 ) -> Result<(Option<Loaded>, Option<String>), LoadError> {
     let Some((body, size, tag)) = remote.get(KEY).await.map_err(LoadError::S3)? else { return Ok((None, None)) };
     if size.is_none_or(|size| size > PACKED) {
@@ -132,7 +136,7 @@ pub(crate) async fn load(
     // One that breaks off is as good as none.
     let Ok(Ok(packed)) = tokio::time::timeout(LOADING, body.collect()).await else { return Ok((None, None)) };
     let packed = packed.into_bytes();
-    match take(store, &packed, sources) {
+    match take(store, &packed, sources, tell) {
         Ok(loaded) => Ok((Some(loaded), Some(tag))),
         // A database that fails is no fault of the snapshot.
         Err(error) if error.downcast_ref::<rusqlite::Error>().is_some() => Err(LoadError::Store(error)),
@@ -145,8 +149,8 @@ pub(crate) enum LoadError {
     Store(anyhow::Error),
 }
 
-/// Takes the rows of a packed snapshot.
-fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<Loaded> {
+/// Takes the rows of a packed snapshot. Of one that is damaged behind its header, those before the damage.
+fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)], tell: &mut dyn FnMut(u64, i64)) -> Result<Loaded> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
     decoder.window_log_max(WINDOW)?;
     let mut lines = BufReader::new(decoder.take(UNPACKED));
@@ -168,14 +172,16 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
         });
     }
     let mut loaded = Loaded { written: header.written, ..Loaded::default() };
-    let mut batch = Batch::begin(&mut store.db)?;
     let (mut passed_on, mut passed_bytes) = (0, 0);
     let mut rows: Vec<(usize, Line)> = Vec::new();
+    let mut together = FIRST;
     loop {
-        let has_line = next_line(&mut lines, &mut line)?;
-        if !has_line || rows.len() == TOGETHER {
+        let has_line = next_line(&mut lines, &mut line).unwrap_or(false);
+        if !has_line || rows.len() == together {
+            together = TOGETHER;
             // The database takes rows faster in the order of its ids.
             rows.sort_unstable_by_key(|(_, row)| row.application.as_ref().map(|application| application.started));
+            let mut batch = Batch::begin(&mut store.db)?;
             for (bytes, row) in rows.drain(..) {
                 let Some(source) = &own[row.source] else { continue };
                 match take_row(&mut batch, source, &row)? {
@@ -187,10 +193,13 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
                     Taken::No | Taken::NotKnown => {}
                 }
             }
-            batch.write_words()?;
+            batch.commit()?;
+            if loaded.rows > 0 {
+                tell(loaded.rows, header.written);
+            }
         }
         if !has_line {
-            break;
+            return Ok(loaded);
         }
         let Ok(row) = serde_json::from_slice::<Line>(&line) else { continue };
         let Some((uri, listed)) = header.sources.get(row.source) else { continue };
@@ -207,8 +216,6 @@ fn take(store: &mut Store, packed: &[u8], sources: &[(i64, String)]) -> Result<L
             None => {}
         }
     }
-    batch.commit()?;
-    Ok(loaded)
 }
 
 /// Reads a line without its end. `false` at the end of the text. A line that is too long is passed over.
@@ -367,7 +374,7 @@ pub(crate) async fn write(store: &mut Store, remote: &Remote, sources: &[(i64, S
             let pause = Duration::from_millis(100 << attempt);
             tokio::time::sleep(pause + pause.mul_f64(f64::from(std::process::id() % 100) / 100.0)).await;
         }
-        let (theirs, tag) = match load(store, remote, sources).await {
+        let (theirs, tag) = match load(store, remote, sources, &mut |_, _| {}).await {
             Ok(loaded) => loaded,
             Err(LoadError::S3(error)) => return Ok(Written::Failed(error)),
             Err(LoadError::Store(error)) => return Err(error),
@@ -424,7 +431,7 @@ fn pack(store: &Store, sources: &[(i64, String)], theirs: Loaded, now: i64) -> R
         let mut query = store.db.prepare_cached(
             "SELECT l.key, l.size, l.modified, l.etag, l.is_closed, l.codec, l.problem,
                     a.app, a.attempt, a.name, a.user, a.queue, a.spark, a.started, a.ended
-             FROM log l LEFT JOIN attempt a ON a.log = l.id WHERE l.source = ?1 AND l.state IN (2, 3) ORDER BY l.key",
+             FROM log l LEFT JOIN attempt a ON a.log = l.id WHERE l.source = ?1 AND l.state IN (2, 3) ORDER BY l.modified DESC",
         )?;
         let mut found = query.query([id])?;
         while let Some(row) = found.next()? {

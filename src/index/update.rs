@@ -52,9 +52,23 @@ pub(crate) struct Wanted {
 #[derive(Clone, Debug)]
 pub(crate) enum Progress {
     Snapshot,
-    Listing { found: u64 },
-    Reading { read: u64, of: u64, since: Instant },
-    ReadingWhole { read: u64, of: u64 },
+    /// So many event logs are known from the snapshot by now. It was written then, in milliseconds since 1970.
+    SnapshotRows {
+        rows: u64,
+        written: i64,
+    },
+    Listing {
+        found: u64,
+    },
+    Reading {
+        read: u64,
+        of: u64,
+        since: Instant,
+    },
+    ReadingWhole {
+        read: u64,
+        of: u64,
+    },
 }
 
 /// What an update came to.
@@ -126,7 +140,10 @@ impl Update<'_> {
         }
         let Some(first) = self.sources.first().filter(|_| is_new) else { return Ok(()) };
         (self.tell)(Progress::Snapshot);
-        match snapshot::load(self.store, &first.remote, &self.pairs()).await {
+        let pairs = self.pairs();
+        let tell = &mut *self.tell;
+        let mut tell_rows = |rows, written| tell(Progress::SnapshotRows { rows, written });
+        match snapshot::load(self.store, &first.remote, &pairs, &mut tell_rows).await {
             Ok((loaded, _)) => {
                 summary.snapshot_from = loaded.filter(|loaded| loaded.rows > 0).map(|loaded| loaded.written)
             }

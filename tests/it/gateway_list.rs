@@ -84,6 +84,37 @@ fn the_first_application_of_a_prefix_is_listed_by_the_next_look() {
     wait("the application", || (gateway.ids("").len() == 1).then_some(()));
 }
 
+/// A node that has just begun need not wait for S3: the page shows what others knew, and how old that is.
+#[test]
+fn a_new_node_shows_the_snapshot_before_it_has_listed_anything() {
+    let s3 = ManyLogs::start(&["-flat", "3000", "-sizes", "small"]);
+    let other = tempfile::tempdir().unwrap();
+    s3.index(&other.path().join("index.sqlite"), &["rebuild", FLAT[0], FLAT[1]]).expect(0);
+    let snapshot = s3.get("flat/.emr-shs/index-v1.zst");
+    let text = String::from_utf8(zstd::decode_all(snapshot.as_slice()).unwrap()).unwrap();
+    let lines: Vec<Value> = text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3000);
+    assert!(lines.is_sorted_by_key(|line| -line["m"].as_i64().unwrap()));
+    let newest: BTreeSet<&str> = lines[..500].iter().map(|line| line["a"]["id"].as_str().unwrap()).collect();
+
+    s3.control("faults?hang=1&only=LIST");
+    let told =
+        r"Not all sources are listed yet\. ([0-9,]+) event logs are known from the snapshot of 20[-0-9]+ [:0-9]+ UTC\.";
+    let told = Regex::new(told).unwrap();
+    for (is_damaged, known) in [(false, 3000..3001), (true, 1..3000)] {
+        let end = if is_damaged { snapshot.len() / 2 } else { snapshot.len() };
+        s3.put("flat/.emr-shs/index-v1.zst", &snapshot[..end]);
+        let gateway = Gateway::start(&s3, &FLAT);
+        let logs = wait("the snapshot", || {
+            let page = gateway.page("");
+            let logs: usize = told.captures(&page)?[1].replace(',', "").parse().unwrap();
+            known.contains(&logs).then_some(logs)
+        });
+        let ids: BTreeSet<String> = gateway.ids("").into_iter().collect();
+        assert!(ids.len() <= logs && newest.iter().all(|id| ids.contains(*id)), "{} of {logs}", ids.len());
+    }
+}
+
 #[test]
 fn a_source_that_fails_hides_no_other_and_a_damaged_index_is_made_anew() {
     let s3 = ManyLogs::start(&["-flat", "40", "-sizes", "small"]);

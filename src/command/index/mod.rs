@@ -346,6 +346,7 @@ fn make_directory(file: &Path) -> Result<()> {
 fn show(spinner: &ProgressBar, progress: &Progress) {
     spinner.set_message(match progress {
         Progress::Snapshot => "reading or writing the snapshot".into(),
+        Progress::SnapshotRows { rows, .. } => format!("{} event logs known from the snapshot", number(*rows)),
         Progress::Listing { found } => format!("listing: {} new event logs", number(*found)),
         Progress::Reading { read, of, since } => {
             let rate = *read as f64 / since.elapsed().as_secs_f64().max(0.001);

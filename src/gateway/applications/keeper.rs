@@ -213,6 +213,9 @@ impl Keeping {
                 Progress::Listing { found } => found,
                 Progress::Reading { read, of, .. } | Progress::ReadingWhole { read, of } => of.saturating_sub(read),
                 Progress::Snapshot => return,
+                Progress::SnapshotRows { rows, written } => {
+                    return status.change(|state| state.snapshot = Some((rows, written)));
+                }
             };
             status.change(|state| state.unread = unread);
         };

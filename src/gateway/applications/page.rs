@@ -25,7 +25,7 @@ const LAST_PAGE: u64 = 10_000;
 const ORDERS: [(Order, &str, &str); 5] = [
     (Order::Newest, "newest", "the newest first"),
     (Order::Oldest, "oldest", "the oldest first"),
-    (Order::Ended, "ended", "those that ended last first"),
+    (Order::Ended, "ended", "by end, the last first"),
     (Order::Longest, "longest", "the longest first"),
     (Order::Largest, "largest", "those with the largest event log first"),
 ];
@@ -273,15 +273,22 @@ impl Applications {
 }
 
 fn freshness(state: &State, status: &Status) -> String {
-    let mut told = match state.looked.and_then(|looked| Timestamp::from_millisecond(looked).ok()) {
-        Some(looked) => {
+    let time = |millis: i64| Timestamp::from_millisecond(millis).ok();
+    let snapshot = state.snapshot.and_then(|(logs, written)| Some((logs, time(written)?)));
+    let attempts = format!(", {} attempts of applications", number(state.attempts));
+    let mut told = match (state.looked.and_then(time), snapshot) {
+        (Some(looked), _) => {
             let age = status.ages()[0].unwrap_or(0);
             let day = if age > 43_200 { "%Y-%m-%d %H:%M:%S UTC" } else { "%H:%M:%S UTC" };
-            format!("As of {}", looked.strftime(day))
+            format!("As of {}{attempts}", looked.strftime(day))
         }
-        None => "Not all sources are listed yet".into(),
+        (None, Some((logs, written))) => format!(
+            "Not all sources are listed yet. {} event logs are known from the snapshot of {}",
+            number(logs),
+            written.strftime("%Y-%m-%d %H:%M:%S UTC")
+        ),
+        (None, None) => format!("Not all sources are listed yet{attempts}"),
     };
-    told += &format!(", {} attempts of applications", number(state.attempts));
     if state.unread > 0 {
         told += &format!(", {} event logs are not completely read yet", number(state.unread));
     }

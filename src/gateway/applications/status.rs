@@ -25,6 +25,8 @@ pub(in crate::gateway) struct State {
     pub(in crate::gateway) looked: Option<i64>,
     /// The same of complete listings.
     pub(in crate::gateway) listed: Option<i64>,
+    /// How many event logs this process knows from the snapshot, and when that was written.
+    pub(in crate::gateway) snapshot: Option<(u64, i64)>,
     /// The sources that fail, with the reason.
     pub(in crate::gateway) failing: Vec<(String, String)>,
 }
@@ -48,7 +50,7 @@ impl Status {
 
     /// The answer to `/-/index`.
     pub(in crate::gateway) fn json(&self) -> String {
-        let State { attempts, unread, unreadable, looked, listed, failing } = self.state();
+        let State { attempts, unread, unreadable, looked, listed, failing, snapshot: _ } = self.state();
         let failing: Vec<_> = failing.into_iter().map(|(uri, why)| json!({"uri": uri, "why": why})).collect();
         json!({
             "attempts": attempts, "unread": unread, "unreadable": unreadable, "looked": looked, "listed": listed,
