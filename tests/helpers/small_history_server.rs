@@ -161,7 +161,7 @@ fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, spark: &str, is_start
     let listed: Vec<&String> = listing.keys().collect();
     let (status, body) = match listing.get(id) {
         _ if is_starting => ("200 OK", FRONT_PAGE.into()),
-        _ if path == "/api/v1/applications?limit=1000" => ("200 OK", json!(listed).to_string()),
+        _ if path == "/api/v1/applications" => ("200 OK", json!(listed).to_string()),
         _ if path == "/history" => ("302 Found", "{}".into()),
         _ if path == "/api/v1/version" => ("200 OK", json!({"spark": spark}).to_string()),
         Some(_) if path.ends_with("/allexecutors") => ("200 OK", EXECUTORS.into()),

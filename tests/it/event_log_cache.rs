@@ -232,6 +232,46 @@ fn what_does_not_fit_is_told_with_its_size_and_what_to_set() {
     assert_eq!((site.metric("refusals_total"), site.names().len()), (1, 0));
 }
 
+/// What is here makes room for what comes of the same application, if there is no room for both.
+#[test]
+fn an_application_that_has_grown_does_not_wait_for_its_own_room() {
+    let (id, other) = ("application_1_0001", "application_1_0002");
+    let s3 = empty();
+    s3.put(&format!("flat/{id}.inprogress"), &log(id, 15_000, false));
+    s3.put(&format!("flat/{other}.inprogress"), &log(other, 15_000, false));
+    let site = Site::start(s3, "3.5.8", &["--cache-size", "1m"]);
+    site.open(id);
+    std::thread::sleep(Duration::from_secs(11));
+    let ended = log(id, 18_000, true);
+    site.s3.put(&format!("flat/{id}"), &ended);
+    site.s3.delete(&format!("flat/{id}.inprogress"));
+    site.open(id);
+    assert_eq!(site.names(), BTreeSet::from([id.to_string()]));
+    assert!(fs::read(site.cache().join(id)).unwrap() == ended);
+    // What has become too large for the cache is told so.
+    site.open(other);
+    std::thread::sleep(Duration::from_secs(11));
+    site.s3.put(&format!("flat/{other}"), &log(other, 30_000, true));
+    site.s3.delete(&format!("flat/{other}.inprogress"));
+    let (status, _, body) = site.browse(&format!("/history/{other}/jobs/"));
+    assert!(status == 507 && body.contains("1.3 MB"), "{status} {body}");
+}
+
+#[test]
+fn what_somebody_has_deleted_in_the_cache_is_fetched_again() {
+    let id = "application_1_0001";
+    let s3 = empty();
+    s3.put(&format!("flat/{id}"), &log(id, 10, true));
+    let site = Site::start(s3, "3.5.8", &[]);
+    site.open(id);
+    fs::remove_file(site.cache().join(id)).unwrap();
+    // The history server notices it before the gateway does.
+    let opens = || (site.get(&format!("/api/v1/applications/{id}/jobs")).0 == 200).then_some(());
+    wait("the history server's next look", || (!site.history_server.lists().contains(&id.to_string())).then_some(()));
+    wait("the event log", opens);
+    assert_eq!(site.names(), BTreeSet::from([id.to_string()]));
+}
+
 #[test]
 fn what_grows_is_fetched_again_when_somebody_looks() {
     let s3 = empty();

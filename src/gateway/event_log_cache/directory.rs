@@ -127,7 +127,7 @@ impl Directory {
     }
 
     /// Whether a log lies here as it was fetched.
-    fn has(&self, log: &Log) -> bool {
+    pub(super) fn has(&self, log: &Log) -> bool {
         let is = |path: PathBuf, size: u64, modified: i64| {
             let Ok(meta) = fs::symlink_metadata(path) else { return false };
             meta.is_file() && meta.len() == size && meta.modified().is_ok_and(|at| at == time(modified))

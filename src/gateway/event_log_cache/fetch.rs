@@ -92,12 +92,18 @@ impl EventLogCache {
         logs: Vec<Log>,
     ) -> Result<(), Stopping> {
         let is_same = before.logs == logs;
-        if is_same {
-            if !self.is_listed(id) {
-                self.wait_until_listed(id, &logs, flight).await?;
-            }
+        if is_same && self.is_listed(id) {
             self.note_checked(id);
             return Ok(());
+        }
+        if is_same && self.has(&logs).await? {
+            self.wait_until_listed(id, &logs, flight).await?;
+            self.note_checked(id);
+            return Ok(());
+        }
+        if is_same {
+            // Somebody has taken away what was here.
+            return self.begin_anew(id, &logs).await;
         }
         if logs.iter().any(|log| log.is_rolling) {
             self.check_rolling().await?;
@@ -111,13 +117,23 @@ impl EventLogCache {
             })
             .collect();
         let size = |work: &ToFetch<'_>| work.files.iter().map(|name| work.log.files[name].size).sum::<u64>();
-        let bytes = work.iter().map(size).sum();
+        let bytes: u64 = work.iter().map(size).sum();
+        let here: u64 = before.logs.iter().map(Log::size).sum();
+        let limit = self.lock().room.limits().bytes;
+        if here > 0 && bytes <= limit && here.saturating_add(bytes) > limit {
+            // What is here and what comes have no room beside each other.
+            return self.begin_anew(id, &logs).await;
+        }
         let names: Vec<String> = logs.iter().map(|log| log.name.clone()).collect();
         self.wait_for_room(client, id, flight, bytes, &names).await?;
         // While it waited, what was here of it can have made room for others.
         if self.lock().entries.get(id).map_or(0, |entry| entry.stored.logs.len()) != before.logs.len() {
             self.lock().room.not_fetched(id);
             return Err(Stopping::Changed(logs.first().map(Log::uri).unwrap_or_default()));
+        }
+        // The history server must have missed what makes room, else it is deleted under the name that comes now.
+        while self.lock().leaving.iter().any(|name| names.contains(name)) {
+            sleep(TURN).await;
         }
         let fetched = self.fetch(&work, flight).await;
         let put = match fetched {
@@ -136,6 +152,19 @@ impl EventLogCache {
         self.wait_until_listed(id, &logs, flight).await?;
         self.note_checked(id);
         Ok(())
+    }
+
+    /// Takes an application out of the cache, so that the next try fetches all of it.
+    async fn begin_anew(&self, id: &str, logs: &[Log]) -> Result<(), Stopping> {
+        self.evict(vec![id.to_string()]).await?;
+        self.lock().room.remove(id);
+        Err(Stopping::Changed(logs.first().map(Log::uri).unwrap_or_default()))
+    }
+
+    /// Whether logs lie in the directory as they were fetched.
+    pub(super) async fn has(&self, logs: &[Log]) -> Result<bool, Failure> {
+        let (cache, logs) = (self.directory.clone(), logs.to_vec());
+        blocking(move || Ok(logs.iter().all(|log| cache.has(log)))).await
     }
 
     /// Waits until the cache has room, and makes it.
@@ -205,7 +234,7 @@ impl EventLogCache {
         }
         // Else the history server could take the new log for the old one that has grown.
         for (id, logs) in of_same_name {
-            self.wait_until_gone(&id, &logs).await;
+            self.wait_until_gone(&id, &logs, logs.iter().any(Log::is_open)).await;
         }
         Ok(())
     }
@@ -235,13 +264,18 @@ impl EventLogCache {
         let gone: Vec<String> = before.logs.iter().filter(is_gone).map(|old| old.name.clone()).collect();
         let aside: Vec<Log> = changed.iter().filter_map(|log| of(before, log).cloned()).collect();
         self.take_up(id, &aside).await;
+        let were_open = aside.iter().any(Log::is_open);
         let (cache, new) = (self.directory.clone(), staging.clone());
-        blocking(move || {
+        let taken = blocking(move || {
             gone.iter().try_for_each(|name| cache.hide(name)).map_err(|error| directory(&error))?;
             aside.iter().try_for_each(|old| cache.set_aside(&new, old)).map_err(|error| directory(&error))
-        })
-        .await?;
-        self.wait_until_gone(id, &changed).await;
+        });
+        if let Err(failure) = taken.await {
+            // Some of it can be set aside, and the directory that it is in is deleted.
+            self.evict(vec![id.to_string()]).await?;
+            return Err(failure);
+        }
+        self.wait_until_gone(id, &changed, were_open).await;
         let (cache, before) = (self.directory.clone(), before.clone());
         let put = blocking(move || {
             let put = changed.iter().try_for_each(|log| cache.put(&staging, log, of(&before, log)));
@@ -270,6 +304,7 @@ impl EventLogCache {
             let mut state = self.lock();
             for id in &ids {
                 if let Some(entry) = state.entries.remove(id) {
+                    state.leaving.extend(entry.stored.logs.iter().map(|log| log.name.clone()));
                     removed.push((id, entry.stored.logs));
                     self.counters.evictions.fetch_add(1, Ordering::Relaxed);
                 }
@@ -286,8 +321,13 @@ impl EventLogCache {
             self.take_up(id, logs).await;
         }
         let names: Vec<String> = removed.into_iter().flat_map(|(_, logs)| logs).map(|log| log.name).collect();
-        let cache = self.directory.clone();
-        blocking(move || names.iter().try_for_each(|name| cache.hide(name)).map_err(|e| directory(&e))).await?;
+        let (cache, leaving) = (self.directory.clone(), names.clone());
+        let hidden =
+            blocking(move || leaving.iter().try_for_each(|name| cache.hide(name)).map_err(|e| directory(&e))).await;
+        for name in names {
+            self.lock().leaving.remove(&name);
+        }
+        hidden?;
         self.save().await;
         Ok(())
     }
@@ -301,6 +341,8 @@ impl EventLogCache {
 
     /// Writes which applications the directory has. Without it, the next start fetches some again.
     pub(super) async fn save(&self) {
+        // One at a time: all write the same file, and the newest list must be the last.
+        let _turn = self.saving.lock().await;
         let (cache, stored) = (self.directory.clone(), self.stored());
         let saved = blocking(move || cache.save(&stored).map_err(|e| directory(&e))).await;
         if let Err(failure) = saved {

@@ -15,8 +15,9 @@ const LISTED: Duration = Duration::from_secs(20);
 const READ_IN_A_SECOND: u64 = 10 << 20;
 /// How often the history server is asked how many applications it lists.
 const COUNT: Duration = Duration::from_secs(2);
-/// How long it can take until it no longer shows what has gone.
+/// How long it can take until it no longer shows what has gone, and the same where it could show what it has parsed for ever.
 const NOTICED: Duration = Duration::from_secs(5);
+const NOTICED_IN_USE: Duration = Duration::from_secs(60);
 
 /// How long the history server may still take to list an application. After a start it lists all that lies in the directory anew, one
 /// after the other: as long as its list changes, it gets on.
@@ -77,8 +78,10 @@ impl EventLogCache {
         let mut patience: Option<Patience> = None;
         loop {
             let Some(logs) = self.lock().entries.get(id).map(|entry| entry.stored.logs.clone()) else { return };
+            let is_first = patience.is_none();
             let patience = patience.get_or_insert_with(|| Patience::new(&logs, Instant::now()));
-            if self.is_over(patience).await {
+            // Somebody has taken away what was here, or the server lists nothing new.
+            if is_first && !self.has(&logs).await.unwrap_or(true) || self.is_over(patience).await {
                 break;
             }
             match self.history_server.listed(id).await {
@@ -87,7 +90,7 @@ impl EventLogCache {
                 _ => sleep(POLL).await,
             }
         }
-        // The next request waits, and then tells which event logs the history server does not show.
+        // The next request waits, and then tells which event logs the history server does not show, or fetches them again.
         if let Some(entry) = self.lock().entries.get_mut(id) {
             entry.is_listed = false;
         }
@@ -104,13 +107,16 @@ impl EventLogCache {
         patience.is_over(Instant::now())
     }
 
-    /// Waits until the history server shows none of these attempts of an application.
-    pub(super) async fn wait_until_gone(&self, id: &str, logs: &[Log]) {
+    /// Waits until the history server shows none of these attempts of an application. Of logs that `were_open` it keeps what it has
+    /// parsed until it has missed them, and would show that for ever, so they are worth a longer wait.
+    pub(super) async fn wait_until_gone(&self, id: &str, logs: &[Log], were_open: bool) {
         let begun = Instant::now();
-        while begun.elapsed() < NOTICED {
+        while begun.elapsed() < if were_open { NOTICED_IN_USE } else { NOTICED } {
             match self.history_server.listed(id).await {
-                Listed::Attempts(attempts) if logs.iter().any(|log| attempts.contains(&log.attempt)) => {}
-                _ => return,
+                Listed::No => return,
+                Listed::Attempts(attempts) if !logs.iter().any(|log| attempts.contains(&log.attempt)) => return,
+                // One that does not answer may be busy, and has not said that it has missed them.
+                Listed::Attempts(_) | Listed::Unknown => {}
             }
             sleep(POLL).await;
         }

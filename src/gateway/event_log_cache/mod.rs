@@ -32,7 +32,7 @@ use directory::Directory;
 use failure::Stage;
 use flight::Flight;
 use room::{Asker, Room};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,6 +53,8 @@ pub(in crate::gateway) struct EventLogCache {
     /// By name.
     buckets: Mutex<HashMap<String, Arc<LogBucket>>>,
     state: Mutex<State>,
+    /// Whoever writes the file that tells what the directory has.
+    saving: tokio::sync::Mutex<()>,
     /// Applications that somebody waits for.
     fetches: Shares,
     counters: Counters,
@@ -64,6 +66,8 @@ struct State {
     /// By the application's id.
     entries: BTreeMap<String, Entry>,
     flights: HashMap<String, Flight>,
+    /// The names of logs that are being taken away. Nothing may get such a name meanwhile.
+    leaving: HashSet<String>,
     /// Whether the file that tells what the directory has is older than this.
     is_unsaved: bool,
 }

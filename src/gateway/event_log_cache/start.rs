@@ -15,7 +15,7 @@ use crate::gateway::limits::{
 use crate::gateway::shares::Shares;
 use crate::shown::visible_line;
 use anyhow::Result;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -62,7 +62,7 @@ impl EventLogCache {
             room.take_over(&id, bytes, names, now.checked_sub(age).unwrap_or(now));
             entries.insert(id, Entry { stored, checked: None, is_listed: false });
         }
-        let state = State { room, entries, flights: HashMap::new(), is_unsaved: false };
+        let state = State { room, entries, flights: HashMap::new(), leaving: HashSet::new(), is_unsaved: false };
         Ok(Arc::new(Self {
             directory: Arc::new(directory),
             index: config.index.clone(),
@@ -72,6 +72,7 @@ impl EventLogCache {
             store: Box::new(store),
             buckets: Mutex::default(),
             state: Mutex::new(state),
+            saving: tokio::sync::Mutex::default(),
             fetches: Shares::new(MAX_WAITING_EVENT_LOGS, MAX_WAITING_EVENT_LOGS_OF_CLIENT),
             counters: Counters::default(),
         }))

@@ -41,21 +41,18 @@ pub(in crate::gateway) struct ApplicationInfo {
 }
 
 impl HistoryServerProxy {
-    /// The names of the applications that the history server lists, by application ID.
+    /// The names of the first thousand applications that the history server lists, by application ID.
     pub(in crate::gateway) async fn application_names(&self) -> BTreeMap<String, String> {
-        let applications = self.applications().await.unwrap_or_default();
+        let applications = self.json("/api/v1/applications?limit=1000").await.unwrap_or_default();
         let name =
             |application: &Value| Some((application["id"].as_str()?.into(), application["name"].as_str()?.into()));
         array(&applications).iter().filter_map(name).collect()
     }
 
-    /// How many applications the history server lists, up to 1000; `None` if it does not say.
+    /// How many applications the history server lists; `None` if it does not say. Only for one that reads an event-log cache, which
+    /// has few.
     pub(in crate::gateway) async fn count(&self) -> Option<usize> {
-        Some(self.applications().await?.as_array()?.len())
-    }
-
-    async fn applications(&self) -> Option<Value> {
-        self.json("/api/v1/applications?limit=1000").await
+        Some(self.json("/api/v1/applications").await?.as_array()?.len())
     }
 
     /// The name, the state and the executors of the application that a request names.
