@@ -70,7 +70,8 @@ for line in sys.stdin:
     if log["completed"]:
         events.append({"Event": "SparkListenerApplicationEnd", "Timestamp": log["ended"]})
     with open("/srv/listed/" + name + ("" if log["completed"] else ".inprogress"), "w") as file:
-        file.writelines(json.dumps(event) + "\\n" for event in events)
+        # Spark looks for the beginning of a line as it writes it: without blanks.
+        file.writelines(json.dumps(event, separators=(",", ":")) + "\\n" for event in events)
 """
 
 

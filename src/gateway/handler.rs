@@ -286,7 +286,7 @@ impl Gateway {
         wanted: ListRequest,
     ) -> (Response<Body>, RequestOutcome) {
         let Some(share) = self.waiting.take(client) else { return busy() };
-        match applications.answer(wanted, share).await {
+        match applications.answer(client, wanted, share).await {
             Ok(response) if response.status() == StatusCode::NOT_FOUND => (response, RequestOutcome::NotFound),
             Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => (response, RequestOutcome::Busy),
             Ok(response) => (response, RequestOutcome::Page),

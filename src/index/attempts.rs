@@ -93,7 +93,7 @@ impl<'db> Batch<'db> {
     /// Writes the attempt of a log that has told none before.
     pub(super) fn add_attempt(&mut self, attempt: &Attempt) -> Result<()> {
         let attempt = attempt.bounded();
-        let id = self.free_id(&attempt)?;
+        let Some(id) = self.free_id(&attempt)? else { return Ok(()) };
         self.db
             .prepare_cached(
                 "INSERT INTO attempt VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
@@ -119,14 +119,19 @@ impl<'db> Batch<'db> {
         Ok(())
     }
 
-    fn free_id(&self, attempt: &Attempt) -> Result<i64> {
+    /// `None` if so many attempts have started in the same millisecond that somebody has invented them: whoever writes event logs
+    /// chooses their times. None is shown of the rest.
+    fn free_id(&self, attempt: &Attempt) -> Result<Option<i64>> {
         const MASK: i64 = (1 << ID_BITS) - 1;
+        const TRIES: i64 = 4096;
         let mut query = self.db.prepare_cached("SELECT 1 FROM attempt WHERE id = ?1")?;
-        let mut bits = attempt.log & MASK;
-        while query.exists([id_of(attempt.started) | bits])? {
-            bits = (bits + 1) & MASK;
+        for more in 0..TRIES {
+            let id = id_of(attempt.started) | (attempt.log.wrapping_add(more) & MASK);
+            if !query.exists([id])? {
+                return Ok(Some(id));
+            }
         }
-        Ok(id_of(attempt.started) | bits)
+        Ok(None)
     }
 
     /// Shows one of two event logs of one attempt: the new one, or the one that was shown.

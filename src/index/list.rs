@@ -1,7 +1,7 @@
 //! The list as the history server's REST API gives it: applications with all their attempts, the one whose newest attempt
 //! ended last first.
 
-use super::attempts::{Attempt, Batch};
+use super::attempts::{Attempt, Batch, ID_BITS};
 use super::logs::delete_log;
 use super::store::Store;
 use anyhow::Result;
@@ -74,9 +74,11 @@ impl Store {
         };
         let sql = format!(
             "SELECT id, app, ended, EXISTS (SELECT 1 FROM attempt b INDEXED BY attempt_shown
-                                            WHERE b.is_hidden = 0 AND b.app = a.app AND b.id > a.id)
+                                            WHERE b.is_hidden = 0 AND b.app = a.app AND {} > {})
              FROM attempt a INDEXED BY attempt_ended
-             WHERE is_hidden = 0 AND {condition} ORDER BY ended DESC, app DESC, id DESC LIMIT {STEP}"
+             WHERE is_hidden = 0 AND {condition} ORDER BY ended DESC, app DESC, id DESC LIMIT {STEP}",
+            newness("b"),
+            newness("a")
         );
         let mut statement = self.db.prepare_cached(&sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
@@ -145,6 +147,7 @@ impl Store {
                 }
                 if ids.is_empty() {
                     batch.execute("DELETE FROM span WHERE source = ?1", [source])?;
+                    batch.execute("DELETE FROM run WHERE source = ?1", [source])?;
                     batch.execute("DELETE FROM source WHERE id = ?1", [source])?;
                 }
                 batch.commit()?;
@@ -162,6 +165,12 @@ impl Store {
         let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         Ok(sources.query_map([], row)?.collect::<Result<_, _>>()?)
     }
+}
+
+/// What of the row `of` sorts the attempts of an application. Where several sources have the same attempt, the last one is the one
+/// that [`is_better`] keeps.
+fn newness(of: &str) -> String {
+    format!("({of}.id >> {ID_BITS}, {of}.ended IS NOT NULL AND NOT {of}.is_ended_guessed, {of}.modified, {of}.id)")
 }
 
 /// Whether one event log tells more about an attempt than another one: the end, if one of them does, and else newer facts.

@@ -23,9 +23,21 @@ pub(crate) struct Listing<'a> {
     pub(crate) store: &'a mut Store,
     pub(crate) remote: &'a Remote,
     pub(crate) source: i64,
+    /// When it began, in milliseconds since 1970.
+    pub(crate) began: i64,
     /// Told after each page. Whether to stop there.
     pub(crate) stop: &'a mut dyn FnMut(&Changes) -> bool,
     pub(crate) changes: Changes,
+}
+
+/// What a look came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Done,
+    /// A place had more pages than a look reads.
+    TooMuch,
+    /// No log tells where the first one will appear, and listing everything costs no more than a look.
+    NoPlace,
 }
 
 /// Whether a listing came to its end.
@@ -88,7 +100,7 @@ impl Listing<'_> {
             match jumps {
                 Some(Jump::Over(over)) => after = behind(&over),
                 Some(Jump::Serverless(runs)) => {
-                    if !Box::pin(self.serverless(&runs, RETRIES)).await? {
+                    if !Box::pin(self.serverless(&runs, false)).await? {
                         return Ok(false);
                     }
                     after = behind(&runs);
@@ -105,45 +117,52 @@ impl Listing<'_> {
         Ok(true)
     }
 
-    /// Lists the names of all job runs below a directory `applications/`, and the event logs of each run that is new, unfinished,
-    /// or finished less than `hours` hours before the newest log.
-    async fn serverless(&mut self, directory: &str, hours: i64) -> Ended {
+    /// Lists the names of all job runs below a directory `applications/`, and the event logs of each run that is new or unfinished. A
+    /// complete listing lists those, too, that have ended less than [`RETRIES`] hours before the newest log, and finds out which runs
+    /// are gone.
+    async fn serverless(&mut self, directory: &str, is_look: bool) -> Ended {
+        let hours = if is_look { 0 } else { RETRIES };
         let applications = self.directories(directory).await?;
         let mut last = directory.to_string();
         for application in applications {
             let jobs = format!("{application}jobs/");
             let runs = self.directories(&jobs).await?;
-            let is_over = |run: &String| self.store.is_over(self.source, run, hours);
-            let mut known = BTreeSet::new();
-            for run in &runs {
-                if is_over(run)? {
-                    known.insert(run.clone());
+            let mut to_list: Vec<&String> = Vec::new();
+            for run in runs.iter().rev() {
+                if !self.store.is_over(self.source, run, hours)? && self.store.is_due(self.source, run, self.began)? {
+                    to_list.push(run);
                 }
             }
-            let mut to_list: Vec<&String> = runs.iter().filter(|run| !known.contains(*run)).collect();
-            to_list.reverse();
             let mut listed = std::collections::BTreeMap::new();
             while !to_list.is_empty() {
                 let batch = to_list.split_off(to_list.len().saturating_sub(RUNS * 8));
                 listed.extend(list_runs(self.remote, &batch).await?);
                 // What lies between two runs is gone.
                 for run in batch.into_iter().rev() {
-                    let found = listed.remove(run).unwrap_or_default();
-                    self.changes += self.store.take_listing(self.source, &Keys::below(run), &found, true)?;
+                    let Some(found) = listed.remove(run) else { continue };
+                    let changes = self.store.take_listing(self.source, &Keys::below(run), &found, true)?;
+                    self.store.note_run(self.source, run, self.began, changes != Changes::default())?;
+                    self.changes += changes;
                 }
                 if (self.stop)(&self.changes) {
                     return Ok(false);
                 }
             }
-            for run in &runs {
-                let gone = Keys { from: last, before: Some(run.clone()) };
-                self.changes += self.store.take_listing(self.source, &gone, &[], true)?;
+            for run in runs.iter().filter(|_| !is_look) {
+                self.forget(Keys { from: last, before: Some(run.clone()) })?;
                 last = behind(run).unwrap_or_default();
             }
         }
-        let gone = Keys { from: last, before: behind(directory) };
-        self.changes += self.store.take_listing(self.source, &gone, &[], true)?;
+        if !is_look {
+            self.forget(Keys { from: last, before: behind(directory) })?;
+        }
         Ok(true)
+    }
+
+    /// Between these keys there is nothing any more.
+    fn forget(&mut self, keys: Keys) -> Result<()> {
+        self.changes += self.store.take_listing(self.source, &keys, &[], true)?;
+        self.store.forget_runs(self.source, &keys)
     }
 
     async fn directories(&self, directory: &str) -> Result<Vec<String>, ListingError> {
@@ -159,18 +178,24 @@ impl Listing<'_> {
     }
 
     /// Looks where new logs appear, and at recent logs that were not closed. Logs that are gone stay until the next complete
-    /// listing. Returns false if a place had more pages than a look reads, or if no log tells where to look: then the caller must list the source completely.
-    pub(crate) async fn look(&mut self) -> Ended {
+    /// listing.
+    pub(crate) async fn look(&mut self) -> Result<Look, ListingError> {
         let recent = self.store.recent(self.source)?;
         if recent.is_empty() {
-            // Nothing tells where the first log appears.
-            return Ok(false);
+            let is_large = self.store.foreign(self.source)?.0 > NOT_MANY;
+            return Ok(if is_large { Look::Done } else { Look::NoPlace });
         }
         let places = super::places::Places::of(&recent);
         let mut saw_all = true;
         for range in &places.ranges {
-            let (objects, is_whole) = objects(self.remote, &range.prefix, range.after.as_deref(), LOOK_PAGES).await?;
+            // Listing everything would read these pages, too.
+            let (objects, is_whole) = objects(self.remote, &range.prefix, range.after.as_deref(), MOST_PAGES).await?;
             saw_all &= is_whole;
+            self.take(objects, is_whole)?;
+        }
+        for range in &places.unordered {
+            // Where names do not grow, most of these objects are old: what a look does not reach comes with the next complete listing.
+            let (objects, is_whole) = objects(self.remote, &range.prefix, range.after.as_deref(), LOOK_PAGES).await?;
             self.take(objects, is_whole)?;
         }
         for parent in &places.parents {
@@ -188,9 +213,9 @@ impl Listing<'_> {
             }
         }
         for directory in &places.serverless {
-            saw_all &= self.serverless(directory, 0).await?;
+            saw_all &= self.serverless(directory, true).await?;
         }
-        Ok(saw_all)
+        Ok(if saw_all { Look::Done } else { Look::TooMuch })
     }
 
     fn take(&mut self, objects: Vec<Object>, is_whole: bool) -> Result<()> {
@@ -202,8 +227,12 @@ impl Listing<'_> {
     }
 }
 
-/// How many pages a look reads at one place.
+/// How many pages of a thousand objects a look reads at one place.
 const LOOK_PAGES: usize = 3;
+/// The same of a place whose objects are all newer than what is known.
+const MOST_PAGES: usize = 50;
+/// A source without event logs, and with no more objects than these, is listed completely by each look.
+const NOT_MANY: u64 = 3000;
 
 /// The logs of some job runs.
 async fn list_runs(

@@ -289,6 +289,39 @@ impl Store {
         Ok(is_over.unwrap_or(false))
     }
 
+    /// Whether a job run that is not over is listed now. The longer nothing has changed in it, the more seldom it is: after an hour
+    /// every three minutes, after a day every 72 minutes. Runs that have failed before Spark started, and those that were killed,
+    /// never close an event log.
+    pub(super) fn is_due(&self, source: i64, run: &str, now: i64) -> Result<bool> {
+        let mut query = self.db.prepare_cached("SELECT changed, listed FROM run WHERE source = ?1 AND key = ?2")?;
+        let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+        let Some((changed, listed)) = query.query_row(params![source, run], row).optional()? else { return Ok(true) };
+        // A clock that was set back must not make it wait.
+        Ok(now < listed || now.saturating_sub(listed) >= listed.saturating_sub(changed) / 20)
+    }
+
+    /// Notes that a job run was listed, and whether something was new in it.
+    pub(super) fn note_run(&self, source: i64, run: &str, now: i64, is_changed: bool) -> Result<()> {
+        if self.is_over(source, run, 0)? {
+            self.db.prepare_cached("DELETE FROM run WHERE source = ?1 AND key = ?2")?.execute(params![source, run])?;
+            return Ok(());
+        }
+        let mut note = self.db.prepare_cached(
+            "INSERT INTO run VALUES (?1, ?2, ?3, ?3)
+             ON CONFLICT DO UPDATE SET listed = ?3, changed = iif(?4, ?3, min(changed, ?3))",
+        )?;
+        note.execute(params![source, run, now, is_changed])?;
+        Ok(())
+    }
+
+    /// Forgets the job runs between some keys: they are gone.
+    pub(super) fn forget_runs(&self, source: i64, keys: &Keys) -> Result<()> {
+        let mut delete =
+            self.db.prepare_cached("DELETE FROM run WHERE source = ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)")?;
+        delete.execute(params![source, keys.from, keys.before])?;
+        Ok(())
+    }
+
     /// Counts without those that have been read, which are nearly all: each search tells these numbers.
     pub(crate) fn counts(&self, source: i64) -> Result<Counts> {
         let mut waiting = self.db.prepare_cached(

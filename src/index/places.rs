@@ -41,7 +41,10 @@ pub(crate) struct Parent {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Places {
+    /// Ids grow: what lies here is new, or was not over.
     pub(crate) ranges: Vec<Range>,
+    /// Other names need not grow: most of what lies here can be old.
+    pub(crate) unordered: Vec<Range>,
     pub(crate) parents: Vec<Parent>,
     /// The directories that contain logs.
     pub(crate) directories: Vec<String>,
@@ -105,9 +108,8 @@ impl Places {
         }
         ranges.extend(other_heads(&clusters));
         let others = others.into_iter().rev().take(MOST);
-        ranges.extend(
-            others.map(|(directory, name)| Range { after: Some(format!("{directory}{name}")), prefix: directory }),
-        );
+        let unordered =
+            others.map(|(directory, name)| Range { after: Some(format!("{directory}{name}")), prefix: directory });
         let parents = directories.iter().rev().take(MOST).filter_map(|directory| {
             let (parent, _) = parted(directory.strip_suffix('/')?);
             Some(Parent { directory: parent.into(), after: Some(format!("{directory}{LAST}")) })
@@ -118,6 +120,7 @@ impl Places {
         parents.dedup_by(|later, earlier| later.directory == earlier.directory);
         Self {
             ranges,
+            unordered: unordered.collect(),
             parents,
             directories: directories.into_iter().collect(),
             serverless: serverless.into_iter().collect(),
@@ -209,7 +212,11 @@ mod tests {
             logs.iter().map(|(key, is_over)| Recent { key: (*key).into(), is_over: *is_over }).collect();
         let places = Places::of(&recent);
         let after = |key: &Option<String>| key.as_deref().unwrap_or("the beginning").replace('\u{10ffff}', "…");
-        let ranges = places.ranges.iter().map(|range| format!("{} after {}", range.prefix, after(&range.after)));
+        let ranges = places
+            .ranges
+            .iter()
+            .chain(&places.unordered)
+            .map(|range| format!("{} after {}", range.prefix, after(&range.after)));
         let parents =
             places.parents.iter().map(|p| format!("directories in “{}” after {}", p.directory, after(&p.after)));
         let serverless = places.serverless.iter().map(|directory| format!("runs in {directory}"));

@@ -35,6 +35,15 @@ CREATE INDEX log_to_read ON log (state, id) WHERE state < 2;
 CREATE INDEX log_modified ON log (source, modified);
 CREATE INDEX log_without_application ON log (source) WHERE problem IS NOT NULL;
 
+-- A job run of EMR Serverless that has no event log yet, or one that Spark has not closed.
+CREATE TABLE run (
+    source  INTEGER NOT NULL,
+    key     TEXT NOT NULL,    -- its directory, below the source's prefix
+    changed INTEGER NOT NULL, -- when a listing last found something new in it, or found it
+    listed  INTEGER NOT NULL, -- when it was last listed
+    PRIMARY KEY (source, key)
+) STRICT, WITHOUT ROWID;
+
 -- An attempt of an application, as the event log itself tells it.
 CREATE TABLE attempt (
     id        INTEGER PRIMARY KEY, -- when it started, times 2^20, and some bits more that tell attempts apart: the order of

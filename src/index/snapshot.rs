@@ -32,6 +32,8 @@ const PACKED: u64 = 256 << 20;
 const UNPACKED: u64 = 2 << 30;
 /// How long reading the snapshot may take.
 const LOADING: Duration = Duration::from_secs(60);
+/// How long S3 may take to take it.
+const WRITING: Duration = Duration::from_secs(60);
 /// How many rows that are not this node's are passed on, and how many bytes they may have.
 const PASSED_ON: (usize, usize) = (200_000, 64 << 20);
 /// How many rows are written at once: few at first, so that a new node soon shows the newest.
@@ -118,6 +120,8 @@ pub(crate) enum Written {
     Done,
     /// Other nodes wrote again and again.
     Outrun,
+    /// S3 did not take it in time.
+    TooSlow,
     Failed(S3Error),
 }
 
@@ -391,7 +395,10 @@ pub(crate) async fn write(store: &mut Store, remote: &Remote, sources: &[(i64, S
             (Some(tag), Some(_)) => Condition::Is(tag),
         };
         let is_test = tag.is_some() && matches!(condition, Condition::Absent);
-        match remote.put(KEY, packed, condition).await {
+        let Ok(put) = tokio::time::timeout(WRITING, remote.put(KEY, packed, condition)).await else {
+            return Ok(Written::TooSlow);
+        };
+        match put {
             Ok(()) => {
                 if is_test {
                     store.set_fact(CONDITIONAL, "no")?;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The version of `schema.sql`.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 /// Marks a database of SQLite as an index: "emSI".
 const APPLICATION_ID: i32 = 0x656d_5349;
 /// How long a reader waits for a writer.
@@ -52,6 +52,15 @@ impl Store {
     /// Opens the database, and makes it if there is none. A database of another version, or a damaged one, is made anew if
     /// this process is the one that writes. A file that is no index is left alone.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_or_replace(path, false)
+    }
+
+    /// The same of a file in a directory that is the gateway's alone: one that is no index is a damaged one.
+    pub(crate) fn open_own(path: &Path) -> Result<Self> {
+        Self::open_or_replace(path, true)
+    }
+
+    fn open_or_replace(path: &Path, is_own: bool) -> Result<Self> {
         let access = lock(path)?;
         let writes = matches!(access, Access::Write(_));
         let begun = Instant::now();
@@ -62,6 +71,10 @@ impl Store {
             connected = connect(path, false);
         }
         let mut replaced = None;
+        let connected = connected.map_err(|unusable| match unusable {
+            Unusable::Foreign if is_own => Unusable::Index("its beginning is not that of an index".into()),
+            unusable => unusable,
+        });
         let db = match connected {
             Ok(db) => db,
             Err(Unusable::Index(why)) if writes => {

@@ -1,6 +1,6 @@
 //! Bringing the index up to date: list, read what is new, write the snapshot.
 
-use super::listing::Listing;
+use super::listing::{Listing, Look};
 use super::logs::{Changes, Outcome, State};
 use super::reading::Reader;
 use super::remote::{ListingError, Remote, Requests, Sent};
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How old the snapshot may be, in milliseconds, before an update that has read logs writes it again.
 const SNAPSHOT: i64 = 15 * 60_000;
-/// How long writing the snapshot may take.
-const SNAPSHOT_TIME: Duration = Duration::from_secs(20);
+/// How old a complete listing must be, in milliseconds, before a look that did not see everything makes another one.
+const FORCED: i64 = 5 * 60_000;
 /// How many outcomes are written at once, and how long they wait for each other.
 const BATCH: usize = 1024;
 const BATCH_TIME: Duration = Duration::from_millis(400);
@@ -46,6 +46,8 @@ pub(crate) struct Wanted {
     pub(crate) reads_snapshot: bool,
     /// Write the snapshot, if it is due.
     pub(crate) writes_snapshot: bool,
+    /// How long to read logs whole before the update ends. The next one goes on. Without a limit, until all are read.
+    pub(crate) reads_whole: Option<Duration>,
 }
 
 /// What an update does at a moment.
@@ -118,7 +120,8 @@ impl Update<'_> {
         let mut goes_on = wanted.is_fresh;
         for state in [State::Unread, State::EndUnread] {
             if goes_on && !summary.is_interrupted {
-                goes_on = self.read(state, &mut summary).await?;
+                let limit = wanted.reads_whole.filter(|_| state == State::EndUnread);
+                goes_on = self.read(state, limit, &mut summary).await?;
             }
         }
         if wanted.writes_snapshot && !summary.is_interrupted {
@@ -173,18 +176,20 @@ impl Update<'_> {
             store: self.store,
             remote: &source.remote,
             source: source.id,
+            began,
             stop: &mut stop,
             changes: Changes::default(),
         };
         let mut outcome = Ok(None);
-        let mut saw_all = false;
+        let mut look = Look::Done;
         if !is_full {
             match listing.look().await {
-                Ok(all) => saw_all = all,
+                Ok(looked) => look = looked,
                 Err(error) => outcome = Err(error),
             }
         }
-        let is_full = is_full || !saw_all && outcome.is_ok();
+        let is_forced = listed.is_none_or(|listed| !(0..FORCED).contains(&(began - listed)));
+        let is_full = is_full || look == Look::NoPlace || look == Look::TooMuch && is_forced;
         if is_full {
             outcome = listing.all().await;
         }
@@ -205,8 +210,8 @@ impl Update<'_> {
         Ok(())
     }
 
-    /// Reads what has to be read. Returns whether it is worth going on.
-    async fn read(&mut self, state: State, summary: &mut Summary) -> Result<bool> {
+    /// Reads what has to be read, so long at most. Returns whether it is worth going on.
+    async fn read(&mut self, state: State, limit: Option<Duration>, summary: &mut Summary) -> Result<bool> {
         let ids: Vec<i64> = self.sources.iter().map(|source| source.id).collect();
         let mut of = 0;
         for id in &ids {
@@ -220,6 +225,11 @@ impl Update<'_> {
         let since = Instant::now();
         let (mut read, mut failed_in_a_row, mut last_failure) = (0, 0, String::new());
         loop {
+            if limit.is_some_and(|limit| since.elapsed() >= limit) {
+                // Those that are being read come to their end.
+                waiting.clear();
+                is_taken = true;
+            }
             if waiting.is_empty() && !is_taken {
                 waiting = self.store.to_read(state, &ids, before, now(), TAKEN)?;
                 is_taken = waiting.len() < TAKEN;
@@ -277,10 +287,13 @@ impl Update<'_> {
     /// Shares what was read with other nodes, every quarter of an hour at most.
     async fn write_snapshot(&mut self, summary: &mut Summary) -> Result<()> {
         const WRITTEN: &str = "snapshot_written";
+        /// When this database last tried to write it.
+        const TRIED: &str = "snapshot_tried";
         /// Whether this database knows what the snapshot does not, because the snapshot was not due.
         const BEHIND: &str = "snapshot_is_behind";
         let Some(first) = self.sources.first() else { return Ok(()) };
-        let last = self.store.fact(WRITTEN)?.and_then(|text| text.parse::<i64>().ok());
+        let is_first_unlisted = summary.unlisted.iter().any(|(position, _)| *position == 0);
+        let last = self.store.fact(TRIED)?.and_then(|text| text.parse::<i64>().ok());
         let is_due = last.is_none_or(|last| !(0..SNAPSHOT).contains(&(now() - last)));
         let is_behind = self.store.fact(BEHIND)?.is_some();
         let has_news =
@@ -288,21 +301,24 @@ impl Update<'_> {
         if has_news && !is_due && !is_behind {
             self.store.set_fact(BEHIND, "1")?;
         }
-        if !is_due || !(has_news || is_behind) || !summary.faults.is_empty() || !summary.unlisted.is_empty() {
+        if !is_due || !(has_news || is_behind) || !summary.faults.is_empty() || is_first_unlisted {
             return Ok(());
         }
         (self.tell)(Progress::Snapshot);
         let pairs = self.pairs();
-        let writing = snapshot::write(self.store, &first.remote, &pairs, now());
-        // Nobody waits for a snapshot.
-        let Ok(written) = tokio::time::timeout(SNAPSHOT_TIME, writing).await else { return Ok(()) };
-        match written? {
+        let written = snapshot::write(self.store, &first.remote, &pairs, now()).await?;
+        // Reading and packing a large snapshot takes long: one that was not written is tried again when the next one is due.
+        self.store.set_fact(TRIED, &now().to_string())?;
+        match written {
             Written::Done => {
                 self.store.set_fact(WRITTEN, &now().to_string())?;
                 self.store.forget_fact(BEHIND)?;
             }
-            Written::Outrun => {}
-            Written::Failed(error) => summary.snapshot_error = Some(error),
+            Written::Outrun | Written::TooSlow => self.store.set_fact(BEHIND, "1")?,
+            Written::Failed(error) => {
+                self.store.set_fact(BEHIND, "1")?;
+                summary.snapshot_error = Some(error);
+            }
         }
         Ok(())
     }

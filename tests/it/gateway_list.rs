@@ -142,6 +142,24 @@ fn a_source_that_fails_hides_no_other_and_a_damaged_index_is_made_anew() {
     wait("all of it", || (gateway.ids("").len() == all).then_some(()));
 }
 
+/// Somebody has copied the event log while the application ran.
+#[test]
+fn an_application_of_two_sources_has_the_state_that_the_list_says() {
+    let s3 = ManyLogs::start(&["-flat", "0"]);
+    let id = "application_1795352263709_0001";
+    let start = format!(
+        "{{\"Event\":\"SparkListenerLogStart\",\"Spark Version\":\"3.5.8\"}}\n{{\"Event\":\"SparkListenerApplicationStart\",\
+         \"App Name\":\"one\",\"App ID\":\"{id}\",\"Timestamp\":1795352263709,\"User\":\"a\"}}\n"
+    );
+    let end = "{\"Event\":\"SparkListenerApplicationEnd\",\"Timestamp\":1795352269000}\n";
+    s3.put(&format!("flat/{id}"), format!("{start}{end}").as_bytes());
+    s3.put(&format!("month/{id}.inprogress"), start.as_bytes());
+    let gateway = Gateway::start(&s3, &[&FLAT[..], &["--event-logs", "s3://acme/month/"]].concat());
+    wait("both", || gateway.page("").contains("1 to 2 of 2 that fit").then_some(()));
+    assert_eq!(gateway.ids(""), [id]);
+    assert_eq!((gateway.ids("?status=completed"), gateway.ids("?status=running")), (vec![id.to_string()], vec![]));
+}
+
 #[test]
 fn one_application_one_attempt_and_what_is_wrong() {
     let s3 = ManyLogs::start(&["-flat", "0"]);

@@ -126,6 +126,75 @@ fn what_has_not_changed_is_not_read_again_and_a_look_is_cheap() {
     assert_eq!(s3.requests("LIST") + s3.requests("GET") + s3.requests("HEAD"), 0);
 }
 
+/// Runs that have failed before Spark started, and those that were killed, never close an event log. Whoever has thousands of them
+/// must not pay for a request for each of them with each look.
+#[test]
+fn the_longer_nothing_happens_in_a_job_run_the_more_seldom_it_is_listed() {
+    const DEAD: u64 = 30;
+    let s3 = ManyLogs::start(&["-flat", "0", "-serverless", "5", "-sizes", "small"]);
+    let uri = ["--event-logs", "s3://acme/serverless/"];
+    let rows = s3.rows("serverless/");
+    let key = rows[0]["key"].as_str().unwrap();
+    let runs = &key[..key.find("jobs/").unwrap() + 5];
+    let run = |n: u64| format!("{runs}00zzzzzzzzzz{n:04}/");
+    for n in 0..DEAD {
+        s3.put(&format!("{}SPARK_DRIVER/stdout.gz", run(n)), b"x");
+    }
+    let killed = format!("{}sparklogs/eventlog_v2_00zzzzzzzzzz0000/", run(0));
+    s3.put(&format!("{killed}appstatus_00zzzzzzzzzz0000.inprogress"), b"");
+    s3.put(&format!("{killed}events_1_00zzzzzzzzzz0000"), log("00zzzzzzzzzz0000", "killed", 10).as_bytes());
+    let db = Db::new();
+    let look = |passed: u64| {
+        // As if so many seconds had passed.
+        let sqlite = rusqlite::Connection::open(db.file()).unwrap();
+        let ms = passed * 1000;
+        let shift = format!("UPDATE run SET changed = changed - {ms}, listed = listed - {ms}");
+        sqlite.execute_batch(&shift).unwrap();
+        drop(sqlite);
+        s3.control("reset");
+        let ran = search(&s3, &db.file(), &uri, &["--no-snapshot", "--json", "--limit", "0"]).expect(0);
+        (s3.requests("LIST"), lines(&ran).len())
+    };
+    search(&s3, &db.file(), &uri, &["--no-snapshot"]).expect(0);
+    // An hour in which looks find nothing new.
+    let (lists, found) = look(3600);
+    assert!(lists >= DEAD && found == rows.len() + 1, "{lists} {found}");
+    let (lists, _) = look(60);
+    assert!(lists < 10, "{lists}");
+    let (lists, _) = look(200);
+    assert!(lists >= DEAD, "{lists}");
+    // One of them begins at last.
+    s3.put(&format!("{}sparklogs/00zzzzzzzzzz0001", run(1)), log("00zzzzzzzzzz0001", "late", 10).as_bytes());
+    let (lists, found) = look(60);
+    assert!(lists < 10 && found == rows.len() + 1, "{lists} {found}");
+    let (_, found) = look(200);
+    assert_eq!(found, rows.len() + 2);
+}
+
+/// Names that do not grow do not tell which of them are new. A look reads some pages of them, and never everything.
+#[test]
+fn a_look_at_names_that_do_not_grow_is_no_complete_listing() {
+    let s3 = ManyLogs::start(&["-flat", "3500", "-sizes", "small"]);
+    let newest = s3.rows("flat/").iter().filter_map(|row| row["ended"].as_i64()).max().unwrap();
+    s3.put("flat/app-20261128000000-0001", log("app-20261128000000-0001", "of a standalone cluster", 10).as_bytes());
+    let db = Db::new();
+    search(&s3, &db.file(), &FLAT, &["--no-snapshot"]).expect(0);
+    let sqlite = rusqlite::Connection::open(db.file()).unwrap();
+    // Both kinds of names belong to the last day, and the listing is six minutes old.
+    let day = format!(
+        "UPDATE log SET modified = {} WHERE key GLOB 'app-*'; UPDATE source SET listed = listed - 360000",
+        newest / 1000
+    );
+    sqlite.execute_batch(&day).unwrap();
+    let listed = || sqlite.query_row("SELECT listed FROM source", [], |row| row.get::<_, i64>(0)).unwrap();
+    let before = listed();
+    s3.control("reset");
+    s3.control("add?count=1");
+    let found = search(&s3, &db.file(), &FLAT, &["--no-snapshot", "--limit", "1", "--json"]).expect(0);
+    assert_eq!((listed(), lines(&found).len()), (before, 1));
+    assert!(s3.requests("LIST") < 10, "{}", s3.requests("LIST"));
+}
+
 #[test]
 fn a_search_finds_by_words_user_time_state_and_place() {
     let s3 = ManyLogs::start(&["-flat", "300", "-month", "200", "-sizes", "small", "-now", "1795750000000"]);

@@ -91,6 +91,7 @@ fn rebuild(host: &Host, args: &IndexArgs, console: &Console) -> Result<Exit> {
         listing_age: Duration::ZERO,
         reads_snapshot: false,
         writes_snapshot: !args.no_snapshot,
+        reads_whole: None,
     };
     index.is_distrusted = true;
     let summary = index.update(wanted, console)?;

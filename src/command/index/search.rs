@@ -90,6 +90,7 @@ fn refresh(index: &mut OpenIndex, args: &SearchArgs, console: &Console) -> Resul
         listing_age: args.list_every,
         reads_snapshot: !args.index.no_snapshot,
         writes_snapshot: !args.no_refresh && !args.index.no_snapshot,
+        reads_whole: None,
     };
     match index.update(wanted, console) {
         Ok(summary) => Ok(Refreshed::Yes(Box::new(summary))),

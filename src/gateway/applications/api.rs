@@ -6,7 +6,6 @@ use super::dates;
 use super::query::Parameters;
 use super::reader::Readers;
 use crate::gateway::http::{Body, BoxError, full, hold, set_own_headers};
-use crate::gateway::pages;
 use crate::gateway::shares::Share;
 use crate::index::{Application, LONGEST, Place, Run, now};
 use anyhow::Result;
@@ -137,8 +136,8 @@ impl Filter {
 }
 
 impl Applications {
-    /// The answer to a request; an error if the index cannot be read now. The share is kept until the answer is sent.
-    pub(super) async fn api(&self, request: ApiRequest, share: Share) -> Result<Response<Body>> {
+    /// The answer to a request; an error if the index cannot be read now. The shares are kept until the answer is sent.
+    pub(super) async fn api(&self, request: ApiRequest, shares: (Share, Share)) -> Result<Response<Body>> {
         match request {
             ApiRequest::Bad(why) => Ok(answer(StatusCode::BAD_REQUEST, "application/json", full(why))),
             ApiRequest::One(id) => {
@@ -166,7 +165,6 @@ impl Applications {
                 })
             }
             ApiRequest::List(filter) => {
-                let Ok(room) = self.lists.clone().try_acquire_owned() else { return Ok(pages::busy().response()) };
                 let mut listing = Listing { readers: self.readers.clone(), filter, place: Place::Begin, given: 0 };
                 // What fails here is an answer of its own.
                 let first = listing.next().await?.unwrap_or_default();
@@ -182,7 +180,7 @@ impl Applications {
                         piece = listing.next().await;
                     }
                 });
-                Ok(json(hold(Rows(rows).boxed_unsync(), (share, room))))
+                Ok(json(hold(Rows(rows).boxed_unsync(), shares)))
             }
         }
     }

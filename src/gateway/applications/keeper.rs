@@ -99,6 +99,7 @@ impl Keeping {
             listing_age: self.keeper.listing_interval,
             reads_snapshot: false,
             writes_snapshot: true,
+            reads_whole: Some(self.keeper.look_interval),
         };
         // What it says would only be of the snapshot, and the next start says it again.
         let _ = self.update(runtime, last);
@@ -155,10 +156,12 @@ impl Keeping {
             listing_age: self.keeper.listing_interval,
             reads_snapshot: !self.has_begun,
             writes_snapshot: true,
+            reads_whole: Some(self.keeper.look_interval),
         };
         if self.open.iter().any(Option::is_some) {
             let summary = self.update(runtime, wanted)?;
-            self.has_begun = true;
+            // Until the snapshot was read, or there was none, the next look tries again. It begins no source that is listed.
+            self.has_begun = self.open.first().is_some_and(Option::is_some) && summary.snapshot_error.is_none();
             self.take_summary(summary, &mut failing);
         }
         if signals::stop_requested() {

@@ -18,7 +18,7 @@ use crate::gateway::base;
 use crate::gateway::credentials::CredentialsCache;
 use crate::gateway::http::{Body, redirect};
 use crate::gateway::pages;
-use crate::gateway::shares::Share;
+use crate::gateway::shares::{Client, Share, Shares};
 use crate::host::Host;
 use crate::index::{MOST_SOURCES, Requests, Store, source_name, without_covered};
 use crate::paths::{GATEWAY_APPLICATIONS, GATEWAY_STATE_DIR};
@@ -32,12 +32,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// Where the history server's own page lies, because the list takes its place.
 pub(in crate::gateway) const HISTORY_SERVER: &str = "/history-server";
-/// How many lists can be on their way. Each has up to a megabyte of rows in memory.
-const MOST_LISTS: usize = 24;
+/// How many lists can be on their way, and how many to one client. Each has up to a megabyte of rows in memory.
+const LISTS: (usize, usize) = (24, 6);
+/// How many queries can wait for one of the few connections, and how many of one client.
+const QUERIES: (usize, usize) = (64, 8);
 
 /// A request for what the index changes.
 pub(in crate::gateway) enum ListRequest {
@@ -92,8 +93,10 @@ impl Place {
 pub(in crate::gateway) struct Applications {
     readers: Readers,
     status: Arc<Status>,
-    /// Lists that can be sent at the same time.
-    lists: Arc<Semaphore>,
+    /// Lists that are sent at the same time.
+    lists: Shares,
+    /// Queries for a page, or for one application.
+    queries: Shares,
     keeper: Mutex<Option<keeper::Running>>,
 }
 
@@ -109,11 +112,13 @@ impl Applications {
             .hint("name a prefix above them: the layout below it does not matter")
             .into());
         }
-        let file = match settings.file {
-            Some(file) => file,
-            None => own_file()?,
+        let (file, store) = match settings.file {
+            Some(file) => (file.clone(), Store::open(&file)?),
+            None => {
+                let file = own_file()?;
+                (file.clone(), Store::open_own(&file)?)
+            }
         };
-        let store = Store::open(&file)?;
         if let Some(why) = store.writing_refused() {
             return Err(Fault::failed(why).hint("name another file: --index-db FILE, or end the other emr-shs").into());
         }
@@ -136,14 +141,23 @@ impl Applications {
             listing_interval: settings.listing_interval,
         };
         let keeper = Mutex::new(Some(keeper.start()?));
-        Ok(Arc::new(Self { readers, status, lists: Arc::new(Semaphore::new(MOST_LISTS)), keeper }))
+        let (lists, queries) = (Shares::new(LISTS.0, LISTS.1), Shares::new(QUERIES.0, QUERIES.1));
+        Ok(Arc::new(Self { readers, status, lists, queries, keeper }))
     }
 
     /// The answer to a request; an error if the index cannot be read now. The share is kept until the answer is sent.
-    pub(in crate::gateway) async fn answer(&self, request: ListRequest, share: Share) -> Result<Response<Body>> {
+    pub(in crate::gateway) async fn answer(
+        &self,
+        client: Client,
+        request: ListRequest,
+        share: Share,
+    ) -> Result<Response<Body>> {
+        let is_list = matches!(request, ListRequest::Api(ApiRequest::List(_)));
+        let shares = if is_list { &self.lists } else { &self.queries };
+        let Some(room) = shares.take(client) else { return Ok(pages::busy().response()) };
         match request {
             ListRequest::Page(query) => self.page(query.as_deref()).await,
-            ListRequest::Api(request) => self.api(request, share).await,
+            ListRequest::Api(request) => self.api(request, (share, room)).await,
             ListRequest::HistoryServer | ListRequest::ToHistoryServer => {
                 Ok(redirect(base::link(base::path(), &format!("{HISTORY_SERVER}/"))))
             }

@@ -61,7 +61,7 @@ impl Pool {
             }
             Err(error) => {
                 if is_damage(&error) {
-                    self.status.note_damage();
+                    self.status.note_damage(generation);
                 }
                 Err(error)
             }

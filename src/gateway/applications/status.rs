@@ -96,9 +96,11 @@ impl Status {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A reader has found the database damaged.
-    pub(super) fn note_damage(&self) {
-        self.is_damaged.store(true, Ordering::Release);
+    /// A reader has found the database damaged that it opened in a generation.
+    pub(super) fn note_damage(&self, generation: u64) {
+        if generation == self.generation() {
+            self.is_damaged.store(true, Ordering::Release);
+        }
     }
 
     pub(super) fn is_damaged(&self) -> bool {

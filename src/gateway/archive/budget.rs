@@ -1,5 +1,5 @@
-//! What the gateway may spend on S3. Every request of the gateway's clients passes [`Spending`], whatever sends it, so no
-//! path of the program can leave the budget out.
+//! What the gateway may spend on S3 for its visitors. Every request of the archive's clients passes [`Spending`], whatever sends it,
+//! so no path of the program can leave the budget out. The index has clients of its own: no visitor makes it ask more.
 //!
 //! S3 bills requests: a LIST costs as much as 12.5 GETs (docs/emr.md §7.2). A token is the price of a GET.
 
