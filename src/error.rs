@@ -1,8 +1,10 @@
 //! Errors that a person can act on: what happened, where, what was found, what was wanted, and what to type.
 
-use crate::shown::{Hint, shell_word};
+use crate::shown::{Hint, hint, shell_word};
 use serde::Serialize;
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 
 /// How a command ends. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,15 @@ impl Fault {
     pub fn of(error: anyhow::Error) -> Self {
         match error.downcast::<Fault>() {
             Ok(fault) => fault,
-            Err(other) => Self::failed(format!("{other:#}")),
+            Err(other) => {
+                let fault = Self::failed(format!("{other:#}"));
+                match ForbiddenToRoot::among(&other) {
+                    Some(forbidden) => fault
+                        .detail("the file or its directory can be immutable (chattr +i), also for root")
+                        .hint(hint!("{}; then run the command again", forbidden.hint())),
+                    None => fault,
+                }
+            }
         }
     }
 }
@@ -110,8 +120,66 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// The inner error of an `io::Error`: the kernel refuses a change with EPERM, although root asks for it.
+#[derive(Debug)]
+pub(crate) struct ForbiddenToRoot {
+    /// The text of the `io::Error`.
+    pub(crate) message: String,
+    /// What can be immutable: the entry, if it exists, and its directory.
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+impl ForbiddenToRoot {
+    /// The first one among the causes of an error.
+    pub(crate) fn among(error: &anyhow::Error) -> Option<&Self> {
+        error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<Self>())
+    }
+
+    /// How to find and remove the attribute.
+    pub(crate) fn hint(&self) -> Hint {
+        let first = self.paths.first().cloned().unwrap_or_default();
+        hint!(
+            "lsattr -d {} shows an i for what is immutable; sudo chattr -i {} removes it",
+            self.paths.as_slice(),
+            first
+        )
+    }
+}
+
+impl fmt::Display for ForbiddenToRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ForbiddenToRoot {}
+
 /// What to type where root is needed: this command line with sudo.
 pub(crate) fn sudo_hint() -> Hint {
     let words = std::env::args_os().skip(1).map(|word| shell_word(word.as_encoded_bytes()));
     Hint::printed_before(&format!("sudo emr-shs {}", words.collect::<Vec<_>>().join(" ")))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_change_that_is_forbidden_to_root_names_lsattr_and_chattr() {
+        let message = "/etc/spark/a b: Operation not permitted (os error 1)";
+        let paths = vec![PathBuf::from("/etc/spark/a b"), PathBuf::from("/etc/spark")];
+        let inner = ForbiddenToRoot { message: message.into(), paths };
+        let error = Err::<(), _>(io::Error::new(io::ErrorKind::PermissionDenied, inner)).context("writing it");
+        let fault = Fault::of(error.unwrap_err());
+        assert_eq!(fault.message, format!("writing it: {message}"));
+        assert!(fault.details[0].contains("immutable"), "{:?}", fault.details);
+        assert_eq!(
+            fault.hint.unwrap().to_string(),
+            "lsattr -d '/etc/spark/a b' /etc/spark shows an i for what is immutable; sudo chattr -i '/etc/spark/a b' \
+             removes it; then run the command again"
+        );
+        assert!(Fault::of(io::Error::other("something else").into()).hint.is_none());
+    }
 }

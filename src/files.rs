@@ -7,6 +7,7 @@
 //! removes and renames entries of a directory that it holds open. Content is replaced by a rename, so a second name keeps
 //! the old content. It uses no call that is newer than Linux 4.14.
 
+use crate::error::ForbiddenToRoot;
 use crate::signals;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -446,5 +447,35 @@ fn refusal(why: String) -> io::Error {
 
 /// The error with the path in its text, and of the same kind.
 fn naming(error: io::Error, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    let message = format!("{}: {error}", path.display());
+    // Root gets EPERM where a file or a directory is immutable (`chattr +i`), and EACCES never for that reason.
+    if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) && rustix::process::geteuid().is_root() {
+        let exists = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        let paths = [Some(path).filter(|_| exists), path.parent()].into_iter().flatten().map(PathBuf::from).collect();
+        return io::Error::new(error.kind(), ForbiddenToRoot { message, paths });
+    }
+    io::Error::new(error.kind(), message)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_kernel_to_root_names_what_can_be_immutable() {
+        let paths = |errno: Errno, path: &str| {
+            let error = naming(errno.into(), Path::new(path));
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            assert!(error.to_string().starts_with(&format!("{path}: ")), "{error}");
+            ForbiddenToRoot::among(&error.into()).map(|forbidden| forbidden.paths.clone())
+        };
+        assert_eq!(paths(Errno::ACCESS, "/etc/passwd"), None);
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(paths(Errno::PERM, "/etc/passwd").unwrap(), [Path::new("/etc/passwd"), Path::new("/etc")]);
+            assert_eq!(paths(Errno::PERM, "/etc/.emr-shs-none").unwrap(), [Path::new("/etc")]);
+        } else {
+            assert_eq!(paths(Errno::PERM, "/etc/passwd"), None);
+        }
+    }
 }

@@ -22,6 +22,12 @@ impl Hint {
         Self(text.into())
     }
 
+    /// The same hint for somebody whose command was refused: it names that command, where it named a
+    /// restart of the history server.
+    pub(crate) fn with_this_command_again(self) -> Self {
+        Self(self.0.replace("then: sudo emr-shs restart", "then type this command again"))
+    }
+
     /// Fills each `{}` of `pattern` with the next part. Use [`hint!`](crate::shown::hint), which counts them.
     pub(crate) fn filled(pattern: &'static str, parts: &[&dyn HintPart]) -> Self {
         let mut pieces = pattern.split("{}");

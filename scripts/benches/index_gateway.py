@@ -42,6 +42,9 @@ def list_of_all():
     a_million()
     sh(start_gateway())
     until(f"curl -sf -o /dev/null 'http://{OTHER_GATEWAY}/api/v1/applications?limit=1'")
+    # It lists everything, and writes the snapshot, before it rests.
+    until(f"curl -sf http://{OTHER_GATEWAY}/-/metrics | grep -q 'index_s3_requests_total.*PUT.* [1-9]'")
+    sh("sleep 5")
     status = f"/proc/{sh('systemctl show --property MainPID --value lab-gateway').strip()}/status"
 
     def megabytes(name):
@@ -119,8 +122,9 @@ def opening():
         sh(f"curl -sSf -T /srv/large http://{ADDRESS}/many/flat/{name}")
     install_index(SOURCE, len(names))
     ours, theirs = [], []
-    for name in names:
-        restart_until(ANSWERS)
+    for in_cache, name in enumerate(names):
+        # It lists anew what is in the cache. Theirs has listed everything, too.
+        restart_until(f"{ANSWERS} && {listed(in_cache)}")
         ours += readable(f"{GATEWAY}/history/{name}/jobs/", HAS_JOBS)
     # A start deletes what has been parsed.
     for name in names:

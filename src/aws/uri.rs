@@ -1,6 +1,8 @@
 //! The two kinds of S3 directories that users name: where event logs go, and where EMR archives logs.
 
 use crate::error::Fault;
+use crate::ids::is_cluster;
+use crate::shown::hint;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -131,6 +133,11 @@ pub struct LogUri {
 }
 
 impl LogUri {
+    /// Whether another log URI can mean the same directory.
+    pub(crate) fn is_same_directory(&self, other: &Self) -> bool {
+        self.spellings().last() == other.spellings().last()
+    }
+
     /// The directories that the log URI can mean. It is not known whether EMR keeps several slashes in a row in the keys
     /// of its objects, so there are two directories in that case.
     pub(crate) fn spellings(&self) -> Vec<Self> {
@@ -150,6 +157,23 @@ impl FromStr for LogUri {
                 .hint("--log-uri s3://my-bucket/elasticmapreduce/")
         })
     }
+}
+
+/// A log URI that a person names. People paste the directory of one cluster, and below that the gateway would look for the cluster's
+/// directory once more.
+pub(crate) fn named_log_uri(text: &str) -> Result<LogUri, Fault> {
+    let uri: LogUri = text.parse()?;
+    let parts: Vec<&str> = uri.prefix.split_terminator('/').collect();
+    let of_cluster = match parts.as_slice() {
+        [above @ .., id, "containers" | "node" | "steps"] if is_cluster(id) => Some((above, id)),
+        [above @ .., id] if is_cluster(id) => Some((above, id)),
+        _ => None,
+    };
+    let Some((above, id)) = of_cluster else { return Ok(uri) };
+    let above = LogUri { bucket: uri.bucket.clone(), prefix: above.iter().map(|part| format!("{part}/")).collect() };
+    Err(Fault::usage(format!("“{text}” is no log URI, but a directory of the cluster {id} below one"))
+        .detail("found a cluster's id at its end, wanted the URI below which EMR makes a directory for each cluster")
+        .hint(hint!("--log-uri {}", above.to_string())))
 }
 
 fn parse_log_uri(text: &str) -> Result<LogUri, Invalid> {
@@ -219,7 +243,22 @@ impl fmt::Display for EventLogs {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 mod tests {
-    use super::LogUri;
+    use super::{LogUri, named_log_uri};
+
+    #[test]
+    fn the_directory_of_a_cluster_is_no_log_uri() {
+        for below in ["", "containers/", "node/", "steps"] {
+            let text = format!("s3n://acme-logs/elasticmapreduce/j-3H6EATEWWRWS/{below}");
+            let fault = named_log_uri(&text).unwrap_err();
+            assert!(fault.message.contains("j-3H6EATEWWRWS"), "{}", fault.message);
+            assert_eq!(fault.hint.unwrap().to_string(), "--log-uri s3://acme-logs/elasticmapreduce/");
+        }
+        let root = named_log_uri("s3://acme-logs/j-3H6EATEWWRWS").unwrap_err();
+        assert_eq!(root.hint.unwrap().to_string(), "--log-uri s3://acme-logs/");
+        for text in ["s3://acme-logs/j-3H6EATEWWRWS/copies/", "s3://acme-logs/containers/", "s3://acme-logs/j-small/"] {
+            assert!(named_log_uri(text).is_ok(), "{text}");
+        }
+    }
 
     #[test]
     fn log_uris_are_read_as_emr_accepts_them() {

@@ -13,6 +13,7 @@ use super::component::Component;
 use super::plan::{Action, Change, is_read_by_server};
 use super::receipt::{LeftOut, Receipt};
 use super::resource::{Resource, State};
+use crate::error::ForbiddenToRoot;
 use crate::host::Host;
 use crate::paths::TAKEN_PORT_SOCKET;
 use crate::settings::Settings;
@@ -223,7 +224,10 @@ pub(crate) fn put_back(host: &Host, change: &Change) -> Result<(), String> {
         let now = change.resource.observe(host)?;
         if now == change.after { Ok(()) } else { change.resource.set(host, &now, &change.after) }
     });
-    set.map_err(|e| format!("{} is not put back: {e:#}", change.resource.name()))
+    set.map_err(|e| {
+        let help = ForbiddenToRoot::among(&e).map(|forbidden| format!("; {}", forbidden.hint())).unwrap_or_default();
+        format!("{} is not put back: {e:#}{help}", change.resource.name())
+    })
 }
 
 /// Whether a change must wait for the restart of the history server, because the server has the directory open, or the

@@ -5,7 +5,7 @@
 
 use super::{ComponentArgs, DoctorArgs, GatewayArgs, ListArgs, ServeArgs};
 use crate::aws::proxies::Proxies;
-use crate::aws::uri::EventLogs;
+use crate::aws::uri::{EventLogs, named_log_uri};
 use crate::error::Fault;
 use crate::gateway::callers::ANY_ACCOUNT;
 use crate::gateway::served::is_pattern;
@@ -127,7 +127,7 @@ impl GatewayArgs {
     /// The gateway's settings of this run, given those of the last one.
     pub fn resolve(&self, earlier: &GatewaySettings) -> Result<GatewaySettings, Fault> {
         let mut settings = GatewaySettings {
-            log_uris: newer_list(&self.log_uris.log_uri, &earlier.log_uris, |uri| uri.parse())?,
+            log_uris: newer_list(&self.log_uris.log_uri, &earlier.log_uris, named_log_uri)?,
             listen: self.listen.or(earlier.listen),
             public_url: match self.public_url.public_url.as_deref() {
                 Some("") => None,

@@ -23,6 +23,7 @@ use crate::signals;
 use crate::ui::Console;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -170,7 +171,11 @@ impl<'a> Run<'a> {
             ready = run::carry_out(&mut job, self.args.restart.timeout, &|progress| console.show(progress))?;
         }
         let mut outcome = Outcome::of(&job, ready, self.begun.elapsed());
-        outcome.add_missing(what_is_missing(&job)?);
+        let (missing, server) = what_is_missing(&job)?;
+        outcome.add_missing(missing);
+        if let Some(server) = server {
+            outcome.url = Some(server.url(&job.node.spark, &BTreeMap::new()));
+        }
         outcome.print(console);
         drop(lock);
         if let Some(args) = self.whole.filter(|args| args.verify) {
@@ -200,11 +205,11 @@ fn prove_rights(job: &mut Installation, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// What the user wanted and is missing now.
-fn what_is_missing(job: &Installation) -> Result<Vec<Shortfall>> {
+/// What the user wanted and is missing now, and the history server as it is now, if this run can have changed it.
+fn what_is_missing(job: &Installation) -> Result<(Vec<Shortfall>, Option<HistoryServer>)> {
     if job.plan.is_done() {
         // Nothing has changed since the plan was made.
-        return Ok(job.missing.clone());
+        return Ok((job.missing.clone(), None));
     }
     let receipt = Receipt::load(&job.host)?;
     let has_gateway = job.host.is_live() && matches!(job.gateway, Some(Ok(_)));
@@ -213,9 +218,11 @@ fn what_is_missing(job: &Installation) -> Result<Vec<Shortfall>> {
         (job.node.server.as_ref().map(|_| HistoryServer::observe(&job.node.spark)).transpose(), gateway.join())
     });
     let gateway = gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??;
-    let mut missing = shortfall::observe(&job.host, &receipt, server?.as_ref(), gateway)?;
+    let server = server?;
+    let mut missing = shortfall::observe(&job.host, &receipt, server.as_ref(), gateway)?;
     missing.retain(|shortfall| job.concerns(shortfall));
-    Ok(missing)
+    // A run that leaves the restart to somebody tells the port of later.
+    Ok((missing, server.filter(|server| server.is_alive() && job.plan.restart.is_some())))
 }
 
 /// Gives a gateway that has just started time to get credentials and to reach its buckets. Returns how it is then.

@@ -24,7 +24,7 @@ use crate::node::identity::Role;
 use crate::shown::hint;
 use crate::signals;
 use crate::test_objects;
-use crate::ui::Console;
+use crate::ui::{self, Console};
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,7 +50,11 @@ pub fn run(cli: &Cli) -> ExitCode {
     if let Some(warning) = left_in_s3(&test_objects::left_at_the_end()) {
         console.warn(&warning);
     }
-    ExitCode::from(exit as u8)
+    let lost = ui::lost().filter(|_| exit == Exit::Done);
+    if let Some(fault) = &lost {
+        console.fault(fault);
+    }
+    ExitCode::from(lost.map_or(exit, |fault| fault.exit) as u8)
 }
 
 fn dispatch(cli: &Cli, console: &Console) -> Result<Exit> {

@@ -5,7 +5,7 @@ use super::own_directory::own_directory;
 use crate::aws::config;
 use crate::aws::identity::{instance_role, partition_of_node};
 use crate::aws::partition::{self, Partition};
-use crate::aws::uri::LogUri;
+use crate::aws::uri::{LogUri, named_log_uri};
 use crate::change::component::Component;
 use crate::change::receipt::Receipt;
 use crate::cli::options::given;
@@ -168,7 +168,7 @@ fn log_uris(
     region: Option<&str>,
 ) -> Result<Vec<LogUri>, Fault> {
     let given = args.log_uris.log_uri.iter().filter(|uri| !uri.is_empty());
-    let given = given.map(|uri| uri.parse()).collect::<Result<Vec<_>, _>>()?;
+    let given = given.map(|uri| named_log_uri(uri)).collect::<Result<Vec<_>, _>>()?;
     if !given.is_empty() {
         return Ok(given);
     }

@@ -155,7 +155,7 @@ impl Status {
     /// Resources, the gateway and the deferred installation have rows of their own.
     fn is_told_nowhere_else(&self, shortfall: &Shortfall) -> bool {
         match shortfall.subject {
-            Subject::Part(_) | Subject::Overridden => true,
+            Subject::Part(_) | Subject::Overridden | Subject::Elsewhere => true,
             Subject::Resource(_) | Subject::Gateway | Subject::DeferredInstall | Subject::Uninstall => false,
         }
     }

@@ -221,7 +221,16 @@ impl<'a> Facts<'a> {
     pub(crate) fn system_property(&self, key: &str) -> Option<SparkValue> {
         let process = self.node.server.as_ref().and_then(|server| server.process.as_ref());
         let (running, written) = (process.and_then(|process| process.property(key)), self.node.spark.option(key));
-        let property = if self.is_preflight() { written.or(running) } else { running.or(written) };
+        let property = match process {
+            // What it has is what the files say, whatever emr-shs understands of them.
+            Some(process) if self.node.spark.start_files.were_read_by(process.up()) => running,
+            Some(_) if !self.is_preflight() => running,
+            // What no file mentions any more, the next server does not get.
+            Some(_) => written.or_else(|| running.filter(|_| self.feared_option(key, |_| true).is_some())),
+            // What a line in a file does, the server tells, which is not observed yet.
+            None if self.is_preflight() && self.host.is_live() && self.node.server.is_none() => None,
+            None => written,
+        };
         property.map(|text| self.node.spark.defaults.value(text))
     }
 

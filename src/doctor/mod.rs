@@ -15,6 +15,7 @@ pub(crate) mod gather;
 
 use crate::change::component::Component;
 use crate::error::{Fault, Verdict};
+use crate::shown::Hint;
 use check::{CheckId, CheckReport, CheckResult, NotPassed};
 use checks::{drift, listing, logs, node, s3, server};
 use facts::{Facts, Mode};
@@ -124,7 +125,9 @@ impl Check {
 /// Stops the installation of some components: the error is that of the first check that fails.
 pub(crate) fn preflight(facts: &Facts<'_>, components: &[Component]) -> Result<(), Fault> {
     for check in CHECKS.iter().filter(|check| check.stops.iter().any(|component| components.contains(component))) {
-        if let Err(NotPassed::Fail(fault) | NotPassed::CausedBy(_, fault)) = (check.judge)(facts) {
+        if let Err(NotPassed::Fail(mut fault) | NotPassed::CausedBy(_, mut fault)) = (check.judge)(facts) {
+            // A restart would bring back the server as it was, without what was asked for.
+            fault.hint = fault.hint.map(Hint::with_this_command_again);
             return Err(fault);
         }
     }

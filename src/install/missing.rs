@@ -46,7 +46,7 @@ impl Installation {
             Subject::Part(_) => true,
             Subject::Resource(resource) => !changes(resource),
             Subject::Overridden => self.plan.restart.is_none(),
-            Subject::Gateway => !changes_gateway,
+            Subject::Gateway | Subject::Elsewhere => !changes_gateway,
             Subject::DeferredInstall => !self.is_whole(),
             // This command makes its own part again, and `status` tells what is left of the others.
             Subject::Uninstall => false,

@@ -2,7 +2,7 @@
 //! work.
 
 use crate::aws::s3::S3;
-use crate::aws::uri::EventLogs;
+use crate::aws::uri::{EventLogs, LogUri};
 use crate::change::plan::Change;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
@@ -19,7 +19,7 @@ use crate::paths::{
 };
 use crate::redact::is_secret_key;
 use crate::settings::{LinkInto, Settings};
-use crate::shown::hint;
+use crate::shown::{Hint, hint};
 use fs_err as fs;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -208,6 +208,26 @@ pub(super) fn taken_port(taken: Option<&TakenPort>, settings: &Settings, changes
     notes
 }
 
+/// Names the log URI of this cluster, if --log-uri names others alone.
+pub(super) fn log_uri_of_others(settings: &Settings) -> Option<String> {
+    let own: LogUri = settings.cluster.as_ref()?.log_uri.as_ref()?.parse().ok()?;
+    let given = &settings.gateway.log_uris;
+    // With --layout serverless:…, log links lead to logs of EMR Serverless.
+    let is_chosen = settings.serverless.is_some() || given.is_empty();
+    if is_chosen || given.iter().any(|uri| uri.is_same_directory(&own)) {
+        return None;
+    }
+    let texts: Vec<String> = given.iter().map(ToString::to_string).collect();
+    let option = |uri: &LogUri| hint!("--log-uri {}", uri.to_string());
+    let options: Vec<Hint> = [&own].into_iter().chain(given).map(option).collect();
+    Some(format!(
+        "EMR writes the logs of this cluster below {own}, but --log-uri names {} alone, so the log gateway does not \
+         open executor logs of this cluster. To add {own}: {}",
+        texts.join(" and "),
+        hint!("sudo emr-shs proxy install {}", options.as_slice())
+    ))
+}
+
 /// Says that the history server is down, and why, if its log tells.
 pub(crate) fn server_is_down(node: &Node) -> Option<String> {
     node.server.as_ref().filter(|s| s.process.is_none())?;
@@ -278,4 +298,36 @@ pub(crate) fn mistakes(host: &Host, node: &Node, receipt: &Receipt) -> Vec<Strin
         }
     }
     found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+mod tests {
+    use super::log_uri_of_others;
+    use crate::aws::emr::Cluster;
+    use crate::settings::{GatewaySettings, Settings};
+
+    #[test]
+    fn log_uris_without_that_of_the_cluster_get_a_note() {
+        const OWN: &str = "s3://acme-logs/elasticmapreduce/";
+        let settings = |own: &str, given: &[&str]| Settings {
+            cluster: Some(Cluster { log_uri: Some(own.into()), ..Cluster::default() }),
+            gateway: GatewaySettings {
+                log_uris: given.iter().map(|uri| uri.parse().unwrap()).collect(),
+                ..GatewaySettings::default()
+            },
+            ..Settings::default()
+        };
+        for given in [&[OWN][..], &[], &["s3n://acme-logs//elasticmapreduce"], &["s3://other/emr/", OWN]] {
+            assert_eq!(log_uri_of_others(&settings(OWN, given)), None, "{given:?}");
+        }
+        let note = log_uri_of_others(&settings(OWN, &["s3://acme-logs/elasticmapreduc/"])).unwrap();
+        let says = format!("below {OWN}, but --log-uri names s3://acme-logs/elasticmapreduc/ alone");
+        assert!(note.contains(&says), "{note}");
+        let typed = format!("sudo emr-shs proxy install --log-uri {OWN} --log-uri s3://acme-logs/elasticmapreduc/");
+        assert!(note.ends_with(&typed), "{note}");
+        let serverless = settings(OWN, &["s3://acme-logs/serverless/"]);
+        assert_eq!(log_uri_of_others(&Settings { serverless: Some("00f1r2fo0l4l4l09".into()), ..serverless }), None);
+        assert_eq!(log_uri_of_others(&Settings { cluster: None, ..settings(OWN, &["s3://other/emr/"]) }), None);
+    }
 }

@@ -224,6 +224,8 @@ impl Installation {
             &self.plan.changes,
         );
         self.plan.notes.extend(notes::taken_port(self.taken.as_ref(), &self.settings, &self.plan.changes));
+        let gateway = self.gateway.as_ref().filter(|gateway| gateway.is_ok());
+        self.plan.notes.extend(gateway.and_then(|_| notes::log_uri_of_others(&self.settings)));
         let store = self.store.as_ref().filter(|store| store.is_ok() && self.has_rolling);
         let store = store.filter(|_| self.cache.is_none());
         self.plan.notes.extend(store.and(self.event_logs.as_ref()).map(notes::rolls_elsewhere));

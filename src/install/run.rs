@@ -88,13 +88,12 @@ impl InstallRun<'_> {
         Ok((changes, Some(took)))
     }
 
-    /// Moves the links to where every start script looks. This node's start script, or its spark-env.sh, replaces
-    /// the class path that the unit sets.
+    /// Moves the links to where every start script looks. Something on this node replaces the class path that the drop-in sets.
     fn link_into_spark_jars(&self, transaction: &mut Transaction<'_>, changes: &mut Vec<Change>) -> Result<()> {
         let job = self.job;
         (self.show)(Progress::Warning(&format!(
-            "the start script or spark-env.sh replaces the SPARK_DAEMON_CLASSPATH of the history server's unit; \
-             linking into {} instead",
+            "the history server has another SPARK_DAEMON_CLASSPATH than emr-shs gives it: another drop-in or file of its unit \
+             (systemctl cat {HISTORY_SERVER_UNIT}), the start script or spark-env.sh sets it; linking into {} instead, which every job uploads",
             job.node.spark.home.join("jars").display()
         )));
         let mut settings = job.settings.clone();

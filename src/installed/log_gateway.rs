@@ -4,7 +4,9 @@ use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::host::Host;
 use crate::http::{local_client, why_no_answer};
-use crate::paths::{GATEWAY_SOCKET, GATEWAY_TOKEN, GATEWAY_UNIT, LOG_LINK_KEY, TAKEN_PORT_SOCKET};
+use crate::paths::{
+    GATEWAY_ENVIRONMENT, GATEWAY_SOCKET, GATEWAY_TOKEN, GATEWAY_UNIT, LOG_LINK_KEY, SETTINGS_DIR, TAKEN_PORT_SOCKET,
+};
 use crate::settings::{GatewaySettings, Settings};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
@@ -37,6 +39,9 @@ pub(crate) struct LogGateway {
     /// The unit that has the port.
     pub socket: Unit,
     pub port: u16,
+    /// The port on which the gateway looks for the history server.
+    #[serde(skip)]
+    pub history_server_port: Option<u16>,
     /// The history server's port, while the gateway has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taken_port: Option<u16>,
@@ -62,6 +67,13 @@ pub(crate) struct LogGateway {
     pub fingerprint: Option<String>,
     /// `None` where the gateway keeps no index, or does not tell.
     pub index: Option<IndexStatus>,
+}
+
+/// As the gateway's settings name it.
+fn history_server_port() -> Option<u16> {
+    let settings = Host::this().read(&Path::new(SETTINGS_DIR).join(GATEWAY_ENVIRONMENT)).ok()??;
+    let url = settings.lines().find_map(|line| line.strip_prefix("EMR_SHS_HISTORY_SERVER="))?;
+    url.trim_matches(['"', '\'']).parse::<ureq::http::Uri>().ok()?.port_u16()
 }
 
 /// A log URI below which the gateway does not open all logs.
@@ -205,6 +217,7 @@ impl LogGateway {
             unit,
             socket,
             port,
+            history_server_port: history_server_port(),
             taken_port: taken.map(|address| address.port()),
             says,
             credentials_left,

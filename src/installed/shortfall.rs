@@ -36,6 +36,8 @@ pub(crate) enum Subject {
     Overridden,
     /// The log gateway is there, and opens no logs.
     Gateway,
+    /// The log gateway does not find the history server.
+    Elsewhere,
     DeferredInstall,
     /// An `uninstall` that has not finished.
     Uninstall,
@@ -66,7 +68,8 @@ pub(crate) fn shortfalls(receipt: &Receipt, present: &Present<'_>) -> Vec<Shortf
     let drifted = present.resources.iter().filter(|r| r.condition != Condition::Ours && !is_told(r));
     let drifted = drifted.map(Shortfall::of_resource);
     let overridden = present.server.map(|server| overridden(receipt, server)).unwrap_or_default();
-    parts.chain(drifted).chain(overridden).chain(gateway.clone()).collect()
+    let elsewhere = present.gateway.zip(present.server).and_then(|(gateway, server)| elsewhere(gateway, server));
+    parts.chain(drifted).chain(overridden).chain(elsewhere).chain(gateway.clone()).collect()
 }
 
 /// Observes the node and compares. `gateway` is the log gateway if it has just been observed.
@@ -117,6 +120,19 @@ fn overridden(receipt: &Receipt, server: &HistoryServer) -> Vec<Shortfall> {
         })
     })
     .collect()
+}
+
+/// A history server on another port than that on which the log gateway looks for it. It can get its port from a line of its start
+/// files that emr-shs does not understand.
+fn elsewhere(gateway: &LogGateway, server: &HistoryServer) -> Option<Shortfall> {
+    let looks = gateway.history_server_port?;
+    let is_seen = server.is_alive() && server.process.as_ref().is_some_and(|process| !process.listens.is_empty());
+    (is_seen && !server.listens_on(looks)).then(|| Shortfall {
+        name: "history server".into(),
+        found: format!("the log gateway looks for it on port {looks}, and it answers on port {}", server.port),
+        hint: "sudo emr-shs install".into(),
+        subject: Subject::Elsewhere,
+    })
 }
 
 impl Shortfall {
@@ -199,7 +215,7 @@ impl Shortfall {
             Subject::Part(part) => part.component(),
             Subject::Resource(resource) => Some(Component::of(resource)),
             Subject::Overridden => Some(Component::Configure),
-            Subject::Gateway => Some(Component::Gateway),
+            Subject::Gateway | Subject::Elsewhere => Some(Component::Gateway),
             Subject::DeferredInstall => Some(Component::DeferredInstall),
             Subject::Uninstall => None,
         }

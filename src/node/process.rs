@@ -161,6 +161,16 @@ impl Process {
         Some(since_boot.saturating_sub(started))
     }
 
+    /// A variable of its environment, as it was when the process started. Only root sees that of other accounts' processes.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
+        let value = |variable: &[u8]| {
+            let value = variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            Some(String::from_utf8_lossy(value).into_owned())
+        };
+        environment.split(|byte| *byte == 0).find_map(value)
+    }
+
     /// A system property from its command line. Such a property overrides spark-defaults.conf.
     pub fn property(&self, key: &str) -> Option<&str> {
         self.args.iter().rev().find_map(|a| a.strip_prefix("-D")?.strip_prefix(key)?.strip_prefix('='))

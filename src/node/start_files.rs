@@ -6,7 +6,9 @@
 use crate::host::Host;
 use anyhow::Result;
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 /// Spark's script of settings, as people name it.
 const SPARK_ENV: &str = "/etc/spark/conf/spark-env.sh";
@@ -15,7 +17,11 @@ const DEFAULTS: [&str; 2] = ["/etc/default/hadoop", "/etc/default/spark-history-
 
 /// The scripts' names and texts.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct StartFiles(Vec<(&'static str, String)>);
+pub(crate) struct StartFiles {
+    texts: Vec<(&'static str, String)>,
+    /// When one of them last changed, in seconds since 1970; `None` if nobody knows.
+    changed: Option<i64>,
+}
 
 /// A place that mentions a system property.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,16 +53,28 @@ impl StartFiles {
     pub(super) fn read(host: &Host) -> Result<Self> {
         let mut files = vec![(SPARK_ENV, host.read(Path::new(SPARK_ENV))?.unwrap_or_default())];
         files.extend(DEFAULTS.iter().filter_map(|file| Some((*file, host.read(Path::new(file)).ok()??))));
-        Ok(Self(files))
+        // A copy can keep the time of its content, and never that of its place on the disk.
+        let changed = |file: &str| Some(host.metadata(Path::new(file)).ok()??.ctime());
+        let changed = files.iter().map(|(file, _)| changed(file)).collect::<Option<Vec<i64>>>();
+        Ok(Self { texts: files, changed: changed.and_then(|times| times.into_iter().max()) })
+    }
+
+    /// Whether a process that has run for so long has started after the last change of the scripts.
+    pub(crate) fn were_read_by(&self, up: Option<Duration>) -> bool {
+        let started = up.and_then(|up| SystemTime::now().checked_sub(up));
+        let started = started.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        // Both times are those of whole seconds.
+        self.changed.zip(started).is_some_and(|(changed, started)| changed + 2 < started.as_secs().cast_signed())
     }
 
     pub(super) fn spark_env(&self) -> &str {
-        self.0.first().map_or("", |(_, text)| text)
+        self.texts.first().map_or("", |(_, text)| text)
     }
 
     /// Each place, outside comments, that mentions a system property.
     pub(crate) fn mentions(&self, key: &str) -> Vec<Mention> {
-        let lines = self.0.iter().flat_map(|(file, text)| text.lines().zip(1..).map(move |(line, n)| (*file, n, line)));
+        let lines =
+            self.texts.iter().flat_map(|(file, text)| text.lines().zip(1..).map(move |(line, n)| (*file, n, line)));
         let of_line = |(file, n, line): (&'static str, usize, &str)| {
             let values = mentioned(line, key).collect::<Vec<_>>();
             values.into_iter().map(move |value| Mention { place: Place::Line(file, n), value }).collect::<Vec<_>>()

@@ -24,6 +24,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 /// The version of the JSON that this program prints.
 const SCHEMA: u32 = 1;
@@ -269,9 +270,27 @@ fn talk(text: &str) {
     let _ = writeln!(stderr(), "{}", shown(text));
 }
 
-/// Writes a line to stdout. A reader that closes the pipe has read enough.
+/// Why a line could not be written to stdout, the first one.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Writes a line to stdout. A reader that closes the pipe has read enough. What goes wrong otherwise must not stop an installation
+/// half-way: [`lost`] tells it at the end.
 pub(crate) fn data(text: &str) {
-    let _ = writeln!(stdout(), "{}", shown(text));
+    if let Err(error) = writeln!(stdout(), "{}", shown(text))
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error);
+    }
+}
+
+/// The error of a command whose output did not arrive; `None` if it did.
+pub(crate) fn lost() -> Option<Fault> {
+    let error = LOST.get()?;
+    Some(
+        Fault::failed(format!("the output of this command is incomplete: writing to stdout: {error}"))
+            .detail("everything else that the command does is done")
+            .hint("make room where stdout goes, and type the command again"),
+    )
 }
 
 /// Writes lines to stdout, for a command whose only work that is.

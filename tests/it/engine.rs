@@ -488,6 +488,28 @@ fn event_log_uris_that_cannot_work_are_refused() {
 }
 
 #[test]
+fn the_directory_of_a_cluster_is_refused_as_log_uri() {
+    let root = RootDir::new();
+    let before = root.tree();
+    for bad in ["s3://acme-logs/emr/j-3H6EATEWWRWS/", "s3n://acme-logs/emr/j-3H6EATEWWRWS/containers"] {
+        for command in ["plan", "install"] {
+            let ran = root.run(&[command, LOGS[0], LOGS[1], "--log-uri", bad]).expect(2);
+            for says in ["is no log URI", "the cluster j-3H6EATEWWRWS", "hint: --log-uri s3://acme-logs/emr/\n"] {
+                assert!(ran.err().contains(says), "{command} {bad}: wanted “{says}” in:\n{}", ran.err());
+            }
+        }
+        let among = format!("s3://other-logs/emr/,{bad}");
+        root.run(&["plan", LOGS[0], LOGS[1], "--log-uri", &among]).expect(2);
+        root.run(&["proxy", "serve", "--listen", "127.0.0.1:0", "--log-uri", bad]).expect(2);
+        root.run(&["proxy", "install", "--log-uri", bad]).expect(2);
+    }
+    assert_same_tree(&before, &root.tree());
+    for good in ["s3://acme-logs/emr/", "s3://acme-logs/applications/00f1r2fo0l4l4l09/", "s3://acme-logs/containers/"] {
+        root.run(&["plan", LOGS[0], LOGS[1], "--log-uri", good]).expect(0);
+    }
+}
+
+#[test]
 fn store_keys_depend_on_the_version_of_spark() {
     let keys = |version: &str| {
         let root = RootDir::new();

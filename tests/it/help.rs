@@ -90,3 +90,27 @@ fn man_reports_a_directory_that_it_cannot_create() {
     let text = String::from_utf8(out.stderr).unwrap();
     assert!(text.starts_with("error: ") && text.contains("/dev/null/man"), "{text}");
 }
+
+#[test]
+fn output_that_does_not_arrive_is_no_success() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().to_str().unwrap();
+    for words in [
+        &["status", "--json"][..],
+        &["render", "iam-policy", "--event-logs", "s3://acme-spark/events/"],
+        &["discover", "--json"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_emr-shs"));
+        let ran = command.args(["--root", root]).args(words).stdout(full).output().unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(ran.status.code() == Some(1) && said.contains("No space left on device"), "{words:?}: {said}");
+        // Who reads no more has read enough.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_emr-shs"));
+        let mut child =
+            command.args(["--root", root]).args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ran = child.wait_with_output().unwrap();
+        assert_eq!(ran.status.code(), Some(0), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+}

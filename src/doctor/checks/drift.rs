@@ -70,7 +70,7 @@ pub(crate) fn drift(f: &Facts<'_>) -> CheckResult {
     }
     let mut missing = shortfalls(f.receipt, &f.present(observations)).into_iter().filter(|s| match s.subject {
         Subject::Part(part) => part != Part::LogGateway,
-        Subject::Overridden => true,
+        Subject::Overridden | Subject::Elsewhere => true,
         // Each of these has a check of its own, or is judged above.
         Subject::Resource(_) | Subject::Gateway | Subject::DeferredInstall | Subject::Uninstall => false,
     });

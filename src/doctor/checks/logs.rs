@@ -27,6 +27,19 @@ fn no_answer_of_emr(f: &Facts<'_>) -> &'static str {
 
 pub(crate) fn log_uri(f: &Facts<'_>) -> CheckResult {
     if let Some(uri) = f.log_uri() {
+        let described = f.observations()?.emr.as_ref().and_then(|emr| emr.as_ref().ok()?.cluster.log_uri.as_deref());
+        let of_cluster = described.and_then(|uri| uri.parse::<LogUri>().ok());
+        // Log links of a layout of Serverless lead elsewhere.
+        let named =
+            Some(&f.settings.gateway.log_uris).filter(|uris| !uris.is_empty() && f.settings.serverless.is_none());
+        let is_named =
+            |wanted: &LogUri| named.is_none_or(|named| named.iter().any(|uri| uri.is_same_directory(wanted)));
+        if let Some(of_cluster) = of_cluster.filter(|wanted| !is_named(wanted)) {
+            return skip(format!(
+                "--log-uri names {uri}, and EMR writes the logs of this cluster below {of_cluster}: they do not open; to open them: sudo emr-shs \
+                 proxy install --log-uri {of_cluster}"
+            ));
+        }
         return Ok(uri.to_string());
     }
     match &f.observations()?.emr {

@@ -9,19 +9,23 @@ use crate::doctor::facts::{Facts, Mode};
 use crate::error::Fault;
 use crate::host::Host;
 use crate::node::hadoop::EMRFS;
+use crate::node::hadoop_client::server_account;
 use crate::node::history_server::{HistoryServer, same_directory};
 use crate::node::identity::{Identity, Role};
 use crate::node::jars::Scheme;
 use crate::node::provisioning::Provisioning;
 use crate::node::{Node, jars, spark};
 use crate::paths::{
-    DEFERRED_INSTALL_UNIT, EVENT_LOG_DIR_KEY, HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, LOCAL_STORE_KEY,
-    LOG_DIRECTORY_KEY, MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY, SPARK_HOME,
+    DEFERRED_INSTALL_UNIT, EVENT_LOG_DIR_KEY, HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, JOBS_ACCOUNT,
+    LOCAL_STORE_KEY, LOG_DIRECTORY_KEY, MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY, SPARK_HOME,
 };
 use crate::settings::LinkInto;
 use crate::shown::{Hint, hint};
 use crate::systemd as units;
 use nix::sys::statvfs::statvfs;
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -153,6 +157,9 @@ pub(crate) fn defaults(f: &Facts<'_>) -> CheckResult {
             .hint("if EMR is still provisioning this node, run emr-shs as a step: steps begin after provisioning")
             .into());
     }
+    if let (Mode::Preflight { .. }, Some(fault)) = (&f.mode, unreadable_for(f).or_else(|| reads_others(f))) {
+        return Err(fault.into());
+    }
     let Mode::Live(observations) = f.mode else {
         let wanted = match f.settings.index {
             true => Some("the event-log cache".into()),
@@ -164,12 +171,74 @@ pub(crate) fn defaults(f: &Facts<'_>) -> CheckResult {
     if let Some(fault) = &observations.unreadable {
         return Err(fault.clone().into());
     }
+    if let Some(fault) = unreadable_for(f).or_else(|| reads_others(f)) {
+        return Err(fault.into());
+    }
     refuse_override(f, f.node.spark.defaults.known_text(LOG_DIRECTORY_KEY).map(str::to_string))?;
     same_directory_for_jobs(f)?;
     match &f.node.server {
         Some(server) => runs_with_defaults(f, server),
         None => Ok("readable".into()),
     }
+}
+
+/// A configuration file that the account of the history server, or that of jobs, cannot read. A server that has read it before
+/// somebody changed its mode does not come back from a restart.
+fn unreadable_for(f: &Facts<'_>) -> Option<Fault> {
+    // Below another root, directories above it can have any mode.
+    let spark = f.node.spark.defaults_path.parent().filter(|_| f.host.is_live())?;
+    let files = [
+        f.node.spark.defaults_path.clone(),
+        spark.join("spark-env.sh"),
+        "/etc/hadoop/conf/core-site.xml".into(),
+        "/etc/hadoop/conf/hdfs-site.xml".into(),
+    ];
+    let accounts = BTreeSet::from([server_account(f.host, f.node), JOBS_ACCOUNT.to_string()]);
+    for account in accounts.iter().filter(|account| *account != "root") {
+        let Some(ids) = f.host.account(account) else { continue };
+        if let Some(file) = files.iter().find(|file| can_read(f.host, file, account, ids) == Some(false)) {
+            let whose = if account == JOBS_ACCOUNT { "jobs" } else { "the history server" };
+            return Some(
+                Fault::preflight(format!("{account}, the account of {whose}, cannot read {}", file.display()))
+                    .detail("found a file, or a directory above it, whose mode keeps that account out")
+                    .detail("a program that has started before the mode changed does not notice it before its next start")
+                    .unchanged()
+                    .hint(hint!("namei -l {}; give everybody the right to read it: sudo chmod a+r {}; then: sudo emr-shs restart", file, file)),
+            );
+        }
+    }
+    None
+}
+
+/// A running server that reads its settings from another file than the one that emr-shs changes.
+fn reads_others(f: &Facts<'_>) -> Option<Fault> {
+    let process = f.node.server.as_ref()?.process.as_ref()?;
+    let ours = f.node.spark.defaults_path.canonicalize().ok()?;
+    let named = process.args.iter().position(|arg| arg == "--properties-file").and_then(|at| process.args.get(at + 1));
+    let (what, file) = match named {
+        Some(file) => (format!("the option --properties-file {file}"), PathBuf::from(file)),
+        None => {
+            let directory = process.variable("SPARK_CONF_DIR").filter(|directory| !directory.is_empty())?;
+            (format!("the variable SPARK_CONF_DIR={directory}"), Path::new(&directory).join("spark-defaults.conf"))
+        }
+    };
+    if file.canonicalize().is_ok_and(|file| file == ours) {
+        return None;
+    }
+    Some(
+        Fault::preflight(format!(
+            "the history server reads {}, and emr-shs changes {}",
+            file.display(),
+            f.node.spark.defaults_path.display()
+        ))
+        .detail(format!("found {what} in the process of the history server"))
+        .detail("a drop-in of its unit, a file that the unit names, its start script or spark-env.sh can set that")
+        .unchanged()
+        .hint(hint!(
+            "to see the unit with its drop-ins: systemctl cat {}; take the setting away, then: sudo systemctl daemon-reload; sudo systemctl restart {}; then type this command again",
+            HISTORY_SERVER_UNIT, HISTORY_SERVER_UNIT
+        )),
+    )
 }
 
 /// Fails if a system property overrides the directory in spark-defaults.conf: a change of that file would
@@ -441,24 +510,46 @@ pub(crate) fn buffer(f: &Facts<'_>) -> CheckResult {
     }
 }
 
+/// Whether an account can read a file, by the modes of the file and of the directories above it; `None` if it is not there, or if
+/// access lists can say something else.
+fn can_read(host: &Host, file: &Path, account: &str, ids: (u32, u32)) -> Option<bool> {
+    let real = host.target(file).ok().filter(|real| real.is_file())?;
+    let bits = |path: &Path| Some(bits_of(host, &path.metadata().ok()?, account, ids));
+    let has_list = |path: &Path| {
+        let mut buffer = [0; 256];
+        !matches!(
+            rustix::fs::getxattr(path, "system.posix_acl_access", &mut buffer[..]),
+            Err(Errno::NODATA | Errno::NOTSUP)
+        )
+    };
+    if real.ancestors().any(has_list) {
+        return None;
+    }
+    let may_pass = real.ancestors().skip(1).all(|dir| bits(dir).is_none_or(|bits| bits & 0o1 != 0));
+    Some(may_pass && bits(&real)? & 0o4 != 0)
+}
+
 /// Whether an account can write to a directory, or create it.
-fn can_write(host: &Host, dir: &Path, account: &str, (uid, gid): (u32, u32)) -> bool {
+fn can_write(host: &Host, dir: &Path, account: &str, ids: (u32, u32)) -> bool {
     let Some(real) = dir.ancestors().filter_map(|d| host.target(d).ok()).find(|d| d.exists()) else { return false };
-    let Ok(meta) = real.metadata() else { return false };
+    real.metadata().is_ok_and(|meta| bits_of(host, &meta, account, ids) & 0o3 == 0o3)
+}
+
+/// What an account may do with a file or a directory, as the last three bits of a mode.
+fn bits_of(host: &Host, meta: &Metadata, account: &str, (uid, gid): (u32, u32)) -> u32 {
     let groups = host.read(Path::new("/etc/group")).ok().flatten().unwrap_or_default();
     let is_member = |line: &str| {
         let fields: Vec<&str> = line.split(':').collect();
         fields.get(2) == Some(&meta.gid().to_string().as_str())
             && fields.get(3).is_some_and(|members| members.split(',').any(|m| m == account))
     };
-    let bits = if meta.uid() == uid {
+    if meta.uid() == uid {
         meta.mode() >> 6
     } else if meta.gid() == gid || groups.lines().any(is_member) {
         meta.mode() >> 3
     } else {
         meta.mode()
-    };
-    bits & 0o3 == 0o3
+    }
 }
 
 pub(crate) fn primaries(f: &Facts<'_>) -> CheckResult {

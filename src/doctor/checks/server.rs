@@ -483,6 +483,9 @@ pub(crate) fn log(f: &Facts<'_>) -> CheckResult {
                 format!("no error now; {} ago: {}", rounded(*ago), diagnosis.cause)
             }
             Some(error) => format!("an error of unknown time: {}", error.diagnosis.cause),
+            None if log_is_cut => {
+                format!("no error in the last {} MiB; doctor does not read the older part of the log", LOG_TAIL >> 20)
+            }
             None => "no error".into(),
         });
     };

@@ -38,7 +38,7 @@ pub(in crate::gateway) const HISTORY_SERVER: &str = "/history-server";
 /// How many lists can be on their way, and how many to one client. Each has up to a megabyte of rows in memory.
 const LISTS: (usize, usize) = (24, 6);
 /// How many queries can wait for one of the few connections, and how many of one client.
-const QUERIES: (usize, usize) = (96, 24);
+const QUERIES: (usize, usize) = (256, 24);
 
 /// A request for what the index changes.
 pub(in crate::gateway) enum ListRequest {

@@ -144,7 +144,7 @@ impl Cause {
             Self::ObjectLock => ("the bucket has Object Lock, and refuses objects without a checksum, which S3A does not send", "use a bucket without a default retention for event logs: sudo emr-shs install --event-logs s3://BUCKET/PREFIX/"),
             Self::Archived => ("an event log is archived, and must be restored before it can be read", "aws s3api restore-object --bucket BUCKET --key KEY --restore-request Days=7; and take the lifecycle rule that archives event logs off the bucket"),
             Self::NoCredentials => ("the history server finds no credentials for S3", "give the cluster an instance profile, and check that the metadata service answers"),
-            Self::LocalDenied => ("the history server's user is not allowed to use a local file or directory", "ls -ld shows whose it is; give it to that user: sudo chown -R spark:spark PATH"),
+            Self::LocalDenied => ("the history server's user is not allowed to use a local file or directory", "ls -ld shows whose it is; if only the history server uses it: sudo chown -R spark:spark PATH; if jobs read it, too, such as a configuration file: sudo chmod a+rX PATH"),
             Self::AccessDenied => ("S3 denies access", "allow s3:ListBucket and s3:GetObject on the event logs to the instance profile; to print the policy: sudo emr-shs render iam-policy"),
             Self::HdfsDenied => ("HDFS denies the history server's user access to the event log directory", "let every user write there, with the directory that the log names: hdfs dfs -chmod 1777 DIRECTORY"),
             Self::NoHdfs => ("HDFS does not answer, or is in safe mode", "sudo systemctl status hadoop-hdfs-namenode; hdfs dfsadmin -safemode get"),
