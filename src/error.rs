@@ -137,11 +137,10 @@ impl ForbiddenToRoot {
 
     /// How to find and remove the attribute.
     pub(crate) fn hint(&self) -> Hint {
-        let first = self.paths.first().cloned().unwrap_or_default();
         hint!(
             "lsattr -d {} shows an i for what is immutable; sudo chattr -i {} removes it",
             self.paths.as_slice(),
-            first
+            self.paths.as_slice()
         )
     }
 }
@@ -178,7 +177,7 @@ mod tests {
         assert_eq!(
             fault.hint.unwrap().to_string(),
             "lsattr -d '/etc/spark/a b' /etc/spark shows an i for what is immutable; sudo chattr -i '/etc/spark/a b' \
-             removes it; then run the command again"
+             /etc/spark removes it; then run the command again"
         );
         assert!(Fault::of(io::Error::other("something else").into()).hint.is_none());
     }

@@ -47,6 +47,10 @@ impl ComponentArgs {
         }
         let jars = if self.jar.is_empty() { &earlier.jars } else { &self.jar };
         check_jar_names(jars)?;
+        // EMR itself can name such a directory, and `proxy serve` must accept it from the gateway's settings.
+        for uri in self.gateway.log_uris.log_uri.iter().filter(|uri| !uri.is_empty()) {
+            named_log_uri(uri)?;
+        }
         let (event_logs, further_event_logs) = sources(self.spark.event_logs.parse()?, index, earlier)?;
         Ok(Settings {
             event_logs,
@@ -127,7 +131,7 @@ impl GatewayArgs {
     /// The gateway's settings of this run, given those of the last one.
     pub fn resolve(&self, earlier: &GatewaySettings) -> Result<GatewaySettings, Fault> {
         let mut settings = GatewaySettings {
-            log_uris: newer_list(&self.log_uris.log_uri, &earlier.log_uris, named_log_uri)?,
+            log_uris: newer_list(&self.log_uris.log_uri, &earlier.log_uris, |uri| uri.parse())?,
             listen: self.listen.or(earlier.listen),
             public_url: match self.public_url.public_url.as_deref() {
                 Some("") => None,

@@ -222,12 +222,13 @@ impl<'a> Facts<'a> {
         let process = self.node.server.as_ref().and_then(|server| server.process.as_ref());
         let (running, written) = (process.and_then(|process| process.property(key)), self.node.spark.option(key));
         let property = match process {
-            // What it has is what the files say, whatever emr-shs understands of them.
+            // The start files have not changed since the process started, so the next server gets the same options. emr-shs need not
+            // understand the files.
             Some(process) if self.node.spark.start_files.were_read_by(process.up()) => running,
             Some(_) if !self.is_preflight() => running,
             // What no file mentions any more, the next server does not get.
             Some(_) => written.or_else(|| running.filter(|_| self.feared_option(key, |_| true).is_some())),
-            // What a line in a file does, the server tells, which is not observed yet.
+            // The server is not observed yet. The text of a file alone does not show whether a line takes effect.
             None if self.is_preflight() && self.host.is_live() && self.node.server.is_none() => None,
             None => written,
         };

@@ -126,7 +126,7 @@ impl Check {
 pub(crate) fn preflight(facts: &Facts<'_>, components: &[Component]) -> Result<(), Fault> {
     for check in CHECKS.iter().filter(|check| check.stops.iter().any(|component| components.contains(component))) {
         if let Err(NotPassed::Fail(mut fault) | NotPassed::CausedBy(_, mut fault)) = (check.judge)(facts) {
-            // A restart would bring back the server as it was, without what was asked for.
+            // The refused command restarts the server itself. A restart alone would not make the changes that the user asked for.
             fault.hint = fault.hint.map(Hint::with_this_command_again);
             return Err(fault);
         }

@@ -74,7 +74,8 @@ impl Store {
         };
         let sql = format!(
             "SELECT id, app, ended, EXISTS (SELECT 1 FROM attempt b INDEXED BY attempt_shown
-                                            WHERE b.is_hidden = 0 AND b.app = a.app AND {} > {})
+                                            WHERE b.is_hidden = 0 AND b.app = a.app
+                                                  AND b.id >= ((a.id >> {ID_BITS}) << {ID_BITS}) AND {} > {})
              FROM attempt a INDEXED BY attempt_ended
              WHERE is_hidden = 0 AND {condition} ORDER BY ended DESC, app DESC, id DESC LIMIT {STEP}",
             newness("b"),
@@ -167,7 +168,8 @@ impl Store {
     }
 }
 
-/// What of the row `of` sorts the attempts of an application. Where several sources have the same attempt, the last one is the one
+/// SQL: the values of the row `of` by which the attempts of an application are sorted. If several sources have the same attempt, the
+/// last one is the one
 /// that [`is_better`] keeps.
 fn newness(of: &str) -> String {
     format!("({of}.id >> {ID_BITS}, {of}.ended IS NOT NULL AND NOT {of}.is_ended_guessed, {of}.modified, {of}.id)")

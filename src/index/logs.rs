@@ -122,6 +122,8 @@ impl Store {
     /// Makes the next listing take every log of a source for a changed one. Until it is read again, each shows what it showed.
     pub(crate) fn distrust(&self, source: i64) -> Result<()> {
         self.db.execute("UPDATE source SET listed = NULL WHERE id = ?1", [source])?;
+        // Else the listing passes over job runs that are not due.
+        self.db.execute("DELETE FROM run WHERE source = ?1", [source])?;
         self.db.execute("UPDATE log SET etag = '', is_closed = 0 WHERE source = ?1", [source])?;
         Ok(())
     }

@@ -210,7 +210,8 @@ impl Update<'_> {
         Ok(())
     }
 
-    /// Reads what has to be read, so long at most. Returns whether it is worth going on.
+    /// Reads the event logs that are in this state. After `limit` it begins no other one. Returns false if too many event logs in a row
+    /// could not be read.
     async fn read(&mut self, state: State, limit: Option<Duration>, summary: &mut Summary) -> Result<bool> {
         let ids: Vec<i64> = self.sources.iter().map(|source| source.id).collect();
         let mut of = 0;

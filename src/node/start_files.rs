@@ -53,7 +53,7 @@ impl StartFiles {
     pub(super) fn read(host: &Host) -> Result<Self> {
         let mut files = vec![(SPARK_ENV, host.read(Path::new(SPARK_ENV))?.unwrap_or_default())];
         files.extend(DEFAULTS.iter().filter_map(|file| Some((*file, host.read(Path::new(file)).ok()??))));
-        // A copy can keep the time of its content, and never that of its place on the disk.
+        // ctime, because cp -p and tar can set an old mtime, and nobody can set ctime.
         let changed = |file: &str| Some(host.metadata(Path::new(file)).ok()??.ctime());
         let changed = files.iter().map(|(file, _)| changed(file)).collect::<Option<Vec<i64>>>();
         Ok(Self { texts: files, changed: changed.and_then(|times| times.into_iter().max()) })

@@ -273,8 +273,8 @@ fn talk(text: &str) {
 /// Why a line could not be written to stdout, the first one.
 static LOST: OnceLock<std::io::Error> = OnceLock::new();
 
-/// Writes a line to stdout. A reader that closes the pipe has read enough. What goes wrong otherwise must not stop an installation
-/// half-way: [`lost`] tells it at the end.
+/// Writes a line to stdout. A closed pipe is no error: the reader has read enough. Any other error is kept for [`lost`], because it
+/// must not stop an installation half-way.
 pub(crate) fn data(text: &str) {
     if let Err(error) = writeln!(stdout(), "{}", shown(text))
         && error.kind() != std::io::ErrorKind::BrokenPipe

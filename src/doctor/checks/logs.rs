@@ -35,9 +35,12 @@ pub(crate) fn log_uri(f: &Facts<'_>) -> CheckResult {
         let is_named =
             |wanted: &LogUri| named.is_none_or(|named| named.iter().any(|uri| uri.is_same_directory(wanted)));
         if let Some(of_cluster) = of_cluster.filter(|wanted| !is_named(wanted)) {
+            let all = [&of_cluster].into_iter().chain(&f.settings.gateway.log_uris);
+            let options: Vec<Hint> = all.map(|uri| hint!("--log-uri {}", uri.to_string())).collect();
             return skip(format!(
-                "--log-uri names {uri}, and EMR writes the logs of this cluster below {of_cluster}: they do not open; to open them: sudo emr-shs \
-                 proxy install --log-uri {of_cluster}"
+                "--log-uri names {uri}, and EMR writes the logs of this cluster below {of_cluster}, so the log gateway does not open \
+                 them; to open them, too: {}",
+                hint!("sudo emr-shs proxy install {}", options.as_slice())
             ));
         }
         return Ok(uri.to_string());

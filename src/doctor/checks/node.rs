@@ -203,7 +203,7 @@ fn unreadable_for(f: &Facts<'_>) -> Option<Fault> {
                     .detail("found a file, or a directory above it, whose mode keeps that account out")
                     .detail("a program that has started before the mode changed does not notice it before its next start")
                     .unchanged()
-                    .hint(hint!("namei -l {}; give everybody the right to read it: sudo chmod a+r {}; then: sudo emr-shs restart", file, file)),
+                    .hint(hint!("namei -l {}; give everybody the right to read it: sudo chmod a+r {}; and sudo chmod a+x for each directory that others cannot enter; then: sudo emr-shs restart", file, file)),
             );
         }
     }
@@ -249,7 +249,7 @@ fn refuse_override(f: &Facts<'_>, wanted: Option<String>) -> Result<(), NotPasse
             Err(Fault::preflight("the history server gets its directory on its command line, which overrides spark-defaults.conf")
                 .detail(format!("found -D{LOG_DIRECTORY_KEY}={dir}, wanted no such option"))
                 .unchanged()
-                .hint("remove the option from SPARK_HISTORY_OPTS in /etc/spark/conf/spark-env.sh (or in the cluster's spark-env classification), then: sudo emr-shs restart")
+                .hint("remove the option from SPARK_HISTORY_OPTS in /etc/spark/conf/spark-env.sh (or in the cluster's spark-env classification, or in a drop-in of the unit), then: sudo systemctl daemon-reload; sudo systemctl restart spark-history-server; then type this command again")
                 .into())
         }
         _ => Ok(()),

@@ -160,7 +160,7 @@ impl Keeping {
         };
         if self.open.iter().any(Option::is_some) {
             let summary = self.update(runtime, wanted)?;
-            // Until the snapshot was read, or there was none, the next look tries again. It begins no source that is listed.
+            // If the snapshot could not be read, the next look tries again. A source that was listed completely takes no rows from it.
             self.has_begun = self.open.first().is_some_and(Option::is_some) && summary.snapshot_error.is_none();
             self.take_summary(summary, &mut failing);
         }

@@ -92,11 +92,13 @@ impl Status {
 
     /// The database is another file now.
     pub(super) fn has_begun_anew(&self) {
+        self.change(|state| state.snapshot = None);
         self.is_damaged.store(false, Ordering::Release);
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A reader has found the database damaged that it opened in a generation.
+    /// A reader has found damage in the database that it opened in this generation. Damage of an earlier generation does not count: that
+    /// database is already replaced.
     pub(super) fn note_damage(&self, generation: u64) {
         if generation == self.generation() {
             self.is_damaged.store(true, Ordering::Release);

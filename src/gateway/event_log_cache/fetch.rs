@@ -131,7 +131,7 @@ impl EventLogCache {
             self.lock().room.not_fetched(id);
             return Err(Stopping::Changed(logs.first().map(Log::uri).unwrap_or_default()));
         }
-        // The history server must have missed what makes room, else it is deleted under the name that comes now.
+        // Another task may still be removing a log of the same name. Wait for it: else it would remove the log that is put there now.
         while self.lock().leaving.iter().any(|name| names.contains(name)) {
             sleep(TURN).await;
         }
@@ -156,8 +156,11 @@ impl EventLogCache {
 
     /// Takes an application out of the cache, so that the next try fetches all of it.
     async fn begin_anew(&self, id: &str, logs: &[Log]) -> Result<(), Stopping> {
+        let before = self.lock().entries.get(id).map(|entry| entry.stored.logs.clone()).unwrap_or_default();
         self.evict(vec![id.to_string()]).await?;
         self.lock().room.remove(id);
+        // Else the history server could take the log that comes for the old one that has grown.
+        self.wait_until_gone(id, &before, before.iter().any(Log::is_open)).await;
         Err(Stopping::Changed(logs.first().map(Log::uri).unwrap_or_default()))
     }
 

@@ -15,7 +15,8 @@ const LISTED: Duration = Duration::from_secs(20);
 const READ_IN_A_SECOND: u64 = 10 << 20;
 /// How often the history server is asked how many applications it lists.
 const COUNT: Duration = Duration::from_secs(2);
-/// How long it can take until it no longer shows what has gone, and the same where it could show what it has parsed for ever.
+/// How long the gateway waits until the history server no longer shows a log that was removed. The second limit is for unfinished
+/// logs: the server could show for ever what it has parsed of them.
 const NOTICED: Duration = Duration::from_secs(5);
 const NOTICED_IN_USE: Duration = Duration::from_secs(60);
 
