@@ -58,7 +58,7 @@ impl EventLogCache {
         loop {
             let is_listed = match self.history_server.listed(id).await {
                 // Whoever asks is told so.
-                Listed::Unknown => return Ok(()),
+                Listed::Unknown | Listed::Down => return Ok(()),
                 listed => has_all(&listed, logs),
             };
             if is_listed {
@@ -86,7 +86,7 @@ impl EventLogCache {
                 break;
             }
             match self.history_server.listed(id).await {
-                Listed::Unknown => return,
+                Listed::Unknown | Listed::Down => return,
                 listed if has_all(&listed, &logs) => return,
                 _ => sleep(POLL).await,
             }
@@ -114,7 +114,8 @@ impl EventLogCache {
         let begun = Instant::now();
         while begun.elapsed() < if were_open { NOTICED_IN_USE } else { NOTICED } {
             match self.history_server.listed(id).await {
-                Listed::No => return,
+                // One that does not run shows nothing, and its next start deletes what it has parsed.
+                Listed::No | Listed::Down => return,
                 Listed::Attempts(attempts) if !logs.iter().any(|log| attempts.contains(&log.attempt)) => return,
                 // One that does not answer may be busy, and has not said that it has missed them.
                 Listed::Attempts(_) | Listed::Unknown => {}

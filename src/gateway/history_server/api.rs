@@ -21,11 +21,19 @@ const MAX_ANSWER: usize = 4 << 20;
 
 /// What the history server shows of an application.
 pub(in crate::gateway) enum Listed {
-    /// It does not answer.
+    /// It does not answer in time, or with an error.
     Unknown,
+    /// Nothing takes the connection: it does not run.
+    Down,
     No,
     /// Its attempts.
     Attempts(Vec<Option<String>>),
+}
+
+/// Why the history server gives no answer.
+enum NoAnswer {
+    Unreachable,
+    Late,
 }
 
 #[derive(Default)]
@@ -90,8 +98,9 @@ impl HistoryServerProxy {
     pub(in crate::gateway) async fn listed(&self, id: &str) -> Listed {
         let path = format!("/api/v1/applications/{}", encode_value(id));
         let (status, answer) = match self.answer(&path).await {
-            Some(answer) => answer,
-            None => return Listed::Unknown,
+            Ok(answer) => answer,
+            Err(NoAnswer::Late) => return Listed::Unknown,
+            Err(NoAnswer::Unreachable) => return Listed::Down,
         };
         match status {
             StatusCode::OK => {}
@@ -118,18 +127,20 @@ impl HistoryServerProxy {
 
     /// An answer of the REST API; `None` if the history server does not give it in time.
     async fn json(&self, path: &str) -> Option<Value> {
-        let (status, bytes) = self.answer(path).await?;
+        let (status, bytes) = self.answer(path).await.ok()?;
         (status == StatusCode::OK).then(|| serde_json::from_slice(&bytes).ok())?
     }
 
     /// The status and the body of an answer.
-    async fn answer(&self, path: &str) -> Option<(StatusCode, Bytes)> {
-        let request = Request::get(path).header(header::HOST, "localhost").body(()).ok()?;
-        let answer = tokio::time::timeout(TIMEOUT, self.send(request)).await.ok()?.ok()?;
+    async fn answer(&self, path: &str) -> Result<(StatusCode, Bytes), NoAnswer> {
+        let request = Request::get(path).header(header::HOST, "localhost").body(());
+        let request = request.map_err(|_| NoAnswer::Unreachable)?;
+        let answer = tokio::time::timeout(TIMEOUT, self.send(request)).await.map_err(|_| NoAnswer::Late)?;
+        let answer = answer.map_err(|_| NoAnswer::Unreachable)?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_ANSWER);
-        let bytes = tokio::time::timeout(TIMEOUT, body.collect()).await.ok()?.ok()?.to_bytes();
-        Some((status, bytes))
+        let bytes = tokio::time::timeout(TIMEOUT, body.collect()).await.map_err(|_| NoAnswer::Late)?;
+        Ok((status, bytes.map_err(|_| NoAnswer::Late)?.to_bytes()))
     }
 }
 
