@@ -5,7 +5,7 @@ use crate::aws::proxies::Proxies;
 use crate::aws::uri::{EventLogs, LogUri};
 use crate::error::Fault;
 use crate::paths::GATEWAY_PORT;
-use crate::shown::{hint, shell_word};
+use crate::shown::{Hint, hint, shell_word};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -79,6 +79,18 @@ impl Settings {
     pub fn log_uri(&self) -> Option<LogUri> {
         let described = || self.cluster.as_ref()?.log_uri.as_ref()?.parse().ok();
         self.gateway.log_uris.first().cloned().or_else(described)
+    }
+
+    /// What to type so that the log gateway opens the logs of this cluster, which EMR writes below `own`; `None` if it does, and with
+    /// --layout serverless:…, where log links lead to logs of EMR Serverless.
+    pub(crate) fn add_log_uri(&self, own: &LogUri) -> Option<Hint> {
+        let named = &self.gateway.log_uris;
+        if self.serverless.is_some() || named.is_empty() || named.iter().any(|uri| uri.is_same_directory(own)) {
+            return None;
+        }
+        let options: Vec<Hint> =
+            [own].into_iter().chain(named).map(|uri| hint!("--log-uri {}", uri.to_string())).collect();
+        Some(hint!("sudo emr-shs proxy install {}", options.as_slice()))
     }
 
     /// The place of the event logs. The first run of a command must name it.

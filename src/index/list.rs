@@ -169,8 +169,7 @@ impl Store {
 }
 
 /// SQL: the values of the row `of` by which the attempts of an application are sorted. If several sources have the same attempt, the
-/// last one is the one
-/// that [`is_better`] keeps.
+/// last one is the one that [`is_better`] keeps.
 fn newness(of: &str) -> String {
     format!("({of}.id >> {ID_BITS}, {of}.ended IS NOT NULL AND NOT {of}.is_ended_guessed, {of}.modified, {of}.id)")
 }

@@ -4,8 +4,8 @@
 //! keys as a log can have; and the next complete listing removes every row that S3 does not show with the same size, time and
 //! tag.
 //!
-//! It is lines of JSON, compressed with zstd: a [`Header`], and a [`Line`] for each log. Of each source, the logs that were written last come first,
-//! so that a new node can show them while it reads the others.
+//! It is lines of JSON, compressed with zstd: a [`Header`], and a [`Line`] for each log. Of each source, the logs that were
+//! written last come first, so that a new node can show them while it reads the others.
 
 use super::attempts::{Attempt, Batch};
 use super::layout::{Logs, Object, is_codec};

@@ -19,7 +19,7 @@ use crate::paths::{
 };
 use crate::redact::is_secret_key;
 use crate::settings::{LinkInto, Settings};
-use crate::shown::{Hint, hint};
+use crate::shown::hint;
 use fs_err as fs;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -211,20 +211,12 @@ pub(super) fn taken_port(taken: Option<&TakenPort>, settings: &Settings, changes
 /// Names the log URI of this cluster, if --log-uri names others alone.
 pub(super) fn log_uri_of_others(settings: &Settings) -> Option<String> {
     let own: LogUri = settings.cluster.as_ref()?.log_uri.as_ref()?.parse().ok()?;
-    let given = &settings.gateway.log_uris;
-    // With --layout serverless:…, log links lead to logs of EMR Serverless.
-    let is_chosen = settings.serverless.is_some() || given.is_empty();
-    if is_chosen || given.iter().any(|uri| uri.is_same_directory(&own)) {
-        return None;
-    }
-    let texts: Vec<String> = given.iter().map(ToString::to_string).collect();
-    let option = |uri: &LogUri| hint!("--log-uri {}", uri.to_string());
-    let options: Vec<Hint> = [&own].into_iter().chain(given).map(option).collect();
+    let typed = settings.add_log_uri(&own)?;
+    let given: Vec<String> = settings.gateway.log_uris.iter().map(ToString::to_string).collect();
     Some(format!(
         "EMR writes the logs of this cluster below {own}, but --log-uri names {} alone, so the log gateway does not \
-         open executor logs of this cluster. To add {own}: {}",
-        texts.join(" and "),
-        hint!("sudo emr-shs proxy install {}", options.as_slice())
+         open executor logs of this cluster. To add {own}: {typed}",
+        given.join(" and ")
     ))
 }
 

@@ -29,18 +29,10 @@ pub(crate) fn log_uri(f: &Facts<'_>) -> CheckResult {
     if let Some(uri) = f.log_uri() {
         let described = f.observations()?.emr.as_ref().and_then(|emr| emr.as_ref().ok()?.cluster.log_uri.as_deref());
         let of_cluster = described.and_then(|uri| uri.parse::<LogUri>().ok());
-        // Log links of a layout of Serverless lead elsewhere.
-        let named =
-            Some(&f.settings.gateway.log_uris).filter(|uris| !uris.is_empty() && f.settings.serverless.is_none());
-        let is_named =
-            |wanted: &LogUri| named.is_none_or(|named| named.iter().any(|uri| uri.is_same_directory(wanted)));
-        if let Some(of_cluster) = of_cluster.filter(|wanted| !is_named(wanted)) {
-            let all = [&of_cluster].into_iter().chain(&f.settings.gateway.log_uris);
-            let options: Vec<Hint> = all.map(|uri| hint!("--log-uri {}", uri.to_string())).collect();
+        if let Some((typed, own)) = of_cluster.and_then(|own| Some((f.settings.add_log_uri(&own)?, own))) {
             return skip(format!(
-                "--log-uri names {uri}, and EMR writes the logs of this cluster below {of_cluster}, so the log gateway does not open \
-                 them; to open them, too: {}",
-                hint!("sudo emr-shs proxy install {}", options.as_slice())
+                "--log-uri names {uri}, and EMR writes the logs of this cluster below {own}, so the log gateway does not open \
+                 them; to open them, too: {typed}"
             ));
         }
         return Ok(uri.to_string());

@@ -5,7 +5,7 @@ use crate::aws::uri::EventLogs;
 use crate::change::resource::Resource;
 use crate::desired::local_store;
 use crate::doctor::check::{CheckResult, NotPassed, skip};
-use crate::doctor::facts::{Facts, Mode};
+use crate::doctor::facts::{Facts, Mode, Observations};
 use crate::error::Fault;
 use crate::host::Host;
 use crate::node::hadoop::EMRFS;
@@ -157,10 +157,13 @@ pub(crate) fn defaults(f: &Facts<'_>) -> CheckResult {
             .hint("if EMR is still provisioning this node, run emr-shs as a step: steps begin after provisioning")
             .into());
     }
-    if let (Mode::Preflight { .. }, Some(fault)) = (&f.mode, unreadable_for(f).or_else(|| reads_others(f))) {
+    if let Mode::Live(Observations { unreadable: Some(fault), .. }) = f.mode {
+        return Err(fault.clone().into());
+    }
+    if let Some(fault) = unreadable_for(f).or_else(|| reads_others(f)) {
         return Err(fault.into());
     }
-    let Mode::Live(observations) = f.mode else {
+    let Mode::Live(_) = f.mode else {
         let wanted = match f.settings.index {
             true => Some("the event-log cache".into()),
             false => f.event_logs.map(ToString::to_string),
@@ -168,12 +171,6 @@ pub(crate) fn defaults(f: &Facts<'_>) -> CheckResult {
         refuse_override(f, wanted)?;
         return Ok("readable".into());
     };
-    if let Some(fault) = &observations.unreadable {
-        return Err(fault.clone().into());
-    }
-    if let Some(fault) = unreadable_for(f).or_else(|| reads_others(f)) {
-        return Err(fault.into());
-    }
     refuse_override(f, f.node.spark.defaults.known_text(LOG_DIRECTORY_KEY).map(str::to_string))?;
     same_directory_for_jobs(f)?;
     match &f.node.server {
@@ -194,12 +191,12 @@ fn unreadable_for(f: &Facts<'_>) -> Option<Fault> {
         "/etc/hadoop/conf/hdfs-site.xml".into(),
     ];
     let accounts = BTreeSet::from([server_account(f.host, f.node), JOBS_ACCOUNT.to_string()]);
-    for account in accounts.iter().filter(|account| *account != "root") {
-        let Some(ids) = f.host.account(account) else { continue };
-        if let Some(file) = files.iter().find(|file| can_read(f.host, file, account, ids) == Some(false)) {
-            let whose = if account == JOBS_ACCOUNT { "jobs" } else { "the history server" };
+    for name in accounts.iter().filter(|name| *name != "root") {
+        let Some(account) = Account::of(f.host, name) else { continue };
+        if let Some(file) = files.iter().find(|file| account.can_read(f.host, file) == Some(false)) {
+            let whose = if name == JOBS_ACCOUNT { "jobs" } else { "the history server" };
             return Some(
-                Fault::preflight(format!("{account}, the account of {whose}, cannot read {}", file.display()))
+                Fault::preflight(format!("{name}, the account of {whose}, cannot read {}", file.display()))
                     .detail("found a file, or a directory above it, whose mode keeps that account out")
                     .detail("a program that has started before the mode changed does not notice it before its next start")
                     .unchanged()
@@ -491,12 +488,12 @@ pub(crate) fn buffer(f: &Facts<'_>) -> CheckResult {
         return Ok(format!("not needed: EMRFS does not serve {}://", uri.scheme));
     }
     let Some(dirs) = f.node.hadoop.text("fs.s3.buffer.dir") else { return skip("fs.s3.buffer.dir is not set") };
-    let Some(ids) = f.host.account(HISTORY_SERVER_ACCOUNT) else {
+    let Some(account) = Account::of(f.host, HISTORY_SERVER_ACCOUNT) else {
         return skip(format!("this node has no user {HISTORY_SERVER_ACCOUNT}"));
     };
     let dirs: Vec<&str> = dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty() && !dir.contains("${")).collect();
     // EMRFS warns of a directory that it cannot use, and takes the next one.
-    if let Some(dir) = dirs.iter().find(|dir| can_write(f.host, Path::new(dir), HISTORY_SERVER_ACCOUNT, ids)) {
+    if let Some(dir) = dirs.iter().find(|dir| account.can_write(f.host, Path::new(dir))) {
         return Ok(format!("{dir} is writable"));
     }
     match dirs.first() {
@@ -510,45 +507,57 @@ pub(crate) fn buffer(f: &Facts<'_>) -> CheckResult {
     }
 }
 
-/// Whether an account can read a file, by the modes of the file and of the directories above it; `None` if it is not there, or if
-/// access lists can say something else.
-fn can_read(host: &Host, file: &Path, account: &str, ids: (u32, u32)) -> Option<bool> {
-    let real = host.target(file).ok().filter(|real| real.is_file())?;
-    let bits = |path: &Path| Some(bits_of(host, &path.metadata().ok()?, account, ids));
-    let has_list = |path: &Path| {
-        let mut buffer = [0; 256];
-        !matches!(
-            rustix::fs::getxattr(path, "system.posix_acl_access", &mut buffer[..]),
-            Err(Errno::NODATA | Errno::NOTSUP)
-        )
-    };
-    if real.ancestors().any(has_list) {
-        return None;
+/// An account of the node, by the files of its accounts.
+struct Account {
+    uid: u32,
+    groups: BTreeSet<u32>,
+}
+
+impl Account {
+    fn of(host: &Host, name: &str) -> Option<Self> {
+        let (uid, gid) = host.account(name)?;
+        let groups = host.read(Path::new("/etc/group")).ok().flatten().unwrap_or_default();
+        let of_member = |line: &str| {
+            let fields: Vec<&str> = line.split(':').collect();
+            fields.get(3)?.split(',').any(|member| member == name).then(|| fields[2].parse().ok())?
+        };
+        Some(Self { uid, groups: groups.lines().filter_map(of_member).chain([gid]).collect() })
     }
-    let may_pass = real.ancestors().skip(1).all(|dir| bits(dir).is_none_or(|bits| bits & 0o1 != 0));
-    Some(may_pass && bits(&real)? & 0o4 != 0)
-}
 
-/// Whether an account can write to a directory, or create it.
-fn can_write(host: &Host, dir: &Path, account: &str, ids: (u32, u32)) -> bool {
-    let Some(real) = dir.ancestors().filter_map(|d| host.target(d).ok()).find(|d| d.exists()) else { return false };
-    real.metadata().is_ok_and(|meta| bits_of(host, &meta, account, ids) & 0o3 == 0o3)
-}
+    /// Whether it can read a file, by the modes of the file and of the directories above it; `None` if the file is not there, or if
+    /// access lists can say something else.
+    fn can_read(&self, host: &Host, file: &Path) -> Option<bool> {
+        let real = host.target(file).ok().filter(|real| real.is_file())?;
+        let bits = |path: &Path| Some(self.bits(&path.metadata().ok()?));
+        let has_list = |path: &Path| {
+            let mut buffer = [0; 256];
+            !matches!(
+                rustix::fs::getxattr(path, "system.posix_acl_access", &mut buffer[..]),
+                Err(Errno::NODATA | Errno::NOTSUP)
+            )
+        };
+        if real.ancestors().any(has_list) {
+            return None;
+        }
+        let may_pass = real.ancestors().skip(1).all(|dir| bits(dir).is_none_or(|bits| bits & 0o1 != 0));
+        Some(may_pass && bits(&real)? & 0o4 != 0)
+    }
 
-/// What an account may do with a file or a directory, as the last three bits of a mode.
-fn bits_of(host: &Host, meta: &Metadata, account: &str, (uid, gid): (u32, u32)) -> u32 {
-    let groups = host.read(Path::new("/etc/group")).ok().flatten().unwrap_or_default();
-    let is_member = |line: &str| {
-        let fields: Vec<&str> = line.split(':').collect();
-        fields.get(2) == Some(&meta.gid().to_string().as_str())
-            && fields.get(3).is_some_and(|members| members.split(',').any(|m| m == account))
-    };
-    if meta.uid() == uid {
-        meta.mode() >> 6
-    } else if meta.gid() == gid || groups.lines().any(is_member) {
-        meta.mode() >> 3
-    } else {
-        meta.mode()
+    /// Whether it can write to a directory, or create it.
+    fn can_write(&self, host: &Host, dir: &Path) -> bool {
+        let Some(real) = dir.ancestors().filter_map(|d| host.target(d).ok()).find(|d| d.exists()) else { return false };
+        real.metadata().is_ok_and(|meta| self.bits(&meta) & 0o3 == 0o3)
+    }
+
+    /// What it may do with a file or a directory, as the last three bits of a mode.
+    fn bits(&self, meta: &Metadata) -> u32 {
+        if meta.uid() == self.uid {
+            meta.mode() >> 6
+        } else if self.groups.contains(&meta.gid()) {
+            meta.mode() >> 3
+        } else {
+            meta.mode()
+        }
     }
 }
 

@@ -112,13 +112,12 @@ impl Applications {
             .hint("name a prefix above them: the layout below it does not matter")
             .into());
         }
-        let (file, store) = match settings.file {
-            Some(file) => (file.clone(), Store::open(&file)?),
-            None => {
-                let file = own_file()?;
-                (file.clone(), Store::open_own(&file)?)
-            }
+        let is_own = settings.file.is_none();
+        let file = match settings.file {
+            Some(file) => file,
+            None => own_file()?,
         };
+        let store = if is_own { Store::open_own(&file)? } else { Store::open(&file)? };
         if let Some(why) = store.writing_refused() {
             return Err(Fault::failed(why).hint("name another file: --index-db FILE, or end the other emr-shs").into());
         }

@@ -91,19 +91,16 @@ impl EventLogCache {
         before: Stored,
         logs: Vec<Log>,
     ) -> Result<(), Stopping> {
-        let is_same = before.logs == logs;
-        if is_same && self.is_listed(id) {
+        if before.logs == logs {
+            if !self.is_listed(id) {
+                if !self.has(&logs).await? {
+                    // Somebody has taken away what was here.
+                    return self.begin_anew(id, &before, &logs).await;
+                }
+                self.wait_until_listed(id, &logs, flight).await?;
+            }
             self.note_checked(id);
             return Ok(());
-        }
-        if is_same && self.has(&logs).await? {
-            self.wait_until_listed(id, &logs, flight).await?;
-            self.note_checked(id);
-            return Ok(());
-        }
-        if is_same {
-            // Somebody has taken away what was here.
-            return self.begin_anew(id, &logs).await;
         }
         if logs.iter().any(|log| log.is_rolling) {
             self.check_rolling().await?;
@@ -122,7 +119,7 @@ impl EventLogCache {
         let limit = self.lock().room.limits().bytes;
         if here > 0 && bytes <= limit && here.saturating_add(bytes) > limit {
             // What is here and what comes have no room beside each other.
-            return self.begin_anew(id, &logs).await;
+            return self.begin_anew(id, &before, &logs).await;
         }
         let names: Vec<String> = logs.iter().map(|log| log.name.clone()).collect();
         self.wait_for_room(client, id, flight, bytes, &names).await?;
@@ -155,12 +152,11 @@ impl EventLogCache {
     }
 
     /// Takes an application out of the cache, so that the next try fetches all of it.
-    async fn begin_anew(&self, id: &str, logs: &[Log]) -> Result<(), Stopping> {
-        let before = self.lock().entries.get(id).map(|entry| entry.stored.logs.clone()).unwrap_or_default();
+    async fn begin_anew(&self, id: &str, before: &Stored, logs: &[Log]) -> Result<(), Stopping> {
         self.evict(vec![id.to_string()]).await?;
         self.lock().room.remove(id);
         // Else the history server could take the log that comes for the old one that has grown.
-        self.wait_until_gone(id, &before, before.iter().any(Log::is_open)).await;
+        self.wait_until_gone(id, &before.logs, before.logs.iter().any(Log::is_open)).await;
         Err(Stopping::Changed(logs.first().map(Log::uri).unwrap_or_default()))
     }
 
@@ -327,9 +323,7 @@ impl EventLogCache {
         let (cache, leaving) = (self.directory.clone(), names.clone());
         let hidden =
             blocking(move || leaving.iter().try_for_each(|name| cache.hide(name)).map_err(|e| directory(&e))).await;
-        for name in names {
-            self.lock().leaving.remove(&name);
-        }
+        self.lock().leaving.retain(|name| !names.contains(name));
         hidden?;
         self.save().await;
         Ok(())

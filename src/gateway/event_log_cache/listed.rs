@@ -76,19 +76,18 @@ impl EventLogCache {
 
     /// Waits until the history server, which has just denied something of an application in the cache, lists the application.
     pub(super) async fn wait_until_listed_again(&self, id: &str) {
-        let mut patience: Option<Patience> = None;
-        loop {
-            let Some(logs) = self.lock().entries.get(id).map(|entry| entry.stored.logs.clone()) else { return };
-            let is_first = patience.is_none();
-            let patience = patience.get_or_insert_with(|| Patience::new(&logs, Instant::now()));
-            // Somebody has taken away what was here, or the server lists nothing new.
-            if is_first && !self.has(&logs).await.unwrap_or(true) || self.is_over(patience).await {
-                break;
-            }
-            match self.history_server.listed(id).await {
-                Listed::Unknown | Listed::Down => return,
-                listed if has_all(&listed, &logs) => return,
-                _ => sleep(POLL).await,
+        let logs_of = || Some(self.lock().entries.get(id)?.stored.logs.clone());
+        let Some(logs) = logs_of() else { return };
+        let mut patience = Patience::new(&logs, Instant::now());
+        // If somebody has taken away what was here, there is nothing to wait for.
+        if self.has(&logs).await.unwrap_or(true) {
+            while !self.is_over(&mut patience).await {
+                let Some(logs) = logs_of() else { return };
+                match self.history_server.listed(id).await {
+                    Listed::Unknown | Listed::Down => return,
+                    listed if has_all(&listed, &logs) => return,
+                    _ => sleep(POLL).await,
+                }
             }
         }
         // The next request waits, and then tells which event logs the history server does not show, or fetches them again.
