@@ -100,4 +100,14 @@ impl Node {
             (listed.len() >= count).then_some(listed)
         })
     }
+
+    /// Waits until so many attempts of applications are listed. Returns the applications. The history server adds one event log after
+    /// the other, so an application of two attempts is listed some time before its second attempt is.
+    pub fn wait_for_attempts(&self, count: usize) -> Vec<Value> {
+        wait(&format!("{count} attempts of applications"), || {
+            let listed: Vec<Value> = serde_json::from_str(&self.get("/api/v1/applications")?).ok()?;
+            let attempts: usize = listed.iter().map(|one| one["attempts"].as_array().unwrap().len()).sum();
+            (attempts >= count).then_some(listed)
+        })
+    }
 }

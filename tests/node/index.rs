@@ -2,7 +2,7 @@
 
 use crate::helpers::node::{Node, Profile};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
@@ -61,7 +61,7 @@ fn the_index_has_what_the_history_server_of_the_newest_spark_lists() {
     assert_eq!(found_here, found);
     assert!(found.len() > 20, "{found:#?}");
     let mut listed = Rows::new();
-    for application in node.wait_for_applications(found.keys().map(|(id, _)| id).collect::<BTreeSet<_>>().len()) {
+    for application in node.wait_for_attempts(found.len()) {
         for attempt in application["attempts"].as_array().unwrap() {
             let time = |name: &str| text(&attempt[name]).replace("GMT", "Z");
             let ended = if attempt["completed"] == true { time("endTime") } else { String::new() };

@@ -43,7 +43,7 @@ fn install_lists_applications_from_s3_and_uninstall_leaves_no_trace(profile: Pro
 
     node.upload_event_logs(LOGS);
     let own = node.spark_submit("written-after-install");
-    let listed = node.wait_for_applications(FIXTURES.len() + 1);
+    let listed = node.wait_for_attempts(attempts() + 1);
     for (id, attempts) in FIXTURES {
         assert_eq!(attempts_of(&listed, id), *attempts, "{id}");
     }
@@ -53,6 +53,11 @@ fn install_lists_applications_from_s3_and_uninstall_leaves_no_trace(profile: Pro
     assert_eq!(node.reads(), "hdfs:///var/log/spark/apps");
     assert_same_tree(&before, &node.tree());
     assert!(node.s3_has(LOGS), "event logs stay");
+}
+
+/// How many attempts of applications are uploaded.
+fn attempts() -> usize {
+    FIXTURES.iter().map(|(_, attempts)| attempts.len()).sum()
 }
 
 fn attempts_of(listed: &[Value], id: &str) -> Vec<String> {
@@ -80,7 +85,7 @@ fn install_repairs_a_server_that_a_manual_setup_broke(profile: Profile) {
     assert_eq!(node.reads(), seeds);
     node.upload_event_logs(seeds);
     node.emr_shs(&["restart"]).expect(0);
-    let listed = node.wait_for_applications(FIXTURES.len());
+    let listed = node.wait_for_attempts(attempts());
     assert_eq!(attempts_of(&listed, "application_1795352263709_0009"), ["2:true", "1:true"]);
 
     let ran = node.emr_shs(&["uninstall"]).expect(0);

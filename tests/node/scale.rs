@@ -5,6 +5,9 @@ use crate::helpers::wait::wait;
 
 const PAGE: &str = include_str!("../../docs/scale.md");
 
+/// How many attempts of applications `Node::upload_event_logs` uploads.
+const ATTEMPTS: usize = 10;
+
 fn commands() -> Vec<&'static str> {
     PAGE.lines()
         .filter_map(|line| line.strip_prefix("    "))
@@ -54,7 +57,7 @@ fn the_commands_in_scale_md_work() {
     node.upload_event_logs("s3://acme-spark/spark-events/");
     ran(0);
     assert!(node.sh("cat /etc/spark/conf/spark-defaults.conf").contains("spark.eventLog.rolling.enabled"));
-    let listed = node.wait_for_applications(4).len();
+    let listed = node.wait_for_attempts(ATTEMPTS).len();
 
     assert!(ran(1).contains("restart"));
     ran(2);
@@ -62,7 +65,7 @@ fn the_commands_in_scale_md_work() {
     assert_eq!(node.wait_for_applications(0).len(), 0, "what is in the old prefix leaves the list");
     // The server reads the old prefix although a directory lies in it.
     node.emr_shs(&["install", "--event-logs", "s3://acme-spark/spark-events/"]).expect(0);
-    assert_eq!(node.wait_for_applications(listed).len(), listed);
+    assert_eq!(node.wait_for_attempts(ATTEMPTS).len(), listed);
     let log = node.sh("cat /var/log/spark/spark-history-server.out");
     assert!(!log.contains("ERROR"), "{log}");
     ran(3);
