@@ -5,7 +5,7 @@
 //! can read, or in a file.
 
 use crate::files::Place;
-use crate::programs::{self, Kept};
+use crate::programs::{self, Printed};
 use crate::signals;
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -27,8 +27,6 @@ const CLASS_NAME: &str = "HadoopClient";
 const RUNTIME_DIR: &str = "/run";
 /// The directory of one process's class: this, the process's id, and a number.
 const CLASS_DIR: &str = "emr-shs-hadoop-client-";
-/// How much of what Java prints is kept for messages.
-const KEPT_OUTPUT: usize = 16 << 10;
 /// How long a line of an answer may be.
 const LONGEST_ANSWER: usize = 1 << 20;
 /// How often a waiting request looks whether a signal asks this process to stop.
@@ -116,7 +114,7 @@ pub(crate) struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
     answers: Receiver<String>,
-    printed: Kept,
+    printed: Printed<ChildStderr>,
     /// Until when a request waits for its answer.
     pub deadline: Instant,
     _class: ClassDir,
@@ -148,7 +146,7 @@ impl HadoopClient {
         let (stdout, stderr) = (child.stdout.take().context("piped")?, child.stderr.take().context("piped")?);
         let (sender, answers) = mpsc::channel();
         std::thread::spawn(move || pass_on(stdout, &sender));
-        let printed = Kept::of(stderr, KEPT_OUTPUT);
+        let printed = Printed::of(stderr)?;
         Ok(Session { child, stdin, answers, printed, deadline, _class: class })
     }
 }
@@ -202,6 +200,7 @@ impl Session {
             return Err(self.why_it_ended());
         }
         loop {
+            self.printed.read();
             match self.answers.recv_timeout(POLL) {
                 Ok(line) => return understand(&line),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.why_it_ended()),
@@ -222,7 +221,7 @@ impl Session {
     /// Why Java ended before it was asked to: the first line of an error that it printed.
     fn why_it_ended(&mut self) -> No {
         self.end();
-        let text = self.printed.text(POLL);
+        let text = self.printed.text();
         let is_error = |line: &&str| ["rror", "xception", "nrecognized"].iter().any(|word| line.contains(word));
         let line = text.lines().find(is_error).or(text.lines().last()).unwrap_or("it printed nothing");
         No::CannotTell(format!("Java ended: {}", short(line)))

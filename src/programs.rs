@@ -5,15 +5,15 @@
 //! its absolute path, and its environment contains what this module and the caller name, and nothing else. Clippy refuses
 //! `Command::new` elsewhere (`clippy.toml`).
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,12 @@ use std::time::{Duration, Instant};
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// How often a program that runs is looked at.
 const POLL: Duration = Duration::from_millis(5);
-/// How long a program may take to end after SIGKILL, and its output to arrive after its end.
+/// How long a program may take to end after SIGKILL.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// How much of what a program prints is kept.
 const KEPT_OUTPUT: usize = 4 << 20;
+/// How much is read from a pipe at once: more than a pipe holds, which is 64 KiB.
+const ONE_READING: usize = 1 << 20;
 
 /// The program at an absolute path. A Ctrl-C on the terminal does not reach it: emr-shs decides when it ends.
 #[expect(clippy::disallowed_methods, reason = "this is the only place that starts programs")]
@@ -89,8 +91,11 @@ pub(crate) fn run(name: &str, args: &[&str], limit: Duration, watch: &mut dyn Fn
     command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
     let begun = Instant::now();
     let mut child = spawn(&mut command).map_err(NotRun::NotStarted)?;
-    let out = child.stdout.take().map(|pipe| Kept::of(pipe, KEPT_OUTPUT));
-    let err = child.stderr.take().map(|pipe| Kept::of(pipe, KEPT_OUTPUT));
+    let pipes = (child.stdout.take().map(Printed::of), child.stderr.take().map(Printed::of));
+    let (Some(Ok(mut out)), Some(Ok(mut err))) = pipes else {
+        kill(&mut child);
+        return Err(NotRun::NotStarted(io::Error::other("its output cannot be read")));
+    };
     let status = loop {
         if let Some(status) = child.try_wait().map_err(NotRun::NotStarted)? {
             break status;
@@ -100,10 +105,11 @@ pub(crate) fn run(name: &str, args: &[&str], limit: Duration, watch: &mut dyn Fn
             return Err(NotRun::Hangs { limit });
         }
         watch();
+        out.read();
+        err.read();
         thread::sleep(POLL);
     };
-    let text = |kept: Option<Kept>| kept.map(|kept| kept.text(LAST_MOMENT)).unwrap_or_default();
-    Ok(Ended { success: status.success(), out: text(out), err: text(err) })
+    Ok(Ended { success: status.success(), out: out.text(), err: err.text() })
 }
 
 /// Ends a program that [`at`] made, and all that it has started. Does not wait for one that the kernel holds.
@@ -121,34 +127,37 @@ pub(crate) fn kill(child: &mut Child) {
 }
 
 /// The beginning of what a program prints. The rest is read, too, so that the program does not wait.
-pub(crate) struct Kept {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    /// Disconnects when the program has closed the pipe.
-    end: Receiver<()>,
+pub(crate) struct Printed<P> {
+    pipe: P,
+    kept: Vec<u8>,
 }
 
-impl Kept {
-    pub(crate) fn of(mut pipe: impl Read + Send + 'static, most: usize) -> Self {
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let (reads, end) = mpsc::channel::<()>();
-        let kept = bytes.clone();
-        thread::spawn(move || {
-            let _reads = reads;
-            let mut chunk = [0; 4096];
-            while let Ok(n @ 1..) = pipe.read(&mut chunk) {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                let room = most.saturating_sub(kept.len()).min(n);
-                kept.extend_from_slice(&chunk[..room]);
-            }
-        });
-        Self { bytes, end }
+impl<P: Read + AsFd> Printed<P> {
+    pub(crate) fn of(pipe: P) -> io::Result<Self> {
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self { pipe, kept: Vec::new() })
     }
 
-    /// The text so far, once the pipe is closed or `patience` is over: what the program has started can keep the pipe open.
-    /// A unit's environment can contain bytes that are not UTF-8.
-    pub(crate) fn text(&self, patience: Duration) -> String {
-        let _ = self.end.recv_timeout(patience);
-        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    /// Reads what is in the pipe now. A program that has filled its pipe waits until somebody calls this.
+    pub(crate) fn read(&mut self) {
+        let mut chunk = [0; 4096];
+        let mut read = 0;
+        while let Ok(n @ 1..) = self.pipe.read(&mut chunk) {
+            let room = KEPT_OUTPUT.saturating_sub(self.kept.len()).min(n);
+            self.kept.extend_from_slice(&chunk[..room]);
+            read += n;
+            if read > ONE_READING {
+                return;
+            }
+        }
+    }
+
+    /// The text so far: the whole one of a program that has ended, for what it printed is in the pipe. Nothing waits for
+    /// what the program has started and left: that can keep the pipe open. A unit's environment can contain bytes that
+    /// are not UTF-8.
+    pub(crate) fn text(&mut self) -> String {
+        self.read();
+        String::from_utf8_lossy(&self.kept).into_owned()
     }
 }
 

@@ -111,6 +111,10 @@ pub(crate) fn show(unit: &str) -> Result<Unit> {
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
+    // Whoever takes nothing for a unit that does not run says that a living server has died.
+    if field("ActiveState").is_empty() {
+        bail!("systemctl show {unit} told no state of the unit");
+    }
     Ok(Unit {
         exists: !matches!(field("LoadState"), "not-found" | ""),
         active: field("ActiveState").into(),
@@ -267,8 +271,15 @@ pub(crate) fn last_words(unit: &str) -> Vec<String> {
     let args = ["-q", "-u", unit, "-n", "20", "-o", "cat", "--no-pager"];
     let text = programs::run("journalctl", &args, Duration::from_secs(10), &mut || ()).map(|ended| ended.out);
     let text = text.unwrap_or_default();
-    let error = text.rfind("error: ").map_or("", |at| &text[at..]);
-    let of_ours = error.lines().filter(|l| l.starts_with("error:") || l.starts_with("  ") || l.starts_with("hint:"));
+    last_error(&text)
+}
+
+/// The last error of emr-shs in a text, with its facts and its hint.
+fn last_error(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let begin = lines.iter().rposition(|line| line.starts_with("error: ")).unwrap_or(lines.len());
+    let of_ours =
+        lines[begin..].iter().filter(|l| l.starts_with("error:") || l.starts_with("  ") || l.starts_with("hint:"));
     of_ours.map(|line| line.trim().to_string()).collect()
 }
 
@@ -358,7 +369,15 @@ pub(crate) fn words(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{control_group, listens};
+    use super::{control_group, last_error, listens};
+
+    #[test]
+    fn the_last_error_begins_a_line() {
+        let text =
+            "error: an older one\nhint: x\nstarted\nerror: S3 refuses\n  Hadoop says: error: 403\nhint: y\nstopped";
+        assert_eq!(last_error(text), ["error: S3 refuses", "Hadoop says: error: 403", "hint: y"]);
+        assert!(last_error("all is well\n").is_empty());
+    }
 
     #[test]
     fn every_systemd_tells_what_a_socket_unit_listens_on() {

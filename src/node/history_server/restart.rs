@@ -143,7 +143,7 @@ impl HistoryServer {
             log: LogPosition::end(spark),
             old: self.processes(),
             was_seen: self.answer.is_some(),
-            has_started: false,
+            newest: None,
             class_path_dropped: false,
             answers_since: None,
             errs_since: None,
@@ -196,8 +196,8 @@ struct Restart<'a> {
     old: Vec<Process>,
     /// Whether the pages could be seen before the restart.
     was_seen: bool,
-    /// Whether the new process has appeared.
-    has_started: bool,
+    /// The new process that appeared last.
+    newest: Option<Process>,
     class_path_dropped: bool,
     answers_since: Option<Instant>,
     errs_since: Option<Instant>,
@@ -227,7 +227,7 @@ impl Restart<'_> {
         signals::check()?;
         // The start script fails when the server is gone after a few seconds.
         let has_died = self.begun.elapsed() < timeout
-            && (self.has_started || log_diagnosis::diagnose(&self.log.since()).is_some());
+            && (self.newest.is_some() || log_diagnosis::diagnose(&self.log.since()).is_some());
         Ok(Some(match has_died {
             true => RestartFailure::StoppedAtOnce,
             false => RestartFailure::Systemctl(format!("{error:#}")),
@@ -242,7 +242,7 @@ impl Restart<'_> {
         if !self.is_new(process) {
             return;
         }
-        self.has_started = true;
+        self.newest = Some(process.clone());
         // A main process that does not name Spark's class may be a helper of the start script.
         if let Some(wanted) = self.readiness.class_path.as_ref().filter(|_| process.is_server())
             && let Some(class_path) = process.class_path()
@@ -275,7 +275,8 @@ impl Restart<'_> {
         };
         let seconds = self.begun.elapsed().as_secs();
         let new = server.process.as_ref().filter(|process| self.is_new(process));
-        let is_dead = server.unit.active == "failed" || self.has_started && new.is_none();
+        let has_ended = self.newest.as_ref().is_some_and(|newest| !newest.is_alive());
+        let is_dead = server.unit.active == "failed" || has_ended && new.is_none();
         if is_dead || log_diagnosis::main_thread_died(&self.log.since()) {
             return RestartState::Failed(RestartFailure::Stopped { seconds });
         }
