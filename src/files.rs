@@ -9,7 +9,7 @@
 
 use crate::error::ForbiddenToRoot;
 use crate::signals;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -351,6 +351,28 @@ impl Place {
 /// Opens a regular file of this machine for reading.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     Place::find(Path::new("/"), path, true)?.open()
+}
+
+/// Gives a file the access control list of another one, or none. The mode of a file that has such a list shows the most that
+/// the list can grant in the place of the group's rights: without the list it would grant that to the group.
+pub(crate) fn copy_acl(from: &File, to: &Place) -> io::Result<()> {
+    const ACL: &str = "system.posix_acl_access";
+    /// The most that Linux keeps in one attribute.
+    const LONGEST: usize = 64 << 10;
+    let mut list = vec![0; LONGEST];
+    let found = rustix::fs::fgetxattr(from, ACL, list.as_mut_slice());
+    let file = to.open()?;
+    match found {
+        Ok(length) => rustix::fs::fsetxattr(&file, ACL, &list[..length], XattrFlags::empty())?,
+        // A directory can give its new files a list.
+        Err(Errno::NODATA) => match rustix::fs::fremovexattr(&file, ACL) {
+            Ok(()) | Err(Errno::NODATA) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        },
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    }
+    file.sync_all()
 }
 
 /// The bytes of a regular file that is open.

@@ -189,10 +189,14 @@ impl Host {
 
     /// Whether a user other than root, this one and the owner of the root directory may change a file or a directory.
     pub(crate) fn others_may_change(&self, meta: &std::fs::Metadata) -> bool {
-        let root_owner = fs::metadata(&self.root).map_or(0, |root| root.uid());
-        let is_ours = [0, root_owner, nix::unistd::geteuid().as_raw()].contains(&meta.uid());
         let by_group = meta.mode() & 0o020 != 0 && meta.gid() != 0 && meta.uid() == 0;
-        !is_ours || by_group || meta.mode() & 0o002 != 0
+        self.is_others(meta.uid()) || by_group || meta.mode() & 0o002 != 0
+    }
+
+    /// Whether a user is neither root, nor this one, nor the owner of the root directory.
+    pub(crate) fn is_others(&self, user: u32) -> bool {
+        let root_owner = fs::metadata(&self.root).map_or(0, |root| root.uid());
+        ![0, root_owner, nix::unistd::geteuid().as_raw()].contains(&user)
     }
 
     /// Whether nobody else can change or exchange a file, by any of the directories that lead there.
@@ -201,13 +205,15 @@ impl Host {
         self.target(path).is_ok_and(|real| real.ancestors().all(is_ours))
     }
 
-    /// Gives a file of an account, or of its group, to root alone. Returns whether that was needed.
+    /// Gives a file of an account, or of its group, to root alone. Returns whether that was needed. Follows links, as the
+    /// chgrp does that made the file the group's.
     pub(crate) fn take_from(&self, path: &Path, (user, group): Owner) -> Result<bool> {
-        let Some(meta) = self.metadata(path)? else { return Ok(false) };
+        let Some(place) = self.metadata(path)?.and_then(|_| self.target_place(path).ok()) else { return Ok(false) };
+        let Some(meta) = place.metadata()? else { return Ok(false) };
         if !meta.is_file() || meta.uid() != user && meta.gid() != group {
             return Ok(false);
         }
-        let file = self.place(path)?.open()?;
+        let file = place.open()?;
         let meta = file.metadata()?;
         let owner = if meta.uid() == user { 0 } else { meta.uid() };
         std::os::unix::fs::fchown(&file, Some(owner), Some(0))?;
@@ -236,7 +242,7 @@ impl Host {
 
     /// Changes a file that others change, too, so that no change of theirs is lost. `edit` makes the new bytes from
     /// those that are in the file, and `None` leaves the file alone. If somebody changes the file meanwhile, `edit`
-    /// gets the new bytes. The file keeps its mode and its owner. Follows links.
+    /// gets the new bytes. The file keeps its mode, its owner and its access control list. Follows links.
     pub(crate) fn edit(&self, path: &Path, edit: Edit<'_>) -> Result<()> {
         /// How often somebody else may be faster.
         const ATTEMPTS: usize = 50;
@@ -247,6 +253,7 @@ impl Host {
             let Some(new) = edit(&known)? else { return Ok(()) };
             let meta = file.metadata()?;
             let draft = written_draft(&place, &new, meta.mode() & 0o7777, Some((meta.uid(), meta.gid())))?;
+            or_remove(&draft, files::copy_acl(&file, &draft)).with_context(|| format!("writing {}", path.display()))?;
             // Most of the time is behind us now: the draft is on the disk.
             let now = or_remove(&draft, place.read())?;
             if now != known {

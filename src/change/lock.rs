@@ -3,6 +3,7 @@
 use crate::error::Fault;
 use crate::files::Place;
 use crate::host::Host;
+use crate::node::process::account_of;
 use crate::paths::LOCK;
 use anyhow::{Context, Result};
 use fs_err as fs;
@@ -139,7 +140,7 @@ fn sees_all_processes() -> bool {
 
 /// Whether the process belongs to a user who cannot change this node: it holds the lock only to keep others from it.
 fn is_stranger(host: &Host, pid: u32) -> bool {
-    fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| host.others_may_change(&process))
+    account_of(pid).is_some_and(|user| host.is_others(user))
 }
 
 /// Takes the lock file out of a stranger's hands: the next attempt makes a new one.

@@ -63,7 +63,7 @@ pub(crate) fn run(root: &Path, args: &RegionArgs, console: &Console) -> Result<E
         version: node.spark.version.as_ref().map(ToString::to_string),
         home: node.spark.home.clone(),
         defaults,
-        daemon_heap_mib: node.spark.daemon_heap_mib(),
+        daemon_heap_mib: node.server_heap_mib(),
     });
     let discovery = Discovery {
         identity: node.identity.clone(),

@@ -17,7 +17,7 @@ impl Context<'_> {
         let at_least = |major, minor| self.node.spark.version.as_ref().is_some_and(|v| v.at_least(major, minor));
         let why = "after a restart the history server reads only new event logs";
         let mut rows = vec![tuning(LOCAL_STORE_KEY, store.directory.display().to_string(), why)];
-        let heap = self.node.spark.daemon_heap_mib();
+        let heap = self.node.server_heap_mib();
         if at_least(3, 1) && heap >= HYBRID_STORE_HEAP {
             let why = "a heap of 4 GB or more has room for it";
             rows.push(tuning("spark.history.store.hybridStore.enabled", "true", why));
@@ -38,7 +38,7 @@ impl Context<'_> {
     /// How often the history server scans S3, and with how many threads it reads event logs.
     pub(super) fn scan_keys(&self) -> Vec<KeyRow> {
         // A scan takes two LIST requests for each rolling event log (`docs/emr.md §7.2`).
-        let interval = if self.node.spark.rolls_event_logs() { "300s" } else { "60s" };
+        let interval = if self.node.spark.rolls_event_logs(&self.settings.set) { "300s" } else { "60s" };
         let scan = match self.cache {
             None => tuning(SCAN_INTERVAL_KEY, interval, "every scan costs S3 requests; Spark's default is 10s"),
             Some(_) => {
@@ -49,7 +49,7 @@ impl Context<'_> {
         // Below another root the cores of this machine say nothing about the node's.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = if self.host.is_live() { cores as u64 } else { 1 };
-        let threads = cores.max(8).min(self.node.spark.daemon_heap_mib() / THREAD_HEAP);
+        let threads = cores.max(8).min(self.node.server_heap_mib() / THREAD_HEAP);
         if threads > cores.div_ceil(4) {
             let why = "threads that read from S3 mostly wait; the heap has room for so many";
             rows.push(tuning(REPLAY_THREADS_KEY, threads.to_string(), why));

@@ -21,7 +21,7 @@ use crate::redact::is_secret_key;
 use crate::settings::{LinkInto, Settings};
 use crate::shown::hint;
 use fs_err as fs;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 
 /// What the changes mean for people (`docs/emr.md §5.6`, `§8.2`, `§10`).
@@ -40,7 +40,7 @@ pub(crate) fn consequences(
         Some(old).filter(|old| !same_directory(old, new))
     };
     if replaced(EVENT_LOG_DIR_KEY, &written).is_some() {
-        notes.push(jobs_log_elsewhere(node, settings.index));
+        notes.push(jobs_log_elsewhere(node, &settings.set, settings.index));
     }
     let reads = reads.unwrap_or_default();
     if let Some(old) = replaced(LOG_DIRECTORY_KEY, reads) {
@@ -111,9 +111,9 @@ pub(super) fn rolls_elsewhere(uri: &EventLogs) -> String {
 }
 
 /// Jobs write their event logs to another place.
-fn jobs_log_elsewhere(node: &Node, has_index: bool) -> String {
+fn jobs_log_elsewhere(node: &Node, set: &BTreeMap<String, String>, has_index: bool) -> String {
     let lister = if has_index { "log gateway" } else { "history server" };
-    let earlier = match (node.spark.rolls_event_logs(), node.spark.can_roll_event_logs()) {
+    let earlier = match (node.spark.rolls_event_logs(set), node.spark.can_roll_event_logs()) {
         (true, _) => ", or a part of it",
         (false, true) => " (for a long application earlier, with spark.eventLog.rolling.enabled)",
         (false, false) => "",

@@ -7,6 +7,7 @@
 
 use super::Node;
 use super::hadoop::Hadoop;
+use super::process::account_of;
 use super::spark::assignments;
 use super::unlike::{self, Unlike};
 use crate::aws::uri::EventLogs;
@@ -14,9 +15,7 @@ use crate::hadoop_client::{HadoopClient, No, Session};
 use crate::host::Host;
 use crate::paths::{HISTORY_SERVER_ACCOUNT, JOBS_ACCOUNT};
 use crate::test_objects::TestObject;
-use fs_err as fs;
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -157,14 +156,15 @@ impl HadoopClients {
     /// Reads how the clients start on this node. Starts nothing.
     pub(crate) fn of(host: &Host, node: &Node, uri: &EventLogs, planned: Planned<'_>) -> Self {
         let server_account = server_account(host, node);
-        let client = |account: &str, class_path: Vec<String>, options: Vec<String>| {
+        let client = |account: &str, class_path: Vec<String>, options: Vec<String>, own: BTreeMap<String, String>| {
             let ids = host.account(account);
             let (uid, gid) = ids.ok_or_else(|| No::CannotTell(format!("this node has no account {account}")))?;
             let java = java(host, node).ok_or_else(|| No::CannotTell("no java was found on this node".into()))?;
             if !nix::unistd::geteuid().is_root() {
                 return Err(No::CannotTell(format!("only root can ask as user {account}")));
             }
-            let (environment, settings) = (environment(node), settings(node, planned));
+            let environment = environment(node);
+            let settings = settings(node, planned).into_iter().chain(own).collect();
             Ok(HadoopClient { java, account: (uid, gid), class_path, options, environment, settings })
         };
         let driver = ["spark.driver.defaultJavaOptions", "spark.driver.extraJavaOptions"];
@@ -173,8 +173,18 @@ impl HadoopClients {
         let hadoop = node.hadoop.with_spark_keys(planned_keys.map(|(key, value)| (key.clone(), Some(value.clone()))));
         let stopped = |client| Mutex::new(Client { client, session: None, was_asked: false });
         Self {
-            jobs: stopped(client(JOBS_ACCOUNT, jobs_class_path(node), definitions(driver.split_whitespace()))),
-            server: stopped(client(&server_account, server_class_path(node, planned), server_options(node))),
+            jobs: stopped(client(
+                JOBS_ACCOUNT,
+                jobs_class_path(node),
+                definitions(driver.split_whitespace()),
+                BTreeMap::new(),
+            )),
+            server: stopped(client(
+                &server_account,
+                server_class_path(node, planned),
+                server_options(node),
+                server_properties(node),
+            )),
             server_account,
             differs: differences(&hadoop, uri),
             unusable: unlike::unusable(&hadoop, &uri.scheme, &uri.bucket),
@@ -325,8 +335,7 @@ fn list(session: &mut Session, uri: &EventLogs) -> Result<Option<String>, No> {
 /// The account of the history server: that of its process, else that of its unit, else EMR's.
 pub(crate) fn server_account(host: &Host, node: &Node) -> String {
     let process = node.server.as_ref().and_then(|server| server.process.as_ref());
-    let uid = process.and_then(|process| Some(fs::metadata(format!("/proc/{}", process.pid)).ok()?.uid()));
-    let of_process = uid.and_then(|uid| host.account_name(uid));
+    let of_process = process.and_then(|process| account_of(process.pid)).and_then(|uid| host.account_name(uid));
     of_process.unwrap_or_else(|| HISTORY_SERVER_ACCOUNT.into())
 }
 
@@ -349,11 +358,7 @@ fn java(host: &Host, node: &Node) -> Option<PathBuf> {
 fn server_options(node: &Node) -> Vec<String> {
     match node.server.as_ref().and_then(|server| server.process.as_ref()) {
         Some(process) => definitions(process.args.iter().map(String::as_str)),
-        None => {
-            let options = |name: &str| node.spark.env.get(name).map_or("", String::as_str);
-            let options = ["SPARK_DAEMON_JAVA_OPTS", "SPARK_HISTORY_OPTS"].map(options).join(" ");
-            definitions(options.split_whitespace())
-        }
+        None => definitions(written_options(node).split_whitespace()),
     }
 }
 
@@ -403,6 +408,26 @@ fn settings(node: &Node, planned: Planned<'_>) -> BTreeMap<String, String> {
     let planned = planned.keys.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));
     settings.extend(planned.filter_map(hadoops));
     settings
+}
+
+/// The `spark.hadoop.*` keys that the start files give the history server as system properties, which have the last word.
+fn server_properties(node: &Node) -> BTreeMap<String, String> {
+    let properties = |arguments: &mut dyn Iterator<Item = &str>| {
+        let pairs = arguments.filter_map(|argument| argument.strip_prefix("-Dspark.hadoop.")?.split_once('='));
+        pairs
+            .map(|(key, value)| (key.to_string(), node.spark.defaults.value(value).text().trim().to_string()))
+            .collect()
+    };
+    match node.server.as_ref().and_then(|server| server.process.as_ref()) {
+        Some(process) => properties(&mut process.args.iter().map(String::as_str)),
+        None => properties(&mut written_options(node).split_whitespace()),
+    }
+}
+
+/// The options that spark-env.sh gives the history server.
+fn written_options(node: &Node) -> String {
+    let options = |name: &str| node.spark.env.get(name).map_or("", String::as_str);
+    ["SPARK_DAEMON_JAVA_OPTS", "SPARK_HISTORY_OPTS"].map(options).join(" ")
 }
 
 /// The settings that can lead Hadoop's clients to S3 in another way than emr-shs: their names, without their values, which

@@ -93,6 +93,14 @@ impl Node {
         Ok(())
     }
 
+    /// The heap in MiB of the history server after its next start. Only a shell knows what the start scripts do with
+    /// `SPARK_DAEMON_MEMORY`, so the process that they started tells it, as long as they have not changed since.
+    pub(crate) fn server_heap_mib(&self) -> u64 {
+        let process = self.server.as_ref().and_then(|server| server.process.as_ref());
+        let process = process.filter(|process| self.spark.start_files.were_read_by(process.up()));
+        process.and_then(process::Process::heap_mib).unwrap_or_else(|| self.spark.daemon_heap_mib())
+    }
+
     /// The jars that a scheme of event log URIs needs on this node.
     pub fn scheme(&self, host: &Host, scheme: &str, extra: &[PathBuf]) -> Result<Scheme, Fault> {
         Scheme::observe(host, &self.hadoop, &self.class_path, scheme, extra)

@@ -157,7 +157,7 @@ impl Process {
     /// How long the process has been running.
     pub fn up(&self) -> Option<Duration> {
         let since_boot = Uptime::current().ok().filter(|_| self.started > 0)?.uptime_duration();
-        let started = Duration::from_secs(self.started / procfs::ticks_per_second());
+        let started = Duration::from_millis(self.started.saturating_mul(1000) / procfs::ticks_per_second());
         Some(since_boot.saturating_sub(started))
     }
 
@@ -277,8 +277,14 @@ pub(crate) fn has_systemd_listening(port: u16) -> Option<bool> {
     Some(listens(&systemd).iter().any(|address| address.port() == port))
 }
 
+/// The user id with whose rights a process acts. The owner of its directory in /proc is root where the process keeps others from
+/// looking into it, as one with file capabilities does.
+pub(crate) fn account_of(pid: u32) -> Option<u32> {
+    Some(entry(pid)?.status().ok()?.euid)
+}
+
 fn user_of(entry: &ProcEntry) -> String {
-    let Ok(uid) = entry.uid() else { return "unknown".into() };
+    let Some(uid) = u32::try_from(entry.pid()).ok().and_then(account_of) else { return "unknown".into() };
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     user.map_or_else(|| uid.to_string(), |user| user.name)
 }

@@ -119,11 +119,14 @@ impl Spark {
         self.version.as_ref().is_none_or(|v| v.at_least(3, 0))
     }
 
-    /// Whether jobs write event logs in parts. Spark 4.0 made that the default (`docs/emr.md §7.1`).
-    pub fn rolls_event_logs(&self) -> bool {
+    /// Whether jobs write event logs in parts, once these keys are set. Spark 4.0 made that the default
+    /// (`docs/emr.md §7.1`).
+    pub fn rolls_event_logs(&self, set: &BTreeMap<String, String>) -> bool {
+        const KEY: &str = "spark.eventLog.rolling.enabled";
         let by_default = self.version.as_ref().is_some_and(|v| v.at_least(4, 0));
-        self.can_roll_event_logs()
-            && self.defaults.get("spark.eventLog.rolling.enabled").and_then(SparkValue::boolean).unwrap_or(by_default)
+        let set = set.get(KEY).map(|text| self.defaults.value(text));
+        let value = set.as_ref().or_else(|| self.defaults.get(KEY));
+        self.can_roll_event_logs() && value.and_then(SparkValue::boolean).unwrap_or(by_default)
     }
 
     /// How often the history server scans its directory, according to spark-defaults.conf.

@@ -19,8 +19,8 @@ const DEFAULTS: [&str; 2] = ["/etc/default/hadoop", "/etc/default/spark-history-
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StartFiles {
     texts: Vec<(&'static str, String)>,
-    /// When one of them last changed, in seconds since 1970; `None` if nobody knows.
-    changed: Option<i64>,
+    /// When one of them last changed, since 1970; `None` if nobody knows.
+    changed: Option<Duration>,
 }
 
 /// A place that mentions a system property.
@@ -54,8 +54,12 @@ impl StartFiles {
         let mut files = vec![(SPARK_ENV, host.read(Path::new(SPARK_ENV))?.unwrap_or_default())];
         files.extend(DEFAULTS.iter().filter_map(|file| Some((*file, host.read(Path::new(file)).ok()??))));
         // ctime, because cp -p and tar can set an old mtime, and nobody can set ctime.
-        let changed = |file: &str| Some(host.metadata(Path::new(file)).ok()??.ctime());
-        let changed = files.iter().map(|(file, _)| changed(file)).collect::<Option<Vec<i64>>>();
+        let changed = |file: &str| {
+            let meta = host.metadata(Path::new(file)).ok()??;
+            let (seconds, rest) = (u64::try_from(meta.ctime()).ok()?, u64::try_from(meta.ctime_nsec()).ok()?);
+            Some(Duration::from_secs(seconds) + Duration::from_nanos(rest))
+        };
+        let changed = files.iter().map(|(file, _)| changed(file)).collect::<Option<Vec<Duration>>>();
         Ok(Self { texts: files, changed: changed.and_then(|times| times.into_iter().max()) })
     }
 
@@ -63,8 +67,8 @@ impl StartFiles {
     pub(crate) fn were_read_by(&self, up: Option<Duration>) -> bool {
         let started = up.and_then(|up| SystemTime::now().checked_sub(up));
         let started = started.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        // Both times are those of whole seconds.
-        self.changed.zip(started).is_some_and(|(changed, started)| changed + 2 < started.as_secs().cast_signed())
+        // The clock of the processes and that of the files can differ a little.
+        self.changed.zip(started).is_some_and(|(changed, started)| changed + Duration::from_secs(1) < started)
     }
 
     pub(super) fn spark_env(&self) -> &str {

@@ -36,7 +36,7 @@ impl SyntheticApplication {
             application: Application::synthetic(milliseconds, salt),
             serverless: settings.serverless.clone(),
             spark: node.spark.version.as_ref().map_or("3.5.0".into(), ToString::to_string),
-            rolls: node.spark.rolls_event_logs(),
+            rolls: node.spark.rolls_event_logs(&settings.set),
         }
     }
 

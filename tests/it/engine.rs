@@ -254,6 +254,13 @@ fn there_is_no_store_where_event_logs_roll_unless_somebody_names_one() {
     let ran = install(&root, &[]).expect(0);
     assert!(ran.err().contains("No local store for the history server: event logs roll"), "{}", ran.err());
     assert!(!root.at("mnt/emr-shs").exists());
+    // Also where the installation itself has them roll, or not.
+    install(&root, &["--set", "spark.eventLog.rolling.enabled=false"]).expect(0);
+    assert!(root.at("mnt/emr-shs").exists());
+    let ran = install(&root, &["--set", "spark.eventLog.rolling.enabled=true"]).expect(0);
+    assert!(ran.err().contains("No local store for the history server: event logs roll"), "{}", ran.err());
+    assert_eq!(value(&root, "spark.history.fs.update.interval").as_deref(), Some("300s"));
+    root.run(&["plan", "--check"]).expect(0);
     install(&root, &["--set", "spark.history.store.path=/data/store"]).expect(0);
     assert_eq!(value(&root, "spark.history.store.path").unwrap(), "/data/store");
 }
@@ -322,6 +329,31 @@ fn an_option_with_which_the_server_would_delete_event_logs_stops_the_installatio
     install(&root, &[]).expect(3);
     root.write(ENV, format!("export SPARK_HISTORY_OPTS={CLEANER}=false\n"));
     install(&root, &[]).expect(0);
+}
+
+#[test]
+fn spark_defaults_keeps_its_access_control_list() {
+    const ACL: &str = "system.posix_acl_access";
+    let root = RootDir::new();
+    root.write(DEFAULTS, "spark.acme.team data\n");
+    // As `setfacl -m u:12345:rw` makes it: of the owner, that user, the group, the mask, and others.
+    let entries = [(1u16, 6u16, u32::MAX), (2, 6, 12345), (4, 4, u32::MAX), (16, 6, u32::MAX), (32, 0, u32::MAX)];
+    let entry = |(tag, rights, id): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    let list: Vec<u8> = 2u32.to_le_bytes().into_iter().chain(entries.into_iter().flat_map(entry)).collect();
+    rustix::fs::setxattr(root.at(DEFAULTS), ACL, &list, rustix::fs::XattrFlags::empty()).unwrap();
+    let found = || {
+        let mut list = vec![0; 1024];
+        let length = rustix::fs::getxattr(root.at(DEFAULTS), ACL, list.as_mut_slice()).unwrap();
+        list.truncate(length);
+        list
+    };
+    install(&root, &[]).expect(0);
+    assert!(value(&root, "spark.history.fs.logDirectory").is_some());
+    assert_eq!(found(), list);
+    root.run(&["uninstall"]).expect(0);
+    assert_eq!(found(), list);
 }
 
 #[test]

@@ -177,6 +177,28 @@ fn a_refusal_says_who_was_refused_and_what_still_works() {
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
+fn what_the_start_files_give_the_history_server_alone_is_its_way_to_s3() {
+    let node = Node::fresh(Profile::Emr712);
+    node.sh(ROLE_WITHOUT_RIGHTS);
+    node.upload_event_logs(LOGS);
+    node.sh(&hadoop_may(r#""s3:ListBucket","s3:GetObject""#));
+    // Nobody else has the keys.
+    node.sh("sed -i 's/>hadoops</>limited</; s/>hadoopssecret</>limitedsecret</' /etc/hadoop/conf/core-site.xml");
+    let before = node.tree();
+    node.emr_shs(&[INSTALL, &["--history-only"]].concat()).expect(3);
+    let options = "-Dspark.hadoop.fs.s3a.access.key=hadoops -Dspark.hadoop.fs.s3a.secret.key=hadoopssecret";
+    node.sh(&format!("echo 'export SPARK_HISTORY_OPTS=\"{options}\"' >/etc/default/spark-history-server"));
+    node.emr_shs(&["restart"]).expect(0);
+    let installed = node.emr_shs(&[INSTALL, &["--history-only"]].concat()).expect(0);
+    assert!(!installed.err().contains("hadoopssecret"), "{}", installed.err());
+    node.wait_for_applications(1);
+    node.emr_shs(&["uninstall"]).expect(0);
+    node.sh("rm /etc/default/spark-history-server; systemctl restart spark-history-server");
+    assert_same_tree(&before, &node.tree());
+}
+
+#[test]
+#[ignore = "needs root and a node: scripts/test node"]
 fn each_account_is_asked_with_the_role_that_emrfs_maps_it_to() {
     let node = Node::fresh(Profile::Emr71);
     node.sh(ROLE_WITHOUT_RIGHTS);

@@ -16,9 +16,10 @@ use crate::change::resource::{Resource, short_digest};
 use crate::files::kind;
 use crate::host::{Host, Owner};
 use crate::node::Node;
+use crate::node::hadoop_client::server_account;
 use crate::paths::{
-    HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, JAVA_TMP_DIR, LOCAL_DIR, LOCAL_STORE_KEY, MAX_DISK_USAGE_KEY,
-    RETAINED_APPLICATIONS_KEY, STORE_DROP_IN,
+    HISTORY_SERVER_UNIT, JAVA_TMP_DIR, LOCAL_DIR, LOCAL_STORE_KEY, MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY,
+    STORE_DROP_IN,
 };
 use crate::settings::Settings;
 use disk::{Chosen, Limits, disks, has_noexec, largest_disk, usable};
@@ -55,6 +56,9 @@ pub(crate) struct LocalStore {
     java_tmp: Option<PathBuf>,
     /// `None` where Spark's own limits fit on the disk.
     limits: Option<Limits>,
+    /// The account of the history server.
+    account: String,
+    /// That account, and its group.
     owner: Owner,
 }
 
@@ -100,15 +104,16 @@ pub(crate) fn choose(
     if let Some(chosen) = chosen.filter(|chosen| !ours.contains(chosen) && rendered.is_none()) {
         return Err(NoStore::Inapplicable(format!("{LOCAL_STORE_KEY} is set to {} already", chosen.display())));
     }
-    if spark.rolls_event_logs() && named.is_none() {
+    if spark.rolls_event_logs(&settings.set) && named.is_none() {
         return Err(NoStore::Inapplicable(
             "event logs roll, so the history server lists applications while they run, and from a local store \
                     Spark can show the state in which somebody first opened an application for ever"
                 .into(),
         ));
     }
-    let owner = host.account(HISTORY_SERVER_ACCOUNT);
-    let owner = owner.ok_or_else(|| NoStore::NoPlace("this node has no user spark".into()))?;
+    let account = server_account(host, node);
+    let owner = host.account(&account);
+    let owner = owner.ok_or_else(|| NoStore::NoPlace(format!("this node has no user {account}")))?;
     let name = store_name(reads);
     let existing = ours.iter().find(|path| path.ends_with(&name) && host.exists(path));
     let place = |directory: &Path| directory.ancestors().nth(2).unwrap_or(Path::new("/")).to_path_buf();
@@ -139,7 +144,7 @@ pub(crate) fn choose(
         return Err(NoStore::NoPlace(why));
     }
     let earlier = earlier(host, receipt, &ours, &directory);
-    Ok(LocalStore { directory, earlier, java_tmp, limits, owner })
+    Ok(LocalStore { directory, earlier, java_tmp, limits, account, owner })
 }
 
 /// What stands where emr-shs would have a directory for a store, and keeps emr-shs from having one. Everybody may write to a
@@ -313,8 +318,9 @@ impl LocalStore {
         let as_server = |first: &str, command: &str| {
             format!(
                 "-/bin/sh -c '{first}set -- sh -c \"cd {} || exit; {command}\"; \
-                 [ \"$$(id -u)\" != 0 ] || set -- runuser -u {HISTORY_SERVER_ACCOUNT} -- \"$$@\"; exec \"$$@\"'",
-                self.directory.display()
+                 [ \"$$(id -u)\" != 0 ] || set -- runuser -u {} -- \"$$@\"; exec \"$$@\"'",
+                self.directory.display(),
+                self.account
             )
         };
         let [list, other_list] = LISTINGS;

@@ -16,8 +16,8 @@ use crate::node::jars::Scheme;
 use crate::node::provisioning::Provisioning;
 use crate::node::{Node, jars, spark};
 use crate::paths::{
-    DEFERRED_INSTALL_UNIT, EVENT_LOG_DIR_KEY, HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, JOBS_ACCOUNT,
-    LOCAL_STORE_KEY, LOG_DIRECTORY_KEY, MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY, SPARK_HOME,
+    DEFERRED_INSTALL_UNIT, EVENT_LOG_DIR_KEY, HISTORY_SERVER_UNIT, JOBS_ACCOUNT, LOCAL_STORE_KEY, LOG_DIRECTORY_KEY,
+    MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY, SPARK_HOME,
 };
 use crate::settings::LinkInto;
 use crate::shown::{Hint, hint};
@@ -286,7 +286,7 @@ fn runs_with_defaults(f: &Facts<'_>, server: &HistoryServer) -> CheckResult {
             .hint("sudo emr-shs restart")
     };
     let heap = server.process.as_ref().and_then(|p| p.heap_mib());
-    let wanted = f.node.spark.daemon_heap_mib();
+    let wanted = f.node.server_heap_mib();
     if let Some(heap) = heap
         && heap != wanted
         && f.node.spark.env.contains_key("SPARK_DAEMON_MEMORY")
@@ -488,8 +488,9 @@ pub(crate) fn buffer(f: &Facts<'_>) -> CheckResult {
         return Ok(format!("not needed: EMRFS does not serve {}://", uri.scheme));
     }
     let Some(dirs) = f.node.hadoop.text("fs.s3.buffer.dir") else { return skip("fs.s3.buffer.dir is not set") };
-    let Some(account) = Account::of(f.host, HISTORY_SERVER_ACCOUNT) else {
-        return skip(format!("this node has no user {HISTORY_SERVER_ACCOUNT}"));
+    let name = server_account(f.host, f.node);
+    let Some(account) = Account::of(f.host, &name) else {
+        return skip(format!("this node has no user {name}"));
     };
     let dirs: Vec<&str> = dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty() && !dir.contains("${")).collect();
     // EMRFS warns of a directory that it cannot use, and takes the next one.
@@ -497,12 +498,12 @@ pub(crate) fn buffer(f: &Facts<'_>) -> CheckResult {
         return Ok(format!("{dir} is writable"));
     }
     match dirs.first() {
-        Some(dir) => Err(Fault::preflight(format!(
-            "the user {HISTORY_SERVER_ACCOUNT} cannot write to {dir}, the buffer directory of EMRFS"
-        ))
-        .detail("fs.s3.buffer.dir in core-site.xml names the directory")
-        .hint(hint!("sudo mkdir -p {}; sudo chown {}:{} {}", dir, HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_ACCOUNT, dir))
-        .into()),
+        Some(dir) => {
+            Err(Fault::preflight(format!("the user {name} cannot write to {dir}, the buffer directory of EMRFS"))
+                .detail("fs.s3.buffer.dir in core-site.xml names the directory")
+                .hint(hint!("sudo mkdir -p {}; sudo chown {}: {}", dir, name, dir))
+                .into())
+        }
         None => skip("fs.s3.buffer.dir names no directory that doctor can resolve"),
     }
 }

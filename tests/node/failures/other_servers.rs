@@ -5,7 +5,7 @@ use crate::helpers::doctor_cases::Report;
 
 on_profiles! {
     [emr_7_12: Emr712]
-    [other_peoples_history_servers_are_named_and_left_alone]
+    [other_peoples_history_servers_are_named_and_left_alone, the_process_tells_what_the_start_files_do_not]
 }
 
 /// The process that systemd knows as the unit's.
@@ -78,4 +78,21 @@ fn other_peoples_history_servers_are_named_and_left_alone(profile: Profile) {
     node.sh("mv /etc/systemd/system/spark-history-server.service /root/; systemctl mask spark-history-server");
     complains(&node.emr_shs(&["restart"]), 3, &["is masked", "sudo systemctl unmask"]);
     assert_eq!(node.reads(), LOGS);
+}
+
+/// The account and the heap of a server that start files choose with a shell's means.
+fn the_process_tells_what_the_start_files_do_not(profile: Profile) {
+    let node = Node::fresh(profile);
+    node.sh("echo 'user=hadoop' >/etc/default/spark-history-server; chown -R hadoop /var/log/spark/
+        printf 'if [ -e /no/such/file ]; then\nexport SPARK_DAEMON_MEMORY=8g\nfi\n' >>/etc/spark/conf/spark-env.sh
+        sleep 3; systemctl restart spark-history-server");
+    wait("the server of another account", || node.answers().then_some(()));
+    node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
+    let defaults = node.sh("cat /etc/spark/conf/spark-defaults.conf");
+    assert!(!defaults.contains("hybridStore.enabled") && !defaults.contains("numReplayThreads"), "{defaults}");
+    let store = defaults.lines().find_map(|line| line.strip_prefix("spark.history.store.path ")).unwrap().trim();
+    assert_eq!(node.sh(&format!("stat -c '%U %a' {store}; ls {store} | grep -c ^listing")), "hadoop 750\n1\n");
+    node.emr_shs(&["plan", "--check"]).expect(0);
+    assert_eq!(Report::of(&node).names("fail"), Vec::<&str>::new());
+    node.emr_shs(&["uninstall"]).expect(0);
 }
