@@ -72,19 +72,23 @@ fn path_in(groups: &str, wanted: Hierarchy) -> Option<&str> {
     })
 }
 
-/// The unit or the session in which systemd keeps a process, such as `acme.service` or `session-3.scope`.
+/// The unit or the session in which systemd keeps a process, such as `acme.service` or `session-3.scope`. That is the outermost: below
+/// their own session users make groups, and units of their own, of any name.
 pub(super) fn unit_of(pid: u32) -> Option<String> {
-    let groups = groups_of(Path::new(PROC), pid)?;
-    let path = path_in(&groups, Hierarchy::Named).or_else(|| path_in(&groups, Hierarchy::Unified))?;
+    unit_in(&groups_of(Path::new(PROC), pid)?)
+}
+
+fn unit_in(groups: &str) -> Option<String> {
+    let path = path_in(groups, Hierarchy::Named).or_else(|| path_in(groups, Hierarchy::Unified))?;
     let is_unit = |element: &&str| element.ends_with(".service") || element.ends_with(".scope");
-    path.split('/').rev().find(is_unit).map(str::to_string)
+    path.split('/').find(is_unit).map(str::to_string)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test says what it expects by unwrapping it")]
 
-    use super::UnitGroup;
+    use super::{UnitGroup, unit_in};
     use fs_err as fs;
 
     const UNIT: &str = "/system.slice/spark-history-server.service";
@@ -122,6 +126,18 @@ mod tests {
         // Both, in a container.
         let both = "9:name=systemd:/box/payload/init.scope\n1:cpu:/\n0::/box/payload/init.scope\n";
         assert!(is_member(both, "9:name=systemd:/box/payload/system.slice/spark-history-server.service\n0::/\n"));
+    }
+
+    #[test]
+    fn no_user_passes_for_a_unit_of_the_system() {
+        let unit = |groups: &str| unit_in(groups).unwrap();
+        assert_eq!(unit("0::/system.slice/acme.service\n"), "acme.service");
+        assert_eq!(unit("0::/system.slice/system-getty.slice/getty@tty1.service/own\n"), "getty@tty1.service");
+        assert_eq!(unit("0::/user.slice/user-1.slice/session-3.scope\n"), "session-3.scope");
+        // systemd-run --user --unit=hadoop-hdfs-namenode
+        let users = "0::/user.slice/user-1.slice/user@1.service/app.slice/hadoop-hdfs-namenode.service\n";
+        assert_eq!(unit(users), "user@1.service");
+        assert!(unit_in("0::/init.scope\n").is_some() && unit_in("0::/\n").is_none());
     }
 
     #[test]

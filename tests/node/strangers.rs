@@ -13,6 +13,14 @@ const SOCKET: &str =
 /// Accepts connections on port 9, and never answers.
 const SILENT: &str = "import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
                       s.bind(('127.0.0.1', 9)); s.listen(50); time.sleep(600)";
+/// Holds the lock of emr-shs, and has the kernel give the files in /proc that show this process to root.
+const UNSEEN_HOLDER: &str = "import ctypes, fcntl, time; ctypes.CDLL(None).prctl(4, 0); f = open('/run/emr-shs.lock'); \
+                             fcntl.flock(f, 2); time.sleep(600)";
+/// Answers on the log gateway's port, and prints what it was asked.
+const LISTENER: &str = "import socket\ns = socket.socket(); s.setsockopt(1, 2, 1); s.bind(('127.0.0.1', 9977)); s.listen(50)\n\
+    while True:\n\
+    \x20 c, _ = s.accept(); print(c.recv(65536).decode())\n\
+    \x20 c.sendall(b'HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok'); c.close()";
 /// Starts a command, sends it a signal after two seconds, and prints how long it then took, and its exit code.
 const SIGNALLED: &str = "import signal, subprocess, sys, time\n\
     default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)\n\
@@ -78,11 +86,13 @@ fn other_accounts_neither_stop_root_nor_use_it() {
     // Somebody holds the lock, which an earlier version let everybody read, and plants links where the store goes: now
     // one that stays, now one that comes and goes.
     const STORE: &str = "/mnt/emr-shs";
-    node.sh("touch /run/emr-shs.lock; chmod 644 /run/emr-shs.lock; chmod 1777 /mnt
-        systemd-run --quiet --uid=nobody --unit=holder flock /run/emr-shs.lock sleep 600
+    node.sh(&format!(
+        "touch /run/emr-shs.lock; chmod 644 /run/emr-shs.lock; chmod 1777 /mnt
+        systemd-run --quiet --uid=nobody --unit=holder python3 -c \"{UNSEEN_HOLDER}\"
         systemd-run --quiet --uid=nobody --unit=planter bash -c \
             'while :; do ln -s /etc /mnt/emr-shs; rm -f /mnt/emr-shs; done' 2>/dev/null
-        runuser -u games -- ln -s /etc /mnt/spare; sleep 1");
+        runuser -u games -- ln -s /etc /mnt/spare; sleep 1"
+    ));
     let ran = node.emr_shs(&["install", "--event-logs", LOGS]);
     assert!([0, 5].contains(&ran.code()), "{}: {}", ran.code(), ran.err());
     let is_made = format!("systemctl stop holder planter; test ! -L {STORE} -a -d {STORE} && echo made || true");
@@ -108,6 +118,7 @@ fn other_accounts_neither_stop_root_nor_use_it() {
     node.sh(
         "cd /etc/emr-shs; echo KEY >key.pem; echo a:b >users; chgrp emr-shs key.pem users; chmod 640 key.pem users",
     );
+    give_password_to_no_stranger(&node);
     node.sh(&format!("mv {LOG} {LOG}.away; runuser -u spark -- mkfifo {LOG}"));
     let refused = node.emr_shs(&["uninstall"]).expect(3);
     assert!(in_one_line(&refused.err()).contains("would not start again"), "{}", refused.err());
@@ -117,6 +128,19 @@ fn other_accounts_neither_stop_root_nor_use_it() {
     assert!(ran.err().contains("/etc/emr-shs/key.pem") && ran.err().contains("only root may read it"), "{}", ran.err());
     assert_eq!(node.sh("stat -c '%U %G %a' /etc/emr-shs/key.pem /etc/emr-shs/users"), "root root 600\nroot root 600\n");
     node.sh("rm -r /etc/emr-shs");
+}
+
+/// A user's password goes to the log gateway, and not to whoever listens on its port while it is down.
+fn give_password_to_no_stranger(node: &Node) {
+    node.sh(&format!(
+        "systemctl stop emr-shs-gateway.socket emr-shs-gateway.service
+         systemd-run --quiet --uid=nobody --unit=listener -p StandardOutput=file:/root/heard python3 -uc \"{LISTENER}\"; sleep 1"
+    ));
+    let ran = node.run(&["env", "EMR_SHS_LOGIN=alice:wonderland", "emr-shs", "verify"]);
+    assert_ne!(ran.code(), 0, "{}{}", ran.out(), ran.err());
+    let heard = node.sh("systemctl stop listener; cat /root/heard");
+    assert!(heard.contains("GET /") && !heard.to_lowercase().contains("authorization"), "{heard}");
+    node.sh("rm /root/heard; systemctl start emr-shs-gateway.socket");
 }
 
 /// Mounts a file system that answers nothing on a directory of a node, once another file of the node exists. From the end

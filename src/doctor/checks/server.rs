@@ -25,7 +25,7 @@ const LINE: usize = 240;
 
 pub(crate) fn heap(f: &Facts<'_>) -> CheckResult {
     let server = f.server()?;
-    let heap = f.node.spark.daemon_heap_mib();
+    let heap = f.node.server_heap_mib();
     if let Some(error) = f.known_errors().iter().find(|error| error.diagnosis.cause == Cause::OutOfMemory) {
         return Err(Fault::preflight(format!("a heap of {heap} MiB is too small: the history server ran out of memory"))
             .detail(format!("its log: {}", shortened(&error.diagnosis.line)))
@@ -152,7 +152,8 @@ fn foreign_listener(port: u16, listener: &PortOwner, server: &HistoryServer) -> 
             .hint("sudo emr-shs install");
     }
     let end = match (&listener.unit, listener.pid) {
-        (Some(unit), _) if unit.ends_with(".service") && unit != HISTORY_SERVER_UNIT => {
+        // user@1000.service is all that a user runs.
+        (Some(unit), _) if unit.ends_with(".service") && !unit.starts_with("user@") && unit != HISTORY_SERVER_UNIT => {
             hint!("sudo systemctl stop {}", unit)
         }
         (_, Some(pid)) => hint!("sudo kill {}", pid),

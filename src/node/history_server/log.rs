@@ -53,7 +53,7 @@ impl LogPosition {
 
 impl Position {
     fn end(path: PathBuf) -> Self {
-        let length = fs::metadata(&path).map_or(0, |m| m.len());
+        let length = files::open(&path).and_then(|file| file.metadata()).map_or(0, |meta| meta.len());
         Self { head: head(&path), path, length }
     }
 

@@ -263,4 +263,13 @@ fn tls_and_a_login_protect_the_gateway() {
     assert!(served().contains("CN = two"));
     let ran = node.emr_shs(&["proxy", "install"]).expect(3);
     assert!(ran.err().contains("/srv/tls/chain.pem"), "{}", ran.err());
+
+    // What was readable for the gateway's group is root's alone once the group's number is free, also behind a link.
+    make("three");
+    node.sh(
+        "mkdir /srv/live; ln -s ../tls/key.pem /srv/live/; chgrp emr-shs /srv/tls/key.pem; chmod 640 /srv/tls/key.pem",
+    );
+    node.emr_shs(&["proxy", "install", "--tls-key", "/srv/live/key.pem"]).expect(0);
+    node.emr_shs(&["uninstall"]).expect(0);
+    assert_eq!(node.sh("stat -c '%U %G %a' /srv/tls/key.pem"), "root root 600\n");
 }
