@@ -2,7 +2,8 @@
 
 use crate::helpers::wait::wait;
 use std::fs::Permissions;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -69,6 +70,18 @@ impl Gateway {
         let mut curl = Command::new("curl");
         curl.args(["-sf", "--noproxy", "*", "--max-time", "20", "--cacert"]).arg(self.path("ca.pem")).arg(self.url());
         curl.output().unwrap().stdout == b"ok\n"
+    }
+
+    /// The status of the answer to plain HTTP with a header of this length, from a client that closes its half afterwards.
+    fn plain_status(&self, length: usize) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {}\r\n\r\n", "a".repeat(length));
+        // The gateway can have closed the connection before it has read all.
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap_or_default().into()
     }
 
     fn serial(&self) -> String {
@@ -167,6 +180,14 @@ fn testssl(gateway: &Gateway) -> Vec<Finding> {
     let said = String::from_utf8_lossy(&ran.stdout);
     let findings = std::fs::read_to_string(findings).unwrap_or_else(|e| panic!("{e}: {said}"));
     serde_json::from_str(&findings).unwrap_or_else(|e| panic!("{e}: {said}"))
+}
+
+#[test]
+fn plain_http_on_the_tls_port_gets_a_redirect_and_no_more_room_than_a_head_needs() {
+    let gateway = Gateway::start();
+    assert_eq!(gateway.plain_status(1000), "302");
+    // The gateway may close the connection before the client has read why.
+    assert_ne!(gateway.plain_status(300 * 1024), "302");
 }
 
 #[test]

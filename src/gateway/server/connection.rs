@@ -109,14 +109,7 @@ impl Connection {
     ) -> impl Future<Output = hyper::Result<()>> + Send + 'a {
         // hyper keeps room for the future of a request, also while there is none.
         let service = service_fn(move |request| Box::pin(self.respond(Some(link), request)));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_HEAD)
-            // A client may close its half of the connection after its last request.
-            .half_close(true)
-            .serve_connection(TokioIo::new(stream), service);
-        watcher.watch(connection)
+        watcher.watch(http(MAX_HEAD).serve_connection(TokioIo::new(stream), service))
     }
 
     /// Gives one response to a client that is not served, and closes the connection.
@@ -133,12 +126,7 @@ impl Connection {
 
     async fn respond_once<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let service = service_fn(|request| self.respond(None, request));
-        let _ = http1::Builder::new()
-            .keep_alive(false)
-            .max_buf_size(MAX_REFUSED_HEAD)
-            .half_close(true)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+        let _ = http(MAX_REFUSED_HEAD).keep_alive(false).serve_connection(TokioIo::new(stream), service).await;
     }
 
     /// Redirects a browser that uses `http://` on the TLS port: it would show a broken connection.
@@ -154,12 +142,7 @@ impl Connection {
             protect(response.headers_mut());
             std::future::ready(Ok::<_, Infallible>(response))
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), service);
-        watcher.watch(connection).await
+        watcher.watch(http(MAX_HEAD).keep_alive(false).serve_connection(TokioIo::new(stream), service)).await
     }
 
     /// `link` is `None` for a client that is not served.
@@ -204,6 +187,18 @@ impl Connection {
         }
         Ok(response)
     }
+}
+
+/// HTTP/1.1 as every client gets it. The size of a request's head is a parameter, because nobody has logged in before the gateway
+/// has read it: hyper alone would keep 400 kB for each connection.
+fn http(max_head: usize) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(max_head)
+        // A client may close its half of the connection after its last request.
+        .half_close(true);
+    http
 }
 
 /// Why the gateway ended a connection; `None` if the client ended it, or did not speak HTTP.
