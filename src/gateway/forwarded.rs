@@ -6,10 +6,10 @@ use super::history_server::opening;
 use super::history_server::proxy::is_odd;
 use super::http::Body;
 use super::job_runs;
-use super::limits::{ANSWER_TIMEOUT, OPENING_TIMEOUT};
+use super::limits::{ANSWER_TIMEOUT, OPENING_TIMEOUT, UNREAD_PAGE};
 use super::metrics::RequestOutcome;
 use super::pages::{self, Message};
-use super::shares::Client;
+use super::shares::{Client, Lack};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode, header};
 
@@ -29,15 +29,15 @@ impl Gateway {
                 Err(answer) => return *answer,
             }
         }
-        let Some(share) = self.history_requests.take(client) else { return busy() };
+        let make_room = |lack| self.connections.evict_reader(UNREAD_PAGE, (lack == Lack::OfClient).then_some(client));
+        let Some(share) = self.history_requests.take_or(client, make_room) else { return busy() };
         let application = opening::application(path).map(str::to_string);
         let timeout = if is_browser && application.is_some() { OPENING_TIMEOUT } else { ANSWER_TIMEOUT };
         let log = used.as_ref().and_then(|used| used.event_log(path));
         let run = log.and_then(|(bucket, key)| job_runs::links(&self.archive, &bucket, &key));
         let (history_server, has_login, request) =
             (self.history_server.clone(), self.logins.is_some(), request.map(drop));
-        let answer = async move {
-            let _share = share;
+        let answered = async move {
             let Some(used) = used else { return history_server.forward(request, has_login, timeout, None).await };
             let answer = history_server.forward(request.clone(), has_login, timeout, run.clone()).await;
             // The history server fails where the event log goes while it answers, because the log has grown.
@@ -48,6 +48,8 @@ impl Gateway {
             used.wait_until_listed().await;
             history_server.forward(request, has_login, timeout, run).await
         };
+        // The history server keeps a thread until its answer is read.
+        let answer = async move { answered.await.map(|response| share.until_read(response)) };
         let answer = match &application {
             Some(application) if is_browser => self.openings.page(client, application, answer).await,
             Some(_) => match self.openings.answer(client, answer).await {

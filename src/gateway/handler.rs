@@ -76,7 +76,7 @@ pub(super) struct Gateway {
     pub(super) page_memory: PageMemory,
     /// Lines of the access log.
     pub(super) left_out: LeftOut,
-    /// Requests that wait for the history server.
+    /// Requests that the history server answers, until the answers are read.
     pub(super) history_requests: Shares,
     /// Requests that wait for S3.
     pub(super) waiting: Shares,

@@ -55,11 +55,14 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long it can take to open an application, while browsers get a page that says so.
 pub(super) const OPENING_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// How many requests can wait for the history server at the same time. It answers with two hundred threads. What lists and pages
-/// about logs only add to what S3 tells takes half of these places at most.
+/// How many requests the history server can be answering at the same time, until their clients have read the answers: it has two
+/// hundred threads, and keeps one until then. What lists and pages about logs only add to what S3 tells takes half of these
+/// places at most.
 pub(super) const MAX_HISTORY_REQUESTS: usize = 192;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_HISTORY_REQUESTS_OF_CLIENT: usize = 80;
+/// How many bytes of one answer of the history server are read ahead of the client.
+pub(super) const HISTORY_BUFFER: usize = 64 * 1024;
 /// How many applications the gateway waits for that take longer to open than a browser waits. Further ones open as well: their
 /// pages ask again, and programs must.
 pub(super) const MAX_OPENINGS: usize = 64;
@@ -82,7 +85,8 @@ pub(super) const KEPT_REQUESTS: usize = 8;
 pub(super) const MAX_PAGE_BYTES: usize = 48 << 20;
 /// A smaller page is not counted.
 pub(super) const SMALL_PAGE: usize = 32 * 1024;
-/// A client that has read nothing for so long loses its page if another client needs the room.
+/// A client that has read nothing for so long loses its page, or its answer of the history server, if another client needs the
+/// room.
 pub(super) const UNREAD_PAGE: Duration = Duration::from_secs(1);
 /// How many logs can stream through the gateway at the same time. Each needs up to 400 kB.
 pub(super) const MAX_STREAMS: usize = 400;

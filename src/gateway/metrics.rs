@@ -75,7 +75,7 @@ pub(super) struct Gauges {
     pub(super) fingerprint: Option<String>,
     /// How many bytes of pages wait for their readers.
     pub(super) page_bytes: usize,
-    /// Requests that wait for S3 or for the history server.
+    /// Requests that wait for S3, or that the history server answers.
     pub(super) waiting: usize,
     /// Logs that pass through the gateway.
     pub(super) streams: usize,
@@ -113,7 +113,7 @@ impl Metrics {
         text.counter("busy_total", "Requests that had no room, by what they needed.", "what", &gauges.busy);
         text.gauge(
             "waiting_requests",
-            "Requests that wait for S3 or for the history server.",
+            "Requests that wait for S3, or that the history server answers.",
             &gauges.waiting.to_string(),
         );
         text.gauge("streams", "Logs that pass through the gateway.", &gauges.streams.to_string());

@@ -1,6 +1,8 @@
 //! What clients share: each takes a part while it needs it, none takes all.
 
+use super::http::{Body, hold};
 use super::limits::KEPT_REQUESTS;
+use hyper::Response;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,11 +35,54 @@ struct Taken {
     kept: usize,
 }
 
+/// Of what there is no share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// All are taken.
+    All,
+    /// The client has its part.
+    OfClient,
+}
+
 /// A share that a client has taken; dropped, it is given back.
 pub(super) struct Share {
     table: Arc<Table>,
     /// `None` if the share is one of those that are kept for root.
     client: Option<IpAddr>,
+}
+
+/// The share of an answer that the client reads: it ends with the body, or when another client needs it.
+#[derive(Clone)]
+pub(super) struct ReadersShare(Arc<Mutex<Option<Share>>>);
+
+impl ReadersShare {
+    /// Gives the share back. Returns whether it was still there.
+    pub(super) fn end(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+impl Share {
+    /// Keeps the share until the body of a response is sent, or given up. The connection that sends the response finds the share in
+    /// its extensions.
+    pub(super) fn until_read(self, mut response: Response<Body>) -> Response<Body> {
+        let share = ReadersShare(Arc::new(Mutex::new(Some(self))));
+        response.extensions_mut().insert(share.clone());
+        response.map(|body| hold(body, UntilDropped(share)))
+    }
+}
+
+/// Ends a share when it is dropped, whoever else knows of the share.
+struct UntilDropped(ReadersShare);
+
+impl Drop for UntilDropped {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl Shares {
@@ -54,31 +99,44 @@ impl Shares {
         share
     }
 
+    /// Takes a share, once `make_room` has made room if there is none. Counts that there was none.
+    pub(super) fn take_or(&self, client: Client, make_room: impl FnOnce(Lack) -> bool) -> Option<Share> {
+        match self.take_of(client, self.0.in_all, self.0.of_client) {
+            Ok(share) => Some(share),
+            Err(lack) => {
+                make_room(lack);
+                self.take(client)
+            }
+        }
+    }
+
     /// Takes a share; `None` if all are taken, or if a client other than this node has taken its part. Root takes those that are
     /// kept for it first.
     pub(super) fn take_if_free(&self, client: Client) -> Option<Share> {
-        self.take_of(client, self.0.in_all, self.0.of_client)
+        self.take_of(client, self.0.in_all, self.0.of_client).ok()
     }
 
     /// Takes a share for something that an answer can do without. There are half as many of these, so that they leave room for
     /// answers that cannot.
     pub(super) fn take_spare(&self, client: Client) -> Option<Share> {
-        self.take_of(client, self.0.in_all / 2, self.0.of_client / 2)
+        self.take_of(client, self.0.in_all / 2, self.0.of_client / 2).ok()
     }
 
-    fn take_of(&self, client: Client, in_all: usize, of_client: usize) -> Option<Share> {
+    fn take_of(&self, client: Client, in_all: usize, of_client: usize) -> Result<Share, Lack> {
         let mut taken = self.0.lock();
         if client.is_root && taken.kept < KEPT_REQUESTS {
             taken.kept += 1;
-            return Some(Share { table: self.0.clone(), client: None });
+            return Ok(Share { table: self.0.clone(), client: None });
         }
         let its_own = taken.by_client.get(&client.address).copied().unwrap_or(0);
-        let is_full = taken.by_client.values().sum::<usize>() >= in_all;
-        if is_full || !client.is_own && its_own >= of_client {
-            return None;
+        if !client.is_own && its_own >= of_client {
+            return Err(Lack::OfClient);
+        }
+        if taken.by_client.values().sum::<usize>() >= in_all {
+            return Err(Lack::All);
         }
         taken.by_client.insert(client.address, its_own + 1);
-        Some(Share { table: self.0.clone(), client: Some(client.address) })
+        Ok(Share { table: self.0.clone(), client: Some(client.address) })
     }
 
     /// How many shares are taken.
@@ -147,6 +205,28 @@ mod tests {
         let own: Vec<_> = (0..8).filter_map(|_| shares.take_spare(client(1))).collect();
         assert_eq!((foreign.len(), own.len(), shares.refused()), (2, 2, 0));
         assert!(shares.take(client(1)).is_some());
+    }
+
+    #[test]
+    fn a_reader_has_its_share_until_it_has_read_or_another_one_needs_it() {
+        let shares = Shares::new(2, 1);
+        let answers: Vec<_> = [2, 3]
+            .into_iter()
+            .filter_map(|last| shares.take(client(last)))
+            .map(|share| share.until_read(Response::new(crate::gateway::http::full("text"))))
+            .collect();
+        assert_eq!((shares.used(), answers.len()), (2, 2));
+        let first = answers[0].extensions().get::<ReadersShare>().cloned();
+        let make_room = |wanted: Lack| {
+            let first = first.clone();
+            move |lack: Lack| lack == wanted && first.is_some_and(|share| share.end())
+        };
+        assert!(shares.take_or(client(3), make_room(Lack::OfClient)).is_none(), "its own place is the one it needs");
+        let taken = shares.take_or(client(4), |_| true);
+        assert!(taken.is_some() && shares.take_or(client(5), |_| false).is_none());
+        assert_eq!((shares.used(), shares.refused()), (2, 2));
+        drop(answers);
+        assert_eq!(shares.used(), 1, "no share is given back twice");
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod role_mappings;
 mod scale;
 mod secrets;
 mod serverless_in_place;
+mod slow_readers;
 mod spark_defaults;
 mod strangers;
 mod synthetic_application;

@@ -12,6 +12,7 @@ use super::run_links::RunLinks;
 use crate::dns;
 use crate::gateway::base;
 use crate::gateway::http::{Body, BoxError, empty};
+use crate::gateway::limits::HISTORY_BUFFER;
 use anyhow::{Context, Result, anyhow};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -341,7 +342,8 @@ async fn exchange<S>(stream: S, request: Request<Body>) -> Result<Response<Incom
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut http = hyper::client::conn::http1::Builder::new();
+    let (mut sender, connection) = http.max_buf_size(HISTORY_BUFFER).handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?)
 }

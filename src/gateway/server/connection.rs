@@ -160,6 +160,9 @@ impl Connection {
         };
         let (mut response, mut outcome) = self.gateway.handle(self.client, caller, request).await;
         let user = response.extensions_mut().remove::<LoggedIn>().map(|LoggedIn(name)| name);
+        if let Some((link, share)) = link.zip(response.extensions_mut().remove()) {
+            link.reads(share);
+        }
         if let Some(link) = link.filter(|_| outcome == RequestOutcome::Page) {
             let kept = self.gateway.page_memory.keep(response, link, &self.gateway.connections);
             (response, outcome) = match kept {

@@ -1,7 +1,7 @@
 //! The open connections: how many there are, and which one goes when there is no room.
 
 use crate::gateway::limits::{KEPT_CONNECTIONS, MAX_CONNECTIONS, MAX_CONNECTIONS_OF_CLIENT};
-use crate::gateway::shares::Client;
+use crate::gateway::shares::{Client, ReadersShare};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -64,6 +64,10 @@ pub(in crate::gateway) struct Link {
     is_answered: AtomicBool,
     /// How many bytes of a page wait for the client.
     held: AtomicUsize,
+    /// The share of the answer that the client reads, if the answer has one.
+    reads: Mutex<Option<ReadersShare>>,
+    /// Since when bytes wait that the client does not take, in milliseconds after `begun`; [`u64::MAX`] while it takes them.
+    unread_since: AtomicU64,
     evicted: Notify,
 }
 
@@ -106,6 +110,8 @@ impl Connections {
             has_spoken: AtomicBool::new(false),
             is_answered: AtomicBool::new(false),
             held: AtomicUsize::new(0),
+            reads: Mutex::default(),
+            unread_since: AtomicU64::new(u64::MAX),
             evicted: Notify::new(),
         });
         open.by_id.insert(id, link.clone());
@@ -117,7 +123,18 @@ impl Connections {
     pub(in crate::gateway) fn evict_holder(&self, silent: Duration) -> Option<usize> {
         let mut open = self.0.lock();
         let may_go = |link: &Link| !link.is_kept && link.held.load(Ordering::Relaxed) > 0 && link.silence() > silent;
-        self.0.evict(&mut open, may_go)
+        self.0.evict(&mut open, may_go).map(|link| link.held.load(Ordering::Relaxed))
+    }
+
+    /// Closes the connection whose client has left an answer with a share unread for the longest time, if one has done so for this
+    /// time; a connection of this client, if one is given. Returns whether there is a share more now.
+    pub(in crate::gateway) fn evict_reader(&self, unread: Duration, of: Option<Client>) -> bool {
+        let mut open = self.0.lock();
+        let may_go = |link: &Link| {
+            let is_of = of.is_none_or(|of| of.address == link.client);
+            is_of && !link.is_kept && link.reads_shared() && link.unread_for().is_some_and(|time| time > unread)
+        };
+        self.0.evict(&mut open, may_go).is_some_and(|link| link.end_share())
     }
 
     /// Closes all connections that wait for no answer and have been silent for this time.
@@ -162,14 +179,14 @@ impl Table {
     }
 
     /// Of the client with the most connections, closes the one that has been silent for the longest time: the client sends
-    /// no request, or does not read. Returns how many bytes of a page it kept.
-    fn evict(&self, open: &mut Open, may_go: impl Fn(&Link) -> bool) -> Option<usize> {
+    /// no request, or does not read.
+    fn evict(&self, open: &mut Open, may_go: impl Fn(&Link) -> bool) -> Option<Arc<Link>> {
         let candidates = open.by_id.values().filter(|link| !link.is_answered.load(Ordering::Relaxed) && may_go(link));
         let link = candidates.max_by_key(|link| (link.of_client.load(Ordering::Relaxed), link.silence())).cloned()?;
         open.remove(&link);
         link.evicted.notify_one();
         self.count_closed(Closed::NoRoom);
-        Some(link.held.load(Ordering::Relaxed))
+        Some(link)
     }
 }
 
@@ -194,8 +211,42 @@ impl Link {
 
     /// Notes that bytes moved.
     pub(super) fn moved(&self) {
-        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.moved.store(now, Ordering::Relaxed);
+        self.moved.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// In milliseconds after `begun`.
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes that the client takes what the gateway has for it, or since now does not.
+    pub(super) fn takes(&self, takes: bool) {
+        if takes {
+            self.unread_since.store(u64::MAX, Ordering::Relaxed);
+            self.moved();
+        } else {
+            self.unread_since.fetch_min(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// For how long the client has not taken what the gateway has for it.
+    fn unread_for(&self) -> Option<Duration> {
+        let since = Some(self.unread_since.load(Ordering::Relaxed)).filter(|since| *since != u64::MAX)?;
+        Some(self.begun.elapsed().saturating_sub(Duration::from_millis(since)))
+    }
+
+    /// Notes that the client reads an answer that has a share.
+    pub(super) fn reads(&self, share: ReadersShare) {
+        *self.reads.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
+    }
+
+    fn reads_shared(&self) -> bool {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(ReadersShare::is_there)
+    }
+
+    /// Gives the share of the answer back. Returns whether it was still there.
+    fn end_share(&self) -> bool {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).take().is_some_and(|share| share.end())
     }
 
     /// For how long no bytes have moved.

@@ -25,9 +25,10 @@ impl<S> Watched<S> {
     fn wrote<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<Result<T>>) -> Poll<Result<T>> {
         if wrote.is_ready() {
             self.unread = None;
-            self.link.moved();
+            self.link.takes(true);
             return wrote;
         }
+        self.link.takes(false);
         let sleep =
             self.unread.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + UNREAD_TIMEOUT)));
         ready!(sleep.as_mut().poll(cx));
