@@ -71,8 +71,10 @@ pub(super) enum Caller {
     /// An account that the owner has named: it may pass on requests of others.
     Named,
     Served,
-    /// The kernel does not tell.
+    /// This kernel does not tell.
     Unseen,
+    /// The kernel has not answered.
+    Unanswered,
     /// An account that is not served.
     Other(String),
     /// No process of this node.
@@ -102,12 +104,13 @@ impl Callers {
     pub(super) async fn find(&self, peer: SocketAddr, own: SocketAddr, owner: Option<Owner>) -> Caller {
         let owner = match owner {
             Some(owner) => owner,
-            None => blocking(move || sockets::of_peer(peer, own)).await.unwrap_or(Owner::Nobody),
+            None => blocking(move || sockets::of_peer(peer, own)).await.unwrap_or(Owner::Unanswered),
         };
         let uid = match owner {
             Owner::Uid(uid) => uid,
             Owner::Nobody => return Caller::Nobody,
             Owner::Unknown => return Caller::Unseen,
+            Owner::Unanswered => return Caller::Unanswered,
         };
         if uid == 0 {
             // Root waits for no directory of accounts.
@@ -172,6 +175,10 @@ impl Callers {
                         .code(self.how_to_allow("NAME")),
                 )
             }
+            Caller::Unanswered => Some(
+                Message::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway cannot see who asks")
+                    .text("Without TLS and a login, the gateway asks the kernel which account has made a connection. The kernel has not answered now. Reload this page in a few seconds."),
+            ),
             Caller::Other(account) => Some(
                 Message::new(StatusCode::FORBIDDEN, format!("This gateway does not serve programs of {account}"))
                     .text(format!("Without TLS and a login, the gateway serves root and the accounts that people log in with. {account} is no such account, by its shell and its home. Through an SSH tunnel, your requests come from the account with which you log in:"))
@@ -295,6 +302,20 @@ mod tests {
         }
         assert_eq!(judge(&["990"], "yarn:x:990:990::/var/lib/hadoop-yarn:/bin/bash"), Caller::Named);
         assert_eq!(judge(&["99"], "yarn:x:990:990::/var/lib/hadoop-yarn:/bin/bash"), Caller::Other("yarn".into()));
+    }
+
+    #[test]
+    fn whom_the_kernel_does_not_tell_is_served_only_where_it_tells_of_nobody() {
+        let callers = Callers { allowed: Vec::new(), known: Mutex::default(), asking: Semaphore::new(1) };
+        let end = SocketAddr::from(([127, 0, 0, 1], 1));
+        let runtime = crate::aws::config::runtime().unwrap();
+        let refused = |owner| {
+            let caller = runtime.block_on(callers.find(end, end, Some(owner)));
+            callers.refusal(&caller, &HeaderMap::new(), "").map(|message| message.response().status())
+        };
+        assert_eq!(refused(Owner::Unknown), None);
+        assert_eq!(refused(Owner::Unanswered), Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(refused(Owner::Nobody), Some(StatusCode::FORBIDDEN));
     }
 
     #[test]

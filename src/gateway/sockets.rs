@@ -17,6 +17,8 @@ pub(super) enum Owner {
     Nobody,
     /// This kernel does not tell whose sockets there are.
     Unknown,
+    /// This kernel tells it, but has not answered this question: this process had no descriptor left, for example.
+    Unanswered,
 }
 
 #[derive(Clone, Copy)]
@@ -27,10 +29,12 @@ enum Way {
 
 /// Whose the socket is that is connected from `peer` to `own`. May block.
 pub(super) fn of_peer(peer: SocketAddr, own: SocketAddr) -> Owner {
-    match way() {
-        Some(way) => way.of_peer(plain(peer), plain(own)).unwrap_or(Owner::Unknown),
-        None => Owner::Unknown,
-    }
+    told_by(way(), |way| way.of_peer(plain(peer), plain(own)))
+}
+
+/// Only a kernel that tells of no socket makes an owner unknown: nobody must be served because a question has failed.
+fn told_by(way: Option<Way>, ask: impl FnOnce(Way) -> Option<Owner>) -> Owner {
+    way.map_or(Owner::Unknown, |way| ask(way).unwrap_or(Owner::Unanswered))
 }
 
 /// The same, where the kernel tells it within microseconds; `None` where it must be looked for in a table of all sockets.
@@ -188,6 +192,15 @@ mod tests {
     #[test]
     fn an_answer_that_names_no_socket_tells_nothing() {
         assert!(told(&[0; 20], &[0; 4]).is_none(), "an error");
+    }
+
+    #[test]
+    fn a_question_that_fails_makes_nobody_unknown() {
+        assert_eq!(told_by(None, |_| Some(Owner::Uid(1))), Owner::Unknown);
+        for way in [Way::SockDiag, Way::Table] {
+            assert_eq!(told_by(Some(way), |_| None), Owner::Unanswered);
+            assert_eq!(told_by(Some(way), |_| Some(Owner::Uid(1))), Owner::Uid(1));
+        }
     }
 
     #[test]

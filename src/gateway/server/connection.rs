@@ -145,6 +145,17 @@ impl Connection {
         watcher.watch(http(MAX_HEAD).keep_alive(false).serve_connection(TokioIo::new(stream), service)).await
     }
 
+    /// Which account has made the connection. The next request asks anew if the kernel has not answered.
+    async fn caller(&self) -> &Caller {
+        let ask = || async {
+            match self.gateway.caller(self.peer, self.own, self.owner).await {
+                Caller::Unanswered => Err(()),
+                caller => Ok(caller),
+            }
+        };
+        self.caller.get_or_try_init(ask).await.unwrap_or(&Caller::Unanswered)
+    }
+
     /// `link` is `None` for a client that is not served.
     async fn respond(
         &self,
@@ -155,7 +166,7 @@ impl Connection {
         let logged = self.access_log.is_on().then(|| (request.method().clone(), request.uri().clone()));
         let answered = link.map(|link| link.answers());
         let caller = match link {
-            Some(_) => self.caller.get_or_init(|| self.gateway.caller(self.peer, self.own, self.owner)).await,
+            Some(_) => self.caller().await,
             None => &Caller::Unasked,
         };
         let (mut response, mut outcome) = self.gateway.handle(self.client, caller, request).await;
