@@ -155,7 +155,7 @@ pub(crate) const MAX_ARGON2_PASSES: u32 = 6;
 /// (journald.conf(5)). The access log stays below both: a burst, and lines in a second.
 pub(super) const LOG_BURST: u32 = 200;
 pub(super) const LOG_LINES_PER_SECOND: u32 = 25;
-/// The longest method, and the longest path, of a line, in bytes.
+/// The longest method, and the longest path, of a line, in bytes, as the line shows them.
 pub(super) const MAX_LOGGED_METHOD: usize = 16;
 pub(super) const MAX_LOGGED_PATH: usize = 512;
 /// The longest name of a user in a line, in bytes.

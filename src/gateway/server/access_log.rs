@@ -7,6 +7,7 @@ use crate::gateway::limits::{
 use crate::gateway::metrics::RequestOutcome;
 use crate::shown::visible_line;
 use hyper::Method;
+use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -100,10 +101,10 @@ impl AccessLog {
         if !lines.rate.allows(is_stranger, now) {
             return;
         }
-        let (method, path) = (cut(method.as_str(), MAX_LOGGED_METHOD), cut(path, MAX_LOGGED_PATH));
+        let (method, path) = (word(method.as_str(), MAX_LOGGED_METHOD), word(path, MAX_LOGGED_PATH));
         let tenths = now.duration_since(begun).as_micros() / 100;
         let (ms, tenth) = (tenths / 10, tenths % 10);
-        let user = user.map(|name| format!(" {}", shown_name(name))).unwrap_or_default();
+        let user = user.map(|name| format!(" user={}", word(name, MAX_LOGGED_NAME))).unwrap_or_default();
         let text = format!("{client} {method} {path} {status} {} {ms}.{tenth} ms{user}\n", outcome.name());
         if lines.sender.try_send(text).is_err() {
             lines.rate.leave_out(false);
@@ -111,14 +112,27 @@ impl AccessLog {
     }
 }
 
-/// The name of a user as one word of a line: a name can contain blanks.
-fn shown_name(name: &str) -> String {
-    format!("user={}", visible_line(cut(name, MAX_LOGGED_NAME)).replace(' ', "\\x20"))
-}
-
-/// At most so many bytes of a text, whole characters only.
-fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
+/// What a client has sent, as one word of a line: blanks of any kind are spelled out, and so is what a terminal obeys. The word
+/// contains at most so many bytes, and whole characters only.
+fn word(sent: &str, bytes: usize) -> Cow<'_, str> {
+    let sent = &sent[..sent.floor_char_boundary(bytes)];
+    if sent.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Cow::Borrowed(sent);
+    }
+    let mut word = String::with_capacity(bytes);
+    for c in sent.chars() {
+        let code = u32::from(c);
+        let shown = match c {
+            c if c.is_whitespace() && !c.is_control() && code < 0x100 => format!("\\x{code:02x}"),
+            c if c.is_whitespace() && !c.is_control() => format!("\\u{{{code:x}}}"),
+            c => visible_line(c.encode_utf8(&mut [0; 4])).into_owned(),
+        };
+        if word.len() + shown.len() > bytes {
+            break;
+        }
+        word.push_str(&shown);
+    }
+    Cow::Owned(word)
 }
 
 /// Which lines are written. All requests ask it, at the same time, so it takes no lock.
@@ -230,9 +244,22 @@ mod tests {
 
     #[test]
     fn a_long_word_is_cut_between_characters() {
-        assert_eq!(cut("ééé", 3), "é");
-        assert_eq!(cut("GET", 16), "GET");
-        assert_eq!(shown_name("a b\n\u{202e}c"), "user=a\\x20b\\n\\u{202e}c");
-        assert_eq!(shown_name(&"é".repeat(300)).chars().count(), 5 + 32);
+        assert_eq!(word("ééé", 3), "é");
+        assert_eq!(word("GET", 16), "GET");
+        assert_eq!(word(&"é".repeat(300), MAX_LOGGED_NAME).chars().count(), 32);
+    }
+
+    #[test]
+    fn what_a_client_sends_stays_one_word_that_a_terminal_shows() {
+        assert_eq!(word("a b\n\u{202e}c", MAX_LOGGED_NAME), "a\\x20b\\n\\u{202e}c");
+        let path = "/logs/\u{a0}200\u{3000}page\u{9b}2J\u{2028}é";
+        assert_eq!(word(path, MAX_LOGGED_PATH), "/logs/\\xa0200\\u{3000}page\\x9b2J\\u{2028}é");
+        let codes = (0..0x3100).chain(0xfe00..=0xffff).chain(0xe_0000..=0xe_0080);
+        for c in codes.filter_map(char::from_u32) {
+            let shown = word(&c.to_string().repeat(150), MAX_LOGGED_PATH).into_owned();
+            assert!(shown.len() <= MAX_LOGGED_PATH && !shown.is_empty(), "{shown:?}");
+            assert_eq!(shown.split_whitespace().collect::<Vec<_>>(), [shown.as_str()]);
+            assert_eq!(visible_line(&shown), shown);
+        }
     }
 }
