@@ -34,8 +34,8 @@ async fn applications(
     names: &BTreeMap<String, String>,
     cluster: Option<&str>,
 ) -> Result<Response<Body>, LogError> {
-    let listed = archive.directories("").await;
-    let directories = listed.given.iter().flat_map(|(_, names)| names.iter());
+    let listed = archive.clusters().await;
+    let directories = listed.given.iter().flat_map(|(_, list)| list.names.iter());
     let clusters: BTreeSet<String> =
         directories.filter(|name| is_cluster(name) && archive.served.has_cluster(name)).cloned().collect();
     archive.gaps(&listed, clusters.is_empty())?;
@@ -44,9 +44,10 @@ async fn applications(
         return Ok(Message::new(StatusCode::NOT_FOUND, "There are no logs of clusters under the gateway's log URIs")
             .response());
     };
+    let of_cluster = archive.applications(cluster, &listed).await;
     let (_, failures) = listed.into_parts();
-    let listed = archive.directories(&format!("{cluster}/containers/")).await.and(failures);
-    let mut ids: Vec<String> = listed.given.iter().flat_map(|(_, ids)| ids.iter()).cloned().collect();
+    let listed = of_cluster.and(failures);
+    let mut ids: Vec<String> = listed.given.iter().flat_map(|(_, list)| list.names.iter()).cloned().collect();
     ids.retain(|id| Application::parse(id).is_some());
     ids.sort_unstable();
     ids.dedup();

@@ -21,6 +21,7 @@ mod engine;
 mod event_log;
 mod event_log_cache;
 mod event_log_names;
+mod gateway_costs;
 mod gateway_list;
 mod gateway_routes;
 mod gateway_tls;

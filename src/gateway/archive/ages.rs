@@ -9,7 +9,8 @@ pub(super) const EXISTENCE: Duration = Duration::from_secs(3600);
 /// A list of applications, containers or logs. EMR uploads every five minutes, so a list that is some seconds old lacks
 /// nothing that its reader waits for.
 pub(super) const LISTING: Duration = Duration::from_secs(10);
-/// The list of the clusters below a log URI. A cluster has no logs in its first minutes.
+/// The list of the clusters below a log URI. A cluster has no logs in its first minutes. What the list lacks is not asked for, so
+/// a new cluster's applications are listed so much later.
 pub(super) const CLUSTERS: Duration = Duration::from_secs(60);
 /// The cluster timestamps of this node's own cluster, at least. People click on its logs as soon as an application ends.
 pub(super) const OWN_CLUSTER: Duration = Duration::from_secs(10);

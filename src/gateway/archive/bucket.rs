@@ -352,8 +352,9 @@ impl LogBucket {
         Ok((objects, false))
     }
 
-    /// The names of the directories directly below a prefix, from at most `max_pages` pages of a thousand.
-    pub(super) async fn directories(&self, prefix: &str, max_pages: usize) -> Result<Vec<String>, LogError> {
+    /// The names of the directories directly below a prefix, from at most `max_pages` pages of a thousand, and whether the list is
+    /// complete.
+    pub(super) async fn directories(&self, prefix: &str, max_pages: usize) -> Result<(Vec<String>, bool), LogError> {
         let client = self.s3().await?;
         let mut names = Vec::new();
         let mut token = None;
@@ -365,10 +366,10 @@ impl LogBucket {
             names.extend(found.filter(|name| !listing::is_odd(name)));
             match page.next_continuation_token() {
                 Some(next) => token = Some(next.to_string()),
-                None => break,
+                None => return Ok((names, true)),
             }
         }
-        Ok(names)
+        Ok((names, false))
     }
 
     /// The cluster timestamps of a cluster's applications; those of `verify` do not count. From a page that is not the

@@ -220,8 +220,8 @@ impl Clusters {
             return Ok(Some(cluster.to_string()));
         }
         let question = Question { bucket, path: String::new() };
-        let names = answer_of(self.lists.names(question, ages::CLUSTERS)).await?;
-        self.take_over(bucket, &names);
+        let listed = answer_of(self.lists.names(question, ages::CLUSTERS)).await?;
+        self.take_over(bucket, &listed.names);
         let unasked = self.index(bucket).unasked(self.own.as_deref());
         let failure = match self.ask_each(bucket, unasked, timestamp).await? {
             Asked::Found(cluster) => return Ok(Some(cluster)),

@@ -37,9 +37,17 @@ impl Answer for Result<Objects, LogError> {
     }
 }
 
-impl Answer for Result<Arc<[String]>, LogError> {
+/// The names of the directories directly below a prefix.
+#[derive(Clone, Debug)]
+pub(crate) struct Directories {
+    pub(crate) names: Arc<[String]>,
+    /// Whether these are all.
+    pub(crate) complete: bool,
+}
+
+impl Answer for Result<Directories, LogError> {
     fn weight(&self) -> u64 {
-        self.as_ref().map_or(1, |names| names.len() as u64)
+        self.as_ref().map_or(1, |list| list.names.len() as u64)
     }
 }
 
@@ -54,7 +62,7 @@ pub(super) enum Depth {
 
 pub(super) struct Lists {
     buckets: Arc<[LogBucket]>,
-    names: Fresh<Question, Result<Arc<[String]>, LogError>>,
+    names: Fresh<Question, Result<Directories, LogError>>,
     objects: Fresh<(Question, Depth), Result<Objects, LogError>>,
 }
 
@@ -65,14 +73,15 @@ impl Lists {
     }
 
     /// The names of the directories directly below a prefix: at most fifty thousand.
-    pub(super) fn names(&self, question: Question, trusted_for: Duration) -> Flight<Result<Arc<[String]>, LogError>> {
+    pub(super) fn names(&self, question: Question, trusted_for: Duration) -> Flight<Result<Directories, LogError>> {
         let trust = |known: &Known<Result<_, _>>| trust_in(known, trusted_for);
         self.names.ask(question.clone(), trust, || {
             let buckets = self.buckets.clone();
             async move {
                 let bucket = &buckets[question.bucket];
                 let prefix = format!("{}{}", bucket.uri.prefix, question.path);
-                Ok(bucket.directories(&prefix, MAX_DIRECTORY_PAGES).await?.into())
+                let (names, complete) = bucket.directories(&prefix, MAX_DIRECTORY_PAGES).await?;
+                Ok(Directories { names: names.into(), complete })
             }
         })
     }

@@ -19,7 +19,7 @@ pub(crate) use clusters::ClusterLocation;
 pub(crate) use error::{LogError, Unanswered};
 pub(crate) use event_logs::{EventLogObject, PartError};
 pub(super) use index_file::search_stored;
-pub(crate) use lists::Objects;
+pub(crate) use lists::{Directories, Objects};
 pub(crate) use object::{Location, Object};
 
 use super::credentials::{CachedProvider, CredentialsCache};
@@ -489,11 +489,35 @@ impl Archive {
         answers(buckets.map(|bucket| (bucket, list(bucket))).collect()).await
     }
 
-    /// The names of the directories directly below a path, below each log URI: at most fifty thousand.
-    pub(crate) async fn directories(&self, path: &str) -> Answers<Arc<[String]>> {
-        let trusted_for = if path.is_empty() { ages::CLUSTERS } else { ages::LISTING };
+    /// The names of the directories of clusters below each log URI: at most fifty thousand.
+    pub(crate) async fn clusters(&self) -> Answers<Directories> {
+        self.directories(0..self.log_uris, "", ages::CLUSTERS).await
+    }
+
+    /// The names of the directories of applications of a cluster, below each log URI. `clusters` are those that there are. A log URI whose
+    /// complete list lacks the cluster is not asked: whoever asks for clusters that do not exist costs nothing.
+    pub(crate) async fn applications(&self, cluster: &str, clusters: &Answers<Directories>) -> Answers<Directories> {
+        // This node's own cluster gets its first logs while people wait for them.
+        let is_own = self.own_cluster.as_deref() == Some(cluster);
+        let lacks = |(_, list): &&(usize, Directories)| {
+            !is_own && list.complete && !list.names.iter().any(|name| name == cluster)
+        };
+        let lacking: Vec<usize> = clusters.given.iter().filter(lacks).map(|(bucket, _)| *bucket).collect();
+        let asked = (0..self.log_uris).filter(|bucket| !lacking.contains(bucket));
+        let mut listed = self.directories(asked, &format!("{cluster}/containers/"), ages::LISTING).await;
+        let nothing = |bucket| (bucket, Directories { names: Arc::new([]), complete: true });
+        listed.given.extend(lacking.into_iter().map(nothing));
+        listed
+    }
+
+    async fn directories(
+        &self,
+        buckets: impl Iterator<Item = usize>,
+        path: &str,
+        trusted_for: Duration,
+    ) -> Answers<Directories> {
         let list = |bucket| self.lists.names(Question { bucket, path: path.into() }, trusted_for);
-        answers((0..self.log_uris).map(|bucket| (bucket, list(bucket))).collect()).await
+        answers(buckets.map(|bucket| (bucket, list(bucket))).collect()).await
     }
 
     /// The log URIs that a page must name, because they do not give what the page lists. An error, if the page would be
