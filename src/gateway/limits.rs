@@ -92,6 +92,15 @@ pub(super) const UNREAD_PAGE: Duration = Duration::from_secs(1);
 pub(super) const MAX_STREAMS: usize = 400;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_STREAMS_OF_CLIENT: usize = 100;
+/// How many lists of `/api/v1/applications` can be on their way to their clients at the same time. Each has up to a megabyte of rows
+/// in memory.
+pub(super) const MAX_SENT_LISTS: usize = 24;
+/// How many of them can belong to one client that is not this node itself.
+pub(super) const MAX_SENT_LISTS_OF_CLIENT: usize = 6;
+/// How many queries for a page of the list, or for one application, can wait for one of the few connections to the index.
+pub(super) const MAX_INDEX_QUERIES: usize = 256;
+/// How many of them can belong to one client that is not this node itself.
+pub(super) const MAX_INDEX_QUERIES_OF_CLIENT: usize = 24;
 /// How many event logs can be fetched into the cache at the same time. One alone fills most of a node's way to S3.
 pub(super) const MAX_EVENT_LOG_FETCHES: usize = 8;
 /// How many of them one client that is not this node itself can have asked for.

@@ -80,7 +80,7 @@ pub(super) struct Gauges {
     /// Logs that pass through the gateway.
     pub(super) streams: usize,
     /// Requests that had no room, by what they needed.
-    pub(super) busy: [(&'static str, u64); 4],
+    pub(super) busy: Vec<(&'static str, u64)>,
     /// Lines that the access log does not contain.
     pub(super) left_out_lines: u64,
 }

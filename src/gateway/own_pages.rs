@@ -90,7 +90,10 @@ impl Gateway {
                 ("history_server", self.history_requests.refused() + self.openings.refused()),
                 ("streams", self.streams.refused()),
                 ("pages", self.page_memory.refused()),
-            ],
+            ]
+            .into_iter()
+            .chain(self.applications.iter().flat_map(|applications| applications.refused()))
+            .collect(),
             left_out_lines: self.left_out.lines(),
         })
     }

@@ -1,8 +1,11 @@
-//! Which requests of a visitor cost requests to S3.
+//! Which requests of a visitor cost requests to S3, and which limits there are.
 
 use crate::helpers::index_gateway::IndexGateway;
 use crate::helpers::many_logs::ManyLogs;
 use crate::helpers::wait::wait;
+use std::collections::BTreeSet;
+
+const DOCUMENT: &str = include_str!("../../docs/gateway.md");
 
 /// How many LISTs the gateway has sent.
 fn lists(gateway: &IndexGateway) -> u64 {
@@ -26,4 +29,17 @@ fn clusters_that_do_not_exist_cost_nothing() {
         assert!(status == 200 && page.contains("j-2AXXXXXXGAPLF"), "{status}: {page}");
     }
     assert_eq!(lists(&gateway), before);
+}
+
+#[test]
+fn the_document_says_what_each_limit_counts() {
+    let s3 = ManyLogs::start(&["-flat", "2"]);
+    let gateway = IndexGateway::start(&s3, &["--event-logs", "s3://acme/flat/"]);
+    let (_, text) = gateway.ask("/-/metrics");
+    let lines = text.lines().filter_map(|line| line.strip_prefix("emr_shs_gateway_busy_total{what=\""));
+    let counted: BTreeSet<&str> = lines.map(|rest| rest.split('"').next().unwrap()).collect();
+    let row = DOCUMENT.lines().find_map(|line| line.strip_prefix("| `busy_total{what}` |")).unwrap();
+    let documented: BTreeSet<&str> = row.split('`').skip(1).step_by(2).collect();
+    assert_eq!(counted, documented);
+    assert!(counted.contains("lists") && counted.contains("queries"));
 }

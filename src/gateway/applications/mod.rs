@@ -17,6 +17,9 @@ use crate::error::Fault;
 use crate::gateway::base;
 use crate::gateway::credentials::CredentialsCache;
 use crate::gateway::http::{Body, redirect};
+use crate::gateway::limits::{
+    MAX_INDEX_QUERIES, MAX_INDEX_QUERIES_OF_CLIENT, MAX_SENT_LISTS, MAX_SENT_LISTS_OF_CLIENT,
+};
 use crate::gateway::pages;
 use crate::gateway::shares::{Client, Share, Shares};
 use crate::host::Host;
@@ -35,10 +38,6 @@ use std::time::Duration;
 
 /// Where the history server's own page lies, because the list takes its place.
 pub(in crate::gateway) const HISTORY_SERVER: &str = "/history-server";
-/// How many lists can be on their way, and how many to one client. Each has up to a megabyte of rows in memory.
-const LISTS: (usize, usize) = (24, 6);
-/// How many queries can wait for one of the few connections, and how many of one client.
-const QUERIES: (usize, usize) = (256, 24);
 
 /// A request for what the index changes.
 pub(in crate::gateway) enum ListRequest {
@@ -140,7 +139,8 @@ impl Applications {
             listing_interval: settings.listing_interval,
         };
         let keeper = Mutex::new(Some(keeper.start()?));
-        let (lists, queries) = (Shares::new(LISTS.0, LISTS.1), Shares::new(QUERIES.0, QUERIES.1));
+        let lists = Shares::new(MAX_SENT_LISTS, MAX_SENT_LISTS_OF_CLIENT);
+        let queries = Shares::new(MAX_INDEX_QUERIES, MAX_INDEX_QUERIES_OF_CLIENT);
         Ok(Arc::new(Self { readers, status, lists, queries, keeper }))
     }
 
@@ -161,6 +161,11 @@ impl Applications {
                 Ok(redirect(base::link(base::path(), &format!("{HISTORY_SERVER}/"))))
             }
         }
+    }
+
+    /// How many requests had no room, by what they needed.
+    pub(in crate::gateway) fn refused(&self) -> [(&'static str, u64); 2] {
+        [("lists", self.lists.refused()), ("queries", self.queries.refused())]
     }
 
     pub(in crate::gateway) fn status(&self) -> &Status {
