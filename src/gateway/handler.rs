@@ -264,7 +264,7 @@ impl Gateway {
             if let Some(user) = logins.verified(authorization) {
                 return Ok(Some(user));
             }
-            match logins.verify(client.address, authorization).await {
+            match logins.verify(client.key(), authorization).await {
                 LoginResult::Right => return Ok(logins.verified(authorization)),
                 LoginResult::Busy => {
                     return Err(Box::new((pages::busy_with_logins().response(), RequestOutcome::Busy)));

@@ -11,10 +11,10 @@ use super::limits::{
     MAX_WAITING_PASSWORDS, MAX_WAITING_PASSWORDS_IN_ALL, MAX_WAITING_PASSWORDS_OF_CLIENT, NOTED_GUESSES,
     PASSWORD_THREADS,
 };
+use super::shares::ClientKey;
 use anyhow::Result;
 use fs_err as fs;
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -53,12 +53,12 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     lanes: HashMap<Lane, Waiting>,
-    clients: HashMap<IpAddr, Guesser>,
+    clients: HashMap<ClientKey, Guesser>,
     waiting: usize,
 }
 
 /// A client, and the digest of the name that it sends.
-type Lane = (IpAddr, [u8; 32]);
+type Lane = (ClientKey, [u8; 32]);
 
 #[derive(Default)]
 struct Waiting {
@@ -132,7 +132,7 @@ impl Logins {
 
     /// Whether an `Authorization` header contains the right password of a user. A check that waits is given up when the
     /// caller goes away.
-    pub(super) async fn verify(&self, client: IpAddr, authorization: &str) -> LoginResult {
+    pub(super) async fn verify(&self, client: ClientKey, authorization: &str) -> LoginResult {
         let users = self.0.users();
         let result = match users.login(authorization) {
             Some(login) => match self.0.wait(client, users, login) {
@@ -177,7 +177,7 @@ impl Shared {
     }
 
     /// Queues a check; `None` if too many wait.
-    fn wait(&self, client: IpAddr, users: Arc<Users>, login: Login) -> Option<oneshot::Receiver<bool>> {
+    fn wait(&self, client: ClientKey, users: Arc<Users>, login: Login) -> Option<oneshot::Receiver<bool>> {
         let mut queue = self.lock();
         let arrived = Instant::now();
         queue.forget_the_gone(arrived);
@@ -234,8 +234,8 @@ impl Shared {
 
 impl Queue {
     /// Whether there is room for another check of a client, or a client with more of them has lost one.
-    fn make_room(&mut self, client: IpAddr) -> bool {
-        let mut of_clients = HashMap::<IpAddr, usize>::new();
+    fn make_room(&mut self, client: ClientKey) -> bool {
+        let mut of_clients = HashMap::<ClientKey, usize>::new();
         for ((client, _), waiting) in &self.lanes {
             *of_clients.entry(*client).or_default() += waiting.checks.len();
         }
@@ -289,7 +289,7 @@ impl Queue {
     }
 
     /// Notes how a check ended. Returns the client if the journal should name it.
-    fn end(&mut self, lane: &Lane, is_right: bool, now: Instant) -> Option<IpAddr> {
+    fn end(&mut self, lane: &Lane, is_right: bool, now: Instant) -> Option<ClientKey> {
         let waiting = self.lanes.entry(*lane).or_default();
         (waiting.is_served, waiting.served) = (false, Some(now));
         let client = self.clients.entry(lane.0).or_default();
@@ -371,6 +371,7 @@ impl Guesses {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
+    use crate::gateway::shares::Client;
     use base64::prelude::{BASE64_STANDARD, Engine};
     use std::io::Write;
 
@@ -386,8 +387,8 @@ mod tests {
         format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")))
     }
 
-    fn client(last: u8) -> IpAddr {
-        IpAddr::from([10, 0, 0, last])
+    fn client(last: u8) -> ClientKey {
+        Client { address: [10, 0, 0, last].into(), is_own: false, is_root: false }.key()
     }
 
     /// A queue of checks, without threads.
@@ -395,13 +396,13 @@ mod tests {
         Shared::new(users().path()).unwrap()
     }
 
-    fn wait(shared: &Shared, client: IpAddr, name: &str) -> Option<oneshot::Receiver<bool>> {
+    fn wait(shared: &Shared, client: ClientKey, name: &str) -> Option<oneshot::Receiver<bool>> {
         let users = shared.users();
         let login = users.login(&basic(name, "x")).unwrap();
         shared.wait(client, users, login)
     }
 
-    fn lane(shared: &Shared, client: IpAddr, name: &str) -> Lane {
+    fn lane(shared: &Shared, client: ClientKey, name: &str) -> Lane {
         (client, shared.users().login(&basic(name, "x")).unwrap().name)
     }
 

@@ -4,7 +4,8 @@ use super::http::{Body, hold};
 use super::limits::KEPT_REQUESTS;
 use hyper::Response;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +17,34 @@ pub(super) struct Client {
     pub(super) is_own: bool,
     /// Whether a program of this node's root has made the connection. Some places are kept for these.
     pub(super) is_root: bool,
+}
+
+/// Whom the limits count as one client. A machine can choose any address of IPv6 within its /64, so these addresses are one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ClientKey {
+    /// The first one, if there are many.
+    address: IpAddr,
+    is_network: bool,
+}
+
+impl Client {
+    /// What the limits count this client by. This node's own addresses are not counted together with those of its neighbours.
+    pub(super) fn key(self) -> ClientKey {
+        match self.address {
+            IpAddr::V6(v6) if !self.is_own => {
+                const NETWORK: u128 = u128::MAX << 64;
+                ClientKey { address: Ipv6Addr::from(u128::from(v6) & NETWORK).into(), is_network: true }
+            }
+            address => ClientKey { address, is_network: false },
+        }
+    }
+}
+
+impl fmt::Display for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, is_network } = self;
+        write!(f, "{address}{}", if *is_network { "/64" } else { "" })
+    }
 }
 
 #[derive(Clone)]
@@ -30,7 +59,7 @@ struct Table {
 
 #[derive(Default)]
 struct Taken {
-    by_client: HashMap<IpAddr, usize>,
+    by_client: HashMap<ClientKey, usize>,
     /// How many of the shares that are kept for root, beside the others.
     kept: usize,
 }
@@ -48,7 +77,7 @@ pub(super) enum Lack {
 pub(super) struct Share {
     table: Arc<Table>,
     /// `None` if the share is one of those that are kept for root.
-    client: Option<IpAddr>,
+    client: Option<ClientKey>,
 }
 
 /// The share of an answer that the client reads: it ends with the body, or when another client needs it.
@@ -128,15 +157,15 @@ impl Shares {
             taken.kept += 1;
             return Ok(Share { table: self.0.clone(), client: None });
         }
-        let its_own = taken.by_client.get(&client.address).copied().unwrap_or(0);
+        let its_own = taken.by_client.get(&client.key()).copied().unwrap_or(0);
         if !client.is_own && its_own >= of_client {
             return Err(Lack::OfClient);
         }
         if taken.by_client.values().sum::<usize>() >= in_all {
             return Err(Lack::All);
         }
-        taken.by_client.insert(client.address, its_own + 1);
-        Ok(Share { table: self.0.clone(), client: Some(client.address) })
+        taken.by_client.insert(client.key(), its_own + 1);
+        Ok(Share { table: self.0.clone(), client: Some(client.key()) })
     }
 
     /// How many shares are taken.
@@ -179,6 +208,7 @@ impl Drop for Share {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
@@ -196,6 +226,24 @@ mod tests {
         assert_eq!((shares.used(), shares.refused()), (3, 2));
         drop(foreign);
         assert!(shares.take(client(1)).is_some() && shares.0.lock().by_client.len() == 1);
+    }
+
+    #[test]
+    fn a_machine_is_one_client_whichever_of_its_addresses_it_chooses() {
+        let of = |address: &str, is_own| {
+            let address = crate::gateway::access::canonical_ip(address.parse().unwrap());
+            Client { address, is_own, is_root: false }
+        };
+        let shares = Shares::new(100, 2);
+        let many: Vec<_> = (0..10).filter_map(|n| shares.take(of(&format!("2001:db8:0:1::{n}"), false))).collect();
+        assert_eq!((many.len(), shares.refused()), (2, 8));
+        assert!(shares.take(of("2001:db8:0:2::1", false)).is_some(), "another network");
+        assert!(shares.take(of("2001:db8:0:1::1", true)).is_some(), "this node");
+        let shown = |address, is_own| of(address, is_own).key().to_string();
+        assert_eq!(shown("2001:db8:0:1:a:b:c:d", false), "2001:db8:0:1::/64");
+        assert_eq!(shown("2001:db8:0:1::1", true), "2001:db8:0:1::1");
+        assert_eq!([shown("::ffff:10.0.0.1", false), shown("10.0.0.2", false)], ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(shown("::1", true), "::1");
     }
 
     #[test]

@@ -155,5 +155,5 @@ impl EventLogCache {
 }
 
 fn asker(client: Client) -> Asker {
-    Asker { address: client.address, is_own: client.is_own }
+    Asker { client: client.key(), is_own: client.is_own }
 }

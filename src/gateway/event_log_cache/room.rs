@@ -5,9 +5,9 @@
 //! makes room only for a client that has fewer applications in the cache than each of them. A client that asks for everything
 //! takes turns with itself. All tunnels together are one client, this node itself: it gets half of the places whatever others have.
 
+use crate::gateway::shares::ClientKey;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// For how long an application stays in the cache after it was asked for, unless somebody waits for room.
@@ -38,7 +38,7 @@ pub(super) struct Limits {
 /// Who asks for an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asker {
-    pub(super) address: IpAddr,
+    pub(super) client: ClientKey,
     pub(super) is_own: bool,
 }
 
@@ -47,13 +47,13 @@ pub(super) struct Asker {
 struct Held {
     bytes: u64,
     /// While more of it is fetched: how many bytes more it takes meanwhile, and for whom.
-    fetching: Option<(u64, IpAddr)>,
+    fetching: Option<(u64, ClientKey)>,
     /// The names of its logs in the cache's directory.
     names: Vec<String>,
     /// When it was last asked for.
     used: Instant,
     /// Who has asked for it within [`PROTECTED`], and when last.
-    viewers: BTreeMap<IpAddr, Instant>,
+    viewers: BTreeMap<ClientKey, Instant>,
     /// Requests that wait for the history server.
     requests: usize,
 }
@@ -93,7 +93,7 @@ pub(super) struct Room {
 }
 
 /// How many applications of the cache each client has asked for lately.
-type Loads = HashMap<IpAddr, usize>;
+type Loads = HashMap<ClientKey, usize>;
 
 impl Room {
     pub(super) fn new(limits: Limits) -> Self {
@@ -111,7 +111,7 @@ impl Room {
         if let Some(held) = self.held.get_mut(id) {
             held.used = held.used.max(now);
             held.viewers.retain(|_, at| now.saturating_duration_since(*at) < PROTECTED);
-            held.viewers.insert(asker.address, now);
+            held.viewers.insert(asker.client, now);
         }
     }
 
@@ -147,7 +147,7 @@ impl Room {
             return Turn::Wait;
         }
         let loads = self.loads(now);
-        let load = |waiting: &Waiting| loads.get(&waiting.asker.address).copied().unwrap_or(0);
+        let load = |waiting: &Waiting| loads.get(&waiting.asker.client).copied().unwrap_or(0);
         let mut order: Vec<&Waiting> =
             self.waiting.iter().filter(|waiting| self.never(waiting, free).is_none()).collect();
         order.sort_by_key(|waiting| (load(waiting), waiting.ticket));
@@ -190,7 +190,7 @@ impl Room {
             viewers: BTreeMap::new(),
             requests: 0,
         });
-        held.fetching = Some((waiting.bytes, waiting.asker.address));
+        held.fetching = Some((waiting.bytes, waiting.asker.client));
         held.names.extend(waiting.names);
         self.note_use(&waiting.id, waiting.asker, now);
         Turn::Go(victims)
@@ -278,13 +278,13 @@ impl Room {
     /// What must go so that an application has room now; `None` if that is not possible. With `later`, as if all others had been
     /// asked for so long ago that their time is over for somebody who waits.
     fn room_for(&self, waiting: &Waiting, loads: &Loads, now: Instant, free: u64, later: bool) -> Option<Vec<String>> {
-        let fetching = |client: Option<IpAddr>| {
+        let fetching = |client: Option<ClientKey>| {
             let clients = self.held.values().filter_map(|held| Some(held.fetching?.1));
             clients.filter(|fetching| client.is_none_or(|client| client == *fetching)).count()
         };
         let asker = waiting.asker;
         if fetching(None) >= self.limits.fetches
-            || !asker.is_own && fetching(Some(asker.address)) >= self.limits.fetches_of_client
+            || !asker.is_own && fetching(Some(asker.client)) >= self.limits.fetches_of_client
         {
             return None;
         }
@@ -331,11 +331,11 @@ impl Room {
         let least = if held.requests > 0 { LEAST_WHILE_ASKED } else { LEAST };
         let waited = now.saturating_duration_since(waiting.since);
         let protected = PROTECTED.saturating_sub(waited.saturating_mul(SHRINKING)).max(least);
-        let client = waiting.asker.address;
-        let load = |client: &IpAddr| loads.get(client).copied().unwrap_or(0);
+        let client = waiting.asker.client;
+        let load = |client: &ClientKey| loads.get(client).copied().unwrap_or(0);
         let its_own = load(&client);
         let is_many = waiting.asker.is_own && its_own < self.limits.applications / 2;
-        let has_more = |(viewer, at): (&IpAddr, &Instant)| {
+        let has_more = |(viewer, at): (&ClientKey, &Instant)| {
             *viewer == client || now.saturating_duration_since(*at) >= PROTECTED || load(viewer) > its_own
         };
         (later || age >= protected) && (is_many || held.viewers.iter().all(has_more))
@@ -345,6 +345,8 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::shares::Client;
+    use std::net::IpAddr;
 
     const GB: u64 = 1_000_000_000;
 
@@ -358,7 +360,8 @@ mod tests {
     }
 
     fn asker(last: u8) -> Asker {
-        Asker { address: IpAddr::from([10, 0, 0, last]), is_own: last == 1 }
+        let client = Client { address: IpAddr::from([10, 0, 0, last]), is_own: last == 1, is_root: false };
+        Asker { client: client.key(), is_own: client.is_own }
     }
 
     fn room(applications: usize, gb: u64) -> (Room, Clock) {

@@ -1,9 +1,8 @@
 //! The open connections: how many there are, and which one goes when there is no room.
 
 use crate::gateway::limits::{KEPT_CONNECTIONS, MAX_CONNECTIONS, MAX_CONNECTIONS_OF_CLIENT};
-use crate::gateway::shares::{Client, ReadersShare};
+use crate::gateway::shares::{Client, ClientKey, ReadersShare};
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,7 +40,7 @@ const REASONS: [&str; 6] = ["no_room", "unread", "all_busy", "silent", "large_he
 #[derive(Default)]
 struct Open {
     by_id: HashMap<u64, Arc<Link>>,
-    by_client: HashMap<IpAddr, Arc<AtomicUsize>>,
+    by_client: HashMap<ClientKey, Arc<AtomicUsize>>,
     /// How many of them have a place that is kept for root.
     kept: usize,
     next: u64,
@@ -50,7 +49,7 @@ struct Open {
 /// What is known of an open connection.
 pub(in crate::gateway) struct Link {
     id: u64,
-    client: IpAddr,
+    client: ClientKey,
     /// Whether it has a place that is kept for root: it makes no room for others.
     is_kept: bool,
     /// How many connections the client has.
@@ -80,7 +79,7 @@ pub(in crate::gateway) struct OpenConnection {
 impl Connections {
     /// Takes a new connection, if there is room or another one can go.
     pub(super) fn open(&self, client: Client) -> Option<OpenConnection> {
-        let Client { address: client, is_own, is_root } = client;
+        let (Client { is_own, is_root, .. }, client) = (client, client.key());
         let mut open = self.0.lock();
         let of_client = open.by_client.get(&client).map_or(0, |count| count.load(Ordering::Relaxed));
         let is_kept = is_root && open.kept < KEPT_CONNECTIONS;
@@ -131,7 +130,7 @@ impl Connections {
     pub(in crate::gateway) fn evict_reader(&self, unread: Duration, of: Option<Client>) -> bool {
         let mut open = self.0.lock();
         let may_go = |link: &Link| {
-            let is_of = of.is_none_or(|of| of.address == link.client);
+            let is_of = of.is_none_or(|of| of.key() == link.client);
             is_of && !link.is_kept && link.reads_shared() && link.unread_for().is_some_and(|time| time > unread)
         };
         self.0.evict(&mut open, may_go).is_some_and(|link| link.end_share())
@@ -300,6 +299,7 @@ impl Drop for OpenConnection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
 
     /// A client on another machine.
     fn remote(last: u8) -> Client {
