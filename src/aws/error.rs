@@ -273,6 +273,11 @@ pub(crate) fn credentials_failure(error: &(dyn Error + 'static)) -> Option<Strin
     is_cause.then(|| short.unwrap_or(text))
 }
 
+/// Whether a request was not sent because this process had no thread left. Then the error says nothing of the server.
+pub(crate) fn lacks_a_thread(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|cause| cause.downcast_ref().is_some_and(NotResolved::lacks_a_thread))
+}
+
 /// An error and all its causes, in one line. Where a name has no address, that says it all.
 pub(crate) fn root_causes(error: &(dyn Error + 'static)) -> String {
     if let Some(cause) = chain(error).find(|cause| cause.is::<NotResolved>()) {

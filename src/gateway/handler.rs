@@ -465,6 +465,7 @@ fn outcome(error: &LogError) -> RequestOutcome {
     match error {
         LogError::Missing { .. } => RequestOutcome::NotFound,
         LogError::Denied { .. } | LogError::Archived { .. } => RequestOutcome::Refused,
+        LogError::Overloaded => RequestOutcome::Busy,
         LogError::Searching
         | LogError::NoCredentials(_)
         | LogError::Unasked

@@ -5,7 +5,7 @@ use super::budget::{Budget, OverBudget, Share, Spending};
 use super::error::LogError;
 use super::object::{Location, Object};
 use crate::aws::endpoint::{self, StoreAddress};
-use crate::aws::error::{S3Error, S3Failure};
+use crate::aws::error::{S3Error, S3Failure, lacks_a_thread};
 use crate::aws::listing::{self, Names};
 use crate::aws::uri::LogUri;
 use crate::gateway::credentials::CredentialsCache;
@@ -120,7 +120,7 @@ impl State {
     /// Remembers why S3 does not list what is below the log URI. A request that was not sent says nothing of S3: what is known
     /// stays so.
     fn note_trouble(&mut self, error: &LogError) {
-        if !matches!(error, LogError::OverBudget { .. }) {
+        if !error.is_unsent() {
             self.trouble = Some(error.clone());
         }
     }
@@ -305,7 +305,7 @@ impl LogBucket {
     async fn listing_lacks(&self, key: &str) -> Result<bool, LogError> {
         match self.list(key).await {
             Ok(objects) => Ok(!objects.iter().any(|object| object.name.is_empty())),
-            Err(over @ LogError::OverBudget { .. }) => Err(over),
+            Err(error) if error.is_unsent() => Err(error),
             Err(_) => Ok(false),
         }
     }
@@ -321,7 +321,7 @@ impl LogBucket {
         {
             match self.list(key).await {
                 Ok(_) => {}
-                Err(over @ LogError::OverBudget { .. }) => return over,
+                Err(error) if error.is_unsent() => return error,
                 Err(_) => *permission = "s3:GetObject and s3:ListBucket",
             }
         }
@@ -431,12 +431,13 @@ impl LogBucket {
     }
 }
 
-/// An error that is not the budget's.
+/// An error of a request that was sent: neither the budget nor the gateway's own threads were in its way.
 pub(super) struct WithinBudget<'a, E>(&'a SdkError<E>);
 
 pub(super) fn within_budget<E: Error + 'static>(error: &SdkError<E>) -> Result<WithinBudget<'_, E>, LogError> {
     match OverBudget::of(error) {
         Some(over) => Err(over.into()),
+        None if lacks_a_thread(error) => Err(LogError::Overloaded),
         None => Ok(WithinBudget(error)),
     }
 }
@@ -484,6 +485,7 @@ mod tests {
         let over = LogError::OverBudget { retry_after: Duration::from_secs(1) };
         let mut state = State::default();
         state.note_trouble(&over);
+        state.note_trouble(&LogError::Overloaded);
         assert!(state.trouble.is_none(), "a log URI that was good stays good");
         state.note_trouble(&LogError::Unreachable("no route".into()));
         state.note_trouble(&over);

@@ -274,7 +274,7 @@ impl Clusters {
                 (cluster, Ok(true)) => return Ok(Asked::Found(cluster)),
                 (_, Ok(false)) => {}
                 // Every further request would fail, too.
-                (_, Err(e @ (LogError::OverBudget { .. } | LogError::NoCredentials(_)))) => return Err(e),
+                (_, Err(e)) if e.concerns_all() => return Err(e),
                 // Another cluster may have the timestamp.
                 (_, Err(e)) => failure = Some(e),
             }

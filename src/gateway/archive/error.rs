@@ -38,6 +38,8 @@ pub(crate) enum LogError {
     Unasked,
     /// S3 does not answer, or its answer is of no use.
     Unreachable(String),
+    /// The gateway had no thread left, so it has not asked S3.
+    Overloaded,
     /// The gateway has sent as many requests to S3 as it may.
     OverBudget {
         retry_after: Duration,
@@ -94,6 +96,7 @@ impl LogError {
             Self::NoCredentials(why) => format!("no credentials: {why}"),
             Self::Unasked => "S3 has not answered yet".into(),
             Self::Unreachable(why) => why.clone(),
+            Self::Overloaded => "the gateway has too much to do, and has not asked S3".into(),
             Self::OverBudget { .. } => "the gateway has spent its budget for requests to S3".into(),
         }
     }
@@ -105,7 +108,12 @@ impl LogError {
 
     /// Whether the error has nothing to do with a log URI, so that no other one would answer.
     pub(super) fn concerns_all(&self) -> bool {
-        matches!(self, Self::NoCredentials(_) | Self::OverBudget { .. } | Self::Searching)
+        matches!(self, Self::NoCredentials(_) | Self::Searching) || self.is_unsent()
+    }
+
+    /// Whether S3 was not asked, so that the error says nothing of S3.
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self, Self::OverBudget { .. } | Self::Overloaded)
     }
 }
 

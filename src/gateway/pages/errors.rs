@@ -31,6 +31,7 @@ pub(in crate::gateway) fn log_error(
         LogError::Incomplete(unanswered) => incomplete(&subject, unanswered),
         LogError::OverBudget { retry_after } => return over_budget(*retry_after),
         LogError::Searching => searching(&subject),
+        LogError::Overloaded => super::busy(),
         LogError::NoCredentials(reason) => no_credentials(reason),
         LogError::Unasked => unreachable(&subject, &error.in_a_line()),
         LogError::Unreachable(reason) => unreachable(&subject, reason),
