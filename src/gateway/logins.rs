@@ -2,7 +2,7 @@
 //!
 //! Checking a password costs a tenth of a second of a core by design, so checks are what an attacker can make the gateway
 //! spend. They wait in lanes, one for each client and name. The clients take turns, and so do the lanes of a client. So
-//! whoever sends many wrong passwords for a name delays himself, and the owner of the name at the same address, but nobody else.
+//! whoever sends many wrong passwords for a name delays himself, and the owner of the name as the same client, but nobody else.
 //! A name that nobody has takes the same way as any other: otherwise the time of an answer would tell which names exist.
 
 use super::access::{Login, Users};
