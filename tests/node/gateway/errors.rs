@@ -77,7 +77,8 @@ fn the_page_explains_what_s3_refuses() {
     assert!(answer.body.contains("s3:ListBucket"), "{}", answer.body);
 
     // While S3 hangs, a log whose location is known still opens, and for another one the gateway reports S3.
-    node.sh("/opt/lab/s3 policy s3://acme-logs; rm /etc/lab/session-user");
+    node.sh("/opt/lab/s3 policy s3://acme-logs; rm /etc/lab/session-user; echo a log | gzip > /srv/log.gz");
+    node.sh("/opt/lab/s3 put /srv/log.gz s3://acme-logs/elasticmapreduce/j-2AXXXXXXGAPLF/containers/application_1795300000000_0001/container_1795300000000_0001_01_000001/stderr.gz");
     node.sh(&format!("systemctl restart {UNIT}"));
     let ready = || (get(&node, "/-/readyz", &[]).body == "ready\n").then_some(());
     wait("the gateway to be ready", ready);
@@ -104,6 +105,8 @@ fn the_page_explains_what_s3_refuses() {
     let answer = get(&node, "/logs/j-2AXXXXXXGAPLF/", &[]);
     assert_eq!(answer.status, 502, "{}", answer.body);
     assert!(answer.body.contains("from S3</h1>"), "{}", answer.body);
+    // The list of clusters lacks this one, so there is nothing to ask S3 for.
+    assert_eq!(get(&node, "/logs/j-3AXXXXXXGAPLF/", &[]).status, 200);
     let answer = get(&node, "/logs/container_1795000000000_0001_01_000002/stdout", &[]);
     assert_eq!(answer.status, 502, "{}", answer.body);
     assert!(answer.body.contains("from S3</h1>"), "{}", answer.body);
