@@ -35,6 +35,7 @@ pub(crate) struct ToRead {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) log: i64,
+    pub(crate) source: i64,
     /// As [`ToRead`] has it: if a listing has found another object meanwhile, the outcome is void.
     pub(crate) etag: String,
     pub(crate) result: ReadResult,
@@ -44,7 +45,7 @@ impl Outcome {
     /// Why the log could not be read.
     pub(crate) fn failure(&self) -> Option<&str> {
         match &self.result {
-            ReadResult::Failed(why) => Some(why),
+            ReadResult::Failed(why) | ReadResult::Silent(why) => Some(why),
             _ => None,
         }
     }
@@ -65,8 +66,10 @@ pub(crate) enum ReadResult {
     Whole,
     /// No application can be listed for the log: why. Only another object can change that.
     NoApplication(String),
-    /// The log could not be read now: why.
+    /// This log could not be read now: why.
     Failed(String),
+    /// S3 does not answer as it should, so that this log was not read: why. Other logs of the source would not be read, either.
+    Silent(String),
 }
 
 /// A range of keys: from `from` (inclusive) to `before` (exclusive), or to the end.
@@ -217,20 +220,21 @@ impl Store {
     }
 
     /// Up to `limit` logs of these sources that have to be read, the newest first: in this state, with an id below `before`, and
-    /// with a next try that is due at `now`.
+    /// either never tried, or tried in vain with a next try that is due at `now`.
     pub(crate) fn to_read(
         &self,
         state: State,
         sources: &[i64],
+        is_retry: bool,
         before: i64,
         now: i64,
         limit: usize,
     ) -> Result<Vec<ToRead>> {
         let mut rows = self.db.prepare_cached(
             "SELECT id, source, key, size, etag, parts, is_closed FROM log
-             WHERE state = ?1 AND state < 2 AND id < ?2 AND next_try <= ?3 ORDER BY id DESC",
+             WHERE state = ?1 AND state < 2 AND id < ?2 AND next_try <= ?3 AND (tries > 0) = ?4 ORDER BY id DESC",
         )?;
-        let mut rows = rows.query(params![state as i64, before, now])?;
+        let mut rows = rows.query(params![state as i64, before, now, is_retry])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let log = ToRead {
@@ -505,7 +509,7 @@ fn take_outcome(db: &mut Batch<'_>, outcome: &Outcome, now: i64) -> Result<()> {
         return Ok(());
     }
     let (state, problem) = match &outcome.result {
-        ReadResult::Failed(why) => {
+        ReadResult::Failed(why) | ReadResult::Silent(why) => {
             db.prepare_cached("UPDATE log SET problem = ?2, tries = ?3, next_try = ?4 WHERE id = ?1")?
                 .execute(params![outcome.log, why, tries + 1, now + pause(tries + 1)])?;
             return Ok(());

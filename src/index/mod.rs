@@ -1,7 +1,7 @@
 //! The index: every application that event logs in S3 tell of, in a local database.
 //!
-//! `listing` finds logs, `reading` reads the two ends of each, `logs` and `attempts` keep what they say in the database that
-//! `store` opens, `search` finds it, `snapshot` shares it with other nodes, and `update` does all of that in order.
+//! `listing` finds logs, `queue` says which one is next, `reading` reads the two ends of each, `logs` and `attempts` keep what they
+//! say in the database that `store` opens, `search` finds it, `snapshot` shares it with other nodes, and `update` does all of that in order.
 
 mod application_logs;
 mod attempts;
@@ -10,6 +10,7 @@ mod list;
 mod listing;
 mod logs;
 mod places;
+mod queue;
 mod reading;
 mod remote;
 mod search;

@@ -44,7 +44,7 @@ impl Reader {
                 State::EndUnread => read_whole(&remote, &log).await,
                 _ => read_ranges(&remote, &log, &head).await,
             };
-            Outcome { log: log.id, etag: log.etag, result }
+            Outcome { log: log.id, source: log.source, etag: log.etag, result }
         });
     }
 
@@ -73,8 +73,7 @@ async fn read_ranges(remote: &Remote, log: &ToRead, head: &AtomicU64) -> ReadRes
         let Some((key, size)) = objects.get(wanted.file) else { break };
         match remote.range(key, &wanted.range, *size).await {
             Ok(bytes) => reading.give(&bytes),
-            Err(NotRead::Changed) => return changed(),
-            Err(NotRead::Failed(why)) => return ReadResult::Failed(why),
+            Err(not_read) => return failed(not_read),
         }
     }
     let facts = reading.finish();
@@ -93,8 +92,7 @@ async fn read_whole(remote: &Remote, log: &ToRead) -> ReadResult {
             let Some((key, size)) = objects.get(file) else { break };
             let mut body = match remote.stream(key, *size).await {
                 Ok(body) => body,
-                Err(NotRead::Changed) => return changed(),
-                Err(NotRead::Failed(why)) => return ReadResult::Failed(why),
+                Err(not_read) => return failed(not_read),
             };
             let mut left = *size;
             let mut is_done = false;
@@ -103,7 +101,7 @@ async fn read_whole(remote: &Remote, log: &ToRead) -> ReadResult {
                     Ok(piece) => piece,
                     Err(error) => {
                         let why = crate::aws::error::root_causes(&error);
-                        return ReadResult::Failed(format!("S3 broke off: {why}"));
+                        return ReadResult::Silent(format!("S3 broke off: {why}"));
                     }
                 };
                 left = left.saturating_sub(piece.len() as u64);
@@ -113,7 +111,7 @@ async fn read_whole(remote: &Remote, log: &ToRead) -> ReadResult {
                 }
             }
             if left > 0 && !is_done {
-                return ReadResult::Failed("S3 broke off before the end of the object".into());
+                return ReadResult::Silent("S3 broke off before the end of the object".into());
             }
             reading.end_file(left == 0);
         }
@@ -124,6 +122,14 @@ async fn read_whole(remote: &Remote, log: &ToRead) -> ReadResult {
     }
     facts.whole = None;
     result(facts, log.is_closed)
+}
+
+fn failed(not_read: NotRead) -> ReadResult {
+    match not_read {
+        NotRead::Changed => changed(),
+        NotRead::Refused(why) => ReadResult::Failed(why),
+        NotRead::Silent(why) => ReadResult::Silent(why),
+    }
 }
 
 fn changed() -> ReadResult {

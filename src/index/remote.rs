@@ -120,7 +120,10 @@ pub(crate) struct Page {
 pub(crate) enum NotRead {
     /// The object is gone, or is another one by now.
     Changed,
-    Failed(String),
+    /// S3 refuses this object: why.
+    Refused(String),
+    /// S3 does not answer as it should, whatever the object is: why.
+    Silent(String),
 }
 
 /// An object, or that there is none, and its tag.
@@ -207,13 +210,13 @@ impl Remote {
         }
         let wanted = range.end - range.start;
         if answer.content_length().is_some_and(|length| u64::try_from(length).is_ok_and(|length| length > wanted)) {
-            return Err(NotRead::Failed("S3 sends more bytes than were asked for".into()));
+            return Err(NotRead::Silent("S3 sends more bytes than were asked for".into()));
         }
         let Ok(body) = timeout(BODY, answer.body.collect()).await else {
-            return Err(NotRead::Failed(format!("S3 did not send all bytes within {} s", BODY.as_secs())));
+            return Err(NotRead::Silent(format!("S3 did not send all bytes within {} s", BODY.as_secs())));
         };
         let body =
-            body.map_err(|e| NotRead::Failed(format!("S3 broke off: {}", crate::aws::error::root_causes(&e))))?;
+            body.map_err(|e| NotRead::Silent(format!("S3 broke off: {}", crate::aws::error::root_causes(&e))))?;
         Ok(body.into_bytes())
     }
 
@@ -272,14 +275,15 @@ fn not_read(error: &SdkError<GetObjectError>) -> NotRead {
     let error = S3Error::new(error, GET);
     match &error.failure {
         S3Failure::NotFound | S3Failure::InvalidRange => NotRead::Changed,
-        S3Failure::Denied { action, .. } => NotRead::Failed(format!("{NOT_ALLOWED}{action})")),
+        S3Failure::Denied { action, .. } => NotRead::Refused(format!("{NOT_ALLOWED}{action})")),
         S3Failure::Archived { class } => {
-            NotRead::Failed(format!("it is archived ({class}) and must be restored first"))
+            NotRead::Refused(format!("it is archived ({class}) and must be restored first"))
         }
-        S3Failure::NoAnswer(why) => NotRead::Failed(format!("S3 did not answer: {why}")),
-        S3Failure::NoCredentials(why) => NotRead::Failed(format!("no credentials: {why}")),
-        _ if error.lacks_customer_key() => NotRead::Failed(CUSTOMER_KEY.into()),
-        _ => NotRead::Failed(format!("S3 answered {}", error.answer())),
+        S3Failure::NoAnswer(why) => NotRead::Silent(format!("S3 did not answer: {why}")),
+        S3Failure::NoCredentials(why) => NotRead::Silent(format!("no credentials: {why}")),
+        S3Failure::Busy => NotRead::Silent(format!("S3 answered {}", error.answer())),
+        _ if error.lacks_customer_key() => NotRead::Refused(CUSTOMER_KEY.into()),
+        _ => NotRead::Refused(format!("S3 answered {}", error.answer())),
     }
 }
 
@@ -304,7 +308,7 @@ mod tests {
         let answer = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
         let meta = ErrorMetadata::builder().code(code).message(message).build();
         match not_read(&SdkError::service_error(GetObjectError::generic(meta), answer)) {
-            NotRead::Failed(why) => why,
+            NotRead::Refused(why) => why,
             _ => "something else".into(),
         }
     }

@@ -1,7 +1,8 @@
 //! Bringing the index up to date: list, read what is new, write the snapshot.
 
 use super::listing::{Listing, Look};
-use super::logs::{Changes, Outcome, State};
+use super::logs::{Changes, Outcome, ReadResult, State};
+use super::queue::Queue;
 use super::reading::Reader;
 use super::remote::{ListingError, Remote, Requests, Sent};
 use super::snapshot::{self, LoadError, Written};
@@ -10,6 +11,7 @@ use crate::aws::error::S3Error;
 use crate::error::Fault;
 use crate::signals;
 use anyhow::Result;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,9 +22,7 @@ const FORCED: i64 = 5 * 60_000;
 /// How many outcomes are written at once, and how long they wait for each other.
 const BATCH: usize = 1024;
 const BATCH_TIME: Duration = Duration::from_millis(400);
-/// How many logs are taken from the database at once.
-const TAKEN: usize = 2048;
-/// After so many readings in a row that have failed, the next ones would fail, too.
+/// After so many readings of a source in a row that have failed, its next ones would fail, too.
 const HOPELESS: u64 = 1000;
 /// How often a signal is looked for.
 const TICK: Duration = Duration::from_millis(150);
@@ -77,11 +77,15 @@ pub(crate) enum Progress {
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) changes: Changes,
-    /// How many logs were read.
-    pub(crate) read: u64,
+    /// How many logs were read, without those that could not be read.
+    read: u64,
     /// The position of each source that could not be listed, and why.
     pub(crate) unlisted: Vec<(usize, S3Error)>,
-    /// Why sources could not be reached or listed, for people.
+    /// Whether the first source, below which the snapshot lies, could not be listed.
+    is_first_unlisted: bool,
+    /// The ids of sources whose event logs cannot be read, because S3 does not answer as it should.
+    silent: BTreeSet<i64>,
+    /// Why sources could not be reached, listed or read, for people.
     pub(crate) faults: Vec<Fault>,
     /// When the snapshot that this database began with was written.
     pub(crate) snapshot_from: Option<i64>,
@@ -90,6 +94,24 @@ pub(crate) struct Summary {
     pub(crate) sent: Sent,
     /// Whether a signal ended it early.
     pub(crate) is_interrupted: bool,
+}
+
+/// The readings of a source that have failed since the last one that has not.
+#[derive(Default)]
+struct Failures {
+    in_a_row: u64,
+    /// Those of them that would have failed whatever the object was.
+    silent: u64,
+}
+
+impl Failures {
+    fn take(&mut self, result: &ReadResult) {
+        match result {
+            ReadResult::Silent(_) => (self.in_a_row, self.silent) = (self.in_a_row + 1, self.silent + 1),
+            ReadResult::Failed(_) => self.in_a_row += 1,
+            _ => *self = Self::default(),
+        }
+    }
 }
 
 /// Milliseconds since 1970.
@@ -117,11 +139,10 @@ impl Update<'_> {
                 self.list(position, wanted.listing_age, &mut summary).await?;
             }
         }
-        let mut goes_on = wanted.is_fresh;
         for state in [State::Unread, State::EndUnread] {
-            if goes_on && !summary.is_interrupted {
+            if wanted.is_fresh && !summary.is_interrupted {
                 let limit = wanted.reads_whole.filter(|_| state == State::EndUnread);
-                goes_on = self.read(state, limit, &mut summary).await?;
+                self.read(state, limit, &mut summary).await?;
             }
         }
         if wanted.writes_snapshot && !summary.is_interrupted {
@@ -198,47 +219,49 @@ impl Update<'_> {
             Ok(Some(foreign)) => self.store.note_listing(source.id, began, &foreign)?,
             Ok(None) if is_full => summary.is_interrupted = true,
             Ok(None) => self.store.note_look(source.id, began)?,
-            Err(ListingError::S3(error)) => summary.unlisted.push((position, error)),
-            Err(ListingError::Odd(what)) => summary.faults.push(
-                Fault::failed(format!("{} cannot be listed: {what}", source.uri))
-                    .detail("the index keeps what it knows of these event logs")
-                    .hint("the store does not answer as S3 does: check --endpoint-url, and the version of the store"),
-            ),
+            Err(ListingError::S3(error)) => {
+                summary.is_first_unlisted |= position == 0;
+                summary.unlisted.push((position, error));
+            }
+            Err(ListingError::Odd(what)) => {
+                summary.is_first_unlisted |= position == 0;
+                summary.faults.push(
+                    Fault::failed(format!("{} cannot be listed: {what}", source.uri))
+                        .detail("the index keeps what it knows of these event logs")
+                        .hint(
+                            "the store does not answer as S3 does: check --endpoint-url, and the version of the store",
+                        ),
+                );
+            }
             Err(ListingError::Store(error)) => return Err(error),
         }
         summary.is_interrupted |= signals::stop_requested();
         Ok(())
     }
 
-    /// Reads the event logs that are in this state. After `limit` it begins no other one. Returns false if too many event logs in a row
-    /// could not be read.
-    async fn read(&mut self, state: State, limit: Option<Duration>, summary: &mut Summary) -> Result<bool> {
-        let ids: Vec<i64> = self.sources.iter().map(|source| source.id).collect();
+    /// Reads the event logs that are in this state. After `limit` it begins no other one. A source whose event logs fail again and
+    /// again is left out: the others are read all the same.
+    async fn read(&mut self, state: State, limit: Option<Duration>, summary: &mut Summary) -> Result<()> {
+        let ids = self.sources.iter().map(|source| source.id).filter(|id| !summary.silent.contains(id));
+        let ids: Vec<i64> = ids.collect();
         let mut of = 0;
         for id in &ids {
             of += self.store.waiting(*id, state)?;
         }
         let mut reader = Reader::new(self.sources.iter().map(|source| (source.id, source.remote.clone())));
-        let (mut before, mut waiting) = (i64::MAX, Vec::new());
-        let mut is_taken = false;
+        let mut queue = Queue::new(state, ids, now());
+        let mut failures: HashMap<i64, Failures> = HashMap::new();
         let mut outcomes: Vec<Outcome> = Vec::new();
         let mut written = Instant::now();
         let since = Instant::now();
-        let (mut read, mut failed_in_a_row, mut last_failure) = (0, 0, String::new());
+        let mut read = 0;
         loop {
             if limit.is_some_and(|limit| since.elapsed() >= limit) {
                 // Those that are being read come to their end.
-                waiting.clear();
-                is_taken = true;
-            }
-            if waiting.is_empty() && !is_taken {
-                waiting = self.store.to_read(state, &ids, before, now(), TAKEN)?;
-                is_taken = waiting.len() < TAKEN;
-                before = waiting.last().map_or(before, |log| log.id);
-                waiting.reverse();
+                queue.end();
             }
             while reader.has_room(state)
-                && let Some(log) = waiting.pop()
+                && let Some(log) = queue.next(self.store)?
             {
                 reader.begin(log);
             }
@@ -246,13 +269,16 @@ impl Update<'_> {
             match next {
                 Ok(Some(outcome)) => {
                     read += 1;
-                    match outcome.failure() {
-                        Some(why) => (failed_in_a_row, last_failure) = (failed_in_a_row + 1, why.to_string()),
-                        None => failed_in_a_row = 0,
+                    summary.read += u64::from(outcome.failure().is_none());
+                    let of_source = failures.entry(outcome.source).or_default();
+                    of_source.take(&outcome.result);
+                    if of_source.in_a_row == HOPELESS {
+                        queue.leave_out(outcome.source);
+                        self.note_hopeless(outcome.source, of_source, outcome.failure(), summary);
                     }
                     outcomes.push(outcome);
                 }
-                Ok(None) if waiting.is_empty() && is_taken => break,
+                Ok(None) if queue.is_at_end() => break,
                 Ok(None) | Err(_) => {}
             }
             if outcomes.len() >= BATCH || written.elapsed() > BATCH_TIME && !outcomes.is_empty() {
@@ -268,21 +294,24 @@ impl Update<'_> {
                 summary.is_interrupted = true;
                 break;
             }
-            if failed_in_a_row >= HOPELESS {
-                summary.faults.push(
-                    Fault::failed(format!(
-                        "the last {HOPELESS} event logs could not be read, so emr-shs stopped reading"
-                    ))
-                    .detail(last_failure)
-                    .detail("the index keeps what it has; the next run goes on with the others")
-                    .hint("to see what cannot be read: emr-shs index status, with the options of this command"),
-                );
-                break;
-            }
         }
-        summary.read += read;
-        self.store.take_outcomes(&mut outcomes, now())?;
-        Ok(failed_in_a_row < HOPELESS)
+        self.store.take_outcomes(&mut outcomes, now())
+    }
+
+    /// Notes that too many event logs of a source in a row could not be read.
+    fn note_hopeless(&self, source: i64, failures: &Failures, last: Option<&str>, summary: &mut Summary) {
+        if failures.silent * 2 > failures.in_a_row {
+            summary.silent.insert(source);
+        }
+        let uri = self.sources.iter().find(|known| known.id == source).map_or("", |source| source.uri.as_str());
+        summary.faults.push(
+            Fault::failed(format!(
+                "the last {HOPELESS} event logs of {uri} could not be read, so emr-shs stopped reading there"
+            ))
+            .detail(last.unwrap_or_default())
+            .detail("the index keeps what it has; the next run goes on with the event logs that it has not tried yet")
+            .hint("to see what cannot be read: emr-shs index status, with the options of this command"),
+        );
     }
 
     /// Shares what was read with other nodes, every quarter of an hour at most.
@@ -293,7 +322,8 @@ impl Update<'_> {
         /// Whether this database knows what the snapshot does not, because the snapshot was not due.
         const BEHIND: &str = "snapshot_is_behind";
         let Some(first) = self.sources.first() else { return Ok(()) };
-        let is_first_unlisted = summary.unlisted.iter().any(|(position, _)| *position == 0);
+        // What concerns another source, or single event logs, is no reason to keep from other nodes what was read.
+        let is_first_down = summary.is_first_unlisted || summary.silent.contains(&first.id);
         let last = self.store.fact(TRIED)?.and_then(|text| text.parse::<i64>().ok());
         let is_due = last.is_none_or(|last| !(0..SNAPSHOT).contains(&(now() - last)));
         let is_behind = self.store.fact(BEHIND)?.is_some();
@@ -302,7 +332,7 @@ impl Update<'_> {
         if has_news && !is_due && !is_behind {
             self.store.set_fact(BEHIND, "1")?;
         }
-        if !is_due || !(has_news || is_behind) || !summary.faults.is_empty() || is_first_unlisted {
+        if !is_due || !(has_news || is_behind) || is_first_down {
             return Ok(());
         }
         (self.tell)(Progress::Snapshot);

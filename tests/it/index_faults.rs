@@ -4,7 +4,7 @@ use crate::helpers::command_output::CommandOutput;
 use crate::helpers::many_logs::ManyLogs;
 use jiff::Timestamp;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -197,7 +197,11 @@ fn reading_stops_where_nothing_can_be_read() {
     let run = || index.s3.index(&index.db(), &Index::words(&["search"])).expect(3);
     let gets = || index.s3.requests("GET");
     let ran = run();
-    let says = ["the last 1000 event logs could not be read", "s3:GetObject", "event logs are not read yet"];
+    let says = [
+        "the last 1000 event logs of s3://acme/flat/ could not be read",
+        "s3:GetObject",
+        "event logs are not read yet",
+    ];
     assert!(says.iter().all(|text| ran.err().contains(text)), "{}", ran.err());
     assert!((1000..2000).contains(&gets()), "{}", gets());
     // The next run does not begin with the same ones.
@@ -208,6 +212,24 @@ fn reading_stops_where_nothing_can_be_read() {
     index.s3.control("faults?denied=0");
     index.time_passes();
     assert_eq!(index.search().len(), index.truth().len());
+}
+
+/// A prefix that can be listed and not read is common: another account owns the objects, or the key of KMS.
+#[test]
+fn a_prefix_that_cannot_be_read_hides_no_other_and_keeps_no_snapshot_from_being_written() {
+    let index = Index::of(&["-flat", "20", "-month", "1600", "-sizes", "small"]);
+    index.s3.control("faults?denied=1&below=month/");
+    let mut truth = rows(&index.s3.control("rows"));
+    let readable: BTreeSet<String> =
+        index.s3.rows("flat/").iter().map(|row| row["id"].as_str().unwrap().to_string()).collect();
+    truth.retain(|(id, _), _| readable.contains(id));
+    // The logs of the second prefix have the greater ids, and come first.
+    let sources = ["--event-logs", "s3://acme/flat/", "--event-logs", "s3://acme/month/"];
+    let words = [&["search", "--json", "--limit", "0"], &sources[..]].concat();
+    let ran = index.s3.index(&index.db(), &words).expect(3);
+    assert!(ran.err().contains("event logs of s3://acme/month/ could not be read"), "{}", ran.err());
+    assert_eq!(rows(&ran.out()), truth);
+    assert_eq!(index.s3.requests("PUT"), 1);
 }
 
 #[test]

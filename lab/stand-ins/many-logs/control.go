@@ -22,7 +22,7 @@ import (
 //	POST /_/add          ?count=1&running=0&layout=flat: applications of the live cluster that end, or start, now; answers their rows
 //	POST /_/grow         ?count=1&end=0: running logs get more events, and their end; answers their rows
 //	POST /_/remove       ?count=1: deletes the newest logs; ?key=: one
-//	POST /_/faults       ?errors=0.01&slow=0&hang=0&short=0&denied=0&only=GET,LIST: shares of requests, and of keys that are denied
+//	POST /_/faults       ?errors=0.01&slow=0&hang=0&short=0&denied=0&below=month/&only=GET,LIST: shares of requests, and of keys below a prefix that are denied
 //	POST /_/delay        ?to=30ms
 //	POST /_/conditional  ?to=yes|refuse|ignore
 func (s *server) control(answer http.ResponseWriter, request *http.Request) {
@@ -110,12 +110,12 @@ func (s *server) control(answer http.ResponseWriter, request *http.Request) {
 }
 
 func faultsOf(query url.Values) (*faults, error) {
-	set := &faults{Only: query.Get("only")}
+	set := &faults{Only: query.Get("only"), Below: query.Get("below")}
 	set.over, set.end = context.WithCancel(context.Background())
 	shares := map[string]*float64{"errors": &set.Errors, "slow": &set.Slow, "hang": &set.Hang, "short": &set.Short, "denied": &set.Denied}
 	for name := range query {
 		share, known := shares[name]
-		if name == "only" {
+		if name == "only" || name == "below" {
 			continue
 		}
 		if !known {

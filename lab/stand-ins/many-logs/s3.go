@@ -38,6 +38,8 @@ type faults struct {
 	Denied float64
 	// Only these requests: LIST, GET, HEAD, PUT; all if empty.
 	Only string
+	// Only keys that begin so are denied.
+	Below string
 	// Ends the answers that hang.
 	over context.Context
 	end  context.CancelFunc
@@ -92,7 +94,7 @@ func (s *server) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
 	answer.Header().Set("x-amz-request-id", "MANYLOGS")
 	cut := false
 	if faults := s.faults.Load(); faults != nil && (faults.Only == "" || strings.Contains(faults.Only, kindNames[kind])) {
-		if hash := mixed(hashOf(key)); faults.Denied > 0 && key != "" && float64(hash%1_000_000) < faults.Denied*1_000_000 {
+		if hash := mixed(hashOf(key)); faults.Denied > 0 && key != "" && strings.HasPrefix(key, faults.Below) && float64(hash%1_000_000) < faults.Denied*1_000_000 {
 			s.faulty.Add(1)
 			refuse(answer, http.StatusForbidden, "AccessDenied", "Access Denied")
 			return
