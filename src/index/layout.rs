@@ -212,24 +212,31 @@ impl Rolling {
 pub(crate) enum Jump {
     /// Behind everything in this directory, whose key ends in a slash.
     Over(String),
-    /// The directory `applications/` of EMR Serverless: it is listed by job runs.
-    Serverless(String),
+    /// Behind the directory `jobs` of an application of EMR Serverless, which is listed by job runs. `applications` is the
+    /// directory that contains the directories of applications.
+    Runs { applications: String, jobs: String },
 }
 
 /// Directories below a cluster's in EMR's log archive. They have an object for each container or step, and no event log.
 const ARCHIVE: [&str; 6] = ["containers", "node", "steps", "daemons", "provision-node", "hadoop-mapreduce"];
 
+/// What EMR Serverless puts into the directory of a job run, or of an attempt of it. Other directories can be called `applications`
+/// and `jobs`, too: without one of these names in it, nothing is taken for a job run.
+const OF_RUN: [&str; 3] = ["SPARK_DRIVER", "SPARK_EXECUTOR", "sparklogs"];
+
 /// Whether an object lies in a directory that a listing must not read object by object.
 pub(crate) fn jump(key: &str) -> Option<Jump> {
     let names: Vec<&str> = key.split('/').collect();
     let up_to = |count: usize| names[..count].iter().map(|name| format!("{name}/")).collect::<String>();
-    names.windows(4).enumerate().take(MAX_DEPTH).find_map(|(at, window)| match window {
-        ["applications", id, "jobs", _] if crate::ids::is_id(id) => Some(Jump::Serverless(up_to(at + 1))),
-        [cluster, archive, ..] if crate::ids::is_cluster(cluster) && ARCHIVE.contains(archive) => {
-            Some(Jump::Over(up_to(at + 2)))
-        }
-        _ => None,
-    })
+    let is_archive = |pair: &[&str]| matches!(pair, [cluster, archive] if crate::ids::is_cluster(cluster) && ARCHIVE.contains(archive));
+    // An archive has two names more at least below it.
+    let archive = names.windows(2).take(MAX_DEPTH.min(names.len().saturating_sub(3))).position(is_archive);
+    if let Some(at) = archive {
+        return Some(Jump::Over(up_to(at + 2)));
+    }
+    let run = JobRun::of_path(&names).filter(|run| run.before < MAX_DEPTH)?;
+    let is_of_run = names.len() > run.length + 1 && OF_RUN.contains(&names[run.length]);
+    is_of_run.then(|| Jump::Runs { applications: up_to(run.before + 1), jobs: up_to(run.before + 3) })
 }
 
 /// The directory of the job run of EMR Serverless that wrote an event log, or of the run's attempt. `None` for any other log.
@@ -350,7 +357,7 @@ mod tests {
     fn listings_pass_over_container_logs() {
         let over = |key: &str| match jump(key) {
             Some(Jump::Over(directory)) => format!("over {directory}"),
-            Some(Jump::Serverless(directory)) => format!("runs of {directory}"),
+            Some(Jump::Runs { jobs, .. }) => format!("runs of {jobs}"),
             None => "read".into(),
         };
         assert_eq!(
@@ -360,13 +367,22 @@ mod tests {
         assert_eq!(over("j-3H6EATEWWRWS/node/i-1/applications/spark/x"), "over j-3H6EATEWWRWS/node/");
         assert_eq!(
             over("logs/applications/00f5trm1fv0d3p0b/jobs/00f5trm1fv0d3p0c/SPARK_DRIVER/stderr.gz"),
-            "runs of logs/applications/"
+            "runs of logs/applications/00f5trm1fv0d3p0b/jobs/"
+        );
+        assert_eq!(
+            over("applications/00f5trm1fv0d3p0b/jobs/00f5trm1fv0d3p0c/attempts/2/sparklogs/eventlog_v2_x/"),
+            "runs of applications/00f5trm1fv0d3p0b/jobs/"
         );
         for key in [
             "j-3H6EATEWWRWS/application_1_0001",
             "applications/x",
             "2026-11/containers/application_1_0001",
             "a/b/c/d/e",
+            // These words are no names of EMR Serverless alone.
+            "applications/reporting/jobs/nightly01/application_1_0001",
+            "applications/reporting/jobs/nightly01/attempts/2/application_1_0001",
+            "applications/reporting/jobs/nightly01/sparklogs",
+            "applications/reporting/jobs/2026-11/sparklogs/application_1_0001",
         ] {
             assert_eq!(over(key), "read", "{key}");
         }

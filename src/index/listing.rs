@@ -4,6 +4,7 @@ use super::layout::{Found, Jump, Logs, Object, jump};
 use super::logs::{Changes, Keys, behind};
 use super::remote::{ListingError, Remote};
 use super::store::Store;
+use crate::ids::is_id;
 use crate::node::event_logs::ROLLING;
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -65,7 +66,9 @@ impl Listing<'_> {
             for object in page.objects {
                 // S3 sorts by the bytes of the keys. Where a store does not, what was not found can be there all the same.
                 is_sorted &= last.as_ref().is_none_or(|last| *last < object.key);
-                jumps = jump(&object.key);
+                // Whoever lists a job run must not jump to the run.
+                let is_within = |jump: &Jump| !matches!(jump, Jump::Runs { jobs, .. } if jobs.len() < directory.len());
+                jumps = jump(&object.key).filter(is_within);
                 if jumps.is_some() {
                     break;
                 }
@@ -82,15 +85,15 @@ impl Listing<'_> {
             }
             let before = match (&jumps, logs.directory()) {
                 (Some(Jump::Over(over)), _) => behind(over),
-                (Some(Jump::Serverless(runs)), _) => Some(runs.clone()),
+                (Some(Jump::Runs { jobs, .. }), _) => Some(jobs.clone()),
                 (None, _) if is_last => behind(directory),
                 // The log of this directory comes with the next page.
                 (None, Some(pending)) => Some(pending.to_string()),
                 (None, None) => Some(last.map_or_else(|| from.clone(), |last| format!("{last}\0"))),
             };
-            if let Some(Jump::Serverless(runs)) = &jumps {
-                // What is in that directory, and belongs to no job run, is none of its logs.
-                found.retain(|log| log.key < *runs);
+            if let Some(Jump::Runs { jobs, .. }) = &jumps {
+                // The listing of that directory finds these again.
+                found.retain(|log| log.key < *jobs);
             }
             let keys = Keys { from: from.clone(), before: before.clone() };
             self.changes += self.store.take_listing(self.source, &keys, &found, pages.is_none() && is_sorted)?;
@@ -99,12 +102,12 @@ impl Listing<'_> {
             }
             match jumps {
                 Some(Jump::Over(over)) => after = behind(&over),
-                Some(Jump::Serverless(runs)) => {
-                    if !Box::pin(self.serverless(&runs, false)).await? {
+                Some(Jump::Runs { jobs, .. }) => {
+                    if !Box::pin(self.runs(&jobs, false)).await? {
                         return Ok(false);
                     }
-                    after = behind(&runs);
-                    from = behind(&runs).unwrap_or_default();
+                    after = behind(&jobs);
+                    from = behind(&jobs).unwrap_or_default();
                     continue;
                 }
                 None if is_last => return Ok(true),
@@ -117,45 +120,57 @@ impl Listing<'_> {
         Ok(true)
     }
 
-    /// Lists the names of all job runs below a directory `applications/`, and the event logs of each run that is new or unfinished. A
-    /// complete listing lists those, too, that have ended less than [`RETRIES`] hours before the newest log, and finds out which runs
-    /// are gone.
-    async fn serverless(&mut self, directory: &str, is_look: bool) -> Ended {
+    /// Looks at the job runs of all applications of EMR Serverless in a directory `applications/`.
+    async fn look_at_applications(&mut self, directory: &str) -> Ended {
+        for application in self.directories(directory).await? {
+            if is_id(name_in(directory, &application)) && !self.runs(&format!("{application}jobs/"), true).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lists the names of all job runs in a directory `jobs/` of EMR Serverless, and the event logs of each run that is new or
+    /// unfinished. A complete listing lists those, too, that have ended less than [`RETRIES`] hours before the newest log, lists
+    /// directories that are no job runs, and finds out which runs are gone.
+    async fn runs(&mut self, jobs: &str, is_look: bool) -> Ended {
         let hours = if is_look { 0 } else { RETRIES };
-        let applications = self.directories(directory).await?;
-        let mut last = directory.to_string();
-        for application in applications {
-            let jobs = format!("{application}jobs/");
-            let runs = self.directories(&jobs).await?;
-            let mut to_list: Vec<&String> = Vec::new();
-            for run in runs.iter().rev() {
-                if !self.store.is_over(self.source, run, hours)? && self.store.is_due(self.source, run, self.began)? {
-                    to_list.push(run);
-                }
-            }
-            let mut listed = std::collections::BTreeMap::new();
-            while !to_list.is_empty() {
-                let batch = to_list.split_off(to_list.len().saturating_sub(RUNS * 8));
-                listed.extend(list_runs(self.remote, &batch).await?);
-                // What lies between two runs is gone.
-                for run in batch.into_iter().rev() {
-                    let Some(found) = listed.remove(run) else { continue };
-                    let changes = self.store.take_listing(self.source, &Keys::below(run), &found, true)?;
-                    self.store.note_run(self.source, run, self.began, changes != Changes::default())?;
-                    self.changes += changes;
-                }
-                if (self.stop)(&self.changes) {
-                    return Ok(false);
-                }
-            }
-            for run in runs.iter().filter(|_| !is_look) {
-                self.forget(Keys { from: last, before: Some(run.clone()) })?;
-                last = behind(run).unwrap_or_default();
+        let directories = self.directories(jobs).await?;
+        let is_run = |directory: &&String| is_id(name_in(jobs, directory));
+        let mut to_list: Vec<&String> = Vec::new();
+        for run in directories.iter().rev().filter(is_run) {
+            if !self.store.is_over(self.source, run, hours)? && self.store.is_due(self.source, run, self.began)? {
+                to_list.push(run);
             }
         }
-        if !is_look {
-            self.forget(Keys { from: last, before: behind(directory) })?;
+        let mut listed = std::collections::BTreeMap::new();
+        while !to_list.is_empty() {
+            let batch = to_list.split_off(to_list.len().saturating_sub(RUNS * 8));
+            listed.extend(list_runs(self.remote, &batch).await?);
+            // What lies between two runs is gone.
+            for run in batch.into_iter().rev() {
+                let Some(found) = listed.remove(run) else { continue };
+                let keys = if is_look { Keys::behind(&before_logs(run), run) } else { Keys::below(run) };
+                let changes = self.store.take_listing(self.source, &keys, &found, true)?;
+                self.store.note_run(self.source, run, self.began, changes != Changes::default())?;
+                self.changes += changes;
+            }
+            if (self.stop)(&self.changes) {
+                return Ok(false);
+            }
         }
+        if is_look {
+            return Ok(true);
+        }
+        let mut last = jobs.to_string();
+        for directory in &directories {
+            self.forget(Keys { from: last, before: Some(directory.clone()) })?;
+            last = behind(directory).unwrap_or_default();
+            if !is_run(&directory) && !Box::pin(self.below(directory, &mut Logs::default(), None)).await? {
+                return Ok(false);
+            }
+        }
+        self.forget(Keys { from: last, before: behind(jobs) })?;
         Ok(true)
     }
 
@@ -213,7 +228,7 @@ impl Listing<'_> {
             }
         }
         for directory in &places.serverless {
-            saw_all &= self.serverless(directory, true).await?;
+            saw_all &= self.look_at_applications(directory).await?;
         }
         Ok(if saw_all { Look::Done } else { Look::TooMuch })
     }
@@ -233,6 +248,11 @@ const LOOK_PAGES: usize = 3;
 const MOST_PAGES: usize = 50;
 /// A source without event logs, and with no more objects than these, is listed completely by each look.
 const NOT_MANY: u64 = 3000;
+
+/// The name of a directory that lies directly in another one.
+fn name_in<'d>(parent: &str, directory: &'d str) -> &'d str {
+    directory.strip_prefix(parent).unwrap_or(directory).trim_end_matches('/')
+}
 
 /// The logs of some job runs.
 async fn list_runs(
@@ -264,10 +284,15 @@ async fn list_runs(
     }
 }
 
-/// The logs of one job run: `sparklogs/` of the run, or of each of its attempts. What executors wrote sorts before both.
+/// The key behind which the logs of a job run lie: in `sparklogs/` of the run, or of each of its attempts. What executors wrote sorts
+/// before both.
+fn before_logs(run: &str) -> String {
+    format!("{run}attempts")
+}
+
+/// The logs of one job run.
 async fn list_run(remote: &Remote, run: &str) -> Result<Vec<Found>, ListingError> {
-    let after = format!("{run}attempts");
-    let (objects, is_whole) = objects(remote, run, Some(&after), usize::MAX).await?;
+    let (objects, is_whole) = objects(remote, run, Some(&before_logs(run)), usize::MAX).await?;
     Ok(logs_of(objects, is_whole))
 }
 

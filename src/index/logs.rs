@@ -84,6 +84,11 @@ impl Keys {
     pub(crate) fn below(directory: &str) -> Self {
         Self { from: directory.into(), before: behind(directory) }
     }
+
+    /// The keys in a directory that are greater than `key`.
+    pub(crate) fn behind(key: &str, directory: &str) -> Self {
+        Self { from: format!("{key}\0"), before: behind(directory) }
+    }
 }
 
 /// The first key behind all that begin with a directory's key; `None` if the directory is the source.

@@ -71,8 +71,8 @@ impl Places {
         let mut others: BTreeMap<String, String> = BTreeMap::new();
         let (mut directories, mut serverless) = (BTreeSet::new(), BTreeSet::new());
         for (position, log) in recent.iter().enumerate() {
-            if let Some(Jump::Serverless(directory)) = super::layout::jump(&log.key) {
-                serverless.insert(directory);
+            if let Some(Jump::Runs { applications, .. }) = super::layout::jump(&log.key) {
+                serverless.insert(applications);
                 continue;
             }
             let (directory, name) = parted(&log.key);

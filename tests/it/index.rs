@@ -553,6 +553,46 @@ fn whoever_may_write_event_logs_does_not_break_the_list_of_others() {
     assert_eq!(lines(&search(&s3, &db.file(), &uri, &[&ALL[..], &["--no-refresh"]].concat()).expect(0)).len(), 7);
 }
 
+/// Directories can be called `applications` and `jobs` without EMR Serverless. Beside its job runs, others can write.
+#[test]
+fn what_lies_beside_job_runs_of_serverless_is_listed() {
+    let s3 = ManyLogs::start(&["-flat", "0"]);
+    let app = |n: usize| format!("application_1795352263709_{n:04}");
+    let run = "applications/00f5trm1fv0d3p0b/jobs/00f5trm1fv0d3p0c/";
+    let directories = [
+        format!("{run}sparklogs/"),
+        format!("{run}attempts/2/sparklogs/"),
+        "applications/".into(),
+        "applications/00f5trm1fv0d3p0b/".into(),
+        "applications/00f5trm1fv0d3p0b/jobs/2026-11/".into(),
+        "applications/00f5trm1fv0d3p0b/other/".into(),
+        "applications/2026-11/".into(),
+        "applications/reporting/jobs/nightly01/".into(),
+        "applications/reporting/jobs/nightly01/attempts/1/".into(),
+        "applications/zzzzzzzz/".into(),
+    ];
+    for (n, directory) in directories.iter().enumerate() {
+        s3.put(&format!("odd/{directory}{}", app(n)), log(&app(n), directory, 10).as_bytes());
+    }
+    s3.put(&format!("odd/{run}SPARK_DRIVER/stdout.gz"), b"x");
+    let (db, uri) = (Db::new(), ["--event-logs", "s3://acme/odd/"]);
+    // A complete listing, a look, and another complete listing, which forgets what is gone.
+    for words in [&["--list-every", "0"][..], &[], &["--list-every", "0"]] {
+        let ran = search(&s3, &db.file(), &uri, &[&ALL[..], &["--no-snapshot"], words].concat()).expect(0);
+        let ids: BTreeSet<String> = lines(&ran).iter().map(|row| row["id"].as_str().unwrap().to_string()).collect();
+        assert_eq!(ids, (0..directories.len()).map(app).collect(), "{words:?}");
+    }
+    for directory in &directories[..9] {
+        let n = directories.iter().position(|known| known == directory).unwrap();
+        s3.delete(&format!("odd/{directory}{}", app(n)));
+    }
+    // Nothing is new in a run that was just listed, so the next listing would pass over it.
+    rusqlite::Connection::open(db.file()).unwrap().execute_batch("DELETE FROM run").unwrap();
+    let words = [&ALL[..], &["--no-snapshot", "--list-every", "0"]].concat();
+    let left = lines(&search(&s3, &db.file(), &uri, &words).expect(0));
+    assert!(left.len() == 1 && left[0]["id"] == app(9).as_str(), "{left:#?}");
+}
+
 #[test]
 fn two_machines_that_write_at_once_lose_nothing_whether_or_not_the_store_knows_conditions() {
     for conditional in ["yes", "refuse", "ignore"] {
