@@ -8,6 +8,9 @@ use crate::node::event_logs::{EventLogName, ROLLING, RollingFile};
 
 /// How many directories may lie between a source and a log.
 const MAX_DEPTH: usize = 8;
+/// How many parts of a rolling log are kept. The event-log cache opens no log of more objects, and whoever may write event logs must not
+/// fill the memory of whoever lists them.
+pub(super) const MOST_PARTS: usize = 20_000;
 /// What Spark puts behind the name of an object that is not finished.
 const IN_PROGRESS: &str = ".inprogress";
 /// What Spark puts behind the name of a part that replaces earlier parts.
@@ -106,6 +109,8 @@ struct Rolling {
     directory: String,
     /// Each part with its number in the log.
     parts: Vec<(u64, Object)>,
+    /// Whether there are more parts than are kept.
+    has_more: bool,
     /// Whether the object that tells the state says that the application has ended; `None` before it has come.
     is_closed: Option<bool>,
 }
@@ -118,9 +123,8 @@ impl Logs {
                 let is_same = self.rolling.as_ref().is_some_and(|rolling| rolling.directory == directory);
                 let before = if is_same { None } else { self.finish() };
                 let (directory, file) = (directory.to_string(), file.to_string());
-                let rolling =
-                    self.rolling.get_or_insert_with(|| Rolling { directory, parts: Vec::new(), is_closed: None });
-                rolling.push(&file, object);
+                let begin = || Rolling { directory, parts: Vec::new(), has_more: false, is_closed: None };
+                self.rolling.get_or_insert_with(begin).push(&file, object);
                 (before, None)
             }
             Kind::Single => (self.finish(), Some(single(object))),
@@ -142,6 +146,11 @@ impl Logs {
     /// The directory of the log whose objects have not all come.
     pub(crate) fn directory(&self) -> Option<&str> {
         self.rolling.as_ref().map(|rolling| rolling.directory.as_str())
+    }
+
+    /// How many of its parts are kept.
+    pub(crate) fn parts(&self) -> usize {
+        self.rolling.as_ref().map_or(0, |rolling| rolling.parts.len())
     }
 
     /// Forgets that log.
@@ -172,6 +181,7 @@ fn unknown_codec(codec: &str) -> Option<String> {
 impl Rolling {
     fn push(&mut self, file: &str, object: Object) {
         match RollingFile::of_name(file) {
+            RollingFile::Part { .. } if self.parts.len() == MOST_PARTS => self.has_more = true,
             RollingFile::Part { .. } => {
                 let number = file.split('_').nth(1).and_then(|number| number.parse().ok()).unwrap_or(0);
                 self.parts.push((number, Object { key: file.into(), ..object }));
@@ -192,6 +202,7 @@ impl Rolling {
         let parts = self.parts.split_off(first);
         let (_, tail) = parts.last()?;
         let codec = codec(&tail.key).to_string();
+        let excess = self.has_more.then(|| format!("its directory contains more than {MOST_PARTS} parts"));
         let status = self.is_closed.is_none().then(|| "its directory lacks the object appstatus_…".to_string());
         let gap = parts.windows(2).find(|pair| pair[1].0 > pair[0].0.saturating_add(1));
         let gap = gap.map(|pair| format!("its directory lacks the part events_{}_…", pair[0].0.saturating_add(1)));
@@ -200,12 +211,18 @@ impl Rolling {
             modified: parts.iter().map(|(_, part)| part.modified).max()?,
             etag: tail.etag.clone(),
             is_closed: self.is_closed.unwrap_or(false),
-            problem: status.or(gap).or_else(|| unknown_codec(&codec)),
+            // Nobody reads them.
+            parts: if self.has_more { Vec::new() } else { names(parts) },
+            problem: excess.or(status).or(gap).or_else(|| unknown_codec(&codec)),
             codec,
-            parts: parts.into_iter().map(|(_, part)| (part.key, part.size)).collect(),
             key: self.directory,
         })
     }
+}
+
+/// The names of parts with their sizes.
+fn names(parts: Vec<(u64, Object)>) -> Vec<(String, u64)> {
+    parts.into_iter().map(|(_, part)| (part.key, part.size)).collect()
 }
 
 /// Where a listing goes on after an object that no log can lie beside.
@@ -251,7 +268,7 @@ pub(crate) fn run_directory(key: &str) -> Option<&str> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test says what it expects by unwrapping it")]
 mod tests {
-    use super::{Jump, Logs, Object, jump, run_directory};
+    use super::{Jump, Logs, MOST_PARTS, Object, jump, run_directory};
 
     /// The logs of some objects: key, names of head and tail, number of parts, whether it is closed, codec, problem.
     fn logs(keys: &[(&str, u64)]) -> (Vec<String>, u64) {
@@ -334,6 +351,25 @@ mod tests {
             ]
         );
         assert_eq!(foreign, 4);
+    }
+
+    #[test]
+    fn a_rolling_log_of_too_many_parts_is_named_and_takes_little_memory() {
+        let mut logs = Logs::default();
+        let mut push = |name: &str| {
+            let object = Object { key: format!("eventlog_v2_x/{name}_x"), size: 1, ..Object::default() };
+            assert_eq!(logs.push(object).count(), 0);
+            logs.parts()
+        };
+        push("appstatus");
+        for n in 1..MOST_PARTS {
+            push(&format!("events_{n}"));
+        }
+        assert_eq!(push("events_20000"), MOST_PARTS);
+        assert_eq!(push("events_20001"), MOST_PARTS);
+        let found = logs.finish().unwrap();
+        assert!(found.parts.is_empty() && found.is_closed, "{found:?}");
+        assert_eq!(found.problem.as_deref(), Some("its directory contains more than 20000 parts"));
     }
 
     #[test]

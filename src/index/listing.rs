@@ -12,6 +12,9 @@ use tokio::task::JoinSet;
 
 /// How many job runs of EMR Serverless are listed at a time.
 const RUNS: usize = 16;
+/// How many logs and parts of logs of a run are kept in memory. Nearly all runs have fewer; one that has more is listed alone, page
+/// by page.
+const KEPT: usize = 1000;
 /// A run whose logs are closed can be tried again. After so many hours nobody does.
 const RETRIES: i64 = 6;
 /// How many pages in a row may be empty.
@@ -48,16 +51,22 @@ impl Listing<'_> {
     /// Lists everything. Logs that are gone leave the database as far as the listing came.
     pub(crate) async fn all(&mut self) -> Result<Option<(u64, Option<String>)>, ListingError> {
         let mut logs = Logs::default();
-        match self.below("", &mut logs, None).await? {
+        match self.below("", None, &mut logs, None).await? {
             true => Ok(Some(logs.foreign)),
             false => Ok(None),
         }
     }
 
-    /// Lists everything in a directory, or its first pages. With a limit, a log that is not found stays.
-    async fn below(&mut self, directory: &str, logs: &mut Logs, pages: Option<usize>) -> Ended {
-        let mut from = directory.to_string();
-        let (mut after, mut next): (Option<String>, Option<String>) = (None, None);
+    /// Lists everything in a directory, or all that lies behind a key, or the first pages. With a limit, a log that is not found stays.
+    async fn below(
+        &mut self,
+        directory: &str,
+        mut after: Option<String>,
+        logs: &mut Logs,
+        pages: Option<usize>,
+    ) -> Ended {
+        let mut from = after.as_ref().map_or_else(|| directory.to_string(), |after| format!("{after}\0"));
+        let mut next: Option<String> = None;
         let (mut is_sorted, mut empty) = (true, 0);
         for _ in 0..pages.unwrap_or(usize::MAX) {
             let page = self.remote.page(directory, after.as_deref(), true, next.take()).await?;
@@ -150,10 +159,20 @@ impl Listing<'_> {
             // What lies between two runs is gone.
             for run in batch.into_iter().rev() {
                 let Some(found) = listed.remove(run) else { continue };
-                let keys = if is_look { Keys::behind(&before_logs(run), run) } else { Keys::below(run) };
-                let changes = self.store.take_listing(self.source, &keys, &found, true)?;
-                self.store.note_run(self.source, run, self.began, changes != Changes::default())?;
-                self.changes += changes;
+                let before = self.changes;
+                match found {
+                    RunLogs::All(found) => {
+                        let keys = if is_look { Keys::behind(&before_logs(run), run) } else { Keys::below(run) };
+                        self.changes += self.store.take_listing(self.source, &keys, &found, true)?;
+                    }
+                    RunLogs::TooMany => {
+                        let logs = &mut Logs::default();
+                        if !Box::pin(self.below(run, Some(before_logs(run)), logs, None)).await? {
+                            return Ok(false);
+                        }
+                    }
+                }
+                self.store.note_run(self.source, run, self.began, self.changes != before)?;
             }
             if (self.stop)(&self.changes) {
                 return Ok(false);
@@ -166,7 +185,7 @@ impl Listing<'_> {
         for directory in &directories {
             self.forget(Keys { from: last, before: Some(directory.clone()) })?;
             last = behind(directory).unwrap_or_default();
-            if !is_run(&directory) && !Box::pin(self.below(directory, &mut Logs::default(), None)).await? {
+            if !is_run(&directory) && !Box::pin(self.below(directory, None, &mut Logs::default(), None)).await? {
                 return Ok(false);
             }
         }
@@ -223,7 +242,7 @@ impl Listing<'_> {
                 let is_log =
                     directory.trim_end_matches('/').rsplit('/').next().is_some_and(|name| name.starts_with(ROLLING));
                 if !is_log && !directory.starts_with('.') {
-                    saw_all &= self.below(directory, &mut Logs::default(), Some(LOOK_PAGES)).await?;
+                    saw_all &= self.below(directory, None, &mut Logs::default(), Some(LOOK_PAGES)).await?;
                 }
             }
         }
@@ -258,7 +277,7 @@ fn name_in<'d>(parent: &str, directory: &'d str) -> &'d str {
 async fn list_runs(
     remote: &Remote,
     runs: &[&String],
-) -> Result<std::collections::BTreeMap<String, Vec<Found>>, ListingError> {
+) -> Result<std::collections::BTreeMap<String, RunLogs>, ListingError> {
     let mut tasks = JoinSet::new();
     let mut found = std::collections::BTreeMap::new();
     let mut runs = runs.iter();
@@ -291,9 +310,30 @@ fn before_logs(run: &str) -> String {
 }
 
 /// The logs of one job run.
-async fn list_run(remote: &Remote, run: &str) -> Result<Vec<Found>, ListingError> {
-    let (objects, is_whole) = objects(remote, run, Some(&before_logs(run)), usize::MAX).await?;
-    Ok(logs_of(objects, is_whole))
+enum RunLogs {
+    All(Vec<Found>),
+    /// They are more than are kept in memory.
+    TooMany,
+}
+
+async fn list_run(remote: &Remote, run: &str) -> Result<RunLogs, ListingError> {
+    let (mut logs, mut found, mut next) = (Logs::default(), Vec::new(), None);
+    let mut kept = 0;
+    loop {
+        let page = remote.page(run, Some(&before_logs(run)), true, next).await?;
+        for log in page.objects.into_iter().flat_map(|object| logs.push(object)) {
+            kept += 1 + log.parts.len();
+            found.push(log);
+        }
+        next = page.next;
+        if kept + logs.parts() > KEPT {
+            return Ok(RunLogs::TooMany);
+        }
+        if next.is_none() {
+            found.extend(logs.finish());
+            return Ok(RunLogs::All(found));
+        }
+    }
 }
 
 /// The objects whose keys begin with a prefix, behind a key, on so many pages. `true` says that these are all.

@@ -593,6 +593,31 @@ fn what_lies_beside_job_runs_of_serverless_is_listed() {
     assert!(left.len() == 1 && left[0]["id"] == app(9).as_str(), "{left:#?}");
 }
 
+/// A run that has few objects is listed together with others, and kept in memory until then.
+#[test]
+fn a_job_run_of_very_many_objects_is_listed_like_any_other() {
+    let s3 = ManyLogs::start(&["-flat", "0"]);
+    let (run, id) = ("odd/applications/00f5trm1fv0d3p0b/jobs/00f5trm1fv0d3p0c/", "00f5trm1fv0d3p0c");
+    s3.put(&format!("{run}SPARK_DRIVER/stdout.gz"), b"x");
+    let directory = format!("{run}sparklogs/eventlog_v2_{id}/");
+    s3.put(&format!("{directory}appstatus_{id}.inprogress"), b"");
+    s3.put(&format!("{directory}events_1_{id}"), log(id, "a long streaming job", 10).as_bytes());
+    for n in 2..1010 {
+        s3.put(&format!("{directory}events_{n}_{id}"), b"{\"Event\":\"x\"}\n");
+    }
+    let (db, uri) = (Db::new(), ["--event-logs", "s3://acme/odd/"]);
+    let found = |words: &[&str]| {
+        let ran = search(&s3, &db.file(), &uri, &[&ALL[..], &["--no-snapshot"], words].concat()).expect(0);
+        lines(&ran).iter().map(|row| row["id"].as_str().unwrap().to_string()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(found(&[]), BTreeSet::from([id.to_string()]));
+    let second = format!("{run}attempts/2/sparklogs/app2");
+    s3.put(&second, log("app2", "another attempt", 10).as_bytes());
+    assert_eq!(found(&[]), ["app2", id].map(String::from).into());
+    s3.delete(&second);
+    assert_eq!(found(&["--list-every", "0"]), BTreeSet::from([id.to_string()]));
+}
+
 #[test]
 fn two_machines_that_write_at_once_lose_nothing_whether_or_not_the_store_knows_conditions() {
     for conditional in ["yes", "refuse", "ignore"] {
