@@ -316,6 +316,10 @@ fn take_row(db: &mut Batch<'_>, own: &OwnSource, row: &Line) -> Result<Taken> {
                 "UPDATE log SET state = ?2, problem = ?3, parts = NULL, tries = 0, next_try = 0 WHERE id = ?1",
             )?
             .execute(params![id, state as i64, row.problem])?;
+            // What the log showed before it changed is no longer true.
+            if row.application.is_none() {
+                db.delete_attempt(id)?;
+            }
             (id, false)
         }
         Some(_) => return Ok(Taken::No),
@@ -482,4 +486,49 @@ fn pack(store: &Store, sources: &[(i64, String)], theirs: Loaded, now: i64) -> R
         }
     }
     Ok(encoder.finish()?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+mod tests {
+    use super::{Loaded, Store, pack, take};
+    use crate::index::layout::Found;
+    use crate::index::logs::Keys;
+
+    #[test]
+    fn a_log_that_shows_no_application_any_more_loses_its_row() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&directory.path().join("index.sqlite")).unwrap();
+        store.prepare_list().unwrap();
+        let uri = "s3://acme/flat/";
+        let sources = [(store.source(uri).unwrap(), uri.to_string())];
+        let take = |store: &mut Store, etag: &str, says: &str| {
+            let header = format!(r#"{{"format":"emr-shs index","version":1,"written":1,"sources":[["{uri}",1]]}}"#);
+            let row = format!(
+                r#"{{"s":0,"k":"application_1_0001","z":5,"m":1,"e":"{etag}","c":true,"codec":"none",{says}}}"#
+            );
+            let packed = zstd::encode_all(format!("{header}\n{row}\n").as_bytes(), 3).unwrap();
+            take(store, &packed, &sources, &mut |_, _| {}).unwrap().rows
+        };
+        let application = r#""a":{"id":"application_1_0001","name":"n","user":"u","started":1}"#;
+        assert_eq!(take(&mut store, "old", application), 1);
+        assert!(store.application("application_1_0001").unwrap().is_some());
+        let found = Found {
+            key: "application_1_0001".into(),
+            size: 5,
+            modified: 1,
+            etag: "new".into(),
+            is_closed: true,
+            codec: "none".into(),
+            ..Found::default()
+        };
+        store.take_listing(sources[0].0, &Keys::default(), &[found], true).unwrap();
+        assert!(store.application("application_1_0001").unwrap().is_some(), "it is not read again yet");
+        // Another node has read the new object.
+        assert_eq!(take(&mut store, "new", r#""p":"it is no event log""#), 1);
+        assert_eq!(store.application("application_1_0001").unwrap(), None);
+        let packed = pack(&store, &sources, Loaded::default(), 2).unwrap();
+        let text = String::from_utf8(zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
+        assert!(text.contains("it is no event log") && !text.contains(r#""a":"#), "{text}");
+    }
 }
