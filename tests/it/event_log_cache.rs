@@ -180,6 +180,20 @@ fn an_application_comes_as_it_is_in_s3() {
     assert_eq!(site.s3.requests("GET"), 0);
 }
 
+/// S3 lists a minus before the dot of `.inprogress`.
+#[test]
+fn an_unfinished_application_opens_however_many_names_begin_alike() {
+    let s3 = empty();
+    let id = "application_1795352263709_0001";
+    s3.put(&format!("flat/{id}.inprogress"), &log(id, 10, false));
+    for n in 10..30 {
+        s3.put(&format!("flat/{id}-copy-{n}"), b"no event log");
+    }
+    let site = Site::start(s3, "3.5.6", &[]);
+    site.open(id);
+    assert_eq!(site.names(), BTreeSet::from([format!("{id}.inprogress")]));
+}
+
 #[test]
 fn many_requests_make_one_fetch_and_a_browser_sees_how_far_it_is() {
     let s3 = empty();

@@ -18,6 +18,8 @@ use std::time::Duration;
 const ANSWER: Duration = Duration::from_secs(20);
 /// How many pages of a thousand objects the directory of a rolling log can take.
 const MAX_PAGES: usize = 20;
+/// What Spark puts behind the name of a log that it has not finished.
+const IN_PROGRESS: &str = ".inprogress";
 
 /// An object of an event log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +55,8 @@ impl Archive {
 }
 
 impl LogBucket {
-    /// The objects whose keys begin with `prefix`; those directly in it if it is a directory.
+    /// The objects directly in a directory, or the first ones whose keys begin with the key of a log. The log itself is among those, and
+    /// the same before Spark has finished it.
     pub(crate) async fn event_log_objects(&self, prefix: &str) -> Result<Vec<EventLogObject>, LogError> {
         let client = self.s3().await?;
         let (mut objects, mut token) = (Vec::new(), None);
@@ -61,7 +64,7 @@ impl LogBucket {
             let request = listing::request(client, &self.uri.bucket, prefix).delimiter("/");
             let request = match prefix.ends_with('/') {
                 true => request,
-                // The log itself, and the same before Spark has finished it, come first.
+                // The log itself comes first.
                 false => request.max_keys(10),
             };
             let answer = with_timeout(request.set_continuation_token(token.take()).send()).await;
@@ -77,6 +80,11 @@ impl LogBucket {
             }));
             match page.next_continuation_token().filter(|_| prefix.ends_with('/')) {
                 Some(next) => token = Some(next.to_string()),
+                None if page.is_truncated() == Some(true) && !has_log(&objects, prefix) => {
+                    // The names of other logs can begin alike, and come before the one that is not finished.
+                    let unfinished = format!("{prefix}{IN_PROGRESS}");
+                    return Box::pin(self.event_log_objects(&unfinished)).await;
+                }
                 None => return Ok(objects),
             }
         }
@@ -105,6 +113,14 @@ impl LogBucket {
             }
         }
     }
+}
+
+/// Whether the log with this key is among some objects, or need not be looked for elsewhere.
+fn has_log(objects: &[EventLogObject], key: &str) -> bool {
+    let is_log = |object: &EventLogObject| {
+        object.key.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest == IN_PROGRESS)
+    };
+    key.ends_with('/') || key.ends_with(IN_PROGRESS) || objects.iter().any(is_log)
 }
 
 /// Whether an answer has the bytes that were asked for, of an object of this size.
