@@ -164,16 +164,18 @@ impl Cluster {
             let prefix = if is_newest { head.to_string() } else { format!("{head}{timestamp}_") };
             ranges.push(Range { prefix, after: after(first) });
             if self.newest >= FIVE_DIGITS - 1000 {
-                ranges.push(Range { prefix: format!("{head}{timestamp}_100"), after: None });
+                ranges.push(Range { prefix: format!("{head}{timestamp}_10"), after: None });
             }
             return ranges;
         }
-        // Numbers of five digits and more sort between those of fewer, so they are listed hundred by hundred.
-        let is_nearly_full = self.newest % 100 >= 50;
-        for hundred in first / 100..=self.newest / 100 + u64::from(is_nearly_full) {
+        // Numbers of five digits and more sort between those of fewer, so they are listed thousand by thousand: behind the first one
+        // lie the new ones and at most some hundred old ones, of fewer digits. Many applications can begin at once, and the last ones
+        // can be the first that have a log, so that the next thousand is listed early.
+        let is_nearly_full = self.newest % 1000 >= 700;
+        for thousand in first / 1000..=self.newest / 1000 + u64::from(is_nearly_full) {
             ranges.push(Range {
-                prefix: format!("{head}{timestamp}_{hundred}"),
-                after: (hundred == first / 100).then(|| after(first)).flatten(),
+                prefix: format!("{head}{timestamp}_{thousand}"),
+                after: (thousand == first / 1000).then(|| after(first)).flatten(),
             });
         }
         if is_newest {
@@ -253,15 +255,15 @@ mod tests {
         // Numbers of five digits sort between those of four.
         assert_eq!(
             places(&[("application_8000_9998", true)])[..2],
-            ["application_ after application_8000_9997…", "application_8000_100 after the beginning"]
+            ["application_ after application_8000_9997…", "application_8000_10 after the beginning"]
         );
         assert_eq!(
             places(&[("application_8000_12345", true), ("application_8000_12338", false)])[..2],
-            ["application_8000_123 after application_8000_12337…", "application_ after application_8000_…",]
+            ["application_8000_12 after application_8000_12337…", "application_ after application_8000_…"]
         );
         assert_eq!(
-            places(&[("application_8000_12351", true)])[..2],
-            ["application_8000_123 after application_8000_12350…", "application_8000_124 after the beginning"]
+            places(&[("application_8000_12751", true)])[..2],
+            ["application_8000_12 after application_8000_12750…", "application_8000_13 after the beginning"]
         );
     }
 
