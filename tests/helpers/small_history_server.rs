@@ -44,6 +44,8 @@ pub struct SmallHistoryServer {
     starting: Arc<Mutex<Instant>>,
     /// Since when it lists one application more, each time this time has passed.
     pace: Arc<Mutex<Option<(Instant, Duration)>>>,
+    /// The paths that it was asked for.
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl SmallHistoryServer {
@@ -68,14 +70,16 @@ impl SmallHistoryServer {
             }
         });
         let starting = Arc::new(Mutex::new(Instant::now()));
-        let (known, starts) = (listing.clone(), starting.clone());
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (known, starts, paths) = (listing.clone(), starting.clone(), asked.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (known, is_starting) = (known.clone(), Instant::now() < *starts.lock().unwrap());
-                std::thread::spawn(move || answer(stream.unwrap(), &known, spark, is_starting));
+                let paths = paths.clone();
+                std::thread::spawn(move || answer(stream.unwrap(), &known, &paths, spark, is_starting));
             }
         });
-        Self { port, listing, busy, starting, pace }
+        Self { port, listing, busy, starting, pace, asked }
     }
 
     /// Restarts: it has nothing but its front page first, and knows no application for this time.
@@ -93,6 +97,11 @@ impl SmallHistoryServer {
         self.restart(Duration::ZERO);
         *self.pace.lock().unwrap() = Some((Instant::now(), each));
         self.listing.lock().unwrap().clear();
+    }
+
+    /// How often it was asked for a path.
+    pub fn asked(&self, path: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| *asked == path).count()
     }
 
     /// The ids that it lists.
@@ -146,7 +155,7 @@ fn scan(directory: &Path) -> Listing {
     listing
 }
 
-fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, spark: &str, is_starting: bool) {
+fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, asked: &Mutex<Vec<String>>, spark: &str, is_starting: bool) {
     let mut line = String::new();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     reader.read_line(&mut line).unwrap();
@@ -155,6 +164,7 @@ fn answer(mut stream: TcpStream, listing: &Mutex<Listing>, spark: &str, is_start
         header.clear();
     }
     let path = line.split(' ').nth(1).unwrap_or_default();
+    asked.lock().unwrap().push(path.into());
     let id = path.trim_start_matches("/api/v1/applications/").trim_start_matches("/history/");
     let id = id.split('/').next().unwrap_or_default();
     let listing = listing.lock().unwrap();

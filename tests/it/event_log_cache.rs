@@ -330,6 +330,23 @@ fn what_grows_is_fetched_again_when_somebody_looks() {
     assert_eq!(site.names().len(), 2);
 }
 
+/// What a history server has parsed of an unfinished log stays on its disk unless it has the application open when the log goes.
+#[test]
+fn a_finished_log_of_another_source_replaces_an_unfinished_one_like_its_own_end() {
+    let id = "application_1_0001";
+    let s3 = empty();
+    s3.put(&format!("flat/{id}.inprogress"), &log(id, 10, false));
+    let site = Site::start(s3, "3.5.8", &[]);
+    site.open(id);
+    site.s3.put(&format!("month/{id}"), &log(id, 20, true));
+    site.index();
+    // What is known of its logs counts for ten seconds.
+    std::thread::sleep(Duration::from_secs(11));
+    site.open(id);
+    assert_eq!(site.names(), BTreeSet::from([id.to_string()]));
+    assert_eq!(site.history_server.asked(&format!("/api/v1/applications/{id}/jobs?status=failed")), 1);
+}
+
 #[test]
 fn logs_of_one_name_in_two_sources_do_not_mix() {
     let s3 = empty();

@@ -260,13 +260,15 @@ impl EventLogCache {
     async fn put(&self, id: &str, staging: Arc<Staging>, before: &Stored, logs: &[Log]) -> Result<(), Failure> {
         let changed: Vec<Log> = logs.iter().filter(|log| of(before, log) != Some(*log)).cloned().collect();
         let is_gone = |old: &&Log| !logs.iter().any(|log| log.is_same_log(old));
-        let gone: Vec<String> = before.logs.iter().filter(is_gone).map(|old| old.name.clone()).collect();
+        let gone: Vec<Log> = before.logs.iter().filter(is_gone).cloned().collect();
         let aside: Vec<Log> = changed.iter().filter_map(|log| of(before, log).cloned()).collect();
-        self.take_up(id, &aside).await;
-        let were_open = aside.iter().any(Log::is_open);
+        // A log can come in place of one of another source that goes.
+        let old: Vec<Log> = gone.iter().chain(&aside).cloned().collect();
+        self.take_up(id, &old).await;
+        let were_open = old.iter().any(Log::is_open);
         let (cache, new) = (self.directory.clone(), staging.clone());
         let taken = blocking(move || {
-            gone.iter().try_for_each(|name| cache.hide(name)).map_err(|error| directory(&error))?;
+            gone.iter().try_for_each(|old| cache.hide(&old.name)).map_err(|error| directory(&error))?;
             aside.iter().try_for_each(|old| cache.set_aside(&new, old)).map_err(|error| directory(&error))
         });
         if let Err(failure) = taken.await {
