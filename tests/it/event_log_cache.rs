@@ -385,6 +385,25 @@ fn a_restart_takes_over_what_is_whole_and_sweeps_the_rest() {
 }
 
 #[test]
+fn a_disk_that_is_full_keeps_no_gateway_from_starting() {
+    let mut site = Site::start(empty(), "3.5.8", &[]);
+    site.stop_gateway();
+    let state = site.cache().join(".emr-shs-cache.json");
+    fs::remove_file(&state).unwrap();
+    let gateway = site.command(&[]);
+    // A file that may not grow is the same to a program as a disk that is full.
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "trap '' XFSZ; ulimit -S -f 0; exec \"$0\" \"$@\""]).arg(gateway.get_program());
+    limited.args(gateway.get_args()).envs(gateway.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    site.gateway = Some(limited.stderr(Stdio::null()).spawn().unwrap());
+    wait("the gateway", || (site.get("/-/healthz").0 == 200).then_some(()));
+    assert!(!state.exists());
+    let pid = site.gateway.as_ref().unwrap().id().to_string();
+    assert!(Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:"]).status().unwrap().success());
+    wait("the file that was not written", || state.exists().then_some(()));
+}
+
+#[test]
 fn a_history_server_that_has_restarted_denies_no_application_that_is_here() {
     let s3 = empty();
     s3.put("flat/application_1_0001", &log("application_1_0001", 10, true));

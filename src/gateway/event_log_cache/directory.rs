@@ -85,7 +85,6 @@ impl Directory {
         }
         let directory = Self { path: path.into(), next: AtomicU64::new(0), lock };
         let stored = directory.take_over()?;
-        directory.save(&stored)?;
         Ok((directory, stored))
     }
 

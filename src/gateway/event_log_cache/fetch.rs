@@ -345,6 +345,7 @@ impl EventLogCache {
         let (cache, stored) = (self.directory.clone(), self.stored());
         let saved = blocking(move || cache.save(&stored).map_err(|e| directory(&e))).await;
         if let Err(failure) = saved {
+            self.lock().is_unsaved = true;
             eprintln!("warning: {}", visible_line(&failure.in_a_line()));
         }
     }

@@ -44,6 +44,12 @@ impl EventLogCache {
         for (_, stored) in stored.extract_if(.., |_, stored| !is_within(stored)) {
             stored.logs.iter().try_for_each(|log| directory.hide(&log.name))?;
         }
+        // A disk that is full must not keep the gateway from serving: `watch_forever` makes room, and tries again.
+        let saved = directory.save(&stored);
+        if let Err(error) = &saved {
+            let error = visible_line(&format!("{error:#}")).into_owned();
+            eprintln!("warning: {error}; the event-log cache tries again, and serves meanwhile");
+        }
         let limits = Limits {
             bytes: config.size.unwrap_or_else(|| directory.disk().map_or(MOST, |disk| (disk.total / PART).min(MOST))),
             applications: config.count.unwrap_or(APPLICATIONS),
@@ -62,7 +68,8 @@ impl EventLogCache {
             room.take_over(&id, bytes, names, now.checked_sub(age).unwrap_or(now));
             entries.insert(id, Entry { stored, checked: None, is_listed: false });
         }
-        let state = State { room, entries, flights: HashMap::new(), leaving: HashSet::new(), is_unsaved: false };
+        let state =
+            State { room, entries, flights: HashMap::new(), leaving: HashSet::new(), is_unsaved: saved.is_err() };
         Ok(Arc::new(Self {
             directory: Arc::new(directory),
             index: config.index.clone(),
