@@ -102,6 +102,16 @@ impl Store {
         Ok((found, next))
     }
 
+    /// The ids of the applications that have an attempt without an end: so many at most.
+    pub(crate) fn running(&self, most: usize) -> Result<Vec<String>> {
+        let mut ids = self.db.prepare_cached(
+            "SELECT DISTINCT app FROM attempt INDEXED BY attempt_ended
+             WHERE is_hidden = 0 AND ended IS NULL ORDER BY app DESC LIMIT ?1",
+        )?;
+        let ids = ids.query_map([i64::try_from(most).unwrap_or(i64::MAX)], |row| row.get(0))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
     /// The application with this id.
     pub(crate) fn application(&self, id: &str) -> Result<Option<Application>> {
         let mut statement = self.db.prepare_cached(&format!(

@@ -7,7 +7,7 @@ use super::query::Parameters;
 use super::reader::Readers;
 use crate::gateway::http::{Body, BoxError, full, hold, set_own_headers};
 use crate::gateway::shares::Share;
-use crate::index::{Application, LONGEST, Place, Run, now};
+use crate::index::{Application, LONGEST, Place, Run, Store, now};
 use anyhow::Result;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -16,6 +16,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -24,6 +25,10 @@ use tokio::sync::mpsc;
 const APPLICATIONS: &str = "/api/v1/applications";
 /// How many pieces of an answer wait for a reader. Each has some hundred applications.
 const WAITING: usize = 1;
+/// How many applications that run a list remembers while it is sent.
+const RUNNING: usize = 10_000;
+/// How many of them are read at once.
+const STEP: usize = 200;
 
 /// A request for what the index answers.
 pub(in crate::gateway) enum ApiRequest {
@@ -165,7 +170,7 @@ impl Applications {
                 })
             }
             ApiRequest::List(filter) => {
-                let mut listing = Listing { readers: self.readers.clone(), filter, place: Place::Begin, given: 0 };
+                let mut listing = Listing::new(self.readers.clone(), filter);
                 // What fails here is an answer of its own.
                 let first = listing.next().await?.unwrap_or_default();
                 let (send, rows) = mpsc::channel(WAITING);
@@ -186,19 +191,32 @@ impl Applications {
     }
 }
 
-/// A list while it is sent.
+/// A list while it is sent. It has the applications that have ended, and then those that run. The index changes meanwhile: an
+/// application that ended since the list began must not be missing, and none may come twice.
 struct Listing {
     readers: Readers,
     filter: Filter,
     place: Place,
     /// How many applications were given.
     given: usize,
+    /// The applications that ran when the list began, and were not given yet.
+    running: BTreeSet<String>,
+    /// Whether these are not all that ran.
+    is_cut: bool,
 }
 
 impl Listing {
+    fn new(readers: Readers, filter: Filter) -> Self {
+        Self { readers, filter, place: Place::Begin, given: 0, running: BTreeSet::new(), is_cut: false }
+    }
+
+    fn is_at_end(&self) -> bool {
+        matches!(self.place, Place::End) && self.running.is_empty()
+    }
+
     /// The next bytes; `None` behind the end.
     async fn next(&mut self) -> Result<Option<String>> {
-        if matches!(self.place, Place::End) {
+        if self.is_at_end() {
             return Ok(None);
         }
         let mut text = String::new();
@@ -207,13 +225,13 @@ impl Listing {
             text.push('[');
             if !self.filter.completed {
                 self.place = Place::Running;
+            } else if self.filter.running {
+                self.running = self.readers.read(|store| store.running(RUNNING)).await?.into_iter().collect();
+                self.is_cut = self.running.len() == RUNNING;
             }
         }
-        while text.len() <= 1 && !matches!(self.place, Place::End) {
-            let place = std::mem::take(&mut self.place);
-            let (found, next) = self.readers.read(move |store| store.applications(&place)).await?;
-            self.place = next;
-            for application in found.iter().filter(|application| self.filter.has(application, now)) {
+        while text.len() <= 1 && !self.is_at_end() {
+            for application in self.step().await?.iter().filter(|application| self.filter.has(application, now)) {
                 if self.given < self.filter.limit {
                     text.push_str(if self.given == 0 { " " } else { ", " });
                     write_application(&mut text, application, "");
@@ -223,12 +241,35 @@ impl Listing {
             let is_behind = !self.filter.running && !matches!(self.place, Place::Begin | Place::Ended(..));
             if self.given >= self.filter.limit || is_behind {
                 self.place = Place::End;
+                self.running.clear();
             }
         }
-        if matches!(self.place, Place::End) {
+        if self.is_at_end() {
             text.push_str(" ]");
         }
         Ok(Some(text))
+    }
+
+    /// The next applications, whether they fit the filter or not.
+    async fn step(&mut self) -> Result<Vec<Application>> {
+        if matches!(self.place, Place::End) {
+            // They have ended since the list began.
+            let ids: Vec<String> = std::iter::from_fn(|| self.running.pop_last()).take(STEP).collect();
+            let read = move |store: &Store| ids.iter().filter_map(|id| store.application(id).transpose()).collect();
+            return self.readers.read(read).await;
+        }
+        let place = std::mem::take(&mut self.place);
+        let is_ended = matches!(place, Place::Begin | Place::Ended(..));
+        let knows_running = self.filter.completed && !self.is_cut;
+        let (mut found, next) = self.readers.read(move |store| store.applications(&place)).await?;
+        self.place = next;
+        found.retain(|application| {
+            let ran = self.running.remove(&application.id);
+            // If it ran no more when the list began, and runs, another attempt has begun. It was given with the attempt before.
+            let has_begun_again = application.attempts.iter().any(|attempt| attempt.ended.is_some());
+            is_ended || ran || !knows_running || !has_begun_again
+        });
+        Ok(found)
     }
 }
 
@@ -327,4 +368,59 @@ fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Respons
     set_own_headers(response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+mod tests {
+    use super::{Filter, Listing};
+    use crate::gateway::applications::reader::Readers;
+    use crate::gateway::applications::status::Status;
+    use crate::index::{Requests, Store};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn what_ends_or_begins_again_while_a_list_is_sent_is_in_it_once() {
+        const TIME: i64 = 1_795_352_263_709;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("index.sqlite");
+        let store = Store::open(&file).unwrap();
+        store.prepare_list().unwrap();
+        let source = store.source("s3://acme/flat/").unwrap();
+        let db = rusqlite::Connection::open(&file).unwrap();
+        let add = |n: i64, app: &str, ended: Option<i64>| {
+            db.execute(
+                "INSERT INTO log (source, key, size, modified, etag, is_closed, codec, state) VALUES (?1, ?2, 1, 1, '', 1, 'none', 2)",
+                (source, n.to_string()),
+            )
+            .unwrap();
+            db.execute(
+                "INSERT INTO attempt VALUES (?1, ?2, ?3, 0, ?4, ?5, 'n', 'u', NULL, NULL, ?6, ?7, 0, 1, 1)",
+                ((TIME + n) << 20, db.last_insert_rowid(), source, app, n.to_string(), TIME + n, ended),
+            )
+            .unwrap();
+        };
+        for n in 0..300 {
+            add(n, &format!("application_1_{n:04}"), Some(TIME + n));
+        }
+        add(300, "application_1_0300", None);
+        add(301, "application_1_0301", None);
+        let readers = Readers::new(file, Arc::new(Status::new(Arc::new(Requests::default()))));
+        let any = [0, i64::MAX];
+        let filter = Filter { completed: true, running: true, started: any, ended: any, limit: usize::MAX };
+        let mut listing = Listing::new(readers, filter);
+        let mut text = listing.next().await.unwrap().unwrap();
+        assert!(text.contains("application_1_0299") && !text.contains("application_1_0000"));
+        // One that runs ends, and one that was given runs again.
+        db.execute("UPDATE attempt SET ended = ?1 WHERE app = 'application_1_0301'", [TIME + 1000]).unwrap();
+        add(302, "application_1_0299", None);
+        while let Some(piece) = listing.next().await.unwrap() {
+            text.push_str(&piece);
+        }
+        let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let ids = list.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_string());
+        let mut ids: Vec<String> = ids.collect();
+        ids.sort_unstable();
+        assert_eq!(ids, (0..=301).map(|n| format!("application_1_{n:04}")).collect::<Vec<_>>());
+    }
 }
