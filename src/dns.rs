@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const KEPT: Duration = Duration::from_secs(5);
 /// The pause before another attempt to start a thread.
 const NEXT_ATTEMPT: Duration = Duration::from_millis(50);
+/// How long a lookup waits for a thread.
+const LAST_BEGIN: Duration = Duration::from_secs(1);
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// A name without an address.
@@ -160,7 +162,7 @@ impl Lookups {
             match self.answer(name) {
                 Ok(answer) => break answer,
                 // Other work of this process ends meanwhile.
-                Err(_) if begun.elapsed() < TIMEOUT => tokio::time::sleep(NEXT_ATTEMPT).await,
+                Err(_) if begun.elapsed() < LAST_BEGIN => tokio::time::sleep(NEXT_ATTEMPT).await,
                 Err(e) => return Err(not_resolved(name, Why::NoThread(e.to_string()))),
             }
         };
@@ -236,7 +238,7 @@ fn resolvers(resolv_conf: &str) -> Vec<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 mod tests {
-    use super::{Found, Lookups, NotResolved, TIMEOUT, Why, lookup, resolvers, start};
+    use super::{Found, LAST_BEGIN, Lookups, NotResolved, Why, lookup, resolvers, start};
     use std::collections::BTreeSet;
     use std::io;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -293,7 +295,7 @@ mod tests {
         assert!(run(third.lookup("localhost")).is_ok());
         let begun = Instant::now();
         let refused = run(Lookups::new(lookup, |_| Err(io::ErrorKind::WouldBlock.into())).lookup("localhost"));
-        assert!(refused.is_err_and(|error| error.lacks_a_thread()) && begun.elapsed() >= TIMEOUT);
+        assert!(refused.is_err_and(|error| error.lacks_a_thread()) && begun.elapsed() >= LAST_BEGIN);
     }
 
     #[test]

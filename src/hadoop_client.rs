@@ -146,7 +146,7 @@ impl HadoopClient {
         let (stdout, stderr) = (child.stdout.take().context("piped")?, child.stderr.take().context("piped")?);
         let (sender, answers) = mpsc::channel();
         std::thread::spawn(move || pass_on(stdout, &sender));
-        let printed = Printed::of(stderr)?;
+        let printed = Printed::of(stderr).inspect_err(|_| programs::kill(&mut child))?;
         Ok(Session { child, stdin, answers, printed, deadline, _class: class })
     }
 }

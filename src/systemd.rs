@@ -111,7 +111,7 @@ pub(crate) fn show(unit: &str) -> Result<Unit> {
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
-    // Whoever takes nothing for a unit that does not run says that a living server has died.
+    // An empty answer must not count as a unit that does not run: emr-shs would report a living server as dead.
     if field("ActiveState").is_empty() {
         bail!("systemctl show {unit} told no state of the unit");
     }

@@ -205,12 +205,16 @@ impl Receipt {
 
     /// What the history server reads as installed: the event logs, or with the index the event-log cache.
     pub(crate) fn history_directory(&self) -> Option<String> {
-        let is_key = |resource: &Resource| matches!(resource, Resource::Key { key, .. } if key == LOG_DIRECTORY_KEY);
-        let written = || self.entries.iter().find(|entry| is_key(&entry.resource))?.ours.last()?.value();
         match self.settings.index {
-            true => written(),
+            true => self.value_of(LOG_DIRECTORY_KEY),
             false => self.settings.event_logs.as_ref().map(ToString::to_string),
         }
+    }
+
+    /// The value that emr-shs wrote last for a key of spark-defaults.conf.
+    pub(crate) fn value_of(&self, name: &str) -> Option<String> {
+        let is_key = |resource: &Resource| matches!(resource, Resource::Key { key, .. } if key == name);
+        self.entries.iter().find(|entry| is_key(&entry.resource))?.ours.last()?.value()
     }
 
     /// The address on which systemd listens for the log gateway in the history server's place, as installed.

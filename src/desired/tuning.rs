@@ -18,13 +18,12 @@ impl Context<'_> {
         let why = "after a restart the history server reads only new event logs";
         let mut rows = vec![tuning(LOCAL_STORE_KEY, store.directory.display().to_string(), why)];
         let heap = self.node.server_heap_mib();
-        if at_least(3, 1) && heap >= HYBRID_STORE_HEAP {
-            let why = "a heap of 4 GB or more has room for it";
-            rows.push(tuning("spark.history.store.hybridStore.enabled", "true", why));
-            let quarter = format!("{}m", heap / 4);
-            let why = "Spark's 2g would leave too little heap for the threads that read event logs";
-            rows.push(tuning("spark.history.store.hybridStore.maxMemoryUsage", quarter, why));
-        }
+        let has_room = at_least(3, 1) && heap >= HYBRID_STORE_HEAP;
+        let why = "a heap of 4 GB or more has room for it";
+        rows.extend(self.by_heap("spark.history.store.hybridStore.enabled", has_room.then(|| "true".into()), why));
+        let quarter = has_room.then(|| format!("{}m", heap / 4));
+        let why = "Spark's 2g would leave too little heap for the threads that read event logs";
+        rows.extend(self.by_heap("spark.history.store.hybridStore.maxMemoryUsage", quarter, why));
         if at_least(3, 3) {
             rows.push(tuning("spark.history.store.hybridStore.diskBackend", "ROCKSDB", "the faster local store"));
         }
@@ -50,10 +49,17 @@ impl Context<'_> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = if self.host.is_live() { cores as u64 } else { 1 };
         let threads = cores.max(8).min(self.node.server_heap_mib() / THREAD_HEAP);
-        if threads > cores.div_ceil(4) {
-            let why = "threads that read from S3 mostly wait; the heap has room for so many";
-            rows.push(tuning(REPLAY_THREADS_KEY, threads.to_string(), why));
-        }
+        let threads = (threads > cores.div_ceil(4)).then(|| threads.to_string());
+        let why = "threads that read from S3 mostly wait; the heap has room for so many";
+        rows.extend(self.by_heap(REPLAY_THREADS_KEY, threads, why));
         rows
+    }
+
+    /// A key whose value follows from the heap. While the server is down, nothing tells its heap for certain, so the key stays as the
+    /// earlier installation wrote it.
+    fn by_heap(&self, key: &'static str, value: Option<String>, why: &str) -> Option<KeyRow> {
+        let is_down = self.node.server.as_ref().is_some_and(|server| server.process.is_none());
+        let value = if is_down && !self.receipt.entries.is_empty() { self.receipt.value_of(key) } else { value };
+        Some(tuning(key, value?, why))
     }
 }

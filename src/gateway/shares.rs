@@ -22,7 +22,7 @@ pub(super) struct Client {
 /// Whom the limits count as one client. A machine can choose any address of IPv6 within its /64, so these addresses are one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ClientKey {
-    /// The first one, if there are many.
+    /// Of a /64, its first address.
     address: IpAddr,
     is_network: bool,
 }

@@ -211,7 +211,7 @@ impl Rolling {
             modified: parts.iter().map(|(_, part)| part.modified).max()?,
             etag: tail.etag.clone(),
             is_closed: self.is_closed.unwrap_or(false),
-            // Nobody reads them.
+            // emr-shs reads no log with a problem.
             parts: if self.has_more { Vec::new() } else { names(parts) },
             problem: excess.or(status).or(gap).or_else(|| unknown_codec(&codec)),
             codec,
@@ -239,7 +239,7 @@ const ARCHIVE: [&str; 6] = ["containers", "node", "steps", "daemons", "provision
 
 /// What EMR Serverless puts into the directory of a job run, or of an attempt of it. Other directories can be called `applications`
 /// and `jobs`, too: without one of these names in it, nothing is taken for a job run.
-const OF_RUN: [&str; 3] = ["SPARK_DRIVER", "SPARK_EXECUTOR", "sparklogs"];
+const OF_RUN: [&str; 5] = ["SPARK_DRIVER", "SPARK_EXECUTOR", "sparklogs", "HIVE_DRIVER", "TEZ_TASK"];
 
 /// Whether an object lies in a directory that a listing must not read object by object.
 pub(crate) fn jump(key: &str) -> Option<Jump> {

@@ -281,8 +281,11 @@ fn not_read(error: &SdkError<GetObjectError>) -> NotRead {
         }
         S3Failure::NoAnswer(why) => NotRead::Silent(format!("S3 did not answer: {why}")),
         S3Failure::NoCredentials(why) => NotRead::Silent(format!("no credentials: {why}")),
-        S3Failure::Busy => NotRead::Silent(format!("S3 answered {}", error.answer())),
         _ if error.lacks_customer_key() => NotRead::Refused(CUSTOMER_KEY.into()),
+        // A clock or a bucket that is wrong is wrong for each object.
+        S3Failure::Busy | S3Failure::ClockSkew | S3Failure::WrongRegion | S3Failure::NoSuchBucket => {
+            NotRead::Silent(format!("S3 answered {}", error.answer()))
+        }
         _ => NotRead::Refused(format!("S3 answered {}", error.answer())),
     }
 }

@@ -309,7 +309,7 @@ impl Update<'_> {
                 "the last {HOPELESS} event logs of {uri} could not be read, so emr-shs stopped reading there"
             ))
             .detail(last.unwrap_or_default())
-            .detail("the index keeps what it has; the next run goes on with the event logs that it has not tried yet")
+            .detail("the index keeps what it has; the next run begins with the event logs that were never tried")
             .hint("to see what cannot be read: emr-shs index status, with the options of this command"),
         );
     }

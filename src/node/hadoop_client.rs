@@ -13,7 +13,7 @@ use super::unlike::{self, Unlike};
 use crate::aws::uri::EventLogs;
 use crate::hadoop_client::{HadoopClient, No, Session};
 use crate::host::Host;
-use crate::paths::{HISTORY_SERVER_ACCOUNT, JOBS_ACCOUNT};
+use crate::paths::{HISTORY_SERVER_ACCOUNT, HISTORY_SERVER_UNIT, JOBS_ACCOUNT, STORE_DROP_IN, UNIT_DIR};
 use crate::test_objects::TestObject;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -332,11 +332,20 @@ fn list(session: &mut Session, uri: &EventLogs) -> Result<Option<String>, No> {
     }
 }
 
-/// The account of the history server: that of its process, else that of its unit, else EMR's.
+/// What runs a command as an account, and stands before the account's name, in the drop-in for the local store.
+pub(crate) const AS_ACCOUNT: &str = "runuser -u ";
+
+/// The account of the history server: that of its process; if no process runs, that of the installation; else EMR's.
 pub(crate) fn server_account(host: &Host, node: &Node) -> String {
     let process = node.server.as_ref().and_then(|server| server.process.as_ref());
     let of_process = process.and_then(|process| account_of(process.pid)).and_then(|uid| host.account_name(uid));
-    of_process.unwrap_or_else(|| HISTORY_SERVER_ACCOUNT.into())
+    let of_installation = || {
+        let drop_in = Path::new(UNIT_DIR).join(format!("{HISTORY_SERVER_UNIT}.d")).join(STORE_DROP_IN);
+        let drop_in = host.read(&drop_in).ok()??;
+        let (_, account) = drop_in.split_once(AS_ACCOUNT)?;
+        Some(account.split_once(' ')?.0.to_string())
+    };
+    of_process.or_else(of_installation).unwrap_or_else(|| HISTORY_SERVER_ACCOUNT.into())
 }
 
 /// The program java: that of the server's process, else by JAVA_HOME of Spark's or Hadoop's files, else the system's. The

@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::http::{local_client, remote_client, why_no_answer};
 use crate::installed::log_gateway::{self, reachable};
 use crate::installed::shortfall::closed_hint;
-use crate::paths::{GATEWAY_TOKEN, GATEWAY_UNIT};
+use crate::paths::{GATEWAY_SOCKET, GATEWAY_TOKEN, GATEWAY_UNIT};
 use crate::settings::{Mode, Settings};
 use crate::shown::{Hint, hint};
 use crate::systemd;
@@ -133,8 +133,10 @@ impl<'a> Browser<'a> {
 
     fn get(&self, url: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
         let request = local_client(TIMEOUT).get(url).header("accept-encoding", "identity");
-        // Without the unit, any account of this node can listen on its port, and would get a password.
-        let is_gateways = || systemd::show(GATEWAY_UNIT).is_ok_and(|unit| unit.active == "active");
+        // Without a unit that has the port, any account of this node can listen there, and would get a password.
+        let has_port =
+            |unit| systemd::show(unit).is_ok_and(|unit| !["inactive", "failed"].contains(&unit.active.as_str()));
+        let is_gateways = || [GATEWAY_UNIT, GATEWAY_SOCKET].into_iter().any(has_port);
         match self.authorization.as_ref().filter(|_| is_gateways()) {
             Some(authorization) => request.header("authorization", authorization),
             None => request,

@@ -47,13 +47,9 @@ impl Limits {
 
     /// The limits that an earlier install wrote.
     pub(super) fn written(receipt: &Receipt) -> Option<Self> {
-        let value = |name: &str| {
-            let is_key = |resource: &Resource| matches!(resource, Resource::Key { key, .. } if key == name);
-            receipt.entries.iter().find(|e| is_key(&e.resource))?.ours.last()?.value()
-        };
         Some(Self {
-            retained: value(RETAINED_APPLICATIONS_KEY)?.parse().ok()?,
-            usage_mib: mebibytes(&SparkValue::new(value(MAX_DISK_USAGE_KEY)?))?,
+            retained: receipt.value_of(RETAINED_APPLICATIONS_KEY)?.parse().ok()?,
+            usage_mib: mebibytes(&SparkValue::new(receipt.value_of(MAX_DISK_USAGE_KEY)?))?,
         })
     }
 

@@ -16,7 +16,7 @@ use crate::change::resource::{Resource, short_digest};
 use crate::files::kind;
 use crate::host::{Host, Owner};
 use crate::node::Node;
-use crate::node::hadoop_client::server_account;
+use crate::node::hadoop_client::{AS_ACCOUNT, server_account};
 use crate::paths::{
     HISTORY_SERVER_UNIT, JAVA_TMP_DIR, LOCAL_DIR, LOCAL_STORE_KEY, MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY,
     STORE_DROP_IN,
@@ -111,11 +111,11 @@ pub(crate) fn choose(
                 .into(),
         ));
     }
+    let name = store_name(reads);
+    let existing = ours.iter().find(|path| path.ends_with(&name) && host.exists(path));
     let account = server_account(host, node);
     let owner = host.account(&account);
     let owner = owner.ok_or_else(|| NoStore::NoPlace(format!("this node has no user {account}")))?;
-    let name = store_name(reads);
-    let existing = ours.iter().find(|path| path.ends_with(&name) && host.exists(path));
     let place = |directory: &Path| directory.ancestors().nth(2).unwrap_or(Path::new("/")).to_path_buf();
     let limits_chosen = || Chosen::read(receipt, settings, spark);
     let (directory, limits) = match (existing, rendered.filter(|path| path.ends_with(&name))) {
@@ -318,7 +318,7 @@ impl LocalStore {
         let as_server = |first: &str, command: &str| {
             format!(
                 "-/bin/sh -c '{first}set -- sh -c \"cd {} || exit; {command}\"; \
-                 [ \"$$(id -u)\" != 0 ] || set -- runuser -u {} -- \"$$@\"; exec \"$$@\"'",
+                 [ \"$$(id -u)\" != 0 ] || set -- {AS_ACCOUNT}{} -- \"$$@\"; exec \"$$@\"'",
                 self.directory.display(),
                 self.account
             )

@@ -265,7 +265,8 @@ impl Listing {
         self.place = next;
         found.retain(|application| {
             let ran = self.running.remove(&application.id);
-            // If it ran no more when the list began, and runs, another attempt has begun. It was given with the attempt before.
+            // If it did not run when the list began, and runs now, another attempt has begun. The list has it already, with its earlier
+            // attempts.
             let has_begun_again = application.attempts.iter().any(|attempt| attempt.ended.is_some());
             is_ended || ran || !knows_running || !has_begun_again
         });

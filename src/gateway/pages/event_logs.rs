@@ -1,8 +1,8 @@
 //! The pages about event logs on their way into the cache.
 
-use super::Message;
 use super::errors::{archived, no_credentials, over_budget};
 use super::format::size;
+use super::{Message, busy};
 use crate::gateway::archive::LogError;
 use crate::gateway::event_log_cache::failure::{Failure, Stage};
 use crate::gateway::history_server::opening::RELOAD;
@@ -95,6 +95,7 @@ fn s3(id: &str, uri: &str, error: &LogError) -> (Response<Body>, RequestOutcome)
             return (archived(&subject, class, bucket, &location.key).response(), RequestOutcome::Refused);
         }
         LogError::OverBudget { retry_after } => return (over_budget(*retry_after), RequestOutcome::Unavailable),
+        LogError::Overloaded => return (busy().response(), RequestOutcome::Busy),
         LogError::NoCredentials(why) => no_credentials(why),
         other => Message::new(StatusCode::BAD_GATEWAY, format!("The gateway cannot get {subject} from S3"))
             .text(format!("{}. Try again. If the error stays, type on the node:", other.in_a_line()))

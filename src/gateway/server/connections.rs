@@ -125,8 +125,8 @@ impl Connections {
         self.0.evict(&mut open, may_go).map(|link| link.held.load(Ordering::Relaxed))
     }
 
-    /// Closes the connection whose client has left an answer with a share unread for the longest time, if one has done so for this
-    /// time; a connection of this client, if one is given. Returns whether there is a share more now.
+    /// Closes a connection whose client has left an answer with a share unread for this time: one of the client with the most
+    /// connections, or one of this client, if one is given. Returns whether there is a share more now.
     pub(in crate::gateway) fn evict_reader(&self, unread: Duration, of: Option<Client>) -> bool {
         let mut open = self.0.lock();
         let may_go = |link: &Link| {
@@ -178,7 +178,7 @@ impl Table {
     }
 
     /// Of the client with the most connections, closes the one that has been silent for the longest time: the client sends
-    /// no request, or does not read.
+    /// no request, or does not read. Returns that connection.
     fn evict(&self, open: &mut Open, may_go: impl Fn(&Link) -> bool) -> Option<Arc<Link>> {
         let candidates = open.by_id.values().filter(|link| !link.is_answered.load(Ordering::Relaxed) && may_go(link));
         let link = candidates.max_by_key(|link| (link.of_client.load(Ordering::Relaxed), link.silence())).cloned()?;

@@ -93,6 +93,15 @@ fn the_process_tells_what_the_start_files_do_not(profile: Profile) {
     let store = defaults.lines().find_map(|line| line.strip_prefix("spark.history.store.path ")).unwrap().trim();
     assert_eq!(node.sh(&format!("stat -c '%U %a' {store}; ls {store} | grep -c ^listing")), "hadoop 750\n1\n");
     node.emr_shs(&["plan", "--check"]).expect(0);
+    node.sh("systemctl stop spark-history-server || true");
+    // Now no process tells it, and it is known all the same. The plan restarts the server, and changes nothing.
+    let plan = node.emr_shs(&["plan"]).expect(0).out();
+    assert!(
+        !plan.lines().any(|line| ["create", "change", "remove"].iter().any(|verb| line.starts_with(verb))),
+        "{plan}"
+    );
+    node.sh("systemctl start spark-history-server");
+    wait("the server", || node.answers().then_some(()));
     assert_eq!(Report::of(&node).names("fail"), Vec::<&str>::new());
     node.emr_shs(&["uninstall"]).expect(0);
 }
