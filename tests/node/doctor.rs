@@ -93,7 +93,7 @@ fn doctor_names_what_s3_refuses() {
         "buffer directory not writable",
         "chown root:root /mnt/s3; chmod 700 /mnt/s3",
         &["buffer"],
-        &["the user spark cannot write to /mnt/s3", "fix: sudo mkdir -p /mnt/s3; sudo chown spark:spark /mnt/s3"],
+        &["the user spark cannot write to /mnt/s3", "fix: sudo mkdir -p /mnt/s3; sudo chown spark: /mnt/s3"],
         "chown spark:spark /mnt/s3; chmod 1777 /mnt/s3",
     );
     assert_snapshot("doctor-s3.txt", &p.said);
