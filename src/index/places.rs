@@ -171,7 +171,7 @@ impl Cluster {
         // Numbers of five digits and more sort between those of fewer, so they are listed thousand by thousand: behind the first one
         // lie the new ones and at most some hundred old ones, of fewer digits. Many applications can begin at once, and the last ones
         // can be the first that have a log, so that the next thousand is listed early.
-        let is_nearly_full = self.newest % 1000 >= 700;
+        let is_nearly_full = self.newest % 1000 >= 850;
         for thousand in first / 1000..=self.newest / 1000 + u64::from(is_nearly_full) {
             ranges.push(Range {
                 prefix: format!("{head}{timestamp}_{thousand}"),
@@ -262,8 +262,8 @@ mod tests {
             ["application_8000_12 after application_8000_12337…", "application_ after application_8000_…"]
         );
         assert_eq!(
-            places(&[("application_8000_12751", true)])[..2],
-            ["application_8000_12 after application_8000_12750…", "application_8000_13 after the beginning"]
+            places(&[("application_8000_12851", true)])[..2],
+            ["application_8000_12 after application_8000_12850…", "application_8000_13 after the beginning"]
         );
     }
 

@@ -192,7 +192,7 @@ fn a_look_at_names_that_do_not_grow_is_no_complete_listing() {
     s3.control("add?count=1");
     let found = search(&s3, &db.file(), &FLAT, &["--no-snapshot", "--limit", "1", "--json"]).expect(0);
     assert_eq!((listed(), lines(&found).len()), (before, 1));
-    assert!(s3.requests("LIST") < 12, "{}", s3.requests("LIST"));
+    assert!(s3.requests("LIST") < 10, "{}", s3.requests("LIST"));
 }
 
 #[test]
