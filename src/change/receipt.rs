@@ -211,10 +211,15 @@ impl Receipt {
         }
     }
 
+    /// The entry of a key of spark-defaults.conf.
+    pub(crate) fn key(&self, name: &str) -> Option<&ReceiptEntry> {
+        let is_key = |resource: &Resource| matches!(resource, Resource::Key { key, .. } if key == name);
+        self.entries.iter().find(|entry| is_key(&entry.resource))
+    }
+
     /// The value that emr-shs wrote last for a key of spark-defaults.conf.
     pub(crate) fn value_of(&self, name: &str) -> Option<String> {
-        let is_key = |resource: &Resource| matches!(resource, Resource::Key { key, .. } if key == name);
-        self.entries.iter().find(|entry| is_key(&entry.resource))?.ours.last()?.value()
+        self.key(name)?.ours.last()?.value()
     }
 
     /// The address on which systemd listens for the log gateway in the history server's place, as installed.

@@ -133,9 +133,9 @@ pub(super) const MAX_WAITING_PASSWORDS_OF_CLIENT: usize = 32;
 /// How many checks can wait in all. Where there are so many, a client with few takes the place of one with many.
 pub(super) const MAX_WAITING_PASSWORDS_IN_ALL: usize = 256;
 /// So many wrong passwords within [`GUESSES_WINDOW`] are a typing error. From then on, the passwords of this client and this
-/// name are checked one after the other, with [`GUESS_PAUSE`] between them. The owner of the name, if
-/// it is the same client, waits for at most [`MAX_WAITING_PASSWORDS`] others, some four seconds; if so many wait already, it is told
-/// to come back. As another client, the owner waits for the usual turn.
+/// name are checked one after the other, with [`GUESS_PAUSE`] between them. The owner of the name, if it is the same client,
+/// waits for at most [`MAX_WAITING_PASSWORDS`] others, some four seconds; if so many wait already, it is told to come back. As
+/// another client, the owner waits for the usual turn.
 pub(super) const FREE_GUESSES: u32 = 5;
 pub(super) const GUESSES_WINDOW: Duration = Duration::from_secs(60);
 pub(super) const GUESS_PAUSE: Duration = Duration::from_millis(400);

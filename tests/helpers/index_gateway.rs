@@ -21,7 +21,7 @@ pub struct IndexGateway {
 impl IndexGateway {
     pub fn start(s3: &ManyLogs, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let behind = echo();
+        let behind = http_server(answer);
         let (process, port) = serve(s3, &directory.path().join("index.sqlite"), &behind, options);
         let gateway = Self { process, port, directory, behind };
         wait("the gateway", || (gateway.ask("/-/healthz").0 == 200).then_some(()));
@@ -108,8 +108,8 @@ pub fn command(s3: &ManyLogs, options: &[&str]) -> Command {
     command
 }
 
-/// A server that answers with the path of each request. It ends with the test.
-fn echo() -> String {
+/// Serves each connection in a thread of its own. It ends with the test. Returns its URL.
+pub fn http_server(answer: fn(TcpStream)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -120,6 +120,7 @@ fn echo() -> String {
     format!("http://{address}")
 }
 
+/// Answers with the path of the request.
 fn answer(mut stream: TcpStream) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let path = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_string();

@@ -1,5 +1,6 @@
 //! Clients that do not read what the history server answers. The history server keeps a thread for each of them.
 
+use crate::helpers::index_gateway::http_server;
 use crate::helpers::wait::wait;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -22,7 +23,7 @@ impl Gateway {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new(env!("CARGO_BIN_EXE_emr-shs"))
             .args(["proxy", "serve", "--log-uri", "s3://acme/logs/", "--endpoint-url", "http://127.0.0.1:9"])
-            .args(["--listen", &format!("127.0.0.1:{port}"), "--history-server", &history_server()])
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--history-server", &http_server(answer)])
             .args(["--region", "eu-west-3", "--insecure", "--quiet"])
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .stderr(Stdio::null())
@@ -60,18 +61,7 @@ impl Drop for Gateway {
     }
 }
 
-/// A history server with one large page. It ends with the test.
-fn history_server() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || answer(stream));
-        }
-    });
-    format!("http://{address}")
-}
-
+/// A history server with one large page.
 fn answer(mut stream: TcpStream) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let length = if lines.next().unwrap_or_default().contains("/large") { LARGE } else { 5 };

@@ -1,7 +1,6 @@
 //! The local disks of a node, and what a local store takes of them.
 
 use crate::change::receipt::Receipt;
-use crate::change::resource::Resource;
 use crate::host::Host;
 use crate::node::spark::Spark;
 use crate::paths::{MAX_DISK_USAGE_KEY, RETAINED_APPLICATIONS_KEY};
@@ -74,10 +73,8 @@ impl Chosen {
     /// nobody's choice.
     pub(super) fn read(receipt: &Receipt, settings: &Settings, spark: &Spark) -> Self {
         let is_ours = |name: &str| {
-            let is_key = |resource: &Resource| matches!(resource, Resource::Key { key, .. } if key == name);
-            let entry = receipt.entries.iter().find(|entry| is_key(&entry.resource));
             let now = spark.defaults.written(name);
-            entry.is_some_and(|entry| entry.ours.iter().any(|state| state.value().as_deref() == now))
+            receipt.key(name).is_some_and(|entry| entry.ours.iter().any(|state| state.value().as_deref() == now))
         };
         let value = |name: &str| match settings.set.get(name) {
             Some(text) => Some(spark.defaults.value(text)),
