@@ -1,6 +1,7 @@
 //! Requests that the history server answers: the gateway brings the event log of an application to this node before, and shows a
 //! page of its own while the history server reads it.
 
+use super::archive::paid_by;
 use super::handler::{Gateway, busy};
 use super::history_server::opening;
 use super::history_server::proxy::is_odd;
@@ -24,7 +25,8 @@ impl Gateway {
         let is_browser = accepts.is_some_and(|accept| accept.contains("text/html"));
         let mut used = None;
         if let Some(cache) = &self.event_log_cache {
-            match Box::pin(cache.before(client, path, is_browser, &self.waiting)).await {
+            let before = cache.before(client, path, is_browser, &self.waiting);
+            match Box::pin(paid_by(client, &self.archive.budget, before)).await {
                 Ok(opened) => used = opened,
                 Err(answer) => return *answer,
             }

@@ -5,7 +5,7 @@
 
 use super::access::{HostNames, NodeAddresses, RootToken, canonical_ip};
 use super::applications::{self, Applications, ListRequest};
-use super::archive::{Archive, Location, LogError};
+use super::archive::{Archive, Location, LogError, paid_by};
 use super::base;
 use super::callers::{Caller, Callers};
 use super::credentials::{CredentialsCache, Session};
@@ -312,7 +312,8 @@ impl Gateway {
             _ => BTreeMap::new(),
         };
         let Some(_share) = self.waiting.take(client) else { return busy() };
-        match listing::page(&self.archive, request, log_uri, &application, &names).await {
+        let page = listing::page(&self.archive, request, log_uri, &application, &names);
+        match paid_by(client, &self.archive.budget, page).await {
             Ok(page) => (page, RequestOutcome::Page),
             Err(error) => (pages::log_error(&error, request, &self.archive, &application), outcome(&error)),
         }
@@ -352,7 +353,10 @@ impl Gateway {
         }
         let found = match known {
             Some(location) => Ok(location),
-            None => Box::pin(self.archive.find(directory, file, log_uri)).await,
+            None => {
+                let found = self.archive.find(directory, file, log_uri);
+                Box::pin(paid_by(context.client, &self.archive.budget, found)).await
+            }
         };
         let delivered = match found {
             Ok(location) => self.deliver(&location, directory, context).await,
@@ -382,11 +386,13 @@ impl Gateway {
         if self.mode == Mode::Stream {
             let Some(share) = self.streams.take(context.client) else { return Ok(busy()) };
             let streamed = stream::log(client, &bucket.uri.bucket, location, context.headers, attachment.as_deref());
-            let streamed = Box::pin(streamed).await;
-            return match streamed {
-                Ok(response) => Ok((response.map(|body| hold(body, share)), RequestOutcome::Stream)),
-                Err(error) => Err(Box::pin(self.archive.refusal(location, &error)).await),
+            let streamed = async {
+                match streamed.await {
+                    Ok(response) => Ok((response.map(|body| hold(body, share)), RequestOutcome::Stream)),
+                    Err(error) => Err(self.archive.refusal(location, &error).await),
+                }
             };
+            return Box::pin(paid_by(context.client, &self.archive.budget, streamed)).await;
         }
         let session = self.credentials.session().await.map_err(LogError::NoCredentials)?;
         let now = SystemTime::now();

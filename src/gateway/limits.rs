@@ -75,6 +75,11 @@ pub(super) const MAX_OPENINGS_OF_CLIENT: usize = 16;
 pub(super) const MAX_WAITING_REQUESTS: usize = 512;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_WAITING_REQUESTS_OF_CLIENT: usize = 120;
+/// How many questions to S3 can be under way at the same time. An answer is fetched to its end although its client has left, so that
+/// others find it: without this number, a client that asks and leaves while S3 hangs would fill the memory.
+pub(super) const MAX_S3_QUESTIONS: usize = 1024;
+/// How many of them can belong to one client that is not this node itself: a page asks one for each log URI.
+pub(super) const MAX_S3_QUESTIONS_OF_CLIENT: usize = 320;
 // A connection that waits for its answer is never closed. There are always others, which can make room.
 const _: () =
     assert!(MAX_HISTORY_REQUESTS + MAX_WAITING_REQUESTS + MAX_WAITING_PASSWORDS_IN_ALL + 50 <= MAX_CONNECTIONS);

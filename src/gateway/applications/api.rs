@@ -1,7 +1,6 @@
 //! `/api/v1/applications`, and one application or attempt, as the history server's REST API gives them. All Sparks from 2.4 to
 //! 4.1 give the same bytes.
 
-use super::Applications;
 use super::dates;
 use super::query::Parameters;
 use super::reader::Readers;
@@ -140,53 +139,51 @@ impl Filter {
     }
 }
 
-impl Applications {
-    /// The answer to a request; an error if the index cannot be read now. The shares are kept until the answer is sent.
-    pub(super) async fn api(&self, request: ApiRequest, shares: (Share, Share)) -> Result<Response<Body>> {
-        match request {
-            ApiRequest::Bad(why) => Ok(answer(StatusCode::BAD_REQUEST, "application/json", full(why))),
-            ApiRequest::One(id) => {
-                let wanted = id.clone();
-                Ok(match self.readers.read(move |store| store.application(&wanted)).await? {
-                    Some(application) => {
-                        let mut text = String::new();
-                        write_application(&mut text, &application, "");
-                        json(full(text))
+/// The answer to a request; an error if the index cannot be read now. The shares are kept until the answer is sent.
+pub(super) async fn respond(readers: Readers, request: ApiRequest, shares: (Share, Share)) -> Result<Response<Body>> {
+    match request {
+        ApiRequest::Bad(why) => Ok(answer(StatusCode::BAD_REQUEST, "application/json", full(why))),
+        ApiRequest::One(id) => {
+            let wanted = id.clone();
+            Ok(match readers.read(move |store| store.application(&wanted)).await? {
+                Some(application) => {
+                    let mut text = String::new();
+                    write_application(&mut text, &application, "");
+                    json(full(text))
+                }
+                None => unknown(format!("unknown app: {id}")),
+            })
+        }
+        ApiRequest::Attempt(id, attempt) => {
+            let wanted = id.clone();
+            let found = readers.read(move |store| store.application(&wanted)).await?;
+            let attempts = found.map(|application| application.attempts).unwrap_or_default();
+            Ok(match attempts.iter().find(|run| run.attempt.as_deref() == Some(attempt.as_str())) {
+                Some(run) => {
+                    let mut text = String::new();
+                    write_attempt(&mut text, run, "");
+                    json(full(text))
+                }
+                None => unknown(format!("unknown app {id}, attempt {attempt}")),
+            })
+        }
+        ApiRequest::List(filter) => {
+            let mut listing = Listing::new(readers, filter);
+            // What fails here is an answer of its own.
+            let first = listing.next().await?.unwrap_or_default();
+            let (send, rows) = mpsc::channel(WAITING);
+            tokio::spawn(async move {
+                let mut piece = Ok(Some(first));
+                while let Some(bytes) = piece.transpose() {
+                    let has_failed = bytes.is_err();
+                    let sent = send.send(bytes.map(Bytes::from).map_err(Into::into)).await;
+                    if has_failed || sent.is_err() {
+                        return;
                     }
-                    None => unknown(format!("unknown app: {id}")),
-                })
-            }
-            ApiRequest::Attempt(id, attempt) => {
-                let wanted = id.clone();
-                let found = self.readers.read(move |store| store.application(&wanted)).await?;
-                let attempts = found.map(|application| application.attempts).unwrap_or_default();
-                Ok(match attempts.iter().find(|run| run.attempt.as_deref() == Some(attempt.as_str())) {
-                    Some(run) => {
-                        let mut text = String::new();
-                        write_attempt(&mut text, run, "");
-                        json(full(text))
-                    }
-                    None => unknown(format!("unknown app {id}, attempt {attempt}")),
-                })
-            }
-            ApiRequest::List(filter) => {
-                let mut listing = Listing::new(self.readers.clone(), filter);
-                // What fails here is an answer of its own.
-                let first = listing.next().await?.unwrap_or_default();
-                let (send, rows) = mpsc::channel(WAITING);
-                tokio::spawn(async move {
-                    let mut piece = Ok(Some(first));
-                    while let Some(bytes) = piece.transpose() {
-                        let has_failed = bytes.is_err();
-                        let sent = send.send(bytes.map(Bytes::from).map_err(Into::into)).await;
-                        if has_failed || sent.is_err() {
-                            return;
-                        }
-                        piece = listing.next().await;
-                    }
-                });
-                Ok(json(hold(Rows(rows).boxed_unsync(), shares)))
-            }
+                    piece = listing.next().await;
+                }
+            });
+            Ok(json(hold(Rows(rows).boxed_unsync(), shares)))
         }
     }
 }
@@ -375,8 +372,9 @@ fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Respons
 #[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 mod tests {
     use super::{Filter, Listing};
-    use crate::gateway::applications::reader::Readers;
+    use crate::gateway::applications::reader::AllReaders;
     use crate::gateway::applications::status::Status;
+    use crate::gateway::shares::Client;
     use crate::index::{Requests, Store};
     use std::sync::Arc;
 
@@ -406,10 +404,11 @@ mod tests {
         }
         add(300, "application_1_0300", None);
         add(301, "application_1_0301", None);
-        let readers = Readers::new(file, Arc::new(Status::new(Arc::new(Requests::default()))));
+        let readers = AllReaders::new(file, Arc::new(Status::new(Arc::new(Requests::default()))));
+        let client = Client { address: [127, 0, 0, 1].into(), is_own: true, is_root: false };
         let any = [0, i64::MAX];
         let filter = Filter { completed: true, running: true, started: any, ended: any, limit: usize::MAX };
-        let mut listing = Listing::new(readers, filter);
+        let mut listing = Listing::new(readers.of(client.key()), filter);
         let mut text = listing.next().await.unwrap().unwrap();
         assert!(text.contains("application_1_0299") && !text.contains("application_1_0000"));
         // One that runs ends, and one that was given runs again.

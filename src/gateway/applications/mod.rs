@@ -8,6 +8,7 @@ mod page;
 mod query;
 mod reader;
 mod status;
+mod turns;
 
 pub(in crate::gateway) use status::Status;
 
@@ -30,7 +31,7 @@ use anyhow::Result;
 use api::ApiRequest;
 use hyper::Response;
 use keeper::Keeper;
-use reader::Readers;
+use reader::AllReaders;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,7 +91,7 @@ impl Place {
 
 /// The index, and what answers from it.
 pub(in crate::gateway) struct Applications {
-    readers: Readers,
+    readers: AllReaders,
     status: Arc<Status>,
     /// Lists that are sent at the same time.
     lists: Shares,
@@ -129,7 +130,7 @@ impl Applications {
         store.prepare_list()?;
         pages::begin_with_list();
         let status = Arc::new(Status::new(Arc::new(Requests::default())));
-        let readers = Readers::new(file, status.clone());
+        let readers = AllReaders::new(file, status.clone());
         let keeper = Keeper {
             store,
             places: sources,
@@ -155,8 +156,8 @@ impl Applications {
         let shares = if is_list { &self.lists } else { &self.queries };
         let Some(room) = shares.take(client) else { return Ok(pages::busy().response()) };
         match request {
-            ListRequest::Page(query) => self.page(query.as_deref()).await,
-            ListRequest::Api(request) => self.api(request, (share, room)).await,
+            ListRequest::Page(query) => self.page(self.readers.of(client.key()), query.as_deref()).await,
+            ListRequest::Api(request) => api::respond(self.readers.of(client.key()), request, (share, room)).await,
             ListRequest::HistoryServer | ListRequest::ToHistoryServer => {
                 Ok(redirect(base::link(base::path(), &format!("{HISTORY_SERVER}/"))))
             }

@@ -1,6 +1,7 @@
 //! The page of all applications, a hundred rows at a time.
 
 use super::query::Parameters;
+use super::reader::Readers;
 use super::status::State;
 use super::{Applications, Status};
 use crate::gateway::http::Body;
@@ -216,12 +217,11 @@ fn moment(text: &str, is_end: bool) -> Option<i64> {
 }
 
 impl Applications {
-    pub(super) async fn page(&self, query: Option<&str>) -> Result<Response<Body>> {
+    pub(super) async fn page(&self, readers: Readers, query: Option<&str>) -> Result<Response<Body>> {
         let mut asked = Asked::of(query);
         let mut wanted = asked.query();
         let source = asked.source.clone();
-        let (hits, total, sources, is_known) = self
-            .readers
+        let (hits, total, sources, is_known) = readers
             .read(move |store| {
                 let sources = store.sources()?;
                 let is_known = source.is_empty() || sources.iter().any(|(_, uri)| *uri == source);

@@ -1,41 +1,55 @@
 //! A few connections that read the index, while the keeper writes it.
 
 use super::status::Status;
+use super::turns::Turns;
+use crate::gateway::shares::ClientKey;
 use crate::index::{Store, is_damage};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
 
 /// How many queries run at the same time. Spark needs the node's cores.
 const AT_ONCE: usize = 4;
 
+/// The readers of one client. Clients take turns.
 #[derive(Clone)]
-pub(super) struct Readers(Arc<Pool>);
+pub(super) struct Readers {
+    pool: Arc<Pool>,
+    client: ClientKey,
+}
+
+/// The readers of all clients.
+pub(super) struct AllReaders(Arc<Pool>);
 
 struct Pool {
     file: PathBuf,
     status: Arc<Status>,
-    room: Arc<Semaphore>,
+    turns: Arc<Turns>,
     /// Connections that nobody uses, each with the generation of its file.
     idle: Mutex<Vec<(u64, Store)>>,
 }
 
-impl Readers {
+impl AllReaders {
     pub(super) fn new(file: PathBuf, status: Arc<Status>) -> Self {
-        let room = Arc::new(Semaphore::new(AT_ONCE));
-        Self(Arc::new(Pool { file, status, room, idle: Mutex::default() }))
+        let turns = Arc::new(Turns::new(AT_ONCE));
+        Self(Arc::new(Pool { file, status, turns, idle: Mutex::default() }))
     }
 
+    pub(super) fn of(&self, client: ClientKey) -> Readers {
+        Readers { pool: self.0.clone(), client }
+    }
+}
+
+impl Readers {
     /// Reads on a thread that may block.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let pool = self.0.clone();
-        let permit = pool.room.clone().acquire_owned().await?;
+        let pool = self.pool.clone();
+        let turn = pool.turns.take(self.client).await;
         let task = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _turn = turn;
             pool.read(read)
         });
         task.await.context("a query of the index was given up")?

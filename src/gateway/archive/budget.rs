@@ -1,12 +1,18 @@
 //! What the gateway may spend on S3 for its visitors. Every request of the archive's clients passes [`Spending`], whatever sends it,
 //! so no path of the program can leave the budget out. The index has clients of its own: no visitor makes it ask more.
 //!
+//! One client can spend half of it, so that others have the other half; `visit.rs` knows who asks.
+//!
 //! S3 bills requests: a LIST costs as much as 12.5 GETs (docs/emr.md §7.2). A token is the price of a GET.
 
+use super::visit;
+use crate::gateway::limits::{MAX_S3_QUESTIONS, MAX_S3_QUESTIONS_OF_CLIENT};
+use crate::gateway::shares::{Client, ClientKey, Shares};
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +25,13 @@ const LIST_PRICE: u32 = 13;
 const RATE: u32 = 10 * LIST_PRICE;
 /// What visitors may spend at once: the first search through 10,000 clusters, which costs 5 cents, once.
 const BURST: u32 = 10_000 * LIST_PRICE;
+/// What one client that is not this node itself may spend of both. All tunnels are this node, so they have no part of their own.
+const PART: u32 = 2;
+/// How long a client waits at most until it may ask again, in seconds, however much one question has cost: the first search through
+/// ten thousand clusters costs more than its part.
+const LONGEST_DEBT: u32 = 60;
+/// How many clients are remembered for this, those that have spent most. A part that nobody has touched for a while is whole again.
+const MAX_ACCOUNTS: usize = 4096;
 /// What the gateway's own checks may spend: one LIST a second, which is enough for 60 log URIs that do not answer. They
 /// have a bucket of their own, so that `/-/readyz` tells the truth while visitors have spent theirs.
 const OWN_RATE: u32 = LIST_PRICE;
@@ -97,6 +110,18 @@ impl TokenBucket {
         Ok(())
     }
 
+    /// How long it takes until there is a token.
+    fn wait(&mut self, now: Instant) -> Duration {
+        self.fill(now);
+        Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / self.per_second)
+    }
+
+    /// Takes tokens that need not be there, down to a debt.
+    fn charge(&mut self, tokens: u32, most_debt: f64, now: Instant) {
+        self.fill(now);
+        self.tokens = (self.tokens - f64::from(tokens)).max(-most_debt);
+    }
+
     /// Takes as many tokens as there are, up to a number.
     pub(super) fn take_up_to(&mut self, tokens: usize, now: Instant) -> usize {
         (0..tokens).take_while(|_| self.take(1, now).is_ok()).count()
@@ -109,9 +134,12 @@ impl TokenBucket {
 }
 
 /// The tokens of both shares, and what was spent.
-#[derive(Debug)]
 pub(crate) struct Budget {
     visitors: Mutex<TokenBucket>,
+    /// What is left of the parts of clients that have spent something.
+    accounts: Mutex<HashMap<ClientKey, TokenBucket>>,
+    /// Questions to S3 that are under way.
+    pub(super) places: Shares,
     own: Mutex<TokenBucket>,
     sent: [AtomicU64; OPERATIONS.len()],
     refused: AtomicU64,
@@ -121,6 +149,8 @@ impl Budget {
     pub(super) fn new(now: Instant) -> Arc<Self> {
         Arc::new(Self {
             visitors: Mutex::new(TokenBucket::new(BURST, RATE.into(), now)),
+            accounts: Mutex::default(),
+            places: Shares::new(MAX_S3_QUESTIONS, MAX_S3_QUESTIONS_OF_CLIENT),
             own: Mutex::new(TokenBucket::new(OWN_BURST, OWN_RATE.into(), now)),
             sent: Default::default(),
             refused: AtomicU64::new(0),
@@ -129,21 +159,60 @@ impl Budget {
 
     fn spend(&self, share: Share, operation: &str, now: Instant) -> Result<(), OverBudget> {
         let kind = OPERATIONS.iter().position(|(name, _)| *name == operation).unwrap_or(OPERATIONS.len() - 1);
-        let bucket = match share {
-            Share::Visitors => &self.visitors,
-            Share::Own => &self.own,
+        let price = OPERATIONS[kind].1;
+        let taken = match share {
+            Share::Visitors => visit::check(now).and_then(|()| self.take(&self.visitors, price, now)),
+            Share::Own => self.take(&self.own, price, now),
         };
-        let taken = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(OPERATIONS[kind].1, now);
-        match taken {
-            Ok(()) => {
-                self.sent[kind].fetch_add(1, Ordering::Relaxed);
-                Ok(())
+        if taken.is_ok() {
+            if share == Share::Visitors {
+                visit::pay(price, now);
             }
-            Err(retry_after) => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                Err(OverBudget { retry_after })
+            self.sent[kind].fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn take(&self, bucket: &Mutex<TokenBucket>, tokens: u32, now: Instant) -> Result<(), OverBudget> {
+        let taken = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(tokens, now);
+        taken.map_err(|retry_after| self.refuse(retry_after))
+    }
+
+    fn refuse(&self, retry_after: Duration) -> OverBudget {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        OverBudget { retry_after }
+    }
+
+    /// Whether a client has something left of its part; an error counts as a request that was not sent.
+    pub(super) fn solvent(&self, client: Client, now: Instant) -> Result<(), OverBudget> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = accounts.get_mut(&client.key()).map_or(Duration::ZERO, |account| account.wait(now));
+        if wait.is_zero() { Ok(()) } else { Err(self.refuse(wait)) }
+    }
+
+    /// Counts what a client spends.
+    pub(super) fn charge(&self, client: Client, tokens: u32, now: Instant) {
+        if client.is_own {
+            return;
+        }
+        let rate = f64::from(RATE / PART);
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if accounts.len() >= MAX_ACCOUNTS && !accounts.contains_key(&client.key()) {
+            accounts.retain(|_, account| account.left(now) < 1.0);
+            let fullest = accounts.iter_mut().map(|(key, account)| (account.left(now), *key));
+            if let Some((_, key)) =
+                fullest.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|_| accounts.len() >= MAX_ACCOUNTS)
+            {
+                accounts.remove(&key);
             }
         }
+        let account = accounts.entry(client.key()).or_insert_with(|| TokenBucket::new(BURST / PART, rate, now));
+        account.charge(tokens, rate * f64::from(LONGEST_DEBT), now);
+    }
+
+    /// How many questions to S3 had no place.
+    pub(crate) fn unplaced(&self) -> u64 {
+        self.places.refused()
     }
 
     /// The lines of `/-/metrics`.
@@ -172,6 +241,12 @@ impl Budget {
              emr_shs_gateway_s3_own_budget_left_ratio {own:.3}\n"
         );
         text
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").finish_non_exhaustive()
     }
 }
 

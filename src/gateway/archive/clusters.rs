@@ -13,6 +13,7 @@ use super::fresh::{Answer, Fresh, Known};
 use super::index::Index;
 use super::index_file::IndexFile;
 use super::lists::{Lists, Question, answer_of};
+use super::visit::in_a_task;
 use crate::gateway::served::Served;
 use crate::ids::Application;
 use quick_cache::sync::Cache;
@@ -55,6 +56,10 @@ pub(super) struct Search {
 }
 
 impl Answer for Result<Search, LogError> {
+    fn refused(why: LogError) -> Self {
+        Err(why)
+    }
+
     fn confirms(&self, earlier: &Self) -> bool {
         let is_nowhere = |answer: &Self| matches!(answer, Ok(Search { found: None, .. }));
         is_nowhere(self) && is_nowhere(earlier)
@@ -194,7 +199,7 @@ impl Clusters {
         let mut searches = JoinSet::new();
         for bucket in 0..self.indexes.len() {
             let this = self.clone();
-            searches.spawn(async move { (bucket, this.search_bucket(bucket, timestamp).await) });
+            searches.spawn(in_a_task(async move { (bucket, this.search_bucket(bucket, timestamp).await) }));
         }
         let mut failures = Vec::new();
         while let Some(ended) = searches.join_next().await {
@@ -260,10 +265,10 @@ impl Clusters {
         let mut requests = JoinSet::new();
         let send = |requests: &mut JoinSet<_>, cluster: String| {
             let this = self.clone();
-            requests.spawn(async move {
+            requests.spawn(in_a_task(async move {
                 let answer = this.ask(bucket, &cluster, Some(timestamp)).await;
                 (cluster, answer)
-            });
+            }));
         };
         for cluster in clusters.by_ref().take(MAX_REQUESTS) {
             send(&mut requests, cluster);

@@ -38,9 +38,9 @@ pub(crate) enum LogError {
     Unasked,
     /// S3 does not answer, or its answer is of no use.
     Unreachable(String),
-    /// The gateway had no thread left, so it has not asked S3.
+    /// The gateway had no thread or no place left, so it has not asked S3.
     Overloaded,
-    /// The gateway has sent as many requests to S3 as it may.
+    /// The gateway has sent as many requests to S3 as it may, for this client or for all.
     OverBudget {
         retry_after: Duration,
     },

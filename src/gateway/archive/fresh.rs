@@ -3,6 +3,8 @@
 //! A request for an answer runs to its end, whoever hangs up: a client that asks and leaves again and again costs one
 //! request, and not one each time.
 
+use super::error::LogError;
+use super::visit;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 use std::hash::Hash;
@@ -16,6 +18,9 @@ pub(super) trait Answer: Clone + Send + Sync + 'static {
     fn confirms(&self, _earlier: &Self) -> bool {
         false
     }
+
+    /// The answer to a client that may not ask S3 now.
+    fn refused(why: LogError) -> Self;
 
     /// The memory that it takes, in units of a name.
     fn weight(&self) -> u64 {
@@ -62,6 +67,11 @@ impl<K, V> Weighter<K, Entry<V>> for ByWeight {
 pub(super) struct Flight<V>(watch::Receiver<Option<Known<V>>>);
 
 impl<V: Answer> Flight<V> {
+    fn refused(value: V) -> Self {
+        let now = Instant::now();
+        Self(watch::channel(Some(Known { value, at: now, since: now })).1)
+    }
+
     /// Waits for the answer. `None` if the request for it died.
     pub(super) async fn answer(mut self) -> Option<Known<V>> {
         self.0.wait_for(Option::is_some).await.ok()?.clone()
@@ -80,7 +90,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Answer> Fresh<K, V> {
     }
 
     /// The answer to a question, if it is trusted for longer than it is old; otherwise a request for it, shared by all who
-    /// ask meanwhile. Returns at once.
+    /// ask meanwhile. Who may not ask S3 now is told so, and nobody else. Returns at once.
     pub(super) fn ask<F>(
         &self,
         question: K,
@@ -102,11 +112,15 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Answer> Fresh<K, V> {
                 None => {}
             }
         }
+        let let_in = match visit::let_in() {
+            Ok(let_in) => let_in,
+            Err(why) => return Flight::refused(V::refused(why)),
+        };
         let (sender, answer) = watch::channel(None);
         entries.insert(question.clone(), Entry { answer: answer.clone(), weight: 1 });
         drop(entries);
         let (kept, request) = (self.entries.clone(), request());
-        tokio::spawn(async move {
+        tokio::spawn(let_in.run(async move {
             let value = request.await;
             let at = Instant::now();
             let since = earlier.filter(|earlier| value.confirms(&earlier.value)).map_or(at, |earlier| earlier.since);
@@ -117,7 +131,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Answer> Fresh<K, V> {
             if kept.peek(&question).is_some_and(|entry| entry.answer.same_channel(&answer)) {
                 kept.insert(question, Entry { answer, weight });
             }
-        });
+        }));
         Flight(answer)
     }
 }
@@ -129,12 +143,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 mod tests {
-    use super::{Answer, Fresh, Known};
+    use super::{Answer, Fresh, Known, LogError};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     impl Answer for usize {
+        fn refused(_: LogError) -> Self {
+            0
+        }
         fn confirms(&self, earlier: &Self) -> bool {
             self == earlier
         }

@@ -32,6 +32,10 @@ pub(crate) struct Objects {
 }
 
 impl Answer for Result<Objects, LogError> {
+    fn refused(why: LogError) -> Self {
+        Err(why)
+    }
+
     fn weight(&self) -> u64 {
         self.as_ref().map_or(1, |list| list.objects.len() as u64)
     }
@@ -46,6 +50,10 @@ pub(crate) struct Directories {
 }
 
 impl Answer for Result<Directories, LogError> {
+    fn refused(why: LogError) -> Self {
+        Err(why)
+    }
+
     fn weight(&self) -> u64 {
         self.as_ref().map_or(1, |list| list.names.len() as u64)
     }

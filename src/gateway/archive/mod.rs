@@ -12,6 +12,7 @@ mod index;
 mod index_file;
 mod lists;
 mod object;
+mod visit;
 
 pub(crate) use bucket::{BucketClient, S3_TIMEOUT};
 pub(crate) use budget::Budget;
@@ -21,6 +22,7 @@ pub(crate) use event_logs::{EventLogObject, PartError};
 pub(super) use index_file::search_stored;
 pub(crate) use lists::{Directories, Objects};
 pub(crate) use object::{Location, Object};
+pub(crate) use visit::{in_a_task, let_in, paid_by};
 
 use super::credentials::{CachedProvider, CredentialsCache};
 use super::route::{LogDirectory, container_directory, stored_name};
@@ -76,6 +78,10 @@ pub(crate) struct Archive {
 }
 
 impl Answer for Result<bool, LogError> {
+    fn refused(why: LogError) -> Self {
+        Err(why)
+    }
+
     fn confirms(&self, earlier: &Self) -> bool {
         matches!((self, earlier), (Ok(false), Ok(false)))
     }

@@ -3,7 +3,7 @@
 use super::directory::{Staging, time};
 use super::failure::Failure;
 use super::stored::Log;
-use crate::gateway::archive::{EventLogObject, LogBucket, LogError, PartError};
+use crate::gateway::archive::{EventLogObject, LogBucket, LogError, PartError, in_a_task};
 use crate::gateway::limits::{EVENT_LOG_PART, EVENT_LOG_WRITE, MAX_EVENT_LOG_PARTS};
 use bytes::BytesMut;
 use std::fs::File;
@@ -64,7 +64,8 @@ pub(super) async fn fetch(
                     next(&mut parts).await?;
                     has_room()?;
                 }
-                parts.spawn(part(bucket.clone(), object.clone(), start..end, file.clone(), done.clone()));
+                let part = part(bucket.clone(), object.clone(), start..end, file.clone(), done.clone());
+                parts.spawn(in_a_task(part));
                 start = end;
             }
         }

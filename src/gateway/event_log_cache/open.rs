@@ -5,6 +5,7 @@ use super::failure::{Failure, Stage};
 use super::fetch::Stopped;
 use super::flight::{ABANDONED, Flight, Outcome};
 use super::{EventLogCache, Use};
+use crate::gateway::archive::let_in;
 use crate::gateway::shares::{Client, Share};
 use crate::shown::visible_line;
 use std::sync::Arc;
@@ -74,11 +75,12 @@ impl EventLogCache {
             return Some(flight.clone());
         }
         let share = self.fetches.take(client)?;
+        let let_in = let_in().ok()?;
         let (sends, outcome) = watch::channel(None);
         let flight = Flight::new(outcome);
         state.flights.insert(id.into(), flight.clone());
         let (cache, id, taken) = (self.clone(), id.to_string(), flight.clone());
-        tokio::spawn(async move { cache.fly(client, &id, &taken, &sends, share).await });
+        tokio::spawn(let_in.run(async move { cache.fly(client, &id, &taken, &sends, share).await }));
         Some(flight)
     }
 
