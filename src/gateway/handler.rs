@@ -107,6 +107,18 @@ impl Gateway {
         mut request: Request<Incoming>,
     ) -> (Response<Body>, RequestOutcome) {
         base::take_from(base::path(), request.uri_mut());
+        let is_api = self.history_server.without_base(request.uri().path()).starts_with("/api/");
+        let (response, outcome) = self.checked(client, caller, request).await;
+        (if is_api { pages::for_programs(response) } else { response }, outcome)
+    }
+
+    /// The answer to a client, once it is known whether it may ask.
+    async fn checked(
+        &self,
+        client: Client,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> (Response<Body>, RequestOutcome) {
         if request.uri().path() == "/-/style.css" {
             // The pages that refuse a request need their style, too.
             return self.own_page(request.uri().path());

@@ -1,6 +1,7 @@
 //! The history server behind the gateway.
 
 pub(super) mod api;
+mod connections;
 pub(super) mod cookies;
 pub(super) mod links;
 pub(super) mod listener;

@@ -5,28 +5,21 @@
 //! loads from the history server's own port. In pages that pass through the gateway, `links.rs`
 //! makes them relative.
 
+use super::connections::Connections;
 use super::cookies;
 use super::links::{LinkRewriter, LogLinks};
 use super::listener::ListenerAccount;
 use super::run_links::RunLinks;
-use crate::dns;
 use crate::gateway::base;
-use crate::gateway::http::{Body, BoxError, empty};
-use crate::gateway::limits::HISTORY_BUFFER;
+use crate::gateway::http::{Body, BoxError};
 use anyhow::{Context, Result, anyhow};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 
-/// How long the history server can take to accept a connection. It runs on this node.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For how long the history server counts as started after it has shown that it is. A restart takes longer.
 const STARTED_FOR: Duration = Duration::from_secs(1);
 /// How long the gateway waits for a history server that answers, but does not have all its pages yet.
@@ -71,14 +64,12 @@ pub(in crate::gateway) struct HistoryServerProxy {
     authority: String,
     /// Whether that port speaks TLS.
     secure: bool,
-    tls: tokio_rustls::TlsConnector,
+    connections: Connections,
     /// The port to which the plain port redirected last. A history server gets TLS, or loses it, when it restarts; the gateway
     /// then goes on.
     tls_port: Mutex<Option<u16>>,
     startup: Mutex<Startup>,
     links: LogLinks,
-    /// `None` if any account's program can be the history server.
-    account: Option<ListenerAccount>,
     /// The path that the history server puts before its links, `spark.ui.proxyBase`; empty if it puts none. Whoever is before
     /// the history server must take it away.
     base: String,
@@ -98,11 +89,10 @@ impl HistoryServerProxy {
         Ok(Self {
             authority: format!("{}:{port}", authority.host()),
             secure,
-            tls: loopback_tls().into(),
+            connections: Connections::new(account),
             tls_port: Mutex::default(),
             startup: Mutex::default(),
             links: LogLinks::new(link_prefix, base::path()),
-            account,
             base: base.unwrap_or_default().trim_end_matches('/').into(),
         })
     }
@@ -198,37 +188,17 @@ impl HistoryServerProxy {
         let port: u16 = port.parse().with_context(|| format!("{port} is no port"))?;
         let known = *self.tls_port.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tls_port) = known {
-            if let Ok(response) = self.exchange(host, tls_port, true, &request).await {
+            if let Ok(response) = self.connections.exchange(host, tls_port, true, &request).await {
                 return Ok(response);
             }
             // The history server can have restarted without TLS.
             *self.tls_port.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        let response = self.exchange(host, port, self.secure, &request).await?;
+        let response = self.connections.exchange(host, port, self.secure, &request).await?;
         let Some(tls_port) = tls_port(&request, &response).filter(|_| !self.secure) else { return Ok(response) };
-        let response = self.exchange(host, tls_port, true, &request).await?;
+        let response = self.connections.exchange(host, tls_port, true, &request).await?;
         *self.tls_port.lock().unwrap_or_else(PoisonError::into_inner) = Some(tls_port);
         Ok(response)
-    }
-
-    /// Sends a request on a connection of its own: on loopback a connection costs next to nothing,
-    /// and a new one is never stale.
-    async fn exchange(&self, host: &str, port: u16, secure: bool, request: &Request<()>) -> Result<Response<Incoming>> {
-        let authority = format!("{host}:{port}");
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect(host, port)).await;
-        let stream = connected
-            .map_err(|_| anyhow!("{authority} did not accept a connection within {} s", CONNECT_TIMEOUT.as_secs()))?;
-        let stream = stream.with_context(|| authority.clone())?;
-        if let Some(account) = &self.account {
-            account.check(stream.local_addr()?, stream.peer_addr()?).await?;
-        }
-        let mut onward = Request::builder().method(request.method()).uri(request.uri()).body(empty())?;
-        *onward.headers_mut() = request.headers().clone();
-        if !secure {
-            return exchange(stream, onward).await;
-        }
-        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_string())?;
-        exchange(self.tls.connect(name, stream).await?, onward).await
     }
 
     /// Makes redirects and log links in a response relative.
@@ -332,22 +302,6 @@ fn tls_port(request: &Request<()>, response: &Response<Incoming>) -> Option<u16>
     to.port_u16().filter(|_| is_same && response.status().is_redirection())
 }
 
-async fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
-    let addresses = dns::lookup_later(host).await.map_err(std::io::Error::other)?;
-    let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
-    TcpStream::connect(addresses.as_slice()).await
-}
-
-async fn exchange<S>(stream: S, request: Request<Body>) -> Result<Response<Incoming>>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let mut http = hyper::client::conn::http1::Builder::new();
-    let (mut sender, connection) = http.max_buf_size(HISTORY_BUFFER).handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
-}
-
 /// The headers with which a request goes on to the history server.
 pub(in crate::gateway) fn onward_headers(headers: &HeaderMap, gateway_login: bool, is_static: bool) -> HeaderMap {
     let mut headers = end_to_end(headers);
@@ -387,59 +341,6 @@ fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         kept.remove(name);
     }
     kept
-}
-
-/// TLS to a history server on this node, without a check of its certificate: the certificate is
-/// made for the name that users type, by any authority that the cluster trusts. Over loopback no
-/// other machine can pretend to be the history server.
-fn loopback_tls() -> Arc<rustls::ClientConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap_or_else(|_| unreachable!("aws-lc-rs supports TLS 1.2 and 1.3"))
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(LoopbackVerifier(algorithms)))
-        .with_no_client_auth();
-    Arc::new(config)
-}
-
-#[derive(Debug)]
-struct LoopbackVerifier(rustls::crypto::WebPkiSupportedAlgorithms);
-
-impl rustls::client::danger::ServerCertVerifier for LoopbackVerifier {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::shown::{visible, visible_line};
 use askama::Template;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// What the gateway's `/` is.
 static HOME: OnceLock<&str> = OnceLock::new();
@@ -144,8 +144,31 @@ impl Message {
     }
 
     pub(super) fn response(self) -> Response<Body> {
-        respond(self.status, &self)
+        let mut response = respond(self.status, &self);
+        response.extensions_mut().insert(ForPrograms(self.plain_text().into()));
+        response
     }
+
+    fn plain_text(&self) -> String {
+        let mut text = format!("{}\n", self.layout.title);
+        for part in &self.parts {
+            let (Part::Text(words) | Part::Code(words) | Part::Small(words)) = part;
+            text.push_str(words);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// What a message says, for a program that would show its user the HTML of the page.
+#[derive(Clone)]
+struct ForPrograms(Arc<str>);
+
+/// The answer to a request for the REST API: a message of the gateway is plain text there, as those of the history server are.
+pub(super) fn for_programs(mut response: Response<Body>) -> Response<Body> {
+    let Some(ForPrograms(text)) = response.extensions_mut().remove() else { return response };
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.map(|_| full(text.to_string()))
 }
 
 /// The answer to a `Host` header that names none of the gateway's names.

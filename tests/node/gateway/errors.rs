@@ -115,7 +115,12 @@ fn the_page_explains_what_s3_refuses() {
     node.sh("systemctl stop spark-history-server || true");
     let answer = get(&node, "/", &[]);
     assert_eq!(answer.status, 502);
-    assert!(answer.body.contains("The history server does not answer"), "{}", answer.body);
+    assert!(answer.body.contains("<h1>The history server does not answer</h1>"), "{}", answer.body);
+    // A program shows its user the text of an answer.
+    let answer = get(&node, "/api/v1/version", &[]);
+    assert_eq!(answer.status, 502);
+    assert!(answer.head.to_lowercase().contains("content-type: text/plain"), "{}", answer.head);
+    assert!(answer.body.starts_with("The history server does not answer\nExecutor logs"), "{}", answer.body);
     assert_eq!(get(&node, LOG, &[]).status, 302);
 }
 
