@@ -144,10 +144,12 @@ impl Way {
     async fn open(&self, uri: &Uri) -> Result<Box<dyn Stream>> {
         let authority = uri.authority().context("an address without a host")?;
         let (host, port) = (authority.host(), authority.port_u16().context("an address without a port")?);
+        let addresses = dns::lookup_later(host).await.with_context(|| authority.to_string())?;
+        let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
         let stream = {
             let late = || anyhow!("{authority} did not accept a connection within {} s", TURN_TIMEOUT.as_secs());
             let _turn = timeout(TURN_TIMEOUT, self.turn.lock()).await.map_err(|_| late())?;
-            connect(host, port).await.with_context(|| authority.to_string())?
+            connect(&addresses).await.with_context(|| authority.to_string())?
         };
         if let Some(account) = &self.account {
             account.check(stream.local_addr()?, stream.peer_addr()?).await?;
@@ -160,13 +162,11 @@ impl Way {
     }
 }
 
-async fn connect(host: &str, port: u16) -> Result<TcpStream> {
-    let addresses = dns::lookup_later(host).await?;
-    let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream> {
     let begun = Instant::now();
     let (mut patience, longest) = TRY_AGAIN;
     while begun.elapsed() < CONNECT_TIMEOUT {
-        if let Ok(connected) = timeout(patience, TcpStream::connect(addresses.as_slice())).await {
+        if let Ok(connected) = timeout(patience, TcpStream::connect(addresses)).await {
             return Ok(connected?);
         }
         patience = longest.min(2 * patience);
