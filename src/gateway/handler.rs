@@ -107,18 +107,6 @@ impl Gateway {
         mut request: Request<Incoming>,
     ) -> (Response<Body>, RequestOutcome) {
         base::take_from(base::path(), request.uri_mut());
-        let is_api = self.history_server.without_base(request.uri().path()).starts_with("/api/");
-        let (response, outcome) = self.checked(client, caller, request).await;
-        (if is_api { pages::for_programs(response) } else { response }, outcome)
-    }
-
-    /// The answer to a client, once it is known whether it may ask.
-    async fn checked(
-        &self,
-        client: Client,
-        caller: &Caller,
-        request: Request<Incoming>,
-    ) -> (Response<Body>, RequestOutcome) {
         if request.uri().path() == "/-/style.css" {
             // The pages that refuse a request need their style, too.
             return self.own_page(request.uri().path());
@@ -135,6 +123,13 @@ impl Gateway {
             response.extensions_mut().insert(LoggedIn(user));
         }
         (response, outcome)
+    }
+
+    /// Whether a path is one of the REST API, which programs ask for.
+    pub(super) fn is_api(&self, path: &str) -> bool {
+        let path = self.history_server.without_base(base::without(base::path(), path).unwrap_or(path));
+        let own = path.strip_prefix(applications::HISTORY_SERVER).filter(|_| self.applications.is_some());
+        own.unwrap_or(path).starts_with("/api/")
     }
 
     /// The answer to a client that may ask.

@@ -61,6 +61,9 @@ pub(super) const OPENING_TIMEOUT: Duration = Duration::from_secs(3600);
 pub(super) const MAX_HISTORY_REQUESTS: usize = 192;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_HISTORY_REQUESTS_OF_CLIENT: usize = 80;
+/// How many connections to the history server are kept without a request, and how long. The history server keeps them for longer.
+pub(super) const MAX_IDLE_HISTORY_CONNECTIONS: usize = 32;
+pub(super) const HISTORY_IDLE: Duration = Duration::from_secs(5);
 /// How many bytes of one answer of the history server are read ahead of the client.
 pub(super) const HISTORY_BUFFER: usize = 64 * 1024;
 /// How many applications the gateway waits for that take longer to open than a browser waits. Further ones open as well: their
@@ -75,10 +78,11 @@ pub(super) const MAX_OPENINGS_OF_CLIENT: usize = 16;
 pub(super) const MAX_WAITING_REQUESTS: usize = 512;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_WAITING_REQUESTS_OF_CLIENT: usize = 120;
-/// How many questions to S3 can be under way at the same time. An answer is fetched to its end although its client has left, so that
-/// others find it: without this number, a client that asks and leaves while S3 hangs would fill the memory.
+/// How many questions to S3 can be under way at the same time. A question is one lookup, such as a list, whose answer all clients get
+/// that ask for it; it can take several requests to S3. It goes on after its client has left, so that others find the answer. Without
+/// this limit, a client that asks and leaves while S3 hangs would fill the memory.
 pub(super) const MAX_S3_QUESTIONS: usize = 1024;
-/// How many of them can belong to one client that is not this node itself: a page asks one for each log URI.
+/// How many of them can belong to one client that is not this node itself: one page asks a question for each log URI.
 pub(super) const MAX_S3_QUESTIONS_OF_CLIENT: usize = 320;
 // A connection that waits for its answer is never closed. There are always others, which can make room.
 const _: () =
@@ -106,6 +110,8 @@ pub(super) const MAX_SENT_LISTS_OF_CLIENT: usize = 6;
 pub(super) const MAX_INDEX_QUERIES: usize = 256;
 /// How many of them can belong to one client that is not this node itself.
 pub(super) const MAX_INDEX_QUERIES_OF_CLIENT: usize = 24;
+/// How many queries of the index run at the same time. Spark needs the node's cores.
+pub(super) const MAX_RUNNING_INDEX_QUERIES: usize = 4;
 /// How many event logs can be fetched into the cache at the same time. One alone fills most of a node's way to S3.
 pub(super) const MAX_EVENT_LOG_FETCHES: usize = 8;
 /// How many of them one client that is not this node itself can have asked for.

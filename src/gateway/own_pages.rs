@@ -87,7 +87,7 @@ impl Gateway {
             streams: self.streams.used(),
             busy: [
                 ("requests", self.waiting.refused()),
-                ("s3", self.archive.budget.unplaced()),
+                ("s3", self.archive.budget.refused_questions()),
                 ("history_server", self.history_requests.refused() + self.openings.refused()),
                 ("streams", self.streams.refused()),
                 ("pages", self.page_memory.refused()),

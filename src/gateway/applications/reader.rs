@@ -2,14 +2,12 @@
 
 use super::status::Status;
 use super::turns::Turns;
+use crate::gateway::limits::MAX_RUNNING_INDEX_QUERIES;
 use crate::gateway::shares::ClientKey;
 use crate::index::{Store, is_damage};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// How many queries run at the same time. Spark needs the node's cores.
-const AT_ONCE: usize = 4;
 
 /// The readers of one client. Clients take turns.
 #[derive(Clone)]
@@ -31,7 +29,7 @@ struct Pool {
 
 impl AllReaders {
     pub(super) fn new(file: PathBuf, status: Arc<Status>) -> Self {
-        let turns = Arc::new(Turns::new(AT_ONCE));
+        let turns = Arc::new(Turns::new(MAX_RUNNING_INDEX_QUERIES));
         Self(Arc::new(Pool { file, status, turns, idle: Mutex::default() }))
     }
 

@@ -1,9 +1,10 @@
 //! The bucket of one log URI: how the gateway reaches it, and the requests that the gateway sends to it.
 
 use super::ages;
-use super::budget::{Budget, OverBudget, Share, Spending};
+use super::budget::{Budget, OverBudget, Share};
 use super::error::LogError;
 use super::object::{Location, Object};
+use super::spending::Spending;
 use crate::aws::endpoint::{self, StoreAddress};
 use crate::aws::error::{S3Error, S3Failure, lacks_a_thread};
 use crate::aws::listing::{self, Names};

@@ -1,17 +1,12 @@
-//! What the gateway may spend on S3 for its visitors. Every request of the archive's clients passes [`Spending`], whatever sends it,
+//! What the gateway may spend on S3 for its visitors. Every request of the archive's clients passes `spending.rs`, whatever sends it,
 //! so no path of the program can leave the budget out. The index has clients of its own: no visitor makes it ask more.
 //!
-//! One client can spend half of it, so that others have the other half; `visit.rs` knows who asks.
+//! A client that has spent half of it may begin nothing new, so that others have the other half; `payer.rs` records who asks.
 //!
 //! S3 bills requests: a LIST costs as much as 12.5 GETs (docs/emr.md §7.2). A token is the price of a GET.
 
-use super::visit;
 use crate::gateway::limits::{MAX_S3_QUESTIONS, MAX_S3_QUESTIONS_OF_CLIENT};
 use crate::gateway::shares::{Client, ClientKey, Shares};
-use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_s3::error::BoxError;
-use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::{self, Write};
@@ -25,12 +20,16 @@ const LIST_PRICE: u32 = 13;
 const RATE: u32 = 10 * LIST_PRICE;
 /// What visitors may spend at once: the first search through 10,000 clusters, which costs 5 cents, once.
 const BURST: u32 = 10_000 * LIST_PRICE;
-/// What one client that is not this node itself may spend of both. All tunnels are this node, so they have no part of their own.
-const PART: u32 = 2;
-/// How long a client waits at most until it may ask again, in seconds, however much one question has cost: the first search through
-/// ten thousand clusters costs more than its part.
+/// [`RATE`] and [`BURST`] divided by this are those of one client that is not this node itself. All tunnels are this node, so they have
+/// none of their own.
+const CLIENT_DIVISOR: u32 = 2;
+/// A client's debt is at most what so many seconds refill: one search through ten thousand clusters costs more than the client's half,
+/// and must not keep it out for a quarter of an hour.
 const LONGEST_DEBT: u32 = 60;
-/// How many clients are remembered for this, those that have spent most. A part that nobody has touched for a while is whole again.
+/// What a client pays for a question before it begins, and gets back at its end: the price of a list of ten pages.
+pub(super) const DEPOSIT: u32 = 10 * LIST_PRICE;
+/// How many clients have an account. If there is no room, the account with the most tokens left goes. An account that is full again
+/// need not be kept.
 const MAX_ACCOUNTS: usize = 4096;
 /// What the gateway's own checks may spend: one LIST a second, which is enough for 60 log URIs that do not answer. They
 /// have a bucket of their own, so that `/-/readyz` tells the truth while visitors have spent theirs.
@@ -71,7 +70,7 @@ impl OverBudget {
 
 impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the gateway has spent its budget for requests to S3")
+        f.write_str("the budget for requests to S3 is spent, or this client's half of it")
     }
 }
 
@@ -116,10 +115,16 @@ impl TokenBucket {
         Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / self.per_second)
     }
 
-    /// Takes tokens that need not be there, down to a debt.
+    /// Takes tokens, also more than there are: the number falls to `-most_debt` at the lowest.
     fn charge(&mut self, tokens: u32, most_debt: f64, now: Instant) {
         self.fill(now);
         self.tokens = (self.tokens - f64::from(tokens)).max(-most_debt);
+    }
+
+    /// Adds tokens.
+    fn give_back(&mut self, tokens: u32, now: Instant) {
+        self.fill(now);
+        self.tokens = (self.tokens + f64::from(tokens)).min(self.capacity);
     }
 
     /// Takes as many tokens as there are, up to a number.
@@ -136,10 +141,10 @@ impl TokenBucket {
 /// The tokens of both shares, and what was spent.
 pub(crate) struct Budget {
     visitors: Mutex<TokenBucket>,
-    /// What is left of the parts of clients that have spent something.
+    /// What clients that have spent something have left of their halves.
     accounts: Mutex<HashMap<ClientKey, TokenBucket>>,
     /// Questions to S3 that are under way.
-    pub(super) places: Shares,
+    pub(super) questions: Shares,
     own: Mutex<TokenBucket>,
     sent: [AtomicU64; OPERATIONS.len()],
     refused: AtomicU64,
@@ -150,32 +155,25 @@ impl Budget {
         Arc::new(Self {
             visitors: Mutex::new(TokenBucket::new(BURST, RATE.into(), now)),
             accounts: Mutex::default(),
-            places: Shares::new(MAX_S3_QUESTIONS, MAX_S3_QUESTIONS_OF_CLIENT),
+            questions: Shares::new(MAX_S3_QUESTIONS, MAX_S3_QUESTIONS_OF_CLIENT),
             own: Mutex::new(TokenBucket::new(OWN_BURST, OWN_RATE.into(), now)),
             sent: Default::default(),
             refused: AtomicU64::new(0),
         })
     }
 
-    fn spend(&self, share: Share, operation: &str, now: Instant) -> Result<(), OverBudget> {
+    /// Spends the price of a request, and returns it.
+    pub(super) fn spend(&self, share: Share, operation: &str, now: Instant) -> Result<u32, OverBudget> {
         let kind = OPERATIONS.iter().position(|(name, _)| *name == operation).unwrap_or(OPERATIONS.len() - 1);
         let price = OPERATIONS[kind].1;
-        let taken = match share {
-            Share::Visitors => visit::check(now).and_then(|()| self.take(&self.visitors, price, now)),
-            Share::Own => self.take(&self.own, price, now),
+        let bucket = match share {
+            Share::Visitors => &self.visitors,
+            Share::Own => &self.own,
         };
-        if taken.is_ok() {
-            if share == Share::Visitors {
-                visit::pay(price, now);
-            }
-            self.sent[kind].fetch_add(1, Ordering::Relaxed);
-        }
-        taken
-    }
-
-    fn take(&self, bucket: &Mutex<TokenBucket>, tokens: u32, now: Instant) -> Result<(), OverBudget> {
-        let taken = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(tokens, now);
-        taken.map_err(|retry_after| self.refuse(retry_after))
+        let taken = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(price, now);
+        taken.map_err(|retry_after| self.refuse(retry_after))?;
+        self.sent[kind].fetch_add(1, Ordering::Relaxed);
+        Ok(price)
     }
 
     fn refuse(&self, retry_after: Duration) -> OverBudget {
@@ -183,19 +181,19 @@ impl Budget {
         OverBudget { retry_after }
     }
 
-    /// Whether a client has something left of its part; an error counts as a request that was not sent.
-    pub(super) fn solvent(&self, client: Client, now: Instant) -> Result<(), OverBudget> {
+    /// Fails if a client has nothing left of its half, and counts that as a request that was not sent.
+    pub(super) fn check_account(&self, client: Client, now: Instant) -> Result<(), OverBudget> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = accounts.get_mut(&client.key()).map_or(Duration::ZERO, |account| account.wait(now));
         if wait.is_zero() { Ok(()) } else { Err(self.refuse(wait)) }
     }
 
-    /// Counts what a client spends.
+    /// Takes what a client spends from its account.
     pub(super) fn charge(&self, client: Client, tokens: u32, now: Instant) {
         if client.is_own {
             return;
         }
-        let rate = f64::from(RATE / PART);
+        let rate = f64::from(RATE / CLIENT_DIVISOR);
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         if accounts.len() >= MAX_ACCOUNTS && !accounts.contains_key(&client.key()) {
             accounts.retain(|_, account| account.left(now) < 1.0);
@@ -206,13 +204,22 @@ impl Budget {
                 accounts.remove(&key);
             }
         }
-        let account = accounts.entry(client.key()).or_insert_with(|| TokenBucket::new(BURST / PART, rate, now));
+        let account =
+            accounts.entry(client.key()).or_insert_with(|| TokenBucket::new(BURST / CLIENT_DIVISOR, rate, now));
         account.charge(tokens, rate * f64::from(LONGEST_DEBT), now);
     }
 
+    /// Gives back what a client has paid for nothing.
+    pub(super) fn give_back(&self, client: Client, tokens: u32, now: Instant) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = accounts.get_mut(&client.key()) {
+            account.give_back(tokens, now);
+        }
+    }
+
     /// How many questions to S3 had no place.
-    pub(crate) fn unplaced(&self) -> u64 {
-        self.places.refused()
+    pub(crate) fn refused_questions(&self) -> u64 {
+        self.questions.refused()
     }
 
     /// The lines of `/-/metrics`.
@@ -230,7 +237,7 @@ impl Budget {
         let (visitors, own) = (left(&self.visitors), left(&self.own));
         let _ = write!(
             text,
-            "# HELP emr_shs_gateway_s3_requests_refused_total Requests to S3 that were not sent, because the budget was spent.\n\
+            "# HELP emr_shs_gateway_s3_requests_refused_total Requests to S3 that were not sent, because the budget, or the client's half of it, was spent.\n\
              # TYPE emr_shs_gateway_s3_requests_refused_total counter\n\
              emr_shs_gateway_s3_requests_refused_total {refused}\n\
              # HELP emr_shs_gateway_s3_budget_left_ratio The part of the budget for requests to S3 that is left.\n\
@@ -250,34 +257,10 @@ impl fmt::Debug for Budget {
     }
 }
 
-/// Counts each attempt of a client at a request, and lets it pass or not.
-#[derive(Debug)]
-pub(super) struct Spending {
-    pub(super) budget: Arc<Budget>,
-    pub(super) share: Share,
-}
-
-impl Intercept for Spending {
-    fn name(&self) -> &'static str {
-        "budget"
-    }
-
-    fn read_before_attempt(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let operation = config.load::<Metadata>().map_or("", Metadata::name);
-        Ok(self.budget.spend(self.share, operation, Instant::now())?)
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 mod tests {
-    use super::{BURST, Budget, LIST_PRICE, OWN_BURST, OWN_RATE, OverBudget, RATE, Share, Spending, TokenBucket};
-    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+    use super::{BURST, Budget, LIST_PRICE, OWN_BURST, OWN_RATE, OverBudget, RATE, Share, TokenBucket};
     use std::time::{Duration, Instant};
 
     #[test]
@@ -302,7 +285,7 @@ mod tests {
         assert_eq!(lists(), 10_000);
         let OverBudget { retry_after } = budget.spend(Share::Visitors, "ListObjectsV2", begun).unwrap_err();
         assert_eq!(retry_after, Duration::from_millis(100));
-        assert_eq!(budget.spend(Share::Own, "ListObjectsV2", begun), Ok(()));
+        assert_eq!(budget.spend(Share::Own, "ListObjectsV2", begun), Ok(LIST_PRICE));
         // A day of nothing but LISTs.
         let day = 86_400 * u64::from((RATE + OWN_RATE) / LIST_PRICE) + u64::from((BURST + OWN_BURST) / LIST_PRICE);
         assert!(day * 5 < 5_000_000, "less than 5 USD, in millionths");
@@ -312,26 +295,5 @@ mod tests {
             text.contains("s3_requests_refused_total 2\n") && text.contains("s3_budget_left_ratio 0.000\n"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn a_client_does_not_send_what_the_budget_lacks() {
-        let budget = Budget::new(Instant::now());
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("eu-west-3"))
-            .credentials_provider(Credentials::new("id", "secret", None, None, "test"))
-            .endpoint_url("http://127.0.0.1:1")
-            .interceptor(Spending { budget: budget.clone(), share: Share::Visitors })
-            .build();
-        let client = aws_sdk_s3::Client::from_conf(config);
-        let runtime = crate::aws::config::runtime().unwrap();
-        let list = || runtime.block_on(client.list_objects_v2().bucket("b").send()).unwrap_err();
-        assert_eq!(OverBudget::of(&list()), None, "nothing listens there");
-        // Nothing comes back before that time.
-        let later = Instant::now() + Duration::from_secs(3600);
-        while budget.spend(Share::Visitors, "ListObjectsV2", later).is_ok() {}
-        let refused = list();
-        assert!(OverBudget::of(&refused).is_some(), "{refused:?}");
     }
 }

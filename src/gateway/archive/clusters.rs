@@ -13,7 +13,7 @@ use super::fresh::{Answer, Fresh, Known};
 use super::index::Index;
 use super::index_file::IndexFile;
 use super::lists::{Lists, Question, answer_of};
-use super::visit::in_a_task;
+use super::payer::in_a_task;
 use crate::gateway::served::Served;
 use crate::ids::Application;
 use quick_cache::sync::Cache;

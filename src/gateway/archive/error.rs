@@ -97,7 +97,7 @@ impl LogError {
             Self::Unasked => "S3 has not answered yet".into(),
             Self::Unreachable(why) => why.clone(),
             Self::Overloaded => "the gateway has too much to do, and has not asked S3".into(),
-            Self::OverBudget { .. } => "the gateway has spent its budget for requests to S3".into(),
+            Self::OverBudget { .. } => "the budget for requests to S3 is spent, or this client's half of it".into(),
         }
     }
 

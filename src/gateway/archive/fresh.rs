@@ -4,7 +4,7 @@
 //! request, and not one each time.
 
 use super::error::LogError;
-use super::visit;
+use super::payer;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 use std::hash::Hash;
@@ -90,7 +90,8 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Answer> Fresh<K, V> {
     }
 
     /// The answer to a question, if it is trusted for longer than it is old; otherwise a request for it, shared by all who
-    /// ask meanwhile. Who may not ask S3 now is told so, and nobody else. Returns at once.
+    /// ask meanwhile. If the client may not ask S3 now, it alone gets that refusal, which is
+    /// not kept. Returns at once.
     pub(super) fn ask<F>(
         &self,
         question: K,
@@ -112,15 +113,15 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Answer> Fresh<K, V> {
                 None => {}
             }
         }
-        let let_in = match visit::let_in() {
-            Ok(let_in) => let_in,
+        let admission = match payer::admit() {
+            Ok(admission) => admission,
             Err(why) => return Flight::refused(V::refused(why)),
         };
         let (sender, answer) = watch::channel(None);
         entries.insert(question.clone(), Entry { answer: answer.clone(), weight: 1 });
         drop(entries);
         let (kept, request) = (self.entries.clone(), request());
-        tokio::spawn(let_in.run(async move {
+        tokio::spawn(admission.run(async move {
             let value = request.await;
             let at = Instant::now();
             let since = earlier.filter(|earlier| value.confirms(&earlier.value)).map_or(at, |earlier| earlier.since);

@@ -12,7 +12,8 @@ mod index;
 mod index_file;
 mod lists;
 mod object;
-mod visit;
+mod payer;
+mod spending;
 
 pub(crate) use bucket::{BucketClient, S3_TIMEOUT};
 pub(crate) use budget::Budget;
@@ -22,7 +23,7 @@ pub(crate) use event_logs::{EventLogObject, PartError};
 pub(super) use index_file::search_stored;
 pub(crate) use lists::{Directories, Objects};
 pub(crate) use object::{Location, Object};
-pub(crate) use visit::{in_a_task, let_in, paid_by};
+pub(crate) use payer::{admit, in_a_task, paid_by};
 
 use super::credentials::{CachedProvider, CredentialsCache};
 use super::route::{LogDirectory, container_directory, stored_name};

@@ -5,7 +5,7 @@ use super::failure::{Failure, Stage};
 use super::fetch::Stopped;
 use super::flight::{ABANDONED, Flight, Outcome};
 use super::{EventLogCache, Use};
-use crate::gateway::archive::let_in;
+use crate::gateway::archive::admit;
 use crate::gateway::shares::{Client, Share};
 use crate::shown::visible_line;
 use std::sync::Arc;
@@ -37,7 +37,10 @@ impl EventLogCache {
             if let Some(used) = self.ready(client, id) {
                 return Opened::Ready(used);
             }
-            let Some(mut flight) = self.join(client, id) else { return Opened::Busy };
+            let mut flight = match self.join(client, id) {
+                Ok(flight) => flight,
+                Err(refused) => return refused,
+            };
             let outcome = loop {
                 flight.lock().asked = Instant::now();
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -68,30 +71,39 @@ impl EventLogCache {
         }
     }
 
-    /// The flight for an application: there is one, whoever asks.
-    fn join(self: &Arc<Self>, client: Client, id: &str) -> Option<Flight> {
+    /// The flight for an application: there is one, whoever asks. An error is the answer to a client that may not begin it.
+    fn join(self: &Arc<Self>, client: Client, id: &str) -> Result<Flight, Opened> {
         let mut state = self.lock();
         if let Some(flight) = state.flights.get(id) {
-            return Some(flight.clone());
+            return Ok(flight.clone());
         }
-        let share = self.fetches.take(client)?;
-        let let_in = let_in().ok()?;
+        let share = self.fetches.take(client).ok_or(Opened::Busy)?;
+        let not_admitted =
+            |error| Opened::Failed(Arc::new(Failure::S3 { uri: format!("the event logs of {id}"), error }));
+        let admission = admit().map_err(not_admitted)?;
         let (sends, outcome) = watch::channel(None);
         let flight = Flight::new(outcome);
         state.flights.insert(id.into(), flight.clone());
         let (cache, id, taken) = (self.clone(), id.to_string(), flight.clone());
-        tokio::spawn(let_in.run(async move { cache.fly(client, &id, &taken, &sends, share).await }));
-        Some(flight)
+        tokio::spawn(async move {
+            let has_failed = admission.run(cache.fly(client, &id, &taken, &sends, share)).await;
+            if has_failed {
+                sleep(FAILURE_FRESH).await;
+                cache.lock().flights.remove(&id);
+            }
+        });
+        Ok(flight)
     }
 
+    /// Brings an application, and returns whether that has failed.
     async fn fly(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         client: Client,
         id: &str,
         flight: &Flight,
         sends: &watch::Sender<Option<Outcome>>,
         share: Share,
-    ) {
+    ) -> bool {
         let outcome = match self.look_and_fetch(client, id, flight).await {
             Ok(outcome) => Some(outcome),
             Err(Stopped::Abandoned) => None,
@@ -109,9 +121,6 @@ impl EventLogCache {
         if outcome.is_some() {
             sends.send_replace(outcome);
         }
-        if has_failed {
-            sleep(FAILURE_FRESH).await;
-            self.lock().flights.remove(id);
-        }
+        has_failed
     }
 }

@@ -1,11 +1,11 @@
-//! Connections to the history server. Spark lets one of them wait to be accepted, a few on large nodes (docs/emr.md §3.2). The kernel drops
-//! those that come beyond, and tries again a second later. So the gateway keeps connections for the next requests, opens one after the
-//! other, and tries again sooner than the kernel.
+//! Connections to the history server. Spark's queue of connections that wait to be accepted has one or two places on most nodes
+//! (docs/emr.md §3.2). If it is full, the kernel drops the first packet of a connection, and sends it again a second later. So the
+//! gateway keeps connections for the next requests, opens one after the other, and tries again sooner than the kernel.
 
 use super::listener::ListenerAccount;
 use crate::dns;
 use crate::gateway::http::{Body, BoxError, empty};
-use crate::gateway::limits::HISTORY_BUFFER;
+use crate::gateway::limits::{HANDSHAKE_TIMEOUT, HISTORY_BUFFER, HISTORY_IDLE, MAX_IDLE_HISTORY_CONNECTIONS};
 use anyhow::{Context, Error, Result, anyhow};
 use hyper::body::Incoming;
 use hyper::{Request, Response, Uri};
@@ -28,14 +28,11 @@ use tokio_rustls::TlsConnector;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a new connection can wait for those that are opened before it.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
-/// After what time the gateway gives up a connection that the kernel has dropped, and tries again: at first, and at most. The kernel
-/// itself would wait for a second.
-const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-/// How long a connection is kept without a request. The history server keeps it for longer.
-const KEPT_FOR: Duration = Duration::from_secs(5);
-/// How many are kept.
-const MAX_KEPT: usize = 32;
-/// How often a request is sent whose connection ends before its answer begins: a history server that restarts ends all that are kept.
+/// After what time the gateway gives up an attempt to connect, and tries again. It waits twice as long for each next attempt; these are
+/// the shortest and the longest time. The kernel itself would send the first packet again after a second.
+const ATTEMPT_TIMEOUTS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// How many times a request is sent whose connection ends before the answer begins: a history server that restarts ends all connections
+/// that the gateway keeps.
 const TRIES: u32 = 3;
 
 pub(super) struct Connections(Client<Connector, Body>);
@@ -43,13 +40,13 @@ pub(super) struct Connections(Client<Connector, Body>);
 impl Connections {
     /// `account` is `None` if any account's program can be the history server.
     pub(super) fn new(account: Option<ListenerAccount>) -> Self {
-        let connector = Connector(Arc::new(Way { account, tls: loopback_tls().into(), turn: Mutex::default() }));
+        let connector = Connector(Arc::new(Opener { account, tls: loopback_tls().into(), turn: Mutex::default() }));
         let mut client = Client::builder(TokioExecutor::new());
         client
             .http1_max_buf_size(HISTORY_BUFFER)
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(KEPT_FOR)
-            .pool_max_idle_per_host(MAX_KEPT);
+            .pool_idle_timeout(HISTORY_IDLE)
+            .pool_max_idle_per_host(MAX_IDLE_HISTORY_CONNECTIONS);
         Self(client.build(connector))
     }
 
@@ -97,7 +94,7 @@ fn has_ended(error: &legacy::Error) -> bool {
     false
 }
 
-/// What went wrong, without the client's own words for it.
+/// The error without the outer message of the HTTP client.
 fn cause(error: legacy::Error) -> Error {
     let error = Error::from(error);
     let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
@@ -106,12 +103,12 @@ fn cause(error: legacy::Error) -> Error {
 
 /// Opens connections.
 #[derive(Clone)]
-struct Connector(Arc<Way>);
+struct Connector(Arc<Opener>);
 
-struct Way {
+struct Opener {
     account: Option<ListenerAccount>,
     tls: TlsConnector,
-    /// Whoever has it opens a connection.
+    /// Held while a connection is opened, so that one is opened at a time.
     turn: Mutex<()>,
 }
 
@@ -135,19 +132,24 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let way = self.0.clone();
-        Box::pin(async move { Ok(TokioIo::new(way.open(&uri).await?)) })
+        let opener = self.0.clone();
+        Box::pin(async move { Ok(TokioIo::new(opener.open(&uri).await?)) })
     }
 }
 
-impl Way {
+impl Opener {
     async fn open(&self, uri: &Uri) -> Result<Box<dyn Stream>> {
         let authority = uri.authority().context("an address without a host")?;
         let (host, port) = (authority.host(), authority.port_u16().context("an address without a port")?);
         let addresses = dns::lookup_later(host).await.with_context(|| authority.to_string())?;
         let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
         let stream = {
-            let late = || anyhow!("{authority} did not accept a connection within {} s", TURN_TIMEOUT.as_secs());
+            let late = || {
+                anyhow!(
+                    "{} s were not enough to open the connections to {authority} that came first",
+                    TURN_TIMEOUT.as_secs()
+                )
+            };
             let _turn = timeout(TURN_TIMEOUT, self.turn.lock()).await.map_err(|_| late())?;
             connect(&addresses).await.with_context(|| authority.to_string())?
         };
@@ -158,13 +160,16 @@ impl Way {
             return Ok(Box::new(stream));
         }
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_string())?;
-        Ok(Box::new(self.tls.connect(name, stream).await?))
+        // The client goes on with this in the background if another connection comes free.
+        let secured = timeout(HANDSHAKE_TIMEOUT, self.tls.connect(name, stream)).await;
+        let late = |_| anyhow!("{authority} did not finish its TLS handshake within {} s", HANDSHAKE_TIMEOUT.as_secs());
+        Ok(Box::new(secured.map_err(late)??))
     }
 }
 
 async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream> {
     let begun = Instant::now();
-    let (mut patience, longest) = TRY_AGAIN;
+    let (mut patience, longest) = ATTEMPT_TIMEOUTS;
     while begun.elapsed() < CONNECT_TIMEOUT {
         if let Ok(connected) = timeout(patience, TcpStream::connect(addresses)).await {
             return Ok(connected?);
@@ -238,7 +243,7 @@ mod tests {
     use tokio::net::TcpSocket;
     use tokio::task::JoinSet;
 
-    /// A history server as on most nodes: one connection can wait, and it takes a while to accept one. It ends each
+    /// A history server as on most nodes: few connections can wait, and it takes a while to accept one. It ends each
     /// connection at the request after so many answers.
     struct Server {
         port: u16,

@@ -170,7 +170,7 @@ pub(super) fn over_budget(retry_after: Duration) -> Response<Body> {
     let seconds = retry_after.as_secs() + 1;
     let mut response = Message::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway has sent too many requests to S3")
         .text(format!(
-            "S3 bills each request. The gateway has spent its budget for requests to S3, or your address has spent its half of it. The next one is sent in {seconds} s. Logs that it has found before still open. Something asks for many logs or lists: `/-/metrics` counts the requests, and the journal names who asks:"
+            "S3 bills each request. The gateway has spent its budget for requests to S3, or your address has spent its half of the budget. Try again in {seconds} s. Where the gateway redirects to S3, logs that it has found before still open. Something asks for many logs or lists: `/-/metrics` counts the requests, and the journal names who asks:"
         ))
         .code("sudo journalctl -u emr-shs-gateway -n 200")
         .response();

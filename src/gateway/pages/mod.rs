@@ -160,11 +160,11 @@ impl Message {
     }
 }
 
-/// What a message says, for a program that would show its user the HTML of the page.
+/// A message as plain text, for programs: they show their users the body as it is, and nobody wants to read HTML there.
 #[derive(Clone)]
 struct ForPrograms(Arc<str>);
 
-/// The answer to a request for the REST API: a message of the gateway is plain text there, as those of the history server are.
+/// The answer to a request for the REST API: a message of the gateway is plain text there, like the history server's own.
 pub(super) fn for_programs(mut response: Response<Body>) -> Response<Body> {
     let Some(ForPrograms(text)) = response.extensions_mut().remove() else { return response };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -164,6 +164,7 @@ impl Connection {
     ) -> Result<Response<Body>, Infallible> {
         let begun = Instant::now();
         let logged = self.access_log.is_on().then(|| (request.method().clone(), request.uri().clone()));
+        let is_api = self.gateway.is_api(request.uri().path());
         let answered = link.map(|link| link.answers());
         let caller = match link {
             Some(_) => self.caller().await,
@@ -180,6 +181,9 @@ impl Connection {
                 Some(response) => (response, outcome),
                 None => (pages::busy().response(), RequestOutcome::Busy),
             };
+        }
+        if is_api {
+            response = pages::for_programs(response);
         }
         protect(response.headers_mut());
         if self.gateway.is_stopping.load(Ordering::Relaxed) {

@@ -175,7 +175,7 @@ print(min(spent)[0], *spent[0][1:])
         let (lists, answer) = told.split_once(' ').unwrap_or_else(|| panic!("{told}"));
         (lists.parse().unwrap(), answer.to_string())
     };
-    // Another machine can spend half of it. What it asks for then is refused, and what others ask for is not.
+    // Another machine can spend half of the budget. What it asks for then is refused, and what others ask for is not.
     let other = node.laptop(Laptop::Vpn, &["python3", "-c", &script, PRIVATE_NAME, "1000000"]).output().unwrap();
     let told = format!("{}{}", String::from_utf8_lossy(&other.stdout), String::from_utf8_lossy(&other.stderr));
     let (lists, answer) = flooded(&told);
