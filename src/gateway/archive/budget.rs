@@ -121,12 +121,6 @@ impl TokenBucket {
         self.tokens = (self.tokens - f64::from(tokens)).max(-most_debt);
     }
 
-    /// Adds tokens.
-    fn give_back(&mut self, tokens: u32, now: Instant) {
-        self.fill(now);
-        self.tokens = (self.tokens + f64::from(tokens)).min(self.capacity);
-    }
-
     /// Takes as many tokens as there are, up to a number.
     pub(super) fn take_up_to(&mut self, tokens: usize, now: Instant) -> usize {
         (0..tokens).take_while(|_| self.take(1, now).is_ok()).count()
@@ -138,11 +132,18 @@ impl TokenBucket {
     }
 }
 
+/// What a client has left of its half.
+struct Account {
+    tokens: TokenBucket,
+    /// The deposits of its questions that are under way.
+    deposits: u32,
+}
+
 /// The tokens of both shares, and what was spent.
 pub(crate) struct Budget {
     visitors: Mutex<TokenBucket>,
     /// What clients that have spent something have left of their halves.
-    accounts: Mutex<HashMap<ClientKey, TokenBucket>>,
+    accounts: Mutex<HashMap<ClientKey, Account>>,
     /// Questions to S3 that are under way.
     pub(super) questions: Shares,
     own: Mutex<TokenBucket>,
@@ -184,36 +185,40 @@ impl Budget {
     /// Fails if a client has nothing left of its half, and counts that as a request that was not sent.
     pub(super) fn check_account(&self, client: Client, now: Instant) -> Result<(), OverBudget> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = accounts.get_mut(&client.key()).map_or(Duration::ZERO, |account| account.wait(now));
-        if wait.is_zero() { Ok(()) } else { Err(self.refuse(wait)) }
+        let Some(Account { tokens, deposits }) = accounts.get_mut(&client.key()) else { return Ok(()) };
+        let wait = tokens.wait(now);
+        // A deposit comes back as soon as its question ends, so nobody needs to wait for the tokens instead.
+        if wait.is_zero() && tokens.tokens > f64::from(*deposits) { Ok(()) } else { Err(self.refuse(wait)) }
     }
 
-    /// Takes what a client spends from its account.
-    pub(super) fn charge(&self, client: Client, tokens: u32, now: Instant) {
+    /// Takes what a client spends from its account, and notes a deposit.
+    pub(super) fn charge(&self, client: Client, tokens: u32, deposit: u32, now: Instant) {
         if client.is_own {
             return;
         }
         let rate = f64::from(RATE / CLIENT_DIVISOR);
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         if accounts.len() >= MAX_ACCOUNTS && !accounts.contains_key(&client.key()) {
-            accounts.retain(|_, account| account.left(now) < 1.0);
-            let fullest = accounts.iter_mut().map(|(key, account)| (account.left(now), *key));
+            accounts.retain(|_, account| account.deposits > 0 || account.tokens.left(now) < 1.0);
+            let fullest = accounts.iter_mut().map(|(key, account)| (account.tokens.left(now), *key));
             if let Some((_, key)) =
                 fullest.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|_| accounts.len() >= MAX_ACCOUNTS)
             {
                 accounts.remove(&key);
             }
         }
-        let account =
-            accounts.entry(client.key()).or_insert_with(|| TokenBucket::new(BURST / CLIENT_DIVISOR, rate, now));
-        account.charge(tokens, rate * f64::from(LONGEST_DEBT), now);
+        let account = accounts
+            .entry(client.key())
+            .or_insert_with(|| Account { tokens: TokenBucket::new(BURST / CLIENT_DIVISOR, rate, now), deposits: 0 });
+        account.deposits += deposit;
+        account.tokens.charge(tokens, rate * f64::from(LONGEST_DEBT), now);
     }
 
-    /// Gives back what a client has paid for nothing.
-    pub(super) fn give_back(&self, client: Client, tokens: u32, now: Instant) {
+    /// Gives a deposit back.
+    pub(super) fn give_back(&self, client: Client) {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(account) = accounts.get_mut(&client.key()) {
-            account.give_back(tokens, now);
+            account.deposits = account.deposits.saturating_sub(DEPOSIT);
         }
     }
 

@@ -41,7 +41,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.budget.give_back(self.client, DEPOSIT, Instant::now());
+        self.budget.give_back(self.client);
     }
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn admit() -> Result<Admission, LogError> {
     let (client, budget, now) = (payer.client, payer.budget.clone(), Instant::now());
     budget.check_account(client, now)?;
     let share = budget.questions.take(client).ok_or(LogError::Overloaded)?;
-    budget.charge(client, DEPOSIT, now);
+    budget.charge(client, 0, DEPOSIT, now);
     let place = Some(Place { client, budget, _share: share });
     Ok(Admission { payer: Some(Payer { is_admitted: true, ..payer }), place })
 }
@@ -98,7 +98,7 @@ pub(super) fn check(now: Instant) -> Result<(), OverBudget> {
 
 /// Charges the client of the current task for a request to S3.
 pub(super) fn pay(tokens: u32, now: Instant) {
-    let _ = PAYER.try_with(|payer| payer.budget.charge(payer.client, tokens, now));
+    let _ = PAYER.try_with(|payer| payer.budget.charge(payer.client, tokens, 0, now));
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_has_paid_its_debt_begins_one_question_and_not_hundreds() {
         let (budget, now) = (Budget::new(Instant::now()), Instant::now());
-        budget.charge(client(2), 65_000, now);
+        budget.charge(client(2), 65_000, 0, now);
         let Err(LogError::OverBudget { retry_after }) = begins(2, &budget).await.map(drop) else { panic!() };
         assert!(retry_after < Duration::from_secs(1), "{retry_after:?}");
         tokio::time::sleep(retry_after).await;
