@@ -54,48 +54,22 @@ struct Unknown {
     written_by: String,
 }
 
+/// How often the node is observed again because another run has changed it meanwhile.
+const OBSERVE_AGAIN: usize = 3;
+
 /// The exit code says only whether the status could be found out.
 pub(crate) fn run(root: &Path, console: &Console) -> Result<Exit> {
     let host = host(root)?;
-    let receipt = Receipt::load(&host)?;
-    // Either the history server or the gateway may hang, and the user wants to know at once.
-    let (node, gateway) = std::thread::scope(|scope| {
-        let gateway = scope.spawn(|| LogGateway::observe(&receipt));
-        (Node::observe(&host, &|path| receipt.created_link(path)), gateway.join())
-    });
-    let (node, gateway) = (node?, gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??);
-    let rows = drift::compare(&host, &receipt);
-    let waiting = DeferredInstall::observe(&receipt)?;
-    let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
-    let readiness = Readiness { directory: receipt.history_directory(), class_path: None };
-    let present = Present {
-        resources: &rows,
-        gateway: gateway.as_ref(),
-        deferred_install: waiting.as_ref(),
-        server: node.server.as_ref(),
-    };
-    let mut missing = shortfalls(&receipt, &present);
-    let no_local_store = if waiting.is_none() { no_local_store(&host, &node, &receipt) } else { None };
-    // The reason may have changed since the last run.
-    let store = missing.iter_mut().find(|shortfall| shortfall.subject == Subject::Part(Part::LocalStore));
-    if let (Some(store), Some(why)) = (store, &no_local_store) {
-        store.found.clone_from(why);
+    let mut receipt = Receipt::load(&host)?;
+    let (mut status, mut node) = Status::observe(&host, &receipt)?;
+    for _ in 0..OBSERVE_AGAIN {
+        let later = Receipt::load(&host)?;
+        if later == receipt {
+            break;
+        }
+        receipt = later;
+        (status, node) = Status::observe(&host, &receipt)?;
     }
-    let status = Status {
-        node: node_name(&node),
-        installed: !receipt.is_empty() && waiting.is_none(),
-        no_local_store,
-        missing,
-        waiting,
-        owes_restart: receipt.owes_restart,
-        server_reads_event_logs: event_logs.is_some() && node.server.as_ref().is_some_and(|s| s.is_ready(&readiness)),
-        event_logs,
-        further_event_logs: receipt.settings.further_event_logs.iter().map(ToString::to_string).collect(),
-        server: node.server.clone(),
-        gateway,
-        rows,
-        unknown: unknown(&receipt),
-    };
     if console.is_json() {
         console.data("status", &status);
     } else {
@@ -123,6 +97,49 @@ fn no_local_store(host: &Host, node: &Node, receipt: &Receipt) -> Option<String>
 }
 
 impl Status {
+    fn observe(host: &Host, receipt: &Receipt) -> Result<(Self, Node)> {
+        // Either the history server or the gateway may hang, and the user wants to know at once.
+        let (node, gateway) = std::thread::scope(|scope| {
+            let gateway = scope.spawn(|| LogGateway::observe(receipt));
+            (Node::observe(host, &|path| receipt.created_link(path)), gateway.join())
+        });
+        let (node, gateway) = (node?, gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??);
+        let rows = drift::compare(host, receipt);
+        let waiting = DeferredInstall::observe(host, receipt)?;
+        let event_logs = receipt.settings.event_logs.as_ref().map(ToString::to_string);
+        let readiness = Readiness { directory: receipt.history_directory(), class_path: None };
+        let present = Present {
+            resources: &rows,
+            gateway: gateway.as_ref(),
+            deferred_install: waiting.as_ref(),
+            server: node.server.as_ref(),
+        };
+        let mut missing = shortfalls(receipt, &present);
+        let no_local_store = if waiting.is_none() { no_local_store(host, &node, receipt) } else { None };
+        // The reason may have changed since the last run.
+        let store = missing.iter_mut().find(|shortfall| shortfall.subject == Subject::Part(Part::LocalStore));
+        if let (Some(store), Some(why)) = (store, &no_local_store) {
+            store.found.clone_from(why);
+        }
+        let status = Self {
+            node: node_name(&node),
+            installed: !receipt.is_empty() && waiting.is_none(),
+            no_local_store,
+            missing,
+            waiting,
+            owes_restart: receipt.owes_restart,
+            server_reads_event_logs: event_logs.is_some()
+                && node.server.as_ref().is_some_and(|s| s.is_ready(&readiness)),
+            event_logs,
+            further_event_logs: receipt.settings.further_event_logs.iter().map(ToString::to_string).collect(),
+            server: node.server.clone(),
+            gateway,
+            rows,
+            unknown: unknown(receipt),
+        };
+        Ok((status, node))
+    }
+
     fn print(&self, node: &Node, verbose: bool) {
         data(&row("node", Style::new(), &self.node, ""));
         self.print_installation();

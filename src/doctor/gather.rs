@@ -61,7 +61,7 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     /// Gathers everything. The command line may override the receipt's settings.
-    pub(crate) fn gather(host: Host, receipt: Receipt, settings: Settings) -> Result<Self> {
+    pub(crate) fn gather(host: Host, mut receipt: Receipt, settings: Settings) -> Result<Self> {
         let begun = Instant::now();
         let (mut node, unreadable) = Node::read_leniently(&host);
         let configured = || node.spark.defaults.text(LOG_DIRECTORY_KEY)?.parse().ok();
@@ -72,7 +72,11 @@ impl Gathered {
         let emr = is_live.then(|| ask_emr(&node, &settings));
         observe_server(&host, &mut node)?;
         let scheme = event_logs.as_ref().map(|uri| node.scheme(&host, &uri.scheme, &settings.jars));
-        let gateway = if is_live { LogGateway::observe(&receipt).map_err(|e| format!("{e:#}")) } else { Ok(None) };
+        let observe_gateway = |receipt: &Receipt| match is_live {
+            true => LogGateway::observe(receipt).map_err(|e| format!("{e:#}")),
+            false => Ok(None),
+        };
+        let mut gateway = observe_gateway(&receipt);
         let listed = node.server.as_ref().and_then(|server| server.list());
 
         let emr = emr.and_then(|emr| within_deadline(&emr, begun));
@@ -108,10 +112,16 @@ impl Gathered {
             s3.hadoop = Some(clients.ask(uri, about, begun + HADOOP_DEADLINE));
         }
         let server = ServerObservations::gather(&host, &node, listed, begun);
+        // Another run can have changed the node while this one waited for answers.
+        let later = Receipt::load(&host)?;
+        if later != receipt {
+            gateway = observe_gateway(&later);
+            receipt = later;
+        }
         let observations = Observations {
             unreadable,
             is_pending: is_live && provisioning::is_pending(&host, false)?,
-            deferred_install: if is_live { DeferredInstall::observe(&receipt)? } else { None },
+            deferred_install: if is_live { DeferredInstall::observe(&host, &receipt)? } else { None },
             emr,
             container_logs: container_logs.flatten(),
             server,

@@ -2,6 +2,7 @@
 
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
+use crate::host::Host;
 use crate::paths::DEFERRED_INSTALL_UNIT;
 use crate::shown::Hint;
 use crate::systemd::{self, Unit};
@@ -23,13 +24,17 @@ impl DeferredInstall {
     }
 
     /// `None` if `install` left nothing to the unit.
-    pub(crate) fn observe(receipt: &Receipt) -> Result<Option<Self>> {
+    pub(crate) fn observe(host: &Host, receipt: &Receipt) -> Result<Option<Self>> {
         if !Self::is_wanted(receipt) {
             return Ok(None);
         }
         let unit = systemd::show(DEFERRED_INSTALL_UNIT)?;
         // systemd calls the unit "activating" while it waits to start it again after a kill.
         let failed = !matches!(unit.active.as_str(), "active" | "activating");
+        // The unit's process writes the receipt and then ends. If it did both after `receipt` was read, it has installed.
+        if failed && !Self::is_wanted(&Receipt::load(host)?) {
+            return Ok(None);
+        }
         let failure = failed.then(|| Failure::new(systemd::last_words(DEFERRED_INSTALL_UNIT), &unit));
         Ok(Some(Self { unit, failure }))
     }

@@ -90,7 +90,7 @@ pub(crate) fn observe(
         (drift::compare(host, receipt), gateway.join())
     });
     let gateway = gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??;
-    let deferred_install = DeferredInstall::observe(receipt)?;
+    let deferred_install = DeferredInstall::observe(host, receipt)?;
     let present = Present {
         resources: &resources,
         gateway: gateway.as_ref(),

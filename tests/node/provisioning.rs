@@ -24,8 +24,10 @@ fn wait_for_status(node: &Node, text: &str) {
 
 /// Waits until the deferred installation is done: `status` reports it, and nothing of the unit is left.
 fn wait_until_installed(node: &Node) {
+    // The unit's process removes the file of the unit, then tells the receipt, and ends.
     wait("the unit to be gone", || {
-        (node.sh(&format!("systemctl show -P LoadState {UNIT}")).trim() == "not-found").then_some(())
+        let state = node.sh(&format!("systemctl show -P LoadState -P ActiveState {UNIT}"));
+        (state.split_whitespace().eq(["not-found", "inactive"])).then_some(())
     });
     assert!(status(node).contains("installed "), "{}", status(node));
     assert_eq!(node.reads(), LOGS);
