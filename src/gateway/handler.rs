@@ -183,7 +183,7 @@ impl Gateway {
     /// Who has connected from an address. A program of root has one of this node's.
     pub(super) fn client(&self, address: IpAddr) -> Client {
         let is_own = self.node_addresses.contains(address);
-        Client { address: canonical_ip(address), is_own, is_root: false }
+        Client { address: canonical_ip(address), is_own, account: None }
     }
 
     pub(super) fn serves(&self, client: Client) -> bool {

@@ -1,10 +1,10 @@
 //! What one client, and all clients together, can use of the gateway: connections, time, memory, cores and lines of the
 //! journal. Nothing here is an option: the values fit every node that EMR offers, and each has its reason here.
 //!
-//! A client is an address of IPv4, or a /64 of IPv6 (`shares.rs`). All tunnels of ssh are one client, and so is a load balancer. That
-//! is why a limit for each client alone does not suffice: where a limit is reached, a connection of the client with the most goes,
-//! the one that has been silent for the longest time (`server/connections.rs`). A browser opens a connection again that was closed
-//! while it was silent.
+//! A client is an address of IPv4, a /64 of IPv6, or an account of this node (`shares.rs`). All tunnels of one account are one
+//! client, and so is a load balancer. That is why a limit for each client alone does not suffice: where a limit is reached, a
+//! connection of the client with the most goes, the one that has been silent for the longest time (`server/connections.rs`). A
+//! browser opens a connection again that was closed while it was silent.
 
 use std::time::Duration;
 
@@ -38,6 +38,15 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 pub(super) const MAX_REFUSED_HEAD: usize = 16 * 1024;
 /// How long a TLS handshake can take.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many TLS handshakes a client that is not this node itself can begin in a second, a tenth of a core's work, and how many at
+/// once: a load balancer that has restarted opens as many.
+pub(super) const HANDSHAKE_RATE: u32 = 100;
+pub(super) const HANDSHAKE_BURST: u32 = 400;
+/// How long a handshake can have to wait because of others that its client has begun; with the handshake itself less than
+/// [`HANDSHAKE_TIMEOUT`].
+pub(super) const HANDSHAKE_LONGEST_WAIT: Duration = Duration::from_secs(4);
+/// How many clients' handshakes are counted.
+pub(super) const HANDSHAKE_CLIENTS: usize = 4096;
 /// How long a client can leave bytes of a response unread before it is disconnected. With the kernel's buffer of
 /// [`SEND_BUFFER`], whoever reads 6 kB in a second is fast enough.
 pub(super) const UNREAD_TIMEOUT: Duration = Duration::from_secs(40);

@@ -388,7 +388,7 @@ mod tests {
     }
 
     fn client(last: u8) -> ClientKey {
-        Client { address: [10, 0, 0, last].into(), is_own: false, is_root: false }.key()
+        Client { address: [10, 0, 0, last].into(), is_own: false, account: None }.key()
     }
 
     /// A queue of checks, without threads.

@@ -71,6 +71,8 @@ pub(super) struct Gauges {
     pub(super) closed: [(&'static str, u64); 6],
     /// Logins, by result; `None` if no login is required.
     pub(super) logins: Option<[(&'static str, u64); 3]>,
+    /// TLS handshakes that had to wait; `None` without TLS.
+    pub(super) delayed_handshakes: Option<u64>,
     /// The fingerprint of the certificate that the gateway has signed itself.
     pub(super) fingerprint: Option<String>,
     /// How many bytes of pages wait for their readers.
@@ -130,6 +132,13 @@ impl Metrics {
         );
         if let Some(logins) = &gauges.logins {
             text.counter("logins_total", "Passwords that were checked, by result.", "result", logins);
+        }
+        if let Some(delayed) = gauges.delayed_handshakes {
+            text.total(
+                "delayed_handshakes_total",
+                "TLS handshakes that had to wait because their client has begun many.",
+                &delayed.to_string(),
+            );
         }
         text.gauge("page_bytes", "Bytes of pages that wait for their readers.", &gauges.page_bytes.to_string());
         text.gauge("resident_memory_bytes", "Memory of the gateway's process.", &resident_memory().to_string());

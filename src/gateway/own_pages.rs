@@ -81,6 +81,7 @@ impl Gateway {
             ],
             closed: self.connections.closed(),
             logins: self.logins.as_ref().map(Logins::counts),
+            delayed_handshakes: self.tls.as_ref().map(|tls| tls.handshakes.delayed()),
             fingerprint: self.tls.as_ref().and_then(|tls| tls.own_fingerprint()),
             page_bytes: self.page_memory.used(),
             waiting: self.waiting.used() + self.history_requests.used(),

@@ -5,7 +5,7 @@ use super::limits::KEPT_REQUESTS;
 use hyper::Response;
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,35 +15,64 @@ pub(super) struct Client {
     pub(super) address: IpAddr,
     /// Whether the address is this node's own: all tunnels have such an address.
     pub(super) is_own: bool,
-    /// Whether a program of this node's root has made the connection. Some places are kept for these.
-    pub(super) is_root: bool,
+    /// The id of the account of this node that has made the connection, if the kernel has told it.
+    pub(super) account: Option<u32>,
 }
 
-/// Whom the limits count as one client. A machine can choose any address of IPv6 within its /64, so these addresses are one client.
+/// The id of root's account.
+const ROOT: u32 = 0;
+
+/// Whom the limits count as one client: whoever can choose among many addresses has no more than others by that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct ClientKey {
-    /// Of a /64, its first address.
-    address: IpAddr,
-    is_network: bool,
+pub(super) enum ClientKey {
+    Address(IpAddr),
+    /// The addresses of a /64, by the first one: a machine can choose any of them.
+    Network(Ipv6Addr),
+    /// An account of this node, which can choose any address of 127.0.0.0/8.
+    Account {
+        id: u32,
+        at: OwnAddress,
+    },
+}
+
+/// Which of this node's addresses an account uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum OwnAddress {
+    /// The one that `localhost` means: ssh connects from there for everybody who has a tunnel with this account.
+    Localhost,
+    Another,
 }
 
 impl Client {
-    /// What the limits count this client by. This node's own addresses are not counted together with those of its neighbours.
+    /// What the limits count this client by. This node's own addresses are not counted together with those of its neighbours. Root
+    /// is trusted, and is counted by its address.
     pub(super) fn key(self) -> ClientKey {
-        match self.address {
-            IpAddr::V6(v6) if !self.is_own => {
-                const NETWORK: u128 = u128::MAX << 64;
-                ClientKey { address: Ipv6Addr::from(u128::from(v6) & NETWORK).into(), is_network: true }
+        match (self.address, self.account) {
+            (address, Some(id)) if id != ROOT => {
+                let is_localhost = address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
+                ClientKey::Account { id, at: if is_localhost { OwnAddress::Localhost } else { OwnAddress::Another } }
             }
-            address => ClientKey { address, is_network: false },
+            (IpAddr::V6(v6), _) if !self.is_own => {
+                const NETWORK: u128 = u128::MAX << 64;
+                ClientKey::Network(Ipv6Addr::from(u128::from(v6) & NETWORK))
+            }
+            (address, _) => ClientKey::Address(address),
         }
+    }
+
+    /// Whether a program of this node's root has made the connection. Some places are kept for these.
+    pub(super) fn is_root(self) -> bool {
+        self.account == Some(ROOT)
     }
 }
 
 impl fmt::Display for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, is_network } = self;
-        write!(f, "{address}{}", if *is_network { "/64" } else { "" })
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Network(first) => write!(f, "{first}/64"),
+            Self::Account { id, .. } => write!(f, "the account {id} of this node"),
+        }
     }
 }
 
@@ -153,7 +182,7 @@ impl Shares {
 
     fn take_of(&self, client: Client, in_all: usize, of_client: usize) -> Result<Share, Lack> {
         let mut taken = self.0.lock();
-        if client.is_root && taken.kept < KEPT_REQUESTS {
+        if client.is_root() && taken.kept < KEPT_REQUESTS {
             taken.kept += 1;
             return Ok(Share { table: self.0.clone(), client: None });
         }
@@ -213,7 +242,7 @@ mod tests {
     use super::*;
 
     fn client(last: u8) -> Client {
-        Client { address: IpAddr::from([10, 0, 0, last]), is_own: last <= 1, is_root: last == 0 }
+        Client { address: IpAddr::from([10, 0, 0, last]), is_own: last <= 1, account: (last == 0).then_some(ROOT) }
     }
 
     #[test]
@@ -232,7 +261,7 @@ mod tests {
     fn a_machine_is_one_client_whichever_of_its_addresses_it_chooses() {
         let of = |address: &str, is_own| {
             let address = crate::gateway::access::canonical_ip(address.parse().unwrap());
-            Client { address, is_own, is_root: false }
+            Client { address, is_own, account: None }
         };
         let shares = Shares::new(100, 2);
         let many: Vec<_> = (0..10).filter_map(|n| shares.take(of(&format!("2001:db8:0:1::{n}"), false))).collect();
@@ -244,6 +273,22 @@ mod tests {
         assert_eq!(shown("2001:db8:0:1::1", true), "2001:db8:0:1::1");
         assert_eq!([shown("::ffff:10.0.0.1", false), shown("10.0.0.2", false)], ["10.0.0.1", "10.0.0.2"]);
         assert_eq!(shown("::1", true), "::1");
+    }
+
+    #[test]
+    fn an_account_of_this_node_is_one_client_and_whoever_has_a_tunnel_another() {
+        let of = |account: Option<u32>, address: &str| {
+            Client { address: address.parse().unwrap(), is_own: true, account }.key()
+        };
+        assert_eq!(of(Some(1001), "127.0.0.2"), of(Some(1001), "127.3.2.1"));
+        assert_eq!(of(Some(1001), "127.0.0.1"), of(Some(1001), "::1"));
+        assert_ne!(of(Some(1001), "127.0.0.1"), of(Some(1001), "127.0.0.2"), "a tunnel, and something else");
+        assert_ne!(of(Some(1001), "127.0.0.1"), of(Some(1002), "127.0.0.1"), "two accounts");
+        assert_eq!(of(Some(1001), "127.0.0.1").to_string(), "the account 1001 of this node");
+        // Root, and where the kernel does not tell the account.
+        for account in [Some(ROOT), None] {
+            assert_ne!(of(account, "127.0.0.1"), of(account, "127.0.0.2"));
+        }
     }
 
     #[test]

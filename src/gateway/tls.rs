@@ -1,7 +1,9 @@
 //! TLS: a certificate from PEM files, which the gateway reloads when they change, or a self-signed
 //! certificate (`self_signed.rs`).
 
+use super::handshakes::Handshakes;
 use super::self_signed::SelfSigned;
+use super::shares::Client;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use rustls::ServerConfig;
@@ -10,6 +12,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// How often the gateway checks whether the files changed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -19,6 +24,7 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 pub(crate) struct Tls {
     current: RwLock<Arc<ServerConfig>>,
     source: Source,
+    pub(super) handshakes: Handshakes,
 }
 
 enum Source {
@@ -39,7 +45,11 @@ struct PemFiles {
 impl Tls {
     pub(crate) fn from_files(chain: PathBuf, key: PathBuf) -> Result<Self> {
         let files = PemFiles { chain, key };
-        Ok(Self { current: RwLock::new(files.read()?), source: Source::Files(files) })
+        Ok(Self {
+            current: RwLock::new(files.read()?),
+            source: Source::Files(files),
+            handshakes: Handshakes::default(),
+        })
     }
 
     /// A certificate that the gateway signs itself, for these host names.
@@ -48,7 +58,7 @@ impl Tls {
         let (certificate, key) = current.parts()?;
         let config = server_config(vec![certificate], key)?;
         let own = OwnCertificate { names, fingerprint: Mutex::new(current.fingerprint()) };
-        Ok(Self { current: RwLock::new(config), source: Source::SelfSigned(own) })
+        Ok(Self { current: RwLock::new(config), source: Source::SelfSigned(own), handshakes: Handshakes::default() })
     }
 
     /// The fingerprint of the certificate, if the gateway has signed it itself.
@@ -57,9 +67,15 @@ impl Tls {
         Some(own.fingerprint.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    /// The acceptor for a new connection, with the current certificate.
-    pub(super) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone().into()
+    /// Makes the handshake of a new connection, with the current certificate, when it is the client's turn.
+    pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        client: Client,
+        stream: S,
+    ) -> std::io::Result<TlsStream<S>> {
+        self.handshakes.turn(client).await;
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        TlsAcceptor::from(current).accept(stream).await
     }
 
     /// Reloads the files whenever they change. If the new files do not match, it warns once and

@@ -405,7 +405,7 @@ mod tests {
         add(300, "application_1_0300", None);
         add(301, "application_1_0301", None);
         let readers = AllReaders::new(file, Arc::new(Status::new(Arc::new(Requests::default()))));
-        let client = Client { address: [127, 0, 0, 1].into(), is_own: true, is_root: false };
+        let client = Client { address: [127, 0, 0, 1].into(), is_own: true, account: None };
         let any = [0, i64::MAX];
         let filter = Filter { completed: true, running: true, started: any, ended: any, limit: usize::MAX };
         let mut listing = Listing::new(readers.of(client.key()), filter);

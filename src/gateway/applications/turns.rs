@@ -94,7 +94,7 @@ mod tests {
     use tokio::time::timeout;
 
     fn key(last: u8) -> ClientKey {
-        Client { address: [10, 0, 0, last].into(), is_own: false, is_root: false }.key()
+        Client { address: [10, 0, 0, last].into(), is_own: false, account: None }.key()
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 
 use crate::gateway::limits::{MAX_S3_QUESTIONS, MAX_S3_QUESTIONS_OF_CLIENT};
 use crate::gateway::shares::{Client, ClientKey, Shares};
+use crate::gateway::token_bucket::TokenBucket;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::{self, Write};
@@ -76,62 +77,6 @@ impl fmt::Display for OverBudget {
 
 impl Error for OverBudget {}
 
-/// A number of tokens that grows with time, up to a limit.
-#[derive(Debug)]
-pub(super) struct TokenBucket {
-    capacity: f64,
-    per_second: f64,
-    tokens: f64,
-    at: Instant,
-}
-
-impl TokenBucket {
-    /// A full one.
-    pub(super) fn new(capacity: u32, per_second: f64, now: Instant) -> Self {
-        let capacity = f64::from(capacity);
-        Self { capacity, per_second, tokens: capacity, at: now }
-    }
-
-    fn fill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.tokens = (self.tokens + passed * self.per_second).min(self.capacity);
-        self.at = self.at.max(now);
-    }
-
-    /// Takes tokens, or tells how long it takes until there are enough.
-    pub(super) fn take(&mut self, tokens: u32, now: Instant) -> Result<(), Duration> {
-        self.fill(now);
-        let lacking = f64::from(tokens) - self.tokens;
-        if lacking > 0.0 {
-            return Err(Duration::from_secs_f64(lacking / self.per_second));
-        }
-        self.tokens -= f64::from(tokens);
-        Ok(())
-    }
-
-    /// How long it takes until there is a token.
-    fn wait(&mut self, now: Instant) -> Duration {
-        self.fill(now);
-        Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / self.per_second)
-    }
-
-    /// Takes tokens, also more than there are: the number falls to `-most_debt` at the lowest.
-    fn charge(&mut self, tokens: u32, most_debt: f64, now: Instant) {
-        self.fill(now);
-        self.tokens = (self.tokens - f64::from(tokens)).max(-most_debt);
-    }
-
-    /// Takes as many tokens as there are, up to a number.
-    pub(super) fn take_up_to(&mut self, tokens: usize, now: Instant) -> usize {
-        (0..tokens).take_while(|_| self.take(1, now).is_ok()).count()
-    }
-
-    fn left(&mut self, now: Instant) -> f64 {
-        self.fill(now);
-        self.tokens / self.capacity
-    }
-}
-
 /// What a client has left of its half.
 struct Account {
     tokens: TokenBucket,
@@ -188,7 +133,7 @@ impl Budget {
         let Some(Account { tokens, deposits }) = accounts.get_mut(&client.key()) else { return Ok(()) };
         let wait = tokens.wait(now);
         // A deposit comes back as soon as its question ends, so nobody needs to wait for the tokens instead.
-        if wait.is_zero() && tokens.tokens > f64::from(*deposits) { Ok(()) } else { Err(self.refuse(wait)) }
+        if wait.is_zero() && tokens.exceeds(*deposits, now) { Ok(()) } else { Err(self.refuse(wait)) }
     }
 
     /// Takes what a client spends from its account, and notes a deposit.
@@ -265,22 +210,8 @@ impl fmt::Debug for Budget {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 mod tests {
-    use super::{BURST, Budget, LIST_PRICE, OWN_BURST, OWN_RATE, OverBudget, RATE, Share, TokenBucket};
+    use super::{BURST, Budget, LIST_PRICE, OWN_BURST, OWN_RATE, OverBudget, RATE, Share};
     use std::time::{Duration, Instant};
-
-    #[test]
-    fn tokens_are_spent_at_once_and_come_back_with_time() {
-        let begun = Instant::now();
-        let at = |seconds: f64| begun + Duration::from_secs_f64(seconds);
-        let mut bucket = TokenBucket::new(10, 2.0, begun);
-        assert_eq!((0..20).filter(|_| bucket.take(1, begun).is_ok()).count(), 10);
-        assert_eq!(bucket.take(1, begun), Err(Duration::from_millis(500)));
-        assert_eq!(bucket.take(4, at(1.0)), Err(Duration::from_secs(1)), "nothing is taken by a refusal");
-        assert_eq!(bucket.take(4, at(2.0)), Ok(()));
-        assert_eq!(bucket.take_up_to(8, at(3.0)), 2);
-        assert_eq!(bucket.take_up_to(100, at(1000.0)), 10, "no more than the limit is saved");
-        assert!(bucket.take(1, begun).is_err(), "a clock that goes back gives nothing");
-    }
 
     #[test]
     fn visitors_cannot_spend_what_the_gateways_own_checks_need() {

@@ -7,7 +7,6 @@
 
 use super::ages;
 use super::bucket::{LogBucket, S3_TIMEOUT};
-use super::budget::TokenBucket;
 use super::error::LogError;
 use super::fresh::{Answer, Fresh, Known};
 use super::index::Index;
@@ -15,6 +14,7 @@ use super::index_file::IndexFile;
 use super::lists::{Lists, Question, answer_of};
 use super::payer::in_a_task;
 use crate::gateway::served::Served;
+use crate::gateway::token_bucket::TokenBucket;
 use crate::ids::Application;
 use quick_cache::sync::Cache;
 use std::collections::BTreeSet;

@@ -110,7 +110,7 @@ mod tests {
     use std::time::Duration;
 
     fn client(last: u8) -> Client {
-        Client { address: [10, 0, 0, last].into(), is_own: last == 1, is_root: false }
+        Client { address: [10, 0, 0, last].into(), is_own: last == 1, account: None }
     }
 
     /// What a client's task says when it is to begin something.

@@ -360,7 +360,7 @@ mod tests {
     }
 
     fn asker(last: u8) -> Asker {
-        let client = Client { address: IpAddr::from([10, 0, 0, last]), is_own: last == 1, is_root: false };
+        let client = Client { address: IpAddr::from([10, 0, 0, last]), is_own: last == 1, account: None };
         Asker { client: client.key(), is_own: client.is_own }
     }
 

@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn client(last: u8) -> Client {
-        Client { address: [10, 0, 0, last].into(), is_own: last == 1, is_root: false }
+        Client { address: [10, 0, 0, last].into(), is_own: last == 1, account: None }
     }
 
     async fn slow(seconds: u64) -> &'static str {

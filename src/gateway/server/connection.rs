@@ -89,7 +89,7 @@ impl Connection {
         if speaks_http(&stream).await {
             return self.redirect_to_https(Watched::new(stream, link.clone()), watcher).await;
         }
-        let accepted = tls.acceptor().accept(Watched::new(stream, link.clone()));
+        let accepted = tls.accept(self.client, Watched::new(stream, link.clone()));
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, Box::pin(accepted)).await {
             Ok(Ok(stream)) => self.serve_http(link, stream, watcher).await,
             Ok(Err(_)) => Ok(()),
@@ -116,7 +116,7 @@ impl Connection {
     pub(super) async fn refuse(self, stream: TcpStream, tls: Option<Arc<Tls>>) {
         match tls {
             Some(tls) if !speaks_http(&stream).await => {
-                if let Ok(stream) = tls.acceptor().accept(stream).await {
+                if let Ok(stream) = tls.accept(self.client, stream).await {
                     self.respond_once(stream).await;
                 }
             }

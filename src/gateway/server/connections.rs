@@ -79,7 +79,7 @@ pub(in crate::gateway) struct OpenConnection {
 impl Connections {
     /// Takes a new connection, if there is room or another one can go.
     pub(super) fn open(&self, client: Client) -> Option<OpenConnection> {
-        let (Client { is_own, is_root, .. }, client) = (client, client.key());
+        let (is_own, is_root, client) = (client.is_own, client.is_root(), client.key());
         let mut open = self.0.lock();
         let of_client = open.by_client.get(&client).map_or(0, |count| count.load(Ordering::Relaxed));
         let is_kept = is_root && open.kept < KEPT_CONNECTIONS;
@@ -303,7 +303,7 @@ mod tests {
 
     /// A client on another machine.
     fn remote(last: u8) -> Client {
-        Client { address: IpAddr::from([10, 0, 0, last]), is_own: false, is_root: false }
+        Client { address: IpAddr::from([10, 0, 0, last]), is_own: false, account: None }
     }
 
     fn local() -> Client {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     fn root() -> Client {
-        Client { is_root: true, ..local() }
+        Client { account: Some(0), ..local() }
     }
 
     fn is_closed(connection: &OpenConnection, connections: &Connections) -> bool {

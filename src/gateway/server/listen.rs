@@ -23,8 +23,6 @@ use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-/// The id of root's account.
-const ROOT: u32 = 0;
 /// How long open responses can take after SIGTERM; less than the unit's TimeoutStopSec.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 /// A response of which nothing has moved for so long is not finished after SIGTERM. A download over a bad line pauses for less.
@@ -148,7 +146,8 @@ impl Acceptor {
                     let client = self.gateway.client(peer.ip());
                     let own = stream.local_addr().ok();
                     let owner = own.filter(|_| client.is_own).and_then(|own| of_peer_at_once(peer, own));
-                    let client = Client { is_root: owner == Some(Owner::Uid(ROOT)), ..client };
+                    let account = if let Some(Owner::Uid(id)) = owner { Some(id) } else { None };
+                    let client = Client { account, ..client };
                     let (gateway, access_log, caller) =
                         (self.gateway.clone(), self.access_log.clone(), OnceCell::new());
                     let connection = Connection { gateway, client, access_log, peer, own, owner, caller };

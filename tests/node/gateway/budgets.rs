@@ -26,6 +26,7 @@ fn clients_that_do_not_read_or_say_nothing_make_room() {
     assert_eq!(get(&node, LOG, &[]).status, 302);
     attack(&node, &["crowd"]);
     attack(&node, &["root"]);
+    attack(&node, &["addresses"]);
 
     // Another machine gets its part, and no more.
     node.emr_shs(&["proxy", "install", "--insecure"]).expect(0);
