@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// The process id of systemd.
 pub(crate) const SYSTEMD: u32 = 1;
 
+/// How often the journal is read until it has the error of a unit that has failed, and the pause before the next time.
+const JOURNAL_READS: usize = 5;
+const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
 /// How long a unit of emr-shs may take to start or to stop.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -46,6 +49,12 @@ pub struct Unit {
     /// Whether the unit's start script is running.
     #[serde(skip)]
     pub is_starting: bool,
+    /// Whether the unit's process was killed and systemd waits before it starts it again.
+    #[serde(skip)]
+    pub is_restarting: bool,
+    /// Whether systemd is to start or to stop the unit, and has not done so yet.
+    #[serde(skip)]
+    pub is_queued: bool,
     /// Whether systemd has started the unit since boot.
     #[serde(skip)]
     pub was_started: bool,
@@ -107,7 +116,7 @@ pub(crate) fn version() -> Option<u32> {
 pub(crate) fn show(unit: &str) -> Result<Unit> {
     let properties = "LoadState,ActiveState,SubState,UnitFileState,MainPID,ActiveEnterTimestamp,InactiveExitTimestamp,\
                       Environment,Result,ExecMainStatus,NRestarts,StatusText,Id,Slice,ControlGroup,\
-                      TriggeredBy,Listen";
+                      TriggeredBy,Listen,Job";
     let text = run(&["show", "--property", properties, unit], Duration::from_secs(10))?;
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
@@ -125,6 +134,8 @@ pub(crate) fn show(unit: &str) -> Result<Unit> {
         result: field("Result").into(),
         status: field("ExecMainStatus").parse().ok(),
         is_starting: field("SubState").starts_with("start"),
+        is_restarting: field("SubState") == "auto-restart",
+        is_queued: !matches!(field("Job"), "" | "0"),
         was_started: !field("InactiveExitTimestamp").is_empty(),
         started: field("InactiveExitTimestamp").into(),
         status_text: field("StatusText").into(),
@@ -266,12 +277,19 @@ fn start(verb: &str, unit: &str) -> Result<()> {
     })
 }
 
-/// The last error that a unit of emr-shs wrote to the journal, with its facts and its hint.
+/// The last error that a unit of emr-shs wrote to the journal since the boot, with its facts and its hint.
 pub(crate) fn last_words(unit: &str) -> Vec<String> {
-    let args = ["-q", "-u", unit, "-n", "20", "-o", "cat", "--no-pager"];
-    let text = programs::run("journalctl", &args, Duration::from_secs(10), &mut || ()).map(|ended| ended.out);
-    let text = text.unwrap_or_default();
-    last_error(&text)
+    let args = ["-q", "-b", "-u", unit, "-n", "20", "-o", "cat", "--no-pager"];
+    // journald can have the lines of a process only a moment after the process has ended.
+    for _ in 0..JOURNAL_READS {
+        let text = programs::run("journalctl", &args, Duration::from_secs(10), &mut || ()).map(|ended| ended.out);
+        let words = last_error(&text.unwrap_or_default());
+        if !words.is_empty() {
+            return words;
+        }
+        std::thread::sleep(JOURNAL_PAUSE);
+    }
+    Vec::new()
 }
 
 /// The last error of emr-shs in a text, with its facts and its hint.

@@ -54,15 +54,15 @@ struct Unknown {
     written_by: String,
 }
 
-/// How often the node is observed again because another run has changed it meanwhile.
-const OBSERVE_AGAIN: usize = 3;
+/// How many times `status` begins again because another run wrote the receipt meanwhile. Then it shows what it has.
+const MAX_RESTARTS: usize = 3;
 
 /// The exit code says only whether the status could be found out.
 pub(crate) fn run(root: &Path, console: &Console) -> Result<Exit> {
     let host = host(root)?;
     let mut receipt = Receipt::load(&host)?;
     let (mut status, mut node) = Status::observe(&host, &receipt)?;
-    for _ in 0..OBSERVE_AGAIN {
+    for _ in 0..MAX_RESTARTS {
         let later = Receipt::load(&host)?;
         if later == receipt {
             break;
@@ -98,7 +98,7 @@ fn no_local_store(host: &Host, node: &Node, receipt: &Receipt) -> Option<String>
 
 impl Status {
     fn observe(host: &Host, receipt: &Receipt) -> Result<(Self, Node)> {
-        // Either the history server or the gateway may hang, and the user wants to know at once.
+        // Both at the same time, because each may hang.
         let (node, gateway) = std::thread::scope(|scope| {
             let gateway = scope.spawn(|| LogGateway::observe(receipt));
             (Node::observe(host, &|path| receipt.created_link(path)), gateway.join())

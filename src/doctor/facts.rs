@@ -131,6 +131,8 @@ pub(crate) struct S3Observations {
     /// What Hadoop's own client may do. It is asked only where S3 refuses emr-shs, and where Hadoop has credentials or
     /// settings of its own.
     pub hadoop: Option<Opinion>,
+    /// Whether only Hadoop's own client can tell what it may do: what S3 allows emr-shs does not show it.
+    pub only_hadoop_tells: bool,
     /// Whether all requests have been answered.
     pub complete: bool,
 }

@@ -40,6 +40,8 @@ const DEADLINE: Duration = Duration::from_secs(14);
 /// After this time Hadoop's own client counts as silent. It is asked only where S3 refuses emr-shs, and
 /// where Hadoop has credentials or settings of its own.
 const HADOOP_DEADLINE: Duration = Duration::from_secs(16);
+/// After this time nothing finds out any more whether only Hadoop's own client can tell what it may do: S3 is asked for that, too.
+const LATEST_DOUBT: Duration = Duration::from_secs(12);
 /// How long a starting server may take to answer.
 const SETTLE: Duration = Duration::from_secs(6);
 /// After this time no object is written any more: there must be time to delete it again.
@@ -61,7 +63,7 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     /// Gathers everything. The command line may override the receipt's settings.
-    pub(crate) fn gather(host: Host, mut receipt: Receipt, settings: Settings) -> Result<Self> {
+    pub(crate) fn gather(host: Host, receipt: Receipt, settings: Settings) -> Result<Self> {
         let begun = Instant::now();
         let (mut node, unreadable) = Node::read_leniently(&host);
         let configured = || node.spark.defaults.text(LOG_DIRECTORY_KEY)?.parse().ok();
@@ -72,11 +74,7 @@ impl Gathered {
         let emr = is_live.then(|| ask_emr(&node, &settings));
         observe_server(&host, &mut node)?;
         let scheme = event_logs.as_ref().map(|uri| node.scheme(&host, &uri.scheme, &settings.jars));
-        let observe_gateway = |receipt: &Receipt| match is_live {
-            true => LogGateway::observe(receipt).map_err(|e| format!("{e:#}")),
-            false => Ok(None),
-        };
-        let mut gateway = observe_gateway(&receipt);
+        let gateway = if is_live { LogGateway::observe(&receipt).map_err(|e| format!("{e:#}")) } else { Ok(None) };
         let listed = node.server.as_ref().and_then(|server| server.list());
 
         let emr = emr.and_then(|emr| within_deadline(&emr, begun));
@@ -99,24 +97,26 @@ impl Gathered {
             }
             answers.so_far()
         });
-        let needs_hadoop = |s3: &S3Observations, uri: &EventLogs| {
+        let only_hadoop_tells = |s3: &S3Observations, uri: &EventLogs| {
             let overridden = (settings.region.as_deref(), settings.endpoint_url.as_deref());
             let doubt = || node.doubt(&node.hadoop, uri, overridden, TimeoutProfile::Short, settings.history_only);
-            s3.is_refused() || s3.complete && begun.elapsed() < LATEST_PROBE && doubt().is_some()
+            s3.complete && begun.elapsed() < LATEST_DOUBT && doubt().is_some()
         };
+        if let (Some(s3), Some(uri)) = (&mut s3, &event_logs) {
+            s3.only_hadoop_tells = only_hadoop_tells(s3, uri);
+        }
         if let (Some(s3), Some(uri)) = (&mut s3, &event_logs)
-            && needs_hadoop(s3, uri)
+            && (s3.is_refused() || s3.only_hadoop_tells && begun.elapsed() < LATEST_PROBE)
         {
             let about = if settings.history_only { About::Reading } else { About::Writing };
             let clients = HadoopClients::of(&host, &node, uri, Planned::default());
             s3.hadoop = Some(clients.ask(uri, about, begun + HADOOP_DEADLINE));
         }
         let server = ServerObservations::gather(&host, &node, listed, begun);
-        // Another run can have changed the node while this one waited for answers.
-        let later = Receipt::load(&host)?;
-        if later != receipt {
-            gateway = observe_gateway(&later);
-            receipt = later;
+        if Receipt::load(&host)? != receipt {
+            return Err(Fault::failed("another emr-shs has changed this node while doctor looked at it")
+                .hint("wait for it to end, then run doctor again")
+                .into());
         }
         let observations = Observations {
             unreadable,

@@ -23,15 +23,17 @@ impl DeferredInstall {
         receipt.entry(&Resource::Unit { name: DEFERRED_INSTALL_UNIT.into() }).is_some()
     }
 
-    /// `None` if `install` left nothing to the unit.
+    /// `None` if `install` left nothing to the unit, or the unit has installed since `receipt` was read.
     pub(crate) fn observe(host: &Host, receipt: &Receipt) -> Result<Option<Self>> {
         if !Self::is_wanted(receipt) {
             return Ok(None);
         }
         let unit = systemd::show(DEFERRED_INSTALL_UNIT)?;
-        // systemd calls the unit "activating" while it waits to start it again after a kill.
-        let failed = !matches!(unit.active.as_str(), "active" | "activating");
-        // The unit's process writes the receipt and then ends. If it did both after `receipt` was read, it has installed.
+        // systemd calls the unit "activating" while it waits to start it again after a kill, and "deactivating" while a stopped run puts
+        // its changes back. After a boot, the unit is "inactive" until its turn to start has come.
+        let is_under_way = matches!(unit.active.as_str(), "active" | "activating" | "deactivating");
+        let failed = !is_under_way && !unit.is_queued;
+        // The unit's process writes the receipt before it ends. So the receipt as it is now tells whether it has failed.
         if failed && !Self::is_wanted(&Receipt::load(host)?) {
             return Ok(None);
         }
@@ -42,7 +44,14 @@ impl DeferredInstall {
     /// The unit's own status text, and since when it runs.
     pub(crate) fn status(&self) -> String {
         let Unit { status_text, started, .. } = &self.unit;
-        format!("{}, since {started}", if status_text.is_empty() { "waiting" } else { status_text })
+        match self.unit.active.as_str() {
+            _ if self.unit.is_restarting => {
+                "waiting for systemd to start it again, because its process was killed".into()
+            }
+            "deactivating" => "ending, because somebody stopped it: it puts back what it has changed".into(),
+            "inactive" => "waiting for systemd to start it after the boot".into(),
+            _ => format!("{}, since {started}", if status_text.is_empty() { "waiting" } else { status_text }),
+        }
     }
 }
 

@@ -203,7 +203,9 @@ impl Proof<'_> {
 
     /// Whether everything is there that the user wanted, also what no stage of the proof uses.
     fn complete(&self, server: Option<&HistoryServer>) -> Result<End, Fault> {
-        let missing = shortfall::observe(self.host, self.receipt, server, None).map_err(Fault::of)?;
+        // Another run can have written the receipt since the proof began.
+        let receipt = Receipt::load(self.host).map_err(Fault::of)?;
+        let missing = shortfall::observe(self.host, &receipt, server, None).map_err(Fault::of)?;
         let Some(first) = missing.first() else { return Ok(End::Pass("everything that was wanted is there".into())) };
         let fault = Fault::failed("something that was wanted is not there").hint(first.hint.clone());
         Err(missing

@@ -69,16 +69,7 @@ fn hadoops_own_credentials_suffice_to_install_verify_examine_and_uninstall() {
         ],
     );
     nothing_is_left(&node);
-    // On a busy machine Java can take longer than doctor has.
-    let mut tries = 0;
-    let doctor = wait("doctor to be content", || {
-        tries += 1;
-        Some(node.emr_shs(&["doctor"])).filter(|ran| ran.code() == 0)
-    });
-    if tries > 1 {
-        // doctor ended Java before it could delete.
-        node.sh(&format!("/opt/lab/s3 rm '{LOGS}.emr-shs-probe*'"));
-    }
+    let doctor = node.doctor_with_hadoop(&[]).expect(0);
     says(
         &doctor,
         &[
@@ -138,8 +129,10 @@ fn a_refusal_says_who_was_refused_and_what_still_works() {
     assert_eq!(names_all_that_is_left(&node, &refused), 1);
     // Where S3 allows everything to emr-shs, it tries Hadoop's keys first: that object is named, too.
     node.sh("mv /etc/lab/session-user /root/");
-    for command in [INSTALL, &["doctor", "--event-logs", LOGS]] {
-        let refused = node.emr_shs(command).expect(3);
+    let install = || node.emr_shs(INSTALL);
+    let doctor = || node.doctor_with_hadoop(&["--event-logs", LOGS]);
+    for command in [&install as &dyn Fn() -> CommandOutput, &doctor] {
+        let refused = command().expect(3);
         says(&refused, &["AccessDeniedException", "2 objects may be left in S3"]);
         assert_eq!(names_all_that_is_left(&node, &refused), 2);
     }

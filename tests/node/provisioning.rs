@@ -24,8 +24,8 @@ fn wait_for_status(node: &Node, text: &str) {
 
 /// Waits until the deferred installation is done: `status` reports it, and nothing of the unit is left.
 fn wait_until_installed(node: &Node) {
-    // The unit's process removes the file of the unit, then tells the receipt, and ends.
-    wait("the unit to be gone", || {
+    // The unit's process removes the unit's file, then writes the receipt, then ends.
+    wait("the unit's file to be gone and its process to have ended", || {
         let state = node.sh(&format!("systemctl show -P LoadState -P ActiveState {UNIT}"));
         (state.split_whitespace().eq(["not-found", "inactive"])).then_some(())
     });
@@ -47,7 +47,7 @@ fn a_bootstrap_action_leaves_the_install_to_a_unit() {
     let left = node.run(&[&["env", "EMR_SHS_VERIFY=true", &secret, "emr-shs"], &INSTALL[..]].concat()).expect(0);
     assert!(left.err().contains("waits until the node is provisioned"), "{}", left.err());
     assert_eq!(node.sh(&format!("systemd-analyze verify /etc/systemd/system/{UNIT} 2>&1")), "");
-    assert!(status(&node).contains("waiting for Spark, since "), "{}", status(&node));
+    wait_for_status(&node, "waiting for Spark, since ");
     let line = doctor(&node, "provisioning");
     assert_eq!(line["result"], "skip");
     assert!(line["found"].as_str().unwrap().contains("waiting for Spark"), "{line}");
@@ -114,8 +114,8 @@ fn a_deferred_install_reports_its_failure_and_retries_at_boot() {
 
     // Provisioning does not end in time.
     node.emr_shs(&[&INSTALL[..], &["--provisioning-timeout", "10"]].concat()).expect(0);
-    wait_for_status(&node, "EMR has not provisioned this node within 10 seconds");
-    assert!(status(&node).contains("Spark is still missing, so nothing is installed"), "{}", status(&node));
+    wait_for_status(&node, "Spark is still missing, so nothing is installed");
+    assert!(status(&node).contains("EMR has not provisioned this node within 10 seconds"), "{}", status(&node));
     let line = doctor(&node, "provisioning");
     assert_eq!(line["result"], "fail", "{line}");
     assert!(line["found"].as_str().unwrap().contains("has not provisioned this node within 10 seconds"), "{line}");
@@ -132,9 +132,8 @@ fn a_deferred_install_reports_its_failure_and_retries_at_boot() {
         json!({ "refuse": [{ "method": "PUT", "match": "/acme-spark/", "status": 403, "code": "AccessDenied" }] });
     node.sh(&format!("echo '{refuse}' >/etc/lab/s3-fault.json; /opt/lab/s3-fault on"));
     provision(&node, &[]);
-    wait_for_status(&node, "failed");
+    wait_for_status(&node, "is not allowed to write to s3://acme-spark/events/");
     let said = status(&node);
-    assert!(said.contains("is not allowed to write to s3://acme-spark/events/"), "{said}");
     assert!(said.contains("hint: ") && said.contains("sudo emr-shs install"), "{said}");
     assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "nothing was changed");
     node.sh("/opt/lab/s3-fault off");
@@ -153,11 +152,18 @@ fn without_job_flow_state_the_emr_api_says_when_to_install() {
     wait_for_status(&node, "waiting for EMR to say that the cluster runs");
     // When it is killed during its work, systemd starts it again, also at the next boot.
     cluster_is(&node, "RUNNING");
+    let process = || node.sh(&format!("systemctl show -P MainPID {UNIT}")).trim().to_string();
     for again in [false, true] {
-        wait_for_status(&node, "installing");
+        wait_for_status(&node, "installing, since ");
+        let killed = process();
         node.sh(&format!("systemctl kill -s KILL {UNIT}"));
         if again {
             node.reboot();
+        } else {
+            wait_for_status(&node, "waiting for systemd to start it again, because its process was killed");
+            wait("another process of the unit", || {
+                (![killed.as_str(), "0"].contains(&process().as_str())).then_some(())
+            });
         }
     }
     wait_until_installed(&node);
@@ -201,7 +207,12 @@ fn a_deferred_install_keeps_a_password_secret() {
         ["EMR_SHS_IN_UNIT", "HTTPS_PROXY", "no_proxy", "EMR_SHS_STARTED_AS"],
         "{names}"
     );
-    let of_run = node.sh(&format!("tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value {UNIT})/environ"));
+    // Between fork and exec, the process has systemd's own variables.
+    let of_run = wait("the unit's program to begin", || {
+        let variables =
+            node.sh(&format!("tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value {UNIT})/environ || true"));
+        variables.contains("EMR_SHS_IN_UNIT").then_some(variables)
+    });
     assert!(of_run.contains("HTTPS_PROXY=http://alice:sesame@proxy.example:3128\nno_proxy="), "{of_run}");
     assert!(!of_run.contains("JAVA_TOOL") && !of_run.contains("SECRET_ACCESS"), "{of_run}");
     let seen = node.sh(&format!("cat /etc/systemd/system/{UNIT}; ps -eo args; systemctl show {UNIT}"));

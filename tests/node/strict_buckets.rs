@@ -270,7 +270,7 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     // Somebody gives Hadoop keys that may not write: jobs fail, and both commands say so.
     node.s3_refuses(&json!([]));
     node.sh(&format!("cp -p {CORE} /root/before.xml; sed -i 's|</configuration>|<property><name>{id}</name><value>reader</value></property><property><name>{secret}</name><value>readersecret</value></property>&|' {CORE}"));
-    let doctor = words(&node.emr_shs(&["doctor"]).expect(3));
+    let doctor = words(&node.doctor_with_hadoop(&[]).expect(3));
     assert!(doctor.contains("as user hadoop, fails: AccessDeniedException"), "{doctor}");
     let verify = words(&node.emr_shs(&["verify"]).expect(3));
     assert!(verify.contains("and neither are jobs"), "{verify}");
@@ -292,7 +292,7 @@ fn what_a_bucket_demands_and_what_is_said_of_one_bucket_alone_is_done() {
     node.spark_submit("customer");
     let ran = words(&node.emr_shs(&["verify"]).expect(0));
     assert!(ran.contains(&format!("written by Hadoop's own client as user hadoop, because emr-shs cannot do what Hadoop's settings say ({short})")), "{ran}");
-    let doctor = node.emr_shs(&["doctor"]).expect(0);
+    let doctor = node.doctor_with_hadoop(&[]).expect(0);
     assert!(words(&doctor).contains("allowed to Hadoop's own client"), "{}", doctor.out());
     node.emr_shs(&["uninstall"]).expect(0);
 }

@@ -12,13 +12,16 @@ use crate::installed::shortfall::{Shortfall, Subject, shortfalls};
 /// At most this many resources are described.
 const DESCRIBED: usize = 5;
 
-/// The resources that have drifted, except those of which another check tells more: a stopped unit, and
-/// keys in a file that cannot be read.
+/// The resources that have drifted, except those of which another check tells more: a stopped unit, keys in a file that cannot be
+/// read, and what a deferred installation removes when it ends.
 fn drifted(observations: &Observations) -> impl Iterator<Item = &ResourceStatus> {
     let unreadable = observations.unreadable.is_some();
     let gateway = observations.gateway.as_ref().ok().and_then(Option::as_ref);
+    let is_under_way = observations.deferred_install.as_ref().is_some_and(|deferred| deferred.failure.is_none());
     observations.resources.iter().filter(move |resource| {
-        resource.condition != Condition::Ours && !(resource.is_key() && unreadable) && !resource.is_told_by(gateway)
+        let is_removed_now = is_under_way && Component::of(&resource.resource) == Component::DeferredInstall;
+        let is_unknown = resource.is_key() && unreadable;
+        resource.condition != Condition::Ours && !(is_unknown || is_removed_now || resource.is_told_by(gateway))
     })
 }
 

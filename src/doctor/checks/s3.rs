@@ -52,7 +52,16 @@ type Asked<'a> = (&'a Answers, &'a Option<Result<(), No>>);
 /// Lets Hadoop's own client have the last word where emr-shs's own requests were refused or came to nothing. `needs`
 /// gives the answers that the check is about.
 fn last_word(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opinion) -> Vec<Asked<'_>>) -> CheckResult {
-    let Some(opinion) = f.s3.and_then(|s3| s3.hadoop.as_ref()) else { return first };
+    let only_hadoop_tells = f.s3.is_some_and(|s3| s3.only_hadoop_tells);
+    let untold = |found: &str, why: &str| {
+        skip(format!("{found} to emr-shs, but only Hadoop's own client can tell whether Hadoop may do it: {why}"))
+    };
+    let Some(opinion) = f.s3.and_then(|s3| s3.hadoop.as_ref()) else {
+        return match first {
+            Ok(found) if only_hadoop_tells => untold(&found, "S3 took so long that it was not asked; try again"),
+            first => first,
+        };
+    };
     let needs = needs(opinion);
     let asked: Vec<(&Answers, &Result<(), No>)> =
         needs.iter().filter_map(|(answers, answer)| Some((*answers, answer.as_ref()?))).collect();
@@ -83,6 +92,12 @@ fn last_word(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opinion) -> Vec<
                 CheckId::Put,
             ];
             Err(NotPassed::CausedBy(causes, with_opinion(f, refused_hadoop(f, opinion), opinion, &asked)))
+        }
+        Ok(found) if only_hadoop_tells => {
+            match asked.iter().find_map(|(answers, answer)| Some((answers, answer.as_ref().err()?))) {
+                Some((answers, no)) => untold(&found, &answers.detail(no)),
+                None => Ok(found),
+            }
         }
         first => first,
     };
