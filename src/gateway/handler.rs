@@ -180,8 +180,8 @@ impl Gateway {
         }
     }
 
-    /// Who has connected from an address. A program of root has one of this node's.
-    pub(super) fn client(&self, address: IpAddr) -> Client {
+    /// The client at an address, without its account.
+    pub(super) fn client_at(&self, address: IpAddr) -> Client {
         let is_own = self.node_addresses.contains(address);
         Client { address: canonical_ip(address), is_own, account: None }
     }

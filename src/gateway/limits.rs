@@ -1,8 +1,8 @@
 //! What one client, and all clients together, can use of the gateway: connections, time, memory, cores and lines of the
 //! journal. Nothing here is an option: the values fit every node that EMR offers, and each has its reason here.
 //!
-//! A client is an address of IPv4, a /64 of IPv6, or an account of this node (`shares.rs`). All tunnels of one account are one
-//! client, and so is a load balancer. That is why a limit for each client alone does not suffice: where a limit is reached, a
+//! A client is an address of IPv4 or a /64 of IPv6; on this node, an account (`shares.rs`). All tunnels of an account are one client,
+//! and so is a load balancer. That is why a limit for each client alone does not suffice: where a limit is reached, a
 //! connection of the client with the most goes, the one that has been silent for the longest time (`server/connections.rs`). A
 //! browser opens a connection again that was closed while it was silent.
 
@@ -36,16 +36,17 @@ pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 /// The same for a client that is only told that it is not served.
 pub(super) const MAX_REFUSED_HEAD: usize = 16 * 1024;
-/// How long a TLS handshake can take.
+/// How long a client can take to send the first message of a TLS handshake, and then the whole handshake, without the wait for its turn.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many TLS handshakes a client that is not this node itself can begin in a second, a tenth of a core's work, and how many at
-/// once: a load balancer that has restarted opens as many.
+/// How many TLS handshakes a client that is not this node itself can begin in a second. They cost a twentieth of a core.
 pub(super) const HANDSHAKE_RATE: u32 = 100;
+/// How many such a client can begin at once after a pause: more than [`MAX_CONNECTIONS_OF_CLIENT`], so a load balancer that connects
+/// anew does not wait.
 pub(super) const HANDSHAKE_BURST: u32 = 400;
-/// How long a handshake can have to wait because of others that its client has begun; with the handshake itself less than
-/// [`HANDSHAKE_TIMEOUT`].
+/// How long a handshake waits at most because its client has begun others. Of a client that is not served, the wait and the handshake
+/// must fit into [`REFUSAL_TIMEOUT`].
 pub(super) const HANDSHAKE_LONGEST_WAIT: Duration = Duration::from_secs(4);
-/// How many clients' handshakes are counted.
+/// How many clients the gateway remembers for that. At this number it forgets all, and each can begin a burst again.
 pub(super) const HANDSHAKE_CLIENTS: usize = 4096;
 /// How long a client can leave bytes of a response unread before it is disconnected. With the kernel's buffer of
 /// [`SEND_BUFFER`], whoever reads 6 kB in a second is fast enough.

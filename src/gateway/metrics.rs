@@ -71,7 +71,7 @@ pub(super) struct Gauges {
     pub(super) closed: [(&'static str, u64); 6],
     /// Logins, by result; `None` if no login is required.
     pub(super) logins: Option<[(&'static str, u64); 3]>,
-    /// TLS handshakes that had to wait; `None` without TLS.
+    /// TLS handshakes that waited; `None` without TLS.
     pub(super) delayed_handshakes: Option<u64>,
     /// The fingerprint of the certificate that the gateway has signed itself.
     pub(super) fingerprint: Option<String>,
@@ -136,7 +136,7 @@ impl Metrics {
         if let Some(delayed) = gauges.delayed_handshakes {
             text.total(
                 "delayed_handshakes_total",
-                "TLS handshakes that had to wait because their client has begun many.",
+                "TLS handshakes that waited because their client began more than its limit.",
                 &delayed.to_string(),
             );
         }

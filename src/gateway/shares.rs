@@ -22,41 +22,41 @@ pub(super) struct Client {
 /// The id of root's account.
 const ROOT: u32 = 0;
 
-/// Whom the limits count as one client: whoever can choose among many addresses has no more than others by that.
+/// What a limit counts as one client. Nobody gets more of a limit by many addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum ClientKey {
     Address(IpAddr),
     /// The addresses of a /64, by the first one: a machine can choose any of them.
     Network(Ipv6Addr),
-    /// An account of this node, which can choose any address of 127.0.0.0/8.
+    /// An account of this node, whose programs can choose any address of 127.0.0.0/8. `None`: the kernel has not told it.
     Account {
-        id: u32,
+        id: Option<u32>,
         at: OwnAddress,
     },
 }
 
-/// Which of this node's addresses an account uses.
+/// Where an account connects from. An account is two clients, so that what it does elsewhere pushes out none of its tunnels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum OwnAddress {
-    /// The one that `localhost` means: ssh connects from there for everybody who has a tunnel with this account.
+    /// 127.0.0.1 or ::1, as all tunnels of the account do.
     Localhost,
-    Another,
+    /// Another address of this node.
+    Elsewhere,
 }
 
 impl Client {
-    /// What the limits count this client by. This node's own addresses are not counted together with those of its neighbours. Root
-    /// is trusted, and is counted by its address.
+    /// What the limits count this client by. An address of IPv6 that is this node's own is a client alone, so that the rest of its /64
+    /// takes nothing from it. Root is trusted: each of its addresses is a client.
     pub(super) fn key(self) -> ClientKey {
-        match (self.address, self.account) {
-            (address, Some(id)) if id != ROOT => {
+        const NETWORK: u128 = u128::MAX << 64;
+        match self.address {
+            IpAddr::V6(v6) if !self.is_own => ClientKey::Network(Ipv6Addr::from(u128::from(v6) & NETWORK)),
+            address if self.is_own && !self.is_root() && (self.account.is_some() || address.is_loopback()) => {
                 let is_localhost = address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
-                ClientKey::Account { id, at: if is_localhost { OwnAddress::Localhost } else { OwnAddress::Another } }
+                let at = if is_localhost { OwnAddress::Localhost } else { OwnAddress::Elsewhere };
+                ClientKey::Account { id: self.account, at }
             }
-            (IpAddr::V6(v6), _) if !self.is_own => {
-                const NETWORK: u128 = u128::MAX << 64;
-                ClientKey::Network(Ipv6Addr::from(u128::from(v6) & NETWORK))
-            }
-            (address, _) => ClientKey::Address(address),
+            address => ClientKey::Address(address),
         }
     }
 
@@ -71,7 +71,13 @@ impl fmt::Display for ClientKey {
         match self {
             Self::Address(address) => write!(f, "{address}"),
             Self::Network(first) => write!(f, "{first}/64"),
-            Self::Account { id, .. } => write!(f, "the account {id} of this node"),
+            Self::Account { id, at } => {
+                match id {
+                    Some(id) => write!(f, "the account {id} of this node")?,
+                    None => write!(f, "an account of this node")?,
+                }
+                f.write_str(if *at == OwnAddress::Localhost { ", at localhost," } else { "" })
+            }
         }
     }
 }
@@ -272,23 +278,23 @@ mod tests {
         assert_eq!(shown("2001:db8:0:1:a:b:c:d", false), "2001:db8:0:1::/64");
         assert_eq!(shown("2001:db8:0:1::1", true), "2001:db8:0:1::1");
         assert_eq!([shown("::ffff:10.0.0.1", false), shown("10.0.0.2", false)], ["10.0.0.1", "10.0.0.2"]);
-        assert_eq!(shown("::1", true), "::1");
+        assert_eq!(shown("::1", true), "an account of this node, at localhost,");
     }
 
     #[test]
-    fn an_account_of_this_node_is_one_client_and_whoever_has_a_tunnel_another() {
+    fn an_account_is_two_clients_at_localhost_and_elsewhere() {
         let of = |account: Option<u32>, address: &str| {
             Client { address: address.parse().unwrap(), is_own: true, account }.key()
         };
         assert_eq!(of(Some(1001), "127.0.0.2"), of(Some(1001), "127.3.2.1"));
         assert_eq!(of(Some(1001), "127.0.0.1"), of(Some(1001), "::1"));
-        assert_ne!(of(Some(1001), "127.0.0.1"), of(Some(1001), "127.0.0.2"), "a tunnel, and something else");
+        assert_ne!(of(Some(1001), "127.0.0.1"), of(Some(1001), "127.0.0.2"), "a tunnel, and what is none");
         assert_ne!(of(Some(1001), "127.0.0.1"), of(Some(1002), "127.0.0.1"), "two accounts");
-        assert_eq!(of(Some(1001), "127.0.0.1").to_string(), "the account 1001 of this node");
-        // Root, and where the kernel does not tell the account.
-        for account in [Some(ROOT), None] {
-            assert_ne!(of(account, "127.0.0.1"), of(account, "127.0.0.2"));
-        }
+        assert_eq!(of(Some(1001), "127.0.0.1").to_string(), "the account 1001 of this node, at localhost,");
+        assert_ne!(of(Some(ROOT), "127.0.0.2"), of(Some(ROOT), "127.0.0.3"));
+        // Where the kernel does not tell the account.
+        assert_eq!(of(None, "127.0.0.2"), of(None, "127.0.0.3"));
+        assert_ne!(of(None, "127.0.0.1"), of(None, "127.0.0.2"));
     }
 
     #[test]

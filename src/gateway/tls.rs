@@ -2,6 +2,7 @@
 //! certificate (`self_signed.rs`).
 
 use super::handshakes::Handshakes;
+use super::limits::HANDSHAKE_TIMEOUT;
 use super::self_signed::SelfSigned;
 use super::shares::Client;
 use anyhow::{Context, Result, bail};
@@ -9,11 +10,13 @@ use fs_err as fs;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::Acceptor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::timeout;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// How often the gateway checks whether the files changed.
@@ -67,15 +70,17 @@ impl Tls {
         Some(own.fingerprint.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    /// Makes the handshake of a new connection, with the current certificate, when it is the client's turn.
+    /// Makes the handshake of a new connection, with the current certificate. What costs time of a core begins when the client has sent
+    /// its first message and it is the client's turn.
     pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         client: Client,
         stream: S,
     ) -> std::io::Result<TlsStream<S>> {
-        self.handshakes.turn(client).await;
+        let hello = timeout(HANDSHAKE_TIMEOUT, LazyConfigAcceptor::new(Acceptor::default(), stream)).await??;
+        self.handshakes.wait_for_turn(client).await;
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        TlsAcceptor::from(current).accept(stream).await
+        timeout(HANDSHAKE_TIMEOUT, hello.into_stream(current)).await?
     }
 
     /// Reloads the files whenever they change. If the new files do not match, it warns once and

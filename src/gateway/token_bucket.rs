@@ -1,4 +1,4 @@
-//! A rate that may be exceeded for a while.
+//! A limit of a rate, with a burst after a pause.
 
 use std::time::{Duration, Instant};
 
@@ -35,13 +35,13 @@ impl TokenBucket {
         Ok(())
     }
 
-    pub(super) fn exceeds(&mut self, tokens: u32, now: Instant) -> bool {
+    pub(super) fn has_more_than(&mut self, tokens: u32, now: Instant) -> bool {
         self.fill(now);
         self.tokens > f64::from(tokens)
     }
 
-    /// How long it takes until there is a token.
-    pub(super) fn wait(&mut self, now: Instant) -> Duration {
+    /// How long it takes until there is a token. Takes none.
+    pub(super) fn time_until_one(&mut self, now: Instant) -> Duration {
         self.fill(now);
         Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / self.per_second)
     }
@@ -57,8 +57,8 @@ impl TokenBucket {
         (0..tokens).take_while(|_| self.take(1, now).is_ok()).count()
     }
 
-    /// The part of the limit that is left.
-    pub(super) fn left(&mut self, now: Instant) -> f64 {
+    /// 1 if it is full, less than 0 in debt.
+    pub(super) fn fraction_left(&mut self, now: Instant) -> f64 {
         self.fill(now);
         self.tokens / self.capacity
     }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The price of a LIST in GETs, rounded up.
@@ -21,17 +21,18 @@ const LIST_PRICE: u32 = 13;
 const RATE: u32 = 10 * LIST_PRICE;
 /// What visitors may spend at once: the first search through 10,000 clusters, which costs 5 cents, once.
 const BURST: u32 = 10_000 * LIST_PRICE;
-/// [`RATE`] and [`BURST`] divided by this are those of one client that is not this node itself. All tunnels are this node, so they have
-/// none of their own.
+/// [`RATE`] and [`BURST`] divided by this are those of one client that is not this node itself. Tunnels come from this node, and many people
+/// can share those of one account.
 const CLIENT_DIVISOR: u32 = 2;
+const CLIENT_RATE: u32 = RATE / CLIENT_DIVISOR;
 /// A client's debt is at most what so many seconds refill: one search through ten thousand clusters costs more than the client's half,
 /// and must not keep it out for a quarter of an hour.
 const LONGEST_DEBT: u32 = 60;
-/// What a client pays for a question before it begins, and gets back at its end: the price of a list of ten pages.
-pub(super) const DEPOSIT: u32 = 10 * LIST_PRICE;
-/// How many clients have an account. If there is no room, the account with the most tokens left goes. An account that is full again
-/// need not be kept.
-const MAX_ACCOUNTS: usize = 4096;
+/// How many of a client's tokens are reserved for each of its questions under way: the price of a list of ten pages. Without that, a
+/// client with one token could begin hundreds of questions at the same moment.
+const RESERVED: u32 = 10 * LIST_PRICE;
+/// For how many clients the gateway remembers what they have left. If there is no room, it forgets the one with the most left.
+const MAX_CLIENTS: usize = 4096;
 /// What the gateway's own checks may spend: one LIST a second, which is enough for 60 log URIs that do not answer. They
 /// have a bucket of their own, so that `/-/readyz` tells the truth while visitors have spent theirs.
 const OWN_RATE: u32 = LIST_PRICE;
@@ -78,17 +79,17 @@ impl fmt::Display for OverBudget {
 impl Error for OverBudget {}
 
 /// What a client has left of its half.
-struct Account {
-    tokens: TokenBucket,
-    /// The deposits of its questions that are under way.
-    deposits: u32,
+struct ClientTokens {
+    left: TokenBucket,
+    /// How many of them are reserved for its questions under way.
+    reserved: u32,
 }
 
 /// The tokens of both shares, and what was spent.
 pub(crate) struct Budget {
     visitors: Mutex<TokenBucket>,
-    /// What clients that have spent something have left of their halves.
-    accounts: Mutex<HashMap<ClientKey, Account>>,
+    /// Clients that have spent something.
+    clients: Mutex<HashMap<ClientKey, ClientTokens>>,
     /// Questions to S3 that are under way.
     pub(super) questions: Shares,
     own: Mutex<TokenBucket>,
@@ -100,7 +101,7 @@ impl Budget {
     pub(super) fn new(now: Instant) -> Arc<Self> {
         Arc::new(Self {
             visitors: Mutex::new(TokenBucket::new(BURST, RATE.into(), now)),
-            accounts: Mutex::default(),
+            clients: Mutex::default(),
             questions: Shares::new(MAX_S3_QUESTIONS, MAX_S3_QUESTIONS_OF_CLIENT),
             own: Mutex::new(TokenBucket::new(OWN_BURST, OWN_RATE.into(), now)),
             sent: Default::default(),
@@ -127,44 +128,53 @@ impl Budget {
         OverBudget { retry_after }
     }
 
-    /// Fails if a client has nothing left of its half, and counts that as a request that was not sent.
-    pub(super) fn check_account(&self, client: Client, now: Instant) -> Result<(), OverBudget> {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Account { tokens, deposits }) = accounts.get_mut(&client.key()) else { return Ok(()) };
-        let wait = tokens.wait(now);
-        // A deposit comes back as soon as its question ends, so nobody needs to wait for the tokens instead.
-        if wait.is_zero() && tokens.exceeds(*deposits, now) { Ok(()) } else { Err(self.refuse(wait)) }
+    /// Refuses a client whose half is spent, or reserved for its own questions under way. Counts the refusal as a request that was not
+    /// sent.
+    pub(super) fn check_client(&self, client: Client, now: Instant) -> Result<(), OverBudget> {
+        let mut clients = self.clients();
+        let Some(ClientTokens { left, reserved }) = clients.get_mut(&client.key()) else { return Ok(()) };
+        let wait = left.time_until_one(now);
+        // What is reserved is free again when a question ends, which no time tells: `retry_after` leaves it out.
+        if wait.is_zero() && left.has_more_than(*reserved, now) { Ok(()) } else { Err(self.refuse(wait)) }
     }
 
-    /// Takes what a client spends from its account, and notes a deposit.
-    pub(super) fn charge(&self, client: Client, tokens: u32, deposit: u32, now: Instant) {
+    /// Takes what a client spends.
+    pub(super) fn charge(&self, client: Client, tokens: u32, now: Instant) {
+        self.change(client, now, |of_client| {
+            of_client.left.charge(tokens, f64::from(CLIENT_RATE * LONGEST_DEBT), now);
+        });
+    }
+
+    /// Reserves tokens for a question that a client begins.
+    pub(super) fn reserve(&self, client: Client, now: Instant) {
+        self.change(client, now, |of_client| of_client.reserved += RESERVED);
+    }
+
+    /// The question has ended.
+    pub(super) fn release(&self, client: Client) {
+        if let Some(of_client) = self.clients().get_mut(&client.key()) {
+            of_client.reserved = of_client.reserved.saturating_sub(RESERVED);
+        }
+    }
+
+    fn change(&self, client: Client, now: Instant, change: impl FnOnce(&mut ClientTokens)) {
         if client.is_own {
             return;
         }
-        let rate = f64::from(RATE / CLIENT_DIVISOR);
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if accounts.len() >= MAX_ACCOUNTS && !accounts.contains_key(&client.key()) {
-            accounts.retain(|_, account| account.deposits > 0 || account.tokens.left(now) < 1.0);
-            let fullest = accounts.iter_mut().map(|(key, account)| (account.tokens.left(now), *key));
-            if let Some((_, key)) =
-                fullest.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|_| accounts.len() >= MAX_ACCOUNTS)
-            {
-                accounts.remove(&key);
+        let mut clients = self.clients();
+        if clients.len() >= MAX_CLIENTS && !clients.contains_key(&client.key()) {
+            clients.retain(|_, of_client| of_client.reserved > 0 || of_client.left.fraction_left(now) < 1.0);
+            let most = clients.iter_mut().map(|(key, of_client)| (of_client.left.fraction_left(now), *key));
+            if let Some((_, key)) = most.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|_| clients.len() >= MAX_CLIENTS) {
+                clients.remove(&key);
             }
         }
-        let account = accounts
-            .entry(client.key())
-            .or_insert_with(|| Account { tokens: TokenBucket::new(BURST / CLIENT_DIVISOR, rate, now), deposits: 0 });
-        account.deposits += deposit;
-        account.tokens.charge(tokens, rate * f64::from(LONGEST_DEBT), now);
+        let full = || TokenBucket::new(BURST / CLIENT_DIVISOR, CLIENT_RATE.into(), now);
+        change(clients.entry(client.key()).or_insert_with(|| ClientTokens { left: full(), reserved: 0 }));
     }
 
-    /// Gives a deposit back.
-    pub(super) fn give_back(&self, client: Client) {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(account) = accounts.get_mut(&client.key()) {
-            account.deposits = account.deposits.saturating_sub(DEPOSIT);
-        }
+    fn clients(&self) -> MutexGuard<'_, HashMap<ClientKey, ClientTokens>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many questions to S3 had no place.
@@ -183,7 +193,8 @@ impl Budget {
             let _ = writeln!(text, "emr_shs_gateway_s3_requests_total{{operation=\"{name}\"}} {sent}");
         }
         let refused = self.refused.load(Ordering::Relaxed);
-        let left = |bucket: &Mutex<TokenBucket>| bucket.lock().unwrap_or_else(PoisonError::into_inner).left(now);
+        let left =
+            |bucket: &Mutex<TokenBucket>| bucket.lock().unwrap_or_else(PoisonError::into_inner).fraction_left(now);
         let (visitors, own) = (left(&self.visitors), left(&self.own));
         let _ = write!(
             text,

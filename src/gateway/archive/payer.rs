@@ -4,7 +4,7 @@
 //! A client is refused only before its question starts, because other clients can wait for the same answer. What a question costs
 //! beyond the client's half is a debt.
 
-use super::budget::{Budget, DEPOSIT, OverBudget};
+use super::budget::{Budget, OverBudget};
 use super::error::LogError;
 use crate::gateway::shares::{self, Client};
 use std::sync::Arc;
@@ -31,8 +31,7 @@ pub(crate) struct Admission {
     place: Option<Place>,
 }
 
-/// A place among the questions that are under way. Its client has paid a deposit, which it gets back: without that, a client with one
-/// token could begin hundreds of questions at the same moment.
+/// A place among the questions that are under way, with tokens that are reserved for it.
 struct Place {
     client: Client,
     budget: Arc<Budget>,
@@ -41,7 +40,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.budget.give_back(self.client);
+        self.budget.release(self.client);
     }
 }
 
@@ -70,9 +69,9 @@ pub(crate) fn admit() -> Result<Admission, LogError> {
         return Ok(Admission { payer: Some(payer), place: None });
     }
     let (client, budget, now) = (payer.client, payer.budget.clone(), Instant::now());
-    budget.check_account(client, now)?;
+    budget.check_client(client, now)?;
     let share = budget.questions.take(client).ok_or(LogError::Overloaded)?;
-    budget.charge(client, 0, DEPOSIT, now);
+    budget.reserve(client, now);
     let place = Some(Place { client, budget, _share: share });
     Ok(Admission { payer: Some(Payer { is_admitted: true, ..payer }), place })
 }
@@ -91,14 +90,14 @@ impl Admission {
 pub(super) fn check(now: Instant) -> Result<(), OverBudget> {
     let checked = PAYER.try_with(|payer| match payer.is_admitted {
         true => Ok(()),
-        false => payer.budget.check_account(payer.client, now),
+        false => payer.budget.check_client(payer.client, now),
     });
     checked.unwrap_or(Ok(()))
 }
 
 /// Charges the client of the current task for a request to S3.
 pub(super) fn pay(tokens: u32, now: Instant) {
-    let _ = PAYER.try_with(|payer| payer.budget.charge(payer.client, tokens, 0, now));
+    let _ = PAYER.try_with(|payer| payer.budget.charge(payer.client, tokens, now));
 }
 
 #[cfg(test)]
@@ -140,7 +139,7 @@ mod tests {
         assert!(direct.await.is_err(), "a request of its own");
         assert!(begins(3, &budget).await.is_ok() && begins(1, &budget).await.is_ok());
         let paid = Instant::now() + retry_after + Duration::from_millis(1);
-        assert!(budget.check_account(client(2), paid).is_ok());
+        assert!(budget.check_client(client(2), paid).is_ok());
     }
 
     #[tokio::test]
@@ -169,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_has_paid_its_debt_begins_one_question_and_not_hundreds() {
         let (budget, now) = (Budget::new(Instant::now()), Instant::now());
-        budget.charge(client(2), 65_000, 0, now);
+        budget.charge(client(2), 65_000, now);
         let Err(LogError::OverBudget { retry_after }) = begins(2, &budget).await.map(drop) else { panic!() };
         assert!(retry_after < Duration::from_secs(1), "{retry_after:?}");
         tokio::time::sleep(retry_after).await;
@@ -177,6 +176,6 @@ mod tests {
         assert!(begins(2, &budget).await.is_err(), "a second one");
         drop(one);
         tokio::time::sleep(retry_after).await;
-        assert!(begins(2, &budget).await.is_ok(), "the deposit is back");
+        assert!(begins(2, &budget).await.is_ok(), "its tokens are free again");
     }
 }

@@ -20,6 +20,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -89,12 +90,12 @@ impl Connection {
         if speaks_http(&stream).await {
             return self.redirect_to_https(Watched::new(stream, link.clone()), watcher).await;
         }
-        let accepted = tls.accept(self.client, Watched::new(stream, link.clone()));
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, Box::pin(accepted)).await {
-            Ok(Ok(stream)) => self.serve_http(link, stream, watcher).await,
-            Ok(Err(_)) => Ok(()),
-            Err(_) => {
-                self.gateway.connections.count_closed(Closed::Silent);
+        match Box::pin(tls.accept(self.client, Watched::new(stream, link.clone()))).await {
+            Ok(stream) => self.serve_http(link, stream, watcher).await,
+            Err(failed) => {
+                if failed.kind() == ErrorKind::TimedOut {
+                    self.gateway.connections.count_closed(Closed::Silent);
+                }
                 Ok(())
             }
         }

@@ -95,7 +95,7 @@ impl InMemoryGateway {
 
     async fn serve(&self, client: IpAddr, sent: &[u8]) -> Vec<u8> {
         let peer = SocketAddr::new(client, 40_000);
-        let client = self.gateway.client(client);
+        let client = self.gateway.client_at(client);
         let Some(open) = self.gateway.connections.open(client) else { return Vec::new() };
         let access_log = AccessLog::start(true, self.gateway.left_out.clone());
         let (gateway, caller) = (self.gateway.clone(), OnceCell::new());

@@ -143,7 +143,7 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer, room)) => {
-                    let client = self.gateway.client(peer.ip());
+                    let client = self.gateway.client_at(peer.ip());
                     let own = stream.local_addr().ok();
                     let owner = own.filter(|_| client.is_own).and_then(|own| of_peer_at_once(peer, own));
                     let account = if let Some(Owner::Uid(id)) = owner { Some(id) } else { None };
