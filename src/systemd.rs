@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 /// The process id of systemd.
 pub(crate) const SYSTEMD: u32 = 1;
 
-/// How often the journal is read until it has the error of a unit that has failed, and the pause before the next time.
-const JOURNAL_READS: usize = 5;
-const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
+/// How long journald may take to have the error of a unit that has failed.
+const JOURNAL_DELAY: Duration = Duration::from_secs(1);
+/// How long a read of the journal may take.
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a unit of emr-shs may take to start or to stop.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -281,15 +282,15 @@ fn start(verb: &str, unit: &str) -> Result<()> {
 pub(crate) fn last_words(unit: &str) -> Vec<String> {
     let args = ["-q", "-b", "-u", unit, "-n", "20", "-o", "cat", "--no-pager"];
     // journald can have the lines of a process only a moment after the process has ended.
-    for _ in 0..JOURNAL_READS {
-        let text = programs::run("journalctl", &args, Duration::from_secs(10), &mut || ()).map(|ended| ended.out);
-        let words = last_error(&text.unwrap_or_default());
-        if !words.is_empty() {
+    let until = Instant::now() + JOURNAL_DELAY;
+    loop {
+        let Ok(ended) = programs::run("journalctl", &args, JOURNAL_TIMEOUT, &mut || ()) else { return Vec::new() };
+        let words = last_error(&ended.out);
+        if !words.is_empty() || Instant::now() >= until {
             return words;
         }
-        std::thread::sleep(JOURNAL_PAUSE);
+        std::thread::sleep(Duration::from_millis(200));
     }
-    Vec::new()
 }
 
 /// The last error of emr-shs in a text, with its facts and its hint.

@@ -40,8 +40,6 @@ const DEADLINE: Duration = Duration::from_secs(14);
 /// After this time Hadoop's own client counts as silent. It is asked only where S3 refuses emr-shs, and
 /// where Hadoop has credentials or settings of its own.
 const HADOOP_DEADLINE: Duration = Duration::from_secs(16);
-/// After this time nothing finds out any more whether only Hadoop's own client can tell what it may do: S3 is asked for that, too.
-const LATEST_DOUBT: Duration = Duration::from_secs(12);
 /// How long a starting server may take to answer.
 const SETTLE: Duration = Duration::from_secs(6);
 /// After this time no object is written any more: there must be time to delete it again.
@@ -99,8 +97,9 @@ impl Gathered {
         });
         let only_hadoop_tells = |s3: &S3Observations, uri: &EventLogs| {
             let overridden = (settings.region.as_deref(), settings.endpoint_url.as_deref());
-            let doubt = || node.doubt(&node.hadoop, uri, overridden, TimeoutProfile::Short, settings.history_only);
-            s3.complete && begun.elapsed() < LATEST_DOUBT && doubt().is_some()
+            let may_ask = begun.elapsed() < LATEST_PROBE && !s3.is_refused();
+            let timeouts = may_ask.then_some(TimeoutProfile::Short);
+            s3.complete && node.doubt(&node.hadoop, uri, overridden, timeouts, settings.history_only).is_some()
         };
         if let (Some(s3), Some(uri)) = (&mut s3, &event_logs) {
             s3.only_hadoop_tells = only_hadoop_tells(s3, uri);
@@ -113,11 +112,6 @@ impl Gathered {
             s3.hadoop = Some(clients.ask(uri, about, begun + HADOOP_DEADLINE));
         }
         let server = ServerObservations::gather(&host, &node, listed, begun);
-        if Receipt::load(&host)? != receipt {
-            return Err(Fault::failed("another emr-shs has changed this node while doctor looked at it")
-                .hint("wait for it to end, then run doctor again")
-                .into());
-        }
         let observations = Observations {
             unreadable,
             is_pending: is_live && provisioning::is_pending(&host, false)?,
@@ -128,6 +122,11 @@ impl Gathered {
             resources: drift::compare(&host, &receipt),
             gateway,
         };
+        if Receipt::load(&host)? != receipt {
+            return Err(Fault::failed("another emr-shs has changed this node while doctor looked at it")
+                .hint("run doctor again; if it says this again, that emr-shs is still at work: sudo emr-shs status")
+                .into());
+        }
         Ok(Self { host, node, receipt, settings, event_logs, scheme, s3, observations })
     }
 

@@ -36,7 +36,7 @@ pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 /// The same for a client that is only told that it is not served.
 pub(super) const MAX_REFUSED_HEAD: usize = 16 * 1024;
-/// How long a client can take to send the first message of a TLS handshake, and then the whole handshake, without the wait for its turn.
+/// How long a TLS handshake can take, without the wait for its turn.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many TLS handshakes a client that is not this node itself can begin in a second. They cost a twentieth of a core.
 pub(super) const HANDSHAKE_RATE: u32 = 100;

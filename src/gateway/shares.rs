@@ -35,12 +35,12 @@ pub(super) enum ClientKey {
     },
 }
 
-/// Where an account connects from. An account is two clients, so that what it does elsewhere pushes out none of its tunnels.
+/// Where an account connects from. An account is two clients, so that what it does elsewhere pushes out no tunnel of `ssh -L`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum OwnAddress {
-    /// 127.0.0.1 or ::1, as all tunnels of the account do.
+    /// 127.0.0.1 or ::1, as all tunnels of `ssh -L` do.
     Localhost,
-    /// Another address of this node.
+    /// Another address of this node, as all tunnels of `ssh -D` do.
     Elsewhere,
 }
 

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::Acceptor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
@@ -77,10 +77,12 @@ impl Tls {
         client: Client,
         stream: S,
     ) -> std::io::Result<TlsStream<S>> {
+        let begun = Instant::now();
         let hello = timeout(HANDSHAKE_TIMEOUT, LazyConfigAcceptor::new(Acceptor::default(), stream)).await??;
+        let left = HANDSHAKE_TIMEOUT.saturating_sub(begun.elapsed());
         self.handshakes.wait_for_turn(client).await;
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        timeout(HANDSHAKE_TIMEOUT, hello.into_stream(current)).await?
+        timeout(left, hello.into_stream(current)).await?
     }
 
     /// Reloads the files whenever they change. If the new files do not match, it warns once and

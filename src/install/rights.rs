@@ -114,7 +114,8 @@ impl Installation {
         let own = if only_reads { Proven::NotNeeded } else { Proven::ByEmrShs };
         let doubt = match is_allowed {
             true => {
-                match self.node.doubt(&self.planned_hadoop(), &uri, overridden, TimeoutProfile::Usual, only_reads) {
+                match self.node.doubt(&self.planned_hadoop(), &uri, overridden, Some(TimeoutProfile::Usual), only_reads)
+                {
                     None => return Ok(own),
                     doubt => doubt,
                 }

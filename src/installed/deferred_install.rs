@@ -30,7 +30,7 @@ impl DeferredInstall {
         }
         let unit = systemd::show(DEFERRED_INSTALL_UNIT)?;
         // systemd calls the unit "activating" while it waits to start it again after a kill, and "deactivating" while a stopped run puts
-        // its changes back. After a boot, the unit is "inactive" until its turn to start has come.
+        // its changes back. After a boot, the unit is "inactive" and queued until its turn to start has come.
         let is_under_way = matches!(unit.active.as_str(), "active" | "activating" | "deactivating");
         let failed = !is_under_way && !unit.is_queued;
         // The unit's process writes the receipt before it ends. So the receipt as it is now tells whether it has failed.
@@ -48,8 +48,8 @@ impl DeferredInstall {
             _ if self.unit.is_restarting => {
                 "waiting for systemd to start it again, because its process was killed".into()
             }
-            "deactivating" => "ending, because somebody stopped it: it puts back what it has changed".into(),
-            "inactive" => "waiting for systemd to start it after the boot".into(),
+            "deactivating" => "ending, and putting back what it has changed, if anything".into(),
+            "inactive" | "failed" => "waiting for systemd to start it".into(),
             _ => format!("{}, since {started}", if status_text.is_empty() { "waiting" } else { status_text }),
         }
     }

@@ -96,6 +96,10 @@ pub(crate) fn observe(
     });
     let gateway = gateway.map_err(|_| anyhow!("the thread that asks the log gateway died"))??;
     let deferred_install = DeferredInstall::observe(host, receipt)?;
+    if deferred_install.is_none() && DeferredInstall::is_wanted(receipt) {
+        // The deferred installation has ended since the receipt was read. The receipt of now does not name it any more.
+        return observe(host, &Receipt::load(host)?, server, None);
+    }
     let present = Present {
         resources: &resources,
         gateway: gateway.as_ref(),

@@ -121,13 +121,14 @@ impl Node {
 
     /// Why S3's answers to emr-shs do not show what Hadoop's clients are allowed in the directory, as far as this shows
     /// without Hadoop's own client; `None` if they show it. emr-shs tries keys of the configuration; other credentials, and
-    /// settings that it does not follow, show nothing. `hadoop` is the configuration that the clients will have.
+    /// settings that it does not follow, show nothing. `hadoop` is the configuration that the clients will have. Without `timeouts`,
+    /// S3 is not asked, and keys show nothing either.
     pub(crate) fn doubt(
         &self,
         hadoop: &Hadoop,
         uri: &EventLogs,
         overridden: (Option<&str>, Option<&str>),
-        timeouts: TimeoutProfile,
+        timeouts: Option<TimeoutProfile>,
         only_reads: bool,
     ) -> Option<Doubt> {
         let unusable = unlike::unusable(hadoop, &uri.scheme, &uri.bucket);
@@ -141,8 +142,8 @@ impl Node {
             _ if !unfamiliar.is_empty() => Some(Doubt::Unfamiliar(unfamiliar)),
             Credentials::InstanceProfile => None,
             Credentials::Keys(keys) => {
-                let are_allowed = self.are_allowed(keys, uri, overridden, timeouts, only_reads);
-                (!are_allowed).then_some(Doubt::Credentials)
+                let are_allowed = |timeouts| self.are_allowed(keys, uri, overridden, timeouts, only_reads);
+                (!timeouts.is_some_and(are_allowed)).then_some(Doubt::Credentials)
             }
         }
     }

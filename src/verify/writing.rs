@@ -62,7 +62,7 @@ impl Proof<'_> {
         let settings = &self.receipt.settings;
         let overridden = (settings.region.as_deref(), settings.endpoint_url.as_deref());
         if settings.history_only
-            || self.node.doubt(&self.node.hadoop, uri, overridden, TimeoutProfile::Usual, false).is_none()
+            || self.node.doubt(&self.node.hadoop, uri, overridden, Some(TimeoutProfile::Usual), false).is_none()
         {
             return Ok("");
         }

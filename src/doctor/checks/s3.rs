@@ -96,6 +96,9 @@ fn last_word(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opinion) -> Vec<
         Ok(found) if only_hadoop_tells => {
             match asked.iter().find_map(|(answers, answer)| Some((answers, answer.as_ref().err()?))) {
                 Some((answers, no)) => untold(&found, &answers.detail(no)),
+                None if asked.is_empty() && opinion.is_unknown() => {
+                    untold(&found, "it was not asked, see put and list")
+                }
                 None => Ok(found),
             }
         }
