@@ -95,21 +95,18 @@ impl Gathered {
             }
             answers.so_far()
         });
-        let only_hadoop_tells = |s3: &S3Observations, uri: &EventLogs| {
-            let overridden = (settings.region.as_deref(), settings.endpoint_url.as_deref());
-            let may_ask = begun.elapsed() < LATEST_PROBE && !s3.is_refused();
-            let timeouts = may_ask.then_some(TimeoutProfile::Short);
-            s3.complete && node.doubt(&node.hadoop, uri, overridden, timeouts, settings.history_only).is_some()
-        };
         if let (Some(s3), Some(uri)) = (&mut s3, &event_logs) {
-            s3.only_hadoop_tells = only_hadoop_tells(s3, uri);
-        }
-        if let (Some(s3), Some(uri)) = (&mut s3, &event_logs)
-            && (s3.is_refused() || s3.only_hadoop_tells && begun.elapsed() < LATEST_PROBE)
-        {
-            let about = if settings.history_only { About::Reading } else { About::Writing };
-            let clients = HadoopClients::of(&host, &node, uri, Planned::default());
-            s3.hadoop = Some(clients.ask(uri, about, begun + HADOOP_DEADLINE));
+            let is_refused = s3.is_refused();
+            let overridden = (settings.region.as_deref(), settings.endpoint_url.as_deref());
+            let may_ask = begun.elapsed() < LATEST_PROBE && !is_refused;
+            let timeouts = may_ask.then_some(TimeoutProfile::Short);
+            s3.only_hadoop_tells =
+                s3.complete && node.doubt(&node.hadoop, uri, overridden, timeouts, settings.history_only).is_some();
+            if is_refused || s3.only_hadoop_tells && begun.elapsed() < LATEST_PROBE {
+                let about = if settings.history_only { About::Reading } else { About::Writing };
+                let clients = HadoopClients::of(&host, &node, uri, Planned::default());
+                s3.hadoop = Some(clients.ask(uri, about, begun + HADOOP_DEADLINE));
+            }
         }
         let server = ServerObservations::gather(&host, &node, listed, begun);
         let observations = Observations {

@@ -1,5 +1,6 @@
 //! The unit that installs once EMR has provisioned the node, as it stands now.
 
+use crate::change::component::Component;
 use crate::change::receipt::Receipt;
 use crate::change::resource::Resource;
 use crate::host::Host;
@@ -39,6 +40,11 @@ impl DeferredInstall {
         }
         let failure = failed.then(|| Failure::new(systemd::last_words(DEFERRED_INSTALL_UNIT), &unit));
         Ok(Some(Self { unit, failure }))
+    }
+
+    /// Whether the installation is under way and removes the resource at its end.
+    pub(crate) fn removes(&self, resource: &Resource) -> bool {
+        self.failure.is_none() && Component::of(resource) == Component::DeferredInstall
     }
 
     /// The unit's own status text, and since when it runs.

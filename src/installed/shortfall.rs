@@ -65,10 +65,8 @@ pub(crate) fn shortfalls(receipt: &Receipt, present: &Present<'_>) -> Vec<Shortf
     let parts = uninstall.into_iter().chain(receipt.left_out.iter().map(Shortfall::of_part));
     let gateway = present.gateway.and_then(Shortfall::of_gateway);
     let is_told = |status: &ResourceStatus| status.is_told_by(present.gateway);
-    // A deferred installation that is under way removes its own unit when it ends.
-    let is_removed_now = |r: &ResourceStatus| {
-        present.deferred_install.is_some() && Component::of(&r.resource) == Component::DeferredInstall
-    };
+    let is_removed_now =
+        |r: &ResourceStatus| present.deferred_install.is_some_and(|deferred| deferred.removes(&r.resource));
     let drifted =
         present.resources.iter().filter(|r| r.condition != Condition::Ours && !is_told(r) && !is_removed_now(r));
     let drifted = drifted.map(Shortfall::of_resource);

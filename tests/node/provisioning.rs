@@ -134,7 +134,7 @@ fn a_deferred_install_reports_its_failure_and_retries_at_boot() {
     provision(&node, &[]);
     wait_for_status(&node, "is not allowed to write to s3://acme-spark/events/");
     let said = status(&node);
-    assert!(said.contains("hint: ") && said.contains("sudo emr-shs install"), "{said}");
+    assert!(said.contains("failed ") && said.contains("hint: ") && said.contains("sudo emr-shs install"), "{said}");
     assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "nothing was changed");
     node.sh("/opt/lab/s3-fault off");
     node.reboot();

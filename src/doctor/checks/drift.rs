@@ -17,9 +17,9 @@ const DESCRIBED: usize = 5;
 fn drifted(observations: &Observations) -> impl Iterator<Item = &ResourceStatus> {
     let unreadable = observations.unreadable.is_some();
     let gateway = observations.gateway.as_ref().ok().and_then(Option::as_ref);
-    let is_under_way = observations.deferred_install.as_ref().is_some_and(|deferred| deferred.failure.is_none());
+    let deferred_install = observations.deferred_install.as_ref();
     observations.resources.iter().filter(move |resource| {
-        let is_removed_now = is_under_way && Component::of(&resource.resource) == Component::DeferredInstall;
+        let is_removed_now = deferred_install.is_some_and(|deferred| deferred.removes(&resource.resource));
         let is_unknown = resource.is_key() && unreadable;
         resource.condition != Condition::Ours && !(is_unknown || is_removed_now || resource.is_told_by(gateway))
     })
