@@ -11,7 +11,7 @@ use super::error::LogError;
 use super::fresh::{Answer, Fresh, Known};
 use super::index::Index;
 use super::index_file::IndexFile;
-use super::lists::{Lists, Question, answer_of};
+use super::lists::{Lists, Question};
 use super::payer::in_a_task;
 use crate::gateway::served::Served;
 use crate::gateway::token_bucket::TokenBucket;
@@ -55,18 +55,13 @@ pub(super) struct Search {
     pub(super) failures: Vec<(usize, LogError)>,
 }
 
-impl Answer for Result<Search, LogError> {
-    fn refused(why: LogError) -> Self {
-        Err(why)
-    }
-
+impl Answer for Search {
     fn confirms(&self, earlier: &Self) -> bool {
-        let is_nowhere = |answer: &Self| matches!(answer, Ok(Search { found: None, .. }));
-        is_nowhere(self) && is_nowhere(earlier)
+        self.found.is_none() && earlier.found.is_none()
     }
 }
 
-fn trust(known: &Known<Result<Search, LogError>>) -> Duration {
+fn trust(known: &Known<Search>) -> Duration {
     match &known.value {
         Ok(Search { found: Some(_), .. }) => ages::EXISTENCE,
         Ok(Search { failures, .. }) if failures.is_empty() => ages::absence(known.unchanged()),
@@ -85,8 +80,8 @@ pub(super) struct Clusters {
     /// Other clusters are not searched.
     served: Arc<Served>,
     found: Cache<u64, ClusterLocation>,
-    searches: Fresh<u64, Result<Search, LogError>>,
-    own_answers: Fresh<usize, Result<bool, LogError>>,
+    searches: Fresh<u64, Search>,
+    own_answers: Fresh<usize, bool>,
     permits: Arc<Semaphore>,
     again: Mutex<TokenBucket>,
     /// One for each bucket that is searched.
@@ -167,8 +162,8 @@ impl Clusters {
         };
         let answered = self.own_answers.ask(bucket, |_| Duration::ZERO, request).answer().await;
         match answered {
-            Some(Known { value: Ok(_), .. }) => self.index(bucket).cluster_of(application.timestamp) == Some(own),
-            _ => true,
+            Ok(_) => self.index(bucket).cluster_of(application.timestamp) == Some(own),
+            Err(_) => true,
         }
     }
 
@@ -187,11 +182,7 @@ impl Clusters {
             }
         };
         let search = self.searches.ask(timestamp, trust, request);
-        match tokio::time::timeout(SEARCH_TIMEOUT, search.answer()).await {
-            Err(_) => Err(LogError::Searching),
-            Ok(None) => Err(LogError::died()),
-            Ok(Some(Known { value, .. })) => value,
-        }
+        tokio::time::timeout(SEARCH_TIMEOUT, search.answer()).await.unwrap_or(Err(LogError::Searching))
     }
 
     /// Searches all buckets at once, so that one that does not answer holds none up.
@@ -225,7 +216,7 @@ impl Clusters {
             return Ok(Some(cluster.to_string()));
         }
         let question = Question { bucket, path: String::new() };
-        let listed = answer_of(self.lists.names(question, ages::CLUSTERS)).await?;
+        let listed = self.lists.names(question, ages::CLUSTERS).answer().await?;
         self.take_over(bucket, &listed.names);
         let unasked = self.index(bucket).unasked(self.own.as_deref());
         let failure = match self.ask_each(bucket, unasked, timestamp).await? {

@@ -12,15 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// What can be kept.
+/// What can be kept. A failure is kept, too.
 pub(super) trait Answer: Clone + Send + Sync + 'static {
     /// Whether this answer says the same as an earlier one, so that the trust in both can grow.
     fn confirms(&self, _earlier: &Self) -> bool {
         false
     }
-
-    /// The answer to a client that may not ask S3 now.
-    fn refused(why: LogError) -> Self;
 
     /// The memory that it takes, in units of a name.
     fn weight(&self) -> u64 {
@@ -30,13 +27,13 @@ pub(super) trait Answer: Clone + Send + Sync + 'static {
 
 /// An answer, and how old it is.
 #[derive(Clone, Debug)]
-pub(super) struct Known<V> {
-    pub(super) value: V,
+pub(super) struct Known<T> {
+    pub(super) value: Result<T, LogError>,
     at: Instant,
     since: Instant,
 }
 
-impl<V> Known<V> {
+impl<T> Known<T> {
     /// For how long the answers have been the same when the last one came.
     pub(super) fn unchanged(&self) -> Duration {
         self.at.duration_since(self.since)
@@ -44,12 +41,12 @@ impl<V> Known<V> {
 }
 
 /// Answers by question. Each entry is an answer, or a request under way.
-pub(super) struct Fresh<K, V> {
-    entries: Arc<Mutex<Cache<K, Entry<V>, ByWeight>>>,
+pub(super) struct Fresh<K, T> {
+    entries: Arc<Mutex<Cache<K, Entry<T>, ByWeight>>>,
 }
 
-struct Entry<V> {
-    answer: watch::Receiver<Option<Known<V>>>,
+struct Entry<T> {
+    answer: watch::Receiver<Option<Known<T>>>,
     /// The cache needs one that does not change while the entry is in it.
     weight: u64,
 }
@@ -57,35 +54,38 @@ struct Entry<V> {
 #[derive(Clone)]
 struct ByWeight;
 
-impl<K, V> Weighter<K, Entry<V>> for ByWeight {
-    fn weight(&self, _: &K, entry: &Entry<V>) -> u64 {
+impl<K, T> Weighter<K, Entry<T>> for ByWeight {
+    fn weight(&self, _: &K, entry: &Entry<T>) -> u64 {
         entry.weight
     }
 }
 
 /// An answer that is there, or under way.
-pub(super) struct Flight<V>(watch::Receiver<Option<Known<V>>>);
+pub(super) struct Flight<T>(watch::Receiver<Option<Known<T>>>);
 
-impl<V: Answer> Flight<V> {
-    fn refused(value: V) -> Self {
+impl<T: Answer> Flight<T> {
+    /// For a client that may not ask S3 now.
+    fn refused(why: LogError) -> Self {
         let now = Instant::now();
-        Self(watch::channel(Some(Known { value, at: now, since: now })).1)
+        Self(watch::channel(Some(Known { value: Err(why), at: now, since: now })).1)
     }
 
-    /// Waits for the answer. `None` if the request for it died.
-    pub(super) async fn answer(mut self) -> Option<Known<V>> {
-        self.0.wait_for(Option::is_some).await.ok()?.clone()
+    /// Waits for the answer.
+    pub(super) async fn answer(mut self) -> Result<T, LogError> {
+        let answered = self.0.wait_for(Option::is_some).await;
+        // Without a sender, the request has died.
+        answered.ok().and_then(|known| known.clone()).map_or_else(|| Err(LogError::died()), |known| known.value)
     }
 }
 
-impl<K: Clone + Eq + Hash + Send + 'static, V: Answer> Fresh<K, V> {
+impl<K: Clone + Eq + Hash + Send + 'static, T: Answer> Fresh<K, T> {
     /// `capacity` is the weight that the answers can have in all.
     pub(super) fn new(items: usize, capacity: u64) -> Self {
         Self { entries: Arc::new(Mutex::new(Cache::with_weighter(items, capacity, ByWeight))) }
     }
 
     /// The last answer to a question, however old.
-    pub(super) fn known(&self, question: &K) -> Option<Known<V>> {
+    pub(super) fn known(&self, question: &K) -> Option<Known<T>> {
         lock(&self.entries).get(question)?.answer.borrow().clone()
     }
 
@@ -95,11 +95,11 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Answer> Fresh<K, V> {
     pub(super) fn ask<F>(
         &self,
         question: K,
-        trust: impl Fn(&Known<V>) -> Duration,
+        trust: impl Fn(&Known<T>) -> Duration,
         request: impl FnOnce() -> F,
-    ) -> Flight<V>
+    ) -> Flight<T>
     where
-        F: Future<Output = V> + Send + 'static,
+        F: Future<Output = Result<T, LogError>> + Send + 'static,
     {
         let mut entries = lock(&self.entries);
         let mut earlier = None;
@@ -115,7 +115,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Answer> Fresh<K, V> {
         }
         let admission = match payer::admit() {
             Ok(admission) => admission,
-            Err(why) => return Flight::refused(V::refused(why)),
+            Err(why) => return Flight::refused(why),
         };
         let (sender, answer) = watch::channel(None);
         entries.insert(question.clone(), Entry { answer: answer.clone(), weight: 1 });
@@ -124,8 +124,10 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Answer> Fresh<K, V> {
         tokio::spawn(admission.run(async move {
             let value = request.await;
             let at = Instant::now();
-            let since = earlier.filter(|earlier| value.confirms(&earlier.value)).map_or(at, |earlier| earlier.since);
-            let weight = value.weight().max(1);
+            let is_confirmed =
+                |earlier: &Known<T>| matches!((&value, &earlier.value), (Ok(new), Ok(old)) if new.confirms(old));
+            let since = earlier.filter(is_confirmed).map_or(at, |earlier| earlier.since);
+            let weight = value.as_ref().map_or(1, T::weight).max(1);
             sender.send_replace(Some(Known { value, at, since }));
             let answer = sender.subscribe();
             let mut kept = lock(&kept);
@@ -144,15 +146,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 mod tests {
-    use super::{Answer, Fresh, Known, LogError};
+    use super::{Answer, Fresh, Known};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     impl Answer for usize {
-        fn refused(_: LogError) -> Self {
-            0
-        }
         fn confirms(&self, earlier: &Self) -> bool {
             self == earlier
         }
@@ -179,7 +178,7 @@ mod tests {
                     || async move {
                         asked.fetch_add(1, Ordering::Relaxed);
                         tokio::time::sleep(Duration::from_millis(20)).await;
-                        7
+                        Ok(7)
                     },
                 )
             };
@@ -188,9 +187,9 @@ mod tests {
             }
             let flights: Vec<_> = (0..100).map(|_| ask()).collect();
             for flight in flights {
-                assert_eq!(flight.answer().await.unwrap().value, 7);
+                assert_eq!(flight.answer().await.unwrap(), 7);
             }
-            assert_eq!(ask().answer().await.unwrap().value, 7);
+            assert_eq!(ask().answer().await.unwrap(), 7);
             assert_eq!(asked.load(Ordering::Relaxed), 1);
         });
     }
@@ -200,7 +199,9 @@ mod tests {
         run(async {
             let fresh = Fresh::<&str, usize>::new(16, 1 << 20);
             let ask = async |value: usize| {
-                fresh.ask("a", |_| Duration::ZERO, || async move { value }).answer().await.unwrap()
+                let answer = fresh.ask("a", |_| Duration::ZERO, || async move { Ok(value) }).answer().await;
+                assert_eq!(answer.unwrap(), value);
+                fresh.known(&"a").unwrap()
             };
             assert_eq!(ask(1).await.unchanged(), Duration::ZERO);
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -214,8 +215,8 @@ mod tests {
         run(async {
             let fresh = Fresh::<&str, usize>::new(16, 1 << 20);
             let died = fresh.ask("a", |_| LONG, || async { panic!("as a test") });
-            assert!(died.answer().await.is_none());
-            assert_eq!(fresh.ask("a", |_| LONG, || async { 3 }).answer().await.unwrap().value, 3);
+            assert!(died.answer().await.is_err());
+            assert_eq!(fresh.ask("a", |_| LONG, || async { Ok(3) }).answer().await.unwrap(), 3);
         });
     }
 
@@ -228,11 +229,10 @@ mod tests {
                 let asked = asked.clone();
                 let request = || async move {
                     asked.fetch_add(1, Ordering::Relaxed);
-                    4_000
+                    Ok(4_000)
                 };
-                let known = fresh.ask(question, |_| LONG, request).answer().await.unwrap();
+                assert_eq!(fresh.ask(question, |_| LONG, request).answer().await.unwrap(), 4_000);
                 tokio::task::yield_now().await;
-                known
             };
             for question in 0..50 {
                 ask(question).await;

@@ -2,7 +2,6 @@
 
 use super::ages;
 use super::bucket::LogBucket;
-use super::error::LogError;
 use super::fresh::{Answer, Flight, Fresh, Known};
 use super::object::Object;
 use std::sync::Arc;
@@ -31,13 +30,9 @@ pub(crate) struct Objects {
     pub(crate) complete: bool,
 }
 
-impl Answer for Result<Objects, LogError> {
-    fn refused(why: LogError) -> Self {
-        Err(why)
-    }
-
+impl Answer for Objects {
     fn weight(&self) -> u64 {
-        self.as_ref().map_or(1, |list| list.objects.len() as u64)
+        self.objects.len() as u64
     }
 }
 
@@ -49,13 +44,9 @@ pub(crate) struct Directories {
     pub(crate) complete: bool,
 }
 
-impl Answer for Result<Directories, LogError> {
-    fn refused(why: LogError) -> Self {
-        Err(why)
-    }
-
+impl Answer for Directories {
     fn weight(&self) -> u64 {
-        self.as_ref().map_or(1, |list| list.names.len() as u64)
+        self.names.len() as u64
     }
 }
 
@@ -70,8 +61,8 @@ pub(super) enum Depth {
 
 pub(super) struct Lists {
     buckets: Arc<[LogBucket]>,
-    names: Fresh<Question, Result<Directories, LogError>>,
-    objects: Fresh<(Question, Depth), Result<Objects, LogError>>,
+    names: Fresh<Question, Directories>,
+    objects: Fresh<(Question, Depth), Objects>,
 }
 
 impl Lists {
@@ -81,8 +72,8 @@ impl Lists {
     }
 
     /// The names of the directories directly below a prefix: at most fifty thousand.
-    pub(super) fn names(&self, question: Question, trusted_for: Duration) -> Flight<Result<Directories, LogError>> {
-        let trust = |known: &Known<Result<_, _>>| trust_in(known, trusted_for);
+    pub(super) fn names(&self, question: Question, trusted_for: Duration) -> Flight<Directories> {
+        let trust = |known: &Known<_>| trust_in(known, trusted_for);
         self.names.ask(question.clone(), trust, || {
             let buckets = self.buckets.clone();
             async move {
@@ -94,13 +85,8 @@ impl Lists {
         })
     }
 
-    pub(super) fn objects(
-        &self,
-        question: Question,
-        depth: Depth,
-        trusted_for: Duration,
-    ) -> Flight<Result<Objects, LogError>> {
-        let trust = |known: &Known<Result<_, _>>| trust_in(known, trusted_for);
+    pub(super) fn objects(&self, question: Question, depth: Depth, trusted_for: Duration) -> Flight<Objects> {
+        let trust = |known: &Known<_>| trust_in(known, trusted_for);
         self.objects.ask((question.clone(), depth), trust, || {
             let buckets = self.buckets.clone();
             async move {
@@ -118,14 +104,6 @@ impl Lists {
     }
 }
 
-fn trust_in<T>(known: &Known<Result<T, LogError>>, trusted_for: Duration) -> Duration {
+fn trust_in<T>(known: &Known<T>, trusted_for: Duration) -> Duration {
     if known.value.is_ok() { trusted_for } else { ages::FAILURE }
-}
-
-/// The answer of a flight.
-pub(super) async fn answer_of<T>(flight: Flight<Result<T, LogError>>) -> Result<T, LogError>
-where
-    Result<T, LogError>: Answer,
-{
-    flight.answer().await.map_or_else(|| Err(LogError::died()), |known| known.value)
 }

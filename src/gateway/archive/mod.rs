@@ -13,6 +13,7 @@ mod index_file;
 mod lists;
 mod object;
 mod payer;
+mod several;
 mod spending;
 
 pub(crate) use bucket::{BucketClient, S3_TIMEOUT};
@@ -21,9 +22,10 @@ pub(crate) use clusters::ClusterLocation;
 pub(crate) use error::{LogError, Unanswered};
 pub(crate) use event_logs::{EventLogObject, PartError};
 pub(super) use index_file::search_stored;
-pub(crate) use lists::{Directories, Objects};
+pub(crate) use lists::Objects;
 pub(crate) use object::{Location, Object};
 pub(crate) use payer::{admit, in_a_task, paid_by};
+pub(crate) use several::Failures;
 
 use super::credentials::{CachedProvider, CredentialsCache};
 use super::route::{LogDirectory, container_directory, stored_name};
@@ -40,7 +42,7 @@ pub(crate) use bucket::LogBucket;
 use bucket::{Health, Source};
 use clusters::{Clusters, Search};
 use fresh::{Answer, Flight, Fresh, Known};
-use lists::{Depth, Lists, Question, answer_of};
+use lists::{Depth, Lists, Question};
 use quick_cache::sync::Cache;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
@@ -74,58 +76,14 @@ pub(crate) struct Archive {
     lists: Arc<Lists>,
     hasher: RandomState,
     /// When an object, by the hash of its location, was last seen to exist.
-    existing: Cache<u64, Instant>,
-    answers: Fresh<Location, Result<bool, LogError>>,
+    existing: Arc<Cache<u64, Instant>>,
+    answers: Fresh<Location, bool>,
 }
 
-impl Answer for Result<bool, LogError> {
-    fn refused(why: LogError) -> Self {
-        Err(why)
-    }
-
+/// Whether an object exists.
+impl Answer for bool {
     fn confirms(&self, earlier: &Self) -> bool {
-        matches!((self, earlier), (Ok(false), Ok(false)))
-    }
-}
-
-/// What those log URIs answer that answer, and why the others do not.
-pub(crate) struct Answers<T> {
-    /// With the bucket that answers.
-    pub(crate) given: Vec<(usize, T)>,
-    failures: Failures,
-}
-
-/// Why buckets do not answer: one reason for each.
-#[derive(Debug, Default)]
-pub(crate) struct Failures(Vec<(usize, LogError)>);
-
-impl<T> Answers<T> {
-    /// Adds what did not answer before.
-    pub(crate) fn and(mut self, failures: Failures) -> Self {
-        for (bucket, error) in failures.0 {
-            self.failures.add(bucket, error);
-        }
-        self
-    }
-
-    /// The answers alone.
-    pub(crate) fn into_parts(self) -> (Vec<(usize, T)>, Failures) {
-        (self.given, self.failures)
-    }
-}
-
-impl Failures {
-    fn add(&mut self, bucket: usize, error: LogError) {
-        if !self.0.iter().any(|(failed, _)| *failed == bucket) {
-            self.0.push((bucket, error));
-        }
-    }
-
-    /// Those of the log URIs that answer "nothing is there" whose answer counts for their other spelling, too. It does not if
-    /// S3 gave no answer: the other spelling can have what is looked for.
-    fn of_those_that_have_nothing<'a>(&self, answered: &'a [usize]) -> &'a [usize] {
-        let is_silent = self.0.iter().any(|(_, error)| matches!(error, LogError::Unreachable(_)));
-        if is_silent { &[] } else { answered }
+        !self && !earlier
     }
 }
 
@@ -188,7 +146,7 @@ impl Archive {
             served,
             lists,
             hasher: RandomState::new(),
-            existing: Cache::new(MAX_OBJECTS),
+            existing: Arc::new(Cache::new(MAX_OBJECTS)),
             answers: Fresh::new(MAX_ABSENT, MAX_ABSENT as u64),
         }
     }
@@ -272,39 +230,6 @@ impl Archive {
         self.buckets_of(Some(one.min(other))).contains(&one.max(other))
     }
 
-    /// The log URIs that failed, as people know them. The other spelling of one that answered does not count: it is not
-    /// known whether it means anything.
-    fn unanswered(&self, failures: &Failures, answered: &[usize]) -> Vec<Unanswered> {
-        let mut unanswered: Vec<(usize, Unanswered)> = Vec::new();
-        for (bucket, error) in &failures.0 {
-            let is_known = answered.iter().chain(unanswered.iter().map(|(bucket, _)| bucket));
-            if is_known.into_iter().any(|other| self.are_one_log_uri(*bucket, *other)) {
-                continue;
-            }
-            let (uri, why) = (self.buckets[*bucket].uri.to_string(), error.in_a_line());
-            let is_denied = matches!(error, LogError::Denied { .. });
-            let is_pending = matches!(error, LogError::Unasked);
-            unanswered.push((*bucket, Unanswered { uri, why, is_denied, is_pending }));
-        }
-        unanswered.into_iter().map(|(_, unanswered)| unanswered).collect()
-    }
-
-    /// Why something was not found: not there, or below a log URI that does not answer.
-    fn conclude(&self, missing: Option<LogError>, failures: Failures, answered: &[usize]) -> LogError {
-        let answered = failures.of_those_that_have_nothing(answered);
-        let unanswered = self.unanswered(&failures, answered);
-        if unanswered.is_empty() {
-            return missing.unwrap_or(LogError::Searching);
-        }
-        let is_only = self.buckets_of(Some(0)).len() == self.log_uris;
-        let errors = || failures.0.iter().map(|(_, error)| error);
-        let plain = errors().find(|error| error.is_about_an_object() || error.concerns_all());
-        match plain.or_else(|| errors().next().filter(|_| is_only)) {
-            Some(error) => error.clone(),
-            None => LogError::Incomplete(unanswered),
-        }
-    }
-
     /// The location of a log, if the archive knows without a request that the log exists.
     pub(crate) fn known(&self, directory: &LogDirectory, file: &str, log_uri: Option<usize>) -> Option<Location> {
         let known = |bucket: usize, directory: &str| {
@@ -377,7 +302,7 @@ impl Archive {
         let (mut missing, mut answered, mut failures) = (None, Vec::new(), Failures::default());
         for (location, flight) in asked.into_iter().zip(flights) {
             let bucket = location.bucket;
-            let found = match self.existence(&location, flight).await {
+            let found = match flight.answer().await {
                 Ok(true) => Ok(location),
                 Ok(false) => self.find_uncompressed(location, directory, file).await,
                 Err(error) => Err(error),
@@ -449,7 +374,7 @@ impl Archive {
         // The list can be as old as the answer about the object.
         let trust = self.answers.known(&location).map_or(Duration::ZERO, |known| trust_in_absence(&known));
         let trusted_for = trust.max(ages::LISTING);
-        let others = answer_of(self.lists.objects(question, Depth::Directory, trusted_for)).await;
+        let others = self.lists.objects(question, Depth::Directory, trusted_for).answer().await;
         if others.iter().any(|list| list.objects.iter().any(|object| object.name == file)) {
             let location = self.uncompressed(location.bucket, directory, file);
             self.remember(&location);
@@ -481,64 +406,6 @@ impl Archive {
         self.buckets[location.bucket].refusal(&location.key, error).await
     }
 
-    /// The objects directly below a path, below each of some log URIs: at most a thousand each.
-    pub(crate) async fn list(&self, buckets: Range<usize>, path: &str) -> Answers<Objects> {
-        self.lists_of(buckets, path, Depth::Directory).await
-    }
-
-    /// The objects below a path, at any depth, below each of some log URIs.
-    pub(crate) async fn list_all(&self, buckets: Range<usize>, path: &str) -> Answers<Objects> {
-        self.lists_of(buckets, path, Depth::All).await
-    }
-
-    async fn lists_of(&self, buckets: Range<usize>, path: &str, depth: Depth) -> Answers<Objects> {
-        let list = |bucket| self.lists.objects(Question { bucket, path: path.into() }, depth, ages::LISTING);
-        answers(buckets.map(|bucket| (bucket, list(bucket))).collect()).await
-    }
-
-    /// The names of the directories of clusters below each log URI: at most fifty thousand.
-    pub(crate) async fn clusters(&self) -> Answers<Directories> {
-        self.directories(0..self.log_uris, "", ages::CLUSTERS).await
-    }
-
-    /// The names of the directories of applications of a cluster, below each log URI. `clusters` are those that there are. A log URI whose
-    /// complete list lacks the cluster is not asked: whoever asks for clusters that do not exist costs nothing.
-    pub(crate) async fn applications(&self, cluster: &str, clusters: &Answers<Directories>) -> Answers<Directories> {
-        // This node's own cluster gets its first logs while people wait for them.
-        let is_own = self.own_cluster.as_deref() == Some(cluster);
-        let lacks = |(_, list): &&(usize, Directories)| {
-            !is_own && list.complete && !list.names.iter().any(|name| name == cluster)
-        };
-        let lacking: Vec<usize> = clusters.given.iter().filter(lacks).map(|(bucket, _)| *bucket).collect();
-        let asked = (0..self.log_uris).filter(|bucket| !lacking.contains(bucket));
-        let mut listed = self.directories(asked, &format!("{cluster}/containers/"), ages::LISTING).await;
-        let nothing = |bucket| (bucket, Directories { names: Arc::new([]), complete: true });
-        listed.given.extend(lacking.into_iter().map(nothing));
-        listed
-    }
-
-    async fn directories(
-        &self,
-        buckets: impl Iterator<Item = usize>,
-        path: &str,
-        trusted_for: Duration,
-    ) -> Answers<Directories> {
-        let list = |bucket| self.lists.names(Question { bucket, path: path.into() }, trusted_for);
-        answers(buckets.map(|bucket| (bucket, list(bucket))).collect()).await
-    }
-
-    /// The log URIs that a page must name, because they do not give what the page lists. An error, if the page would be
-    /// empty for that.
-    pub(crate) fn gaps<T>(&self, answers: &Answers<T>, is_empty: bool) -> Result<Vec<Unanswered>, LogError> {
-        let answered: Vec<usize> = answers.given.iter().map(|(bucket, _)| *bucket).collect();
-        let covers = if is_empty { answers.failures.of_those_that_have_nothing(&answered) } else { &answered };
-        let gaps = self.unanswered(&answers.failures, covers);
-        if is_empty && !gaps.is_empty() {
-            return Err(self.conclude(None, Failures(answers.failures.0.clone()), &answered));
-        }
-        Ok(gaps)
-    }
-
     fn stored(&self, bucket: usize, directory: &str, file: &str) -> Location {
         self.uncompressed(bucket, directory, &stored_name(file))
     }
@@ -551,23 +418,23 @@ impl Archive {
         if self.is_known(location) {
             return Ok(true);
         }
-        self.existence(location, self.ask(location)).await
+        self.ask(location).answer().await
     }
 
     /// Asks S3 whether an object exists, unless a trusted answer is there.
-    fn ask(&self, location: &Location) -> Flight<Result<bool, LogError>> {
+    fn ask(&self, location: &Location) -> Flight<bool> {
         self.answers.ask(location.clone(), trust_in_absence, || {
             let (buckets, location) = (self.buckets.clone(), location.clone());
-            async move { buckets[location.bucket].contains(&location.key).await }
+            let (existing, hash) = (self.existing.clone(), self.hash(&location));
+            async move {
+                let exists = buckets[location.bucket].contains(&location.key).await?;
+                // It is remembered also if nobody waits for the answer any more.
+                if exists {
+                    existing.insert(hash, Instant::now());
+                }
+                Ok(exists)
+            }
         })
-    }
-
-    async fn existence(&self, location: &Location, flight: Flight<Result<bool, LogError>>) -> Result<bool, LogError> {
-        let exists = answer_of(flight).await?;
-        if exists {
-            self.remember(location);
-        }
-        Ok(exists)
     }
 
     fn is_known(&self, location: &Location) -> bool {
@@ -583,22 +450,7 @@ impl Archive {
     }
 }
 
-/// The answers of all flights.
-async fn answers<T>(flights: Vec<(usize, Flight<Result<T, LogError>>)>) -> Answers<T>
-where
-    Result<T, LogError>: Answer,
-{
-    let mut answers = Answers { given: Vec::new(), failures: Failures::default() };
-    for (bucket, flight) in flights {
-        match answer_of(flight).await {
-            Ok(answer) => answers.given.push((bucket, answer)),
-            Err(error) => answers.failures.add(bucket, error),
-        }
-    }
-    answers
-}
-
-fn trust_in_absence(known: &Known<Result<bool, LogError>>) -> Duration {
+fn trust_in_absence(known: &Known<bool>) -> Duration {
     match known.value {
         // The cache of existing objects keeps it.
         Ok(true) => Duration::ZERO,

@@ -168,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_has_paid_its_debt_begins_one_question_and_not_hundreds() {
         let (budget, now) = (Budget::new(Instant::now()), Instant::now());
-        budget.charge(client(2), 65_000, now);
+        budget.charge(client(2), 65_030, now);
         let Err(LogError::OverBudget { retry_after }) = begins(2, &budget).await.map(drop) else { panic!() };
         assert!(retry_after < Duration::from_secs(1), "{retry_after:?}");
         tokio::time::sleep(retry_after).await;
