@@ -172,8 +172,7 @@ impl LogGateway {
         let token = || Host::this().read(Path::new(GATEWAY_TOKEN)).ok().flatten().filter(|_| unit.active == "active");
         let token = token().map(|token| format!("Bearer {}", token.trim()));
         let get = |path: &str, token: Option<&String>| {
-            let request = local_client(TIMEOUT).get(format!("{base}{path}"));
-            token.into_iter().fold(request, |request, token| request.header("authorization", token)).call().ok()
+            call(&format!("{base}{path}"), token.map(|token| ("authorization", token.as_str()))).ok()
         };
         let text = |mut answer: Answer| Some(answer.body_mut().read_to_string().ok()?.trim().to_string());
         // For root the gateway asks S3 for this, so what it says afterwards is how it is now.
@@ -327,7 +326,7 @@ fn closed_ways(receipt: &Receipt) -> Vec<String> {
 fn why_refused(gateway: &GatewaySettings, authority: &str) -> Option<String> {
     let scheme = if gateway.has_tls() { "https" } else { "http" };
     let url = format!("{scheme}://{}{HEALTH}", reachable(gateway.address()));
-    match local_client(TIMEOUT).get(url).header("host", authority).call() {
+    match call(&url, Some(("host", authority))) {
         Ok(answer) if answer.status() == 421 => {
             Some(format!("the log gateway does not answer to the name {authority} (421)"))
         }
@@ -353,13 +352,25 @@ pub(crate) fn why_link_fails(gateway: &GatewaySettings, link: &str) -> Option<St
         return why_refused(gateway, authority);
     }
     let shown = format!("{scheme}://{authority}");
-    match local_client(TIMEOUT).get(format!("{shown}{HEALTH}")).call() {
+    match call(&format!("{shown}{HEALTH}"), None) {
         Ok(answer) if answer.status() == 421 => {
             Some(format!("log links lead to {shown}, and the log gateway does not answer to that name (421)"))
         }
         Ok(answer) if answer.status() == 200 => None,
         Ok(answer) => Some(format!("log links lead to {shown}, which answers {}", answer.status().as_u16())),
         Err(e) => Some(format!("log links lead to {shown}, which does not answer on this node: {}", why_no_answer(&e))),
+    }
+}
+
+/// Asks a second time if nothing came in time: on a busy node an answer is late now and then.
+fn call(url: &str, header: Option<(&str, &str)>) -> Result<Answer, ureq::Error> {
+    let once = || {
+        let request = local_client(TIMEOUT).get(url);
+        header.iter().fold(request, |request, (name, value)| request.header(*name, *value)).call()
+    };
+    match once() {
+        Err(ureq::Error::Timeout(_)) => once(),
+        answer => answer,
     }
 }
 

@@ -58,7 +58,7 @@ fn last_word(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opinion) -> Vec<
     };
     let Some(opinion) = f.s3.and_then(|s3| s3.hadoop.as_ref()) else {
         return match first {
-            Ok(found) if only_hadoop_tells => untold(&found, "S3 took so long that it was not asked; try again"),
+            Ok(found) if only_hadoop_tells => untold(&found, "doctor had no time left to ask it; try again"),
             first => first,
         };
     };

@@ -56,18 +56,22 @@ impl EventLogCache {
         let mut patience = Patience::new(logs, Instant::now());
         flight.lock().is_fetched = true;
         loop {
-            let is_listed = match self.history_server.listed(id).await {
-                // Whoever asks is told so.
-                Listed::Unknown | Listed::Down => return Ok(()),
-                listed => has_all(&listed, logs),
-            };
-            if is_listed {
+            let listed = self.history_server.listed(id).await;
+            // Whoever asks is told so.
+            if matches!(listed, Listed::Unknown | Listed::Down) {
+                return Ok(());
+            }
+            if has_all(&listed, logs) {
                 if let Some(entry) = self.lock().entries.get_mut(id) {
                     entry.is_listed = true;
                 }
                 return Ok(());
             }
             if self.is_over(&mut patience).await {
+                // One that does not answer may have listed it long ago.
+                if matches!(listed, Listed::Late) {
+                    return Ok(());
+                }
                 return Err(Failure::NotListed { names: logs.iter().map(|log| log.name.clone()).collect() });
             }
             sleep(POLL).await;
@@ -117,7 +121,7 @@ impl EventLogCache {
                 Listed::No | Listed::Down => return,
                 Listed::Attempts(attempts) if !logs.iter().any(|log| attempts.contains(&log.attempt)) => return,
                 // One that does not answer may be busy, and has not said that it has missed them.
-                Listed::Attempts(_) | Listed::Unknown => {}
+                Listed::Attempts(_) | Listed::Unknown | Listed::Late => {}
             }
             sleep(POLL).await;
         }

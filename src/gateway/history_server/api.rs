@@ -21,8 +21,10 @@ const MAX_ANSWER: usize = 4 << 20;
 
 /// What the history server shows of an application.
 pub(in crate::gateway) enum Listed {
-    /// It does not answer in time, or with an error.
+    /// It answers with an error.
     Unknown,
+    /// It does not answer in time.
+    Late,
     /// Nothing takes the connection: it does not run.
     Down,
     No,
@@ -99,7 +101,7 @@ impl HistoryServerProxy {
         let path = format!("/api/v1/applications/{}", encode_value(id));
         let (status, answer) = match self.answer(&path).await {
             Ok(answer) => answer,
-            Err(NoAnswer::Late) => return Listed::Unknown,
+            Err(NoAnswer::Late) => return Listed::Late,
             Err(NoAnswer::Unreachable) => return Listed::Down,
         };
         match status {

@@ -25,9 +25,9 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 /// How long the history server can take to accept a connection. It runs on this node.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 3 });
 /// How long a new connection can wait for those that are opened before it.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+const TURN_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 10 });
 /// After what time the gateway gives up an attempt to connect, and tries again. It waits twice as long for each next attempt; these are
 /// the shortest and the longest time. The kernel itself would send the first packet again after a second.
 const ATTEMPT_TIMEOUTS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -287,7 +287,7 @@ mod tests {
     async fn ask(connections: &Connections, port: u16) -> Result<()> {
         let request = Request::new(());
         let asked = connections.exchange("127.0.0.1", port, false, &request);
-        let answer = timeout(Duration::from_secs(10), asked).await.context("no answer")??;
+        let answer = timeout(Duration::from_secs(60), asked).await.context("no answer")??;
         assert_eq!(answer.into_body().collect().await?.to_bytes(), "ok");
         Ok(())
     }

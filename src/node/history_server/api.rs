@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// A starting server may accept a connection and not answer. After this time the request fails, and emr-shs
 /// sends another one.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 2 });
 const API_TIMEOUT: Duration = Duration::from_secs(4);
 /// The list of thousands of applications is megabytes long.
 const LARGEST_ANSWER: u64 = 256 << 20;

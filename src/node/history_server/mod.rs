@@ -84,6 +84,12 @@ impl HistoryServer {
             others,
         };
         server.refresh(spark);
+        // Now and then one that runs answers late: Java collects its garbage, or the node is busy.
+        if server.process.as_ref().is_some_and(|p| p.up().is_some_and(|up| up >= STARTING) && !p.is_suspended())
+            && server.may_still_answer()
+        {
+            server.refresh(spark);
+        }
         Ok(server)
     }
 
