@@ -185,9 +185,10 @@ impl<'a> Browser<'a> {
         text(&self.get("source"))
     }
 
-    /// The visible text of the page.
+    /// The visible text of the page. A page that is just replaced by another has none.
     pub fn text(&self) -> String {
-        text(&self.script("return document.body ? document.body.innerText : ''"))
+        let script = json!({ "script": "return document.body ? document.body.innerText : ''", "args": [] });
+        self.try_post("execute/sync", &script).map_or_else(|_| String::new(), |found| text(&found))
     }
 
     pub fn status(&self) -> (u64, String) {
@@ -214,8 +215,9 @@ impl<'a> Browser<'a> {
     /// Waits for an element. Returns its visible text.
     #[track_caller]
     pub fn wait_for(&self, css: &str) -> String {
-        let element = self.element("css selector", css);
-        text(&self.get(&format!("element/{element}/text")))
+        self.with_element("css selector", css, |element| {
+            self.try_get(&format!("element/{element}/text")).map(|found| text(&found))
+        })
     }
 
     pub fn count(&self, css: &str) -> usize {
@@ -245,31 +247,22 @@ impl<'a> Browser<'a> {
 
     #[track_caller]
     fn click_on(&self, using: &str, value: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            // While a table is being drawn, its elements can vanish again.
-            let element = self.element(using, value);
-            match self.try_post(&format!("element/{element}/click"), &json!({})) {
-                Ok(_) => return,
-                Err(e) => assert!(Instant::now() < deadline, "cannot click {value} of {}: {e}", self.url()),
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        self.with_element(using, value, |element| {
+            self.try_post(&format!("element/{element}/click"), &json!({})).map(drop)
+        });
     }
 
-    /// Waits for an element. Returns its id in WebDriver.
+    /// Waits for an element, and does something with it, until that succeeds: while a page loads or draws a table, its elements
+    /// vanish again.
     #[track_caller]
-    fn element(&self, using: &str, value: &str) -> String {
+    fn with_element<T>(&self, using: &str, value: &str, act: impl Fn(&str) -> Result<T, String>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.try_post("element", &json!({ "using": using, "value": value })) {
-                Ok(found) => return text(found.as_object().unwrap().values().next().unwrap()),
-                Err(e) => assert!(
-                    e.starts_with("no such element") && Instant::now() < deadline,
-                    "{value} is not on {}: {e}\n{}",
-                    self.url(),
-                    self.text()
-                ),
+            let found = self.try_post("element", &json!({ "using": using, "value": value }));
+            let id = found.map(|found| text(found.as_object().unwrap().values().next().unwrap()));
+            match id.and_then(|id| act(&id)) {
+                Ok(result) => return result,
+                Err(e) => assert!(Instant::now() < deadline, "{value} of {}: {e}\n{}", self.url(), self.text()),
             }
             std::thread::sleep(Duration::from_millis(100));
         }

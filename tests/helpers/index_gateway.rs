@@ -1,6 +1,7 @@
 //! A gateway that keeps an index, before a server that answers every request with the path that it was asked for.
 
 use crate::helpers::many_logs::ManyLogs;
+use crate::helpers::ports::unused_port;
 use crate::helpers::wait::wait;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -84,7 +85,7 @@ impl Drop for IndexGateway {
 }
 
 fn serve(s3: &ManyLogs, db: &Path, behind: &str, options: &[&str]) -> (Child, u16) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = unused_port();
     let process = command(s3, options)
         .args(["--listen", &format!("127.0.0.1:{port}"), "--history-server", behind, "--insecure", "--quiet"])
         .arg("--index-db")

@@ -16,6 +16,7 @@ pub mod many_logs;
 pub mod node;
 pub mod node_files;
 pub mod packing;
+pub mod ports;
 pub mod prometheus;
 pub mod python_packages;
 pub mod release_files;

@@ -58,14 +58,18 @@ impl SmallHistoryServer {
         let (seen, until, reads) = (listing.clone(), busy.clone(), pace.clone());
         std::thread::spawn(move || {
             loop {
+                let begun = Instant::now();
                 let mut scanned = scan(&directory);
+                // Nothing that it saw before a restart counts after it.
+                let until = until.lock().unwrap();
                 if let Some((since, each)) = *reads.lock().unwrap() {
                     let read = since.elapsed().as_millis() / each.as_millis();
                     scanned = scanned.into_iter().take(read as usize).collect();
                 }
-                if Instant::now() >= *until.lock().unwrap() {
+                if begun >= *until {
                     *seen.lock().unwrap() = scanned;
                 }
+                drop(until);
                 std::thread::sleep(Duration::from_millis(300));
             }
         });
@@ -84,19 +88,29 @@ impl SmallHistoryServer {
 
     /// Restarts: it has nothing but its front page first, and knows no application for this time.
     pub fn restart(&self, time: Duration) {
+        self.begin_again(time, None);
+    }
+
+    /// The same, and it takes this time for each application, in the order of their ids.
+    pub fn restart_and_read(&self, each: Duration) {
+        self.begin_again(Duration::ZERO, Some(each));
+    }
+
+    fn begin_again(&self, time: Duration, each: Option<Duration>) {
         // No start is faster.
         std::thread::sleep(Duration::from_millis(1100));
         let mut busy = self.busy.lock().unwrap();
         *busy = Instant::now() + time;
         *self.starting.lock().unwrap() = Instant::now() + Duration::from_millis(500);
+        if let Some(each) = each {
+            *self.pace.lock().unwrap() = Some((Instant::now(), each));
+        }
         self.listing.lock().unwrap().clear();
     }
 
-    /// The same, and it takes this time for each application, in the order of their ids.
-    pub fn restart_and_read(&self, each: Duration) {
-        self.restart(Duration::ZERO);
-        *self.pace.lock().unwrap() = Some((Instant::now(), each));
-        self.listing.lock().unwrap().clear();
+    /// It looks into its directory again after this time.
+    pub fn look_away(&self, time: Duration) {
+        *self.busy.lock().unwrap() = Instant::now() + time;
     }
 
     /// How often it was asked for a path.

@@ -2,12 +2,12 @@
 //! meanwhile.
 
 use crate::helpers::many_logs::ManyLogs;
+use crate::helpers::ports::unused_port;
 use crate::helpers::small_history_server::SmallHistoryServer;
 use crate::helpers::wait::wait;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -27,7 +27,7 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("cache")).unwrap();
         let history_server = SmallHistoryServer::start(dir.path().join("cache"), spark);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = unused_port();
         let mut site = Self { s3, history_server, dir, port, gateway: None };
         site.index();
         site.start_gateway(options);
@@ -83,8 +83,13 @@ impl Site {
         self.curl(path, &[])
     }
 
-    fn browse(&self, path: &str) -> (u16, String, String) {
+    fn get_as_browser(&self, path: &str) -> (u16, String, String) {
         self.curl(path, &["-H", "Accept: text/html"])
+    }
+
+    /// What a browser shows at last: a page that says that an application is being fetched asks again.
+    fn browse(&self, path: &str) -> (u16, String, String) {
+        wait(path, || Some(self.get_as_browser(path)).filter(|(status, ..)| *status != 503))
     }
 
     fn curl(&self, path: &str, arguments: &[&str]) -> (u16, String, String) {
@@ -201,16 +206,17 @@ fn many_requests_make_one_fetch_and_a_browser_sees_how_far_it_is() {
     s3.put("flat/application_1_0001", &text);
     let site = Site::start(s3, "3.5.8", &[]);
     site.s3.control("reset");
-    site.s3.control("delay?to=6s");
+    // The gateway has the event log then, and waits until the history server lists it.
+    site.history_server.look_away(Duration::from_secs(3600));
     std::thread::scope(|threads| {
         for _ in 0..10 {
             threads.spawn(|| site.open("application_1_0001"));
         }
         std::thread::sleep(Duration::from_millis(500));
-        let (status, head, body) = site.browse("/history/application_1_0001/jobs/");
+        let (status, head, body) = site.get_as_browser("/history/application_1_0001/jobs/");
         assert_eq!(status, 503, "{body}");
         assert!(body.contains("http-equiv=\"refresh\"") && head.contains("retry-after"), "{head}{body}");
-        site.s3.control("delay?to=0s");
+        site.history_server.look_away(Duration::ZERO);
     });
     assert_eq!(site.s3.requests("GET"), (text.len() as u64).div_ceil(16 << 20));
     assert_eq!(site.browse("/history/application_1_0001/jobs/").0, 200);
@@ -527,6 +533,8 @@ fn what_lies_outside_the_sources_is_never_read_and_does_not_stay() {
     site.start_gateway(&["--event-logs", "s3://acme/flat/", "--look-interval", "1"]);
     assert_eq!(site.names(), [ids[0].to_string()].into(), "the copy of the other source is gone");
     wait("the index", || site.get("/-/index").2.contains("\"attempts\":1").then_some(()));
+    let lists = |id: &str| site.history_server.lists().iter().any(|listed| listed == id);
+    wait("the history server to miss the copy", || (!lists(ids[1])).then_some(()));
     let forged = (0..keys.len()).map(|n| format!("application_9_{n:04}"));
     for id in forged.chain([ids[1].to_string(), "../month/application_1_0002".into(), "x".repeat(9000)]) {
         let id = id.replace('/', "%2f");
@@ -564,6 +572,8 @@ fn ids_that_nobody_has_cost_the_cache_nothing() {
     s3.put("flat/application_1_0001", &log("application_1_0001", 5, true));
     let site = Site::start(s3, "3.5.8", &["--cache-count", "2"]);
     site.open("application_1_0001");
+    // It looks at its log URI once at its start.
+    wait("the gateway's look at its log URI", || (site.get("/-/readyz").0 == 200).then_some(()));
     site.s3.control("reset");
     std::thread::scope(|threads| {
         for client in 0..8 {

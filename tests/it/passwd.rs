@@ -103,10 +103,14 @@ fn typed(root: &RootDir, keys: [&str; 2]) -> (bool, String) {
     err.read_to_string(&mut said).unwrap();
     // What the terminal shows comes back to its master. A terminal that is as before shows this word.
     master.write_all(b"echo").unwrap();
-    let mut shown = [0; 256];
-    let count = master.read(&mut shown).unwrap();
+    let mut shown = Vec::new();
+    while shown.len() < 4 {
+        let mut more = [0; 256];
+        let count = master.read(&mut more).unwrap();
+        shown.extend_from_slice(&more[..count]);
+    }
     drop(slave);
-    (done, String::from_utf8_lossy(&shown[..count]).into_owned() + &said)
+    (done, String::from_utf8_lossy(&shown).into_owned() + &said)
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::helpers::command_output::CommandOutput;
 use crate::helpers::node::{CLUSTER, LOGS};
+use crate::helpers::ports::unused_port;
 use crate::helpers::release_files::{OLD_KERNEL, release, release_binary};
 use crate::helpers::root_dir::RootDir;
 use crate::helpers::wait::wait;
@@ -203,9 +204,7 @@ struct Gateway {
 
 impl Gateway {
     fn start(way: &[String], s3: &str) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap().to_string();
-        drop(free);
+        let address = format!("127.0.0.1:{}", unused_port());
         let mut command = command(way);
         command.args(["proxy", "serve", "--listen", &address, "--log-uri", "s3://acme-logs/elasticmapreduce/"]);
         command.args(["--cluster-id", CLUSTER, "--region", "eu-west-3", "--endpoint-url", s3]);

@@ -1,6 +1,7 @@
 //! Job runs of EMR Serverless where they lie: the links to the logs of their executors lead to these logs, without any setting.
 
 use crate::helpers::many_logs::ManyLogs;
+use crate::helpers::ports::unused_port;
 use crate::helpers::small_history_server::SmallHistoryServer;
 use crate::helpers::wait::wait;
 use emr_shs::testing::relinked_run;
@@ -10,7 +11,6 @@ use proptest::test_runner::{Config, TestRunner};
 use regex::bytes::Regex;
 use serde_json::{Value, json};
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -25,7 +25,7 @@ struct Gateway {
 
 impl Gateway {
     fn start(s3: &ManyLogs, history_server: &SmallHistoryServer, directory: &Path, options: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = unused_port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_emr-shs"));
         command.args(["proxy", "serve", "--log-uri", "s3://acme/elasticmapreduce/", "--insecure", "--quiet"]);
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--endpoint-url", &s3.url(), "--look-interval", "1"]);
@@ -125,9 +125,12 @@ fn executor_logs_open_where_their_run_has_written_them() {
         assert!(page.contains(&format!("<a href=\"{}\">", link("SPARK_EXECUTOR/2/stdout"))), "{page}");
         assert!(page.contains("<a href=\"/history/x/\">"), "{page}");
         // The page of a log that is not there links to those that are.
-        let (status, page) = gateway.get(&link("SPARK_EXECUTOR/2/gc.log"));
-        assert_eq!(status, 404, "{page}");
-        assert!(page.contains("<a href=\"stdout.gz\">stdout</a>"), "{page}");
+        // A gateway that S3 does not answer at once leads to S3, which has a page of its own.
+        wait("the gateway's page of a log that is not there", || {
+            let (status, page) = gateway.get(&link("SPARK_EXECUTOR/2/gc.log"));
+            assert_eq!(status, 404, "{page}");
+            page.contains("<a href=\"stdout.gz\">stdout</a>").then_some(())
+        });
         let (status, page) = gateway.get(&link("SPARK_EXECUTOR/2/"));
         assert_eq!(status, 200, "{page}");
         assert!(page.contains("<a href=\"stderr.gz\">stderr</a>"), "{page}");

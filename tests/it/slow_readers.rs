@@ -1,12 +1,11 @@
 //! Clients that do not read what the history server answers. The history server keeps a thread for each of them.
 
 use crate::helpers::index_gateway::http_server;
+use crate::helpers::ports::unused_port;
 use crate::helpers::wait::wait;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 /// `MAX_HISTORY_REQUESTS` and `KEPT_REQUESTS` of src/gateway/limits.rs.
 const PLACES: (usize, usize) = (192, 8);
@@ -20,7 +19,7 @@ struct Gateway {
 
 impl Gateway {
     fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = unused_port();
         let process = Command::new(env!("CARGO_BIN_EXE_emr-shs"))
             .args(["proxy", "serve", "--log-uri", "s3://acme/logs/", "--endpoint-url", "http://127.0.0.1:9"])
             .args(["--listen", &format!("127.0.0.1:{port}"), "--history-server", &http_server(answer)])
@@ -85,10 +84,9 @@ fn whoever_does_not_read_makes_room_for_others_before_the_history_server_has_no_
     let places = PLACES.0 + if nix::unistd::geteuid().is_root() { PLACES.1 } else { 0 };
     let readers: Vec<_> = (0..places).map(|_| gateway.ask("/large")).collect();
     wait("all places", || (gateway.metric("waiting_requests") == places).then_some(()));
-    // From now on, nobody has read anything for longer than a client may where others wait.
-    thread::sleep(Duration::from_millis(2500));
-    let answered = gateway.get("/small");
-    assert!(answered.starts_with("HTTP/1.1 200") && answered.ends_with("xxxxx"), "{answered}");
+    // As soon as one has read nothing for longer than a client may where others wait, there is a place.
+    let answered = wait("a place", || Some(gateway.get("/small")).filter(|answer| answer.starts_with("HTTP/1.1 200")));
+    assert!(answered.ends_with("xxxxx"), "{answered}");
     assert_eq!(gateway.metric("closed_connections_total{reason=\"no_room\"}"), 1);
     // The others' connections, and the one that asks.
     wait("the others", || (gateway.metric("connections") == places).then_some(()));

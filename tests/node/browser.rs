@@ -22,7 +22,7 @@ fn showing(profile: Profile, encoded: bool) -> Node {
     // The node's private name resolves to its address, as on a real node, once it has a laptop.
     assert!(node.laptop(Laptop::Ssh, &["true"]).status().unwrap().success());
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
-    node.wait_for_applications(8);
+    node.wait_for_attempts(10);
     node
 }
 
@@ -141,7 +141,7 @@ fn a_click_on_stderr_opens_the_log_through_a_tunnel(profile: Profile) {
     browser.wait_for_text("The history server does not answer");
     browser.whole_page(&format!("{name}-no-history-server"));
     node.sh("systemctl start spark-history-server; systemctl restart emr-shs-gateway");
-    node.wait_for_applications(8);
+    node.wait_for_attempts(10);
     drop(browser);
 
     // Dark pages on a phone, which must not be wider than its screen.
@@ -205,7 +205,7 @@ fn a_click_on_stderr_opens_the_log_through_socks_and_vpn(profile: Profile) {
     let login = format!("https://admin:correct%20horse@{PRIVATE_NAME}:9977");
     browser.open(&format!("{login}/logs/"));
     browser.wait_for_text("Executor logs of");
-    node.wait_for_applications(8);
+    node.wait_for_attempts(10);
     let page = format!("https://{PRIVATE_NAME}:9977{}", executors("0001", Some(1)));
     read_log(&browser, &page, container, "stderr", says);
     assert!(browser.url().starts_with(&format!("https://{PRIVATE_NAME}:9977/logs/")), "streamed: {}", browser.url());

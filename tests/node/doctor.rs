@@ -4,7 +4,7 @@
 //! Its reports are compared with tests/snapshots. SNAPSHOTS=overwrite writes those files anew.
 
 use crate::helpers::command_output::assert_same_tree;
-use crate::helpers::doctor_cases::{DoctorCases, Report, healthy};
+use crate::helpers::doctor_cases::{DoctorCases, Report, healthy, lists, until};
 use crate::helpers::node::{CLUSTER, LOGS, Node, Profile};
 use crate::helpers::snapshots::assert_snapshot;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ fn doctor_names_what_s3_refuses() {
     p.s3("clock behind", &json!({"date_shift": 1000}), &["clock"], &["behind S3's", "chronyd"]);
     p.s3("clock ahead", &json!({"date_shift": -1000}), &["clock"], &["ahead of S3's"]);
     p.s3("S3 hangs", &json!({"hang": true}), &["bucket"], &["could not be asked", "timed out"]);
-    let slow = json!({"delay_ms": 300});
+    let slow = json!({"delay_ms": 150});
     p.s3("S3 is slow", &slow, &[], &[]);
     p.node.sh("mv /usr/lib/jvm.away /usr/lib/jvm");
 
@@ -62,8 +62,8 @@ fn doctor_names_what_s3_refuses() {
     std::fs::write(p.node.path("/etc/lab/s3-fault.json"), one.to_string()).unwrap();
     p.case(
         "one event log denied",
-        "systemctl stop spark-history-server; rm -rf /mnt/emr-shs/store-acme-spark-events-905771e932ca/*; systemctl start spark-history-server
-         for i in $(seq 300); do grep -q 'merging application listings' /var/log/spark/spark-history-server.out && exit; sleep 0.2; done",
+        &format!("systemctl stop spark-history-server; rm -rf /mnt/emr-shs/store-acme-spark-events-905771e932ca/*; systemctl start spark-history-server
+         {}", until(&format!("grep -q 'merging application listings' /var/log/spark/spark-history-server.out && {}", lists(9)))),
         &["server log"],
         &["S3 denies access", "application_1795352263709_0003", "allow s3:ListBucket and s3:GetObject"],
         "rm /etc/lab/s3-fault.json; systemctl stop spark-history-server; rm -r /mnt/emr-shs/store-acme-spark-events-905771e932ca/*; systemctl start spark-history-server",
@@ -188,8 +188,8 @@ fn doctor_names_what_damaged_an_installation() {
         &["drift"],
         &["aws-sdk-v2.jar: found absent", "does not run; its unit is failed: see drift"],
     );
-    p.case("dies over and over", &format!("mkdir -p /run/systemd/system/{SERVER}.service.d; printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nRestart=always\\nRestartSec=1\\n' >/run/systemd/system/{SERVER}.service.d/lab.conf; systemctl daemon-reload; systemctl start {SERVER} || true; for i in $(seq 300); do [ $(systemctl show -P NRestarts {SERVER}) -ge 2 ] && exit; sleep 0.2; done"), &["drift"], &["dies again and again", "see drift"], &format!("rm /run/systemd/system/{SERVER}.service.d/lab.conf; systemctl daemon-reload; mv /srv/aws-sdk-v2.jar {sdk}; systemctl stop {SERVER} || true; pkill -u spark; while pgrep -u spark java; do sleep 0.1; done; systemctl start {SERVER}"));
-    p.case("port taken", &format!("systemctl stop {SERVER}; systemd-run -q --collect --unit squatter python3 -m http.server 18080; until curl -so /dev/null localhost:18080; do sleep 0.1; done; systemctl start {SERVER}; for i in $(seq 300); do curl -sfo /dev/null localhost:18081/api/v1/version && exit; sleep 0.2; done"), &["port"], &["another process uses port 18080", "http.server 18080", "answers on port 18081", "spark.history.ui.port=18081"], &format!("systemctl stop squatter; systemctl stop {SERVER} || true; while pgrep -u spark java; do sleep 0.1; done; systemctl start {SERVER}"));
+    p.case("dies over and over", &format!("mkdir -p /run/systemd/system/{SERVER}.service.d; printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nRestart=always\\nRestartSec=1\\n' >/run/systemd/system/{SERVER}.service.d/lab.conf; systemctl daemon-reload; systemctl start {SERVER} || true; {}", until(&format!("[ $(systemctl show -P NRestarts {SERVER}) -ge 2 ]"))), &["drift"], &["dies again and again", "see drift"], &format!("rm /run/systemd/system/{SERVER}.service.d/lab.conf; systemctl daemon-reload; mv /srv/aws-sdk-v2.jar {sdk}; systemctl stop {SERVER} || true; pkill -u spark; while pgrep -u spark java; do sleep 0.1; done; systemctl start {SERVER}"));
+    p.case("port taken", &format!("systemctl stop {SERVER}; systemd-run -q --collect --unit squatter python3 -m http.server 18080; until curl -so /dev/null localhost:18080; do sleep 0.1; done; systemctl start {SERVER}; {}", until("curl -sfo /dev/null localhost:18081/api/v1/version")), &["port"], &["another process uses port 18080", "http.server 18080", "answers on port 18081", "spark.history.ui.port=18081"], &format!("systemctl stop squatter; systemctl stop {SERVER} || true; while pgrep -u spark java; do sleep 0.1; done; systemctl start {SERVER}"));
     p.case("override", &format!("cp -p {ENV} /srv/env; echo 'export SPARK_HISTORY_OPTS=\"$SPARK_HISTORY_OPTS -Dspark.history.fs.logDirectory=hdfs:///var/log/spark/apps\"' >>{ENV}; systemctl restart {SERVER}; until curl -sfo /dev/null localhost:18080/api/v1/version; do sleep 0.2; done"), &["drift", "defaults"], &["on its command line", "found -Dspark.history.fs.logDirectory=hdfs:///var/log/spark/apps", "SPARK_HISTORY_OPTS"], &format!("cp -p /srv/env {ENV}; systemctl restart {SERVER}"));
     // An event log can contain a query plan of 150 MB in one line.
     p.suffers("heap too small for a large event log", |node| {
@@ -287,8 +287,21 @@ fn doctor_names_failures_of_aws_and_of_the_gateway() {
         "kill -CONT $(pgrep -u spark java)",
     );
     let links = "spark.history.custom.executor.log.url";
-    p.case("log pattern with APP_ID", &format!("emr-shs install --set '{links}=http://x/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}'; sleep 3; for i in $(seq 300); do curl -s localhost:18080/api/v1/applications | grep -q 0003 && exit; sleep 0.2; done"), &["log pattern", "gateway"], &["log links use APP_ID, which executors do not have", "CONTAINER_ID", &format!("fix: sudo emr-shs install --set {links}=")], &format!("emr-shs install --set {links}="));
-    p.case("event logs that are none", &format!("systemctl stop {SERVER}; rm -rf /mnt/emr-shs/store-acme-spark-events-905771e932ca/*; head -c 5000 /dev/urandom >/srv/none; for name in application_1795352263709_0901.zstd application_1795352263709_0902.zstd; do /opt/lab/s3 put /srv/none s3://acme-spark/events/$name; done; systemctl start {SERVER}; for i in $(seq 300); do [ $(grep -c 'merging application listings' /var/log/spark/spark-history-server.out) = 2 ] && curl -s localhost:18080/api/v1/applications | grep -q 0001 && sleep 2 && exit; sleep 0.2; done"), &["server log", "reads"], &["10 of 12 event logs listed", "application_1795352263709_0901", "Exception while merging application listings", "fix: find the reason"], &format!("/opt/lab/s3 rm s3://acme-spark/events/application_1795352263709_0901.zstd s3://acme-spark/events/application_1795352263709_0902.zstd; systemctl restart {SERVER}"));
+    p.case(
+        "log pattern with APP_ID",
+        &format!(
+            "emr-shs install --set '{links}=http://x/{{{{APP_ID}}}}/{{{{CONTAINER_ID}}}}/{{{{FILE_NAME}}}}'; {}",
+            until(&lists(10))
+        ),
+        &["log pattern", "gateway"],
+        &[
+            "log links use APP_ID, which executors do not have",
+            "CONTAINER_ID",
+            &format!("fix: sudo emr-shs install --set {links}="),
+        ],
+        &format!("emr-shs install --set {links}="),
+    );
+    p.case("event logs that are none", &format!("systemctl stop {SERVER}; rm -rf /mnt/emr-shs/store-acme-spark-events-905771e932ca/*; head -c 5000 /dev/urandom >/srv/none; for name in application_1795352263709_0901.zstd application_1795352263709_0902.zstd; do /opt/lab/s3 put /srv/none s3://acme-spark/events/$name; done; systemctl start {SERVER}; {}", until(&format!("[ $(grep -c 'merging application listings' /var/log/spark/spark-history-server.out) = 2 ] && {}", lists(10)))), &["server log", "reads"], &["10 of 12 event logs listed", "application_1795352263709_0901", "Exception while merging application listings", "fix: find the reason"], &format!("/opt/lab/s3 rm s3://acme-spark/events/application_1795352263709_0901.zstd s3://acme-spark/events/application_1795352263709_0902.zstd; systemctl restart {SERVER}"));
     p.suffers(
         "prefix gone",
         |node| drop(node.sh("/opt/lab/s3 rm 's3://acme-spark/events/*'")),
@@ -377,6 +390,7 @@ fn doctor_explains_a_node_without_an_installation() {
          systemd-run -q --unit lab-central --setenv=ROOT_ACCESS_KEY=labroot --setenv=ROOT_SECRET_KEY=labrootsecret /opt/lab/versitygw --port 127.0.0.1:7072 --region eu-central-1 posix /srv/central
          systemd-run -q --unit lab-redirect python3 /opt/lab/region_redirect.py 7073 7072 eu-central-1
          sed -i 's/127.0.0.1:7070/127.0.0.1:7073/' /etc/hadoop/conf/core-site.xml
+         for port in 7072 7073; do until : </dev/tcp/127.0.0.1/$port; do sleep 0.1; done 2>/dev/null; done
          AWS_REGION=eu-central-1 LAB_S3_PORT=7072 /opt/lab/s3 mb s3://acme-central s3://acme-logs
          cp -p /srv/defaults {DEFAULTS}; systemctl reset-failed {SERVER}; systemctl start {SERVER}"
     ));

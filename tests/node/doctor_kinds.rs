@@ -1,7 +1,7 @@
 //! `doctor` judges event logs of any name and server logs of any layout as the history server does, counts errors that
 //! nobody has listed, and finds nothing wrong with healthy nodes of every kind.
 
-use crate::helpers::doctor_cases::{DoctorCases, Report};
+use crate::helpers::doctor_cases::{DoctorCases, Report, until};
 use crate::helpers::node::{LOGS, Node, Profile};
 use crate::helpers::wait::wait;
 use serde_json::Value;
@@ -106,7 +106,7 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
         &p,
         "application_1795352263709_2401_1 eventlog_v2_00f5trm1fv0d3p0b jr_3c1d0f5e7a9b spark-0c5f7bd7b9f34a4b nightly",
     );
-    p.node.wait_for_applications(14);
+    p.node.wait_for_attempts(15);
     put(&p, "eventlog_v2_empty other README _SUCCESS .hidden");
     let report = p.recovered_with_skips();
     assert_eq!(
@@ -130,9 +130,14 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
         /opt/lab/s3 put-tree /srv/many s3://acme-spark/events/");
     p.suffers(
         "hundreds of event logs with an unknown error",
-        |node| drop(node.sh(&format!("for i in $(seq 300); do [ $(grep -c 'merging application listings' {OUT}) -ge 300 ] && exit; sleep 0.2; done"))),
+        |node| drop(node.sh(&until(&format!("[ $(grep -c 'merging application listings' {OUT}) -ge 300 ]")))),
         &["server log", "reads"],
-        &["errors that emr-shs does not know, 300 times", "IOException", "15 of 315 event logs listed", "tail -100 /var/log/spark"],
+        &[
+            "errors that emr-shs does not know, 300 times",
+            "IOException",
+            "15 of 315 event logs listed",
+            "tail -100 /var/log/spark",
+        ],
     );
     p.node.sh("/opt/lab/s3 rm 's3://acme-spark/events/application_1795352263709_1*'");
     names_of_others_do_nothing(&p.node);
@@ -176,11 +181,7 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
         p.node.sh(&format!("/opt/lab/s3 put /srv/none {damaged}"));
         p.suffers(
             layout,
-            |node| {
-                drop(node.sh(&format!(
-                    "for i in $(seq 100); do grep -q 'merging application listings' {OUT} && exit; sleep 0.2; done"
-                )))
-            },
+            |node| drop(node.sh(&until(&format!("grep -q 'merging application listings' {OUT}")))),
             &["server log", "reads"],
             &["IOException"],
         );
@@ -210,11 +211,7 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
     p.node.sh(&format!("/opt/lab/s3 put /srv/none {damaged}"));
     p.suffers(
         "a log of its own",
-        |node| {
-            drop(node.sh(&format!(
-                "for i in $(seq 100); do grep -q 'merging application listings' {OWN} && exit; sleep 0.2; done"
-            )))
-        },
+        |node| drop(node.sh(&until(&format!("grep -q 'merging application listings' {OWN}")))),
         &["server log", "reads"],
         &["IOException"],
     );
@@ -223,6 +220,7 @@ fn doctor_judges_what_the_server_lists_whatever_its_name_or_log_layout() {
     // Only old event logs, then none at all.
     p.node.sh(&format!("cd {EVENTS}; mv application_1795352263709_2401_1 /srv/; rm -rf * .hidden; mv /srv/application_1795352263709_2401_1 ."));
     restart(&p);
+    p.node.wait_for_attempts(1);
     let report = p.recovered_with_skips();
     assert_eq!(found(&report, "reads"), "pass: 1 of 1 event logs listed", "{}", report.text());
     assert!(

@@ -55,8 +55,10 @@ fn everything_works_on_a_hardened_node_and_nothing_of_others_is_touched() {
 
     // Jobs and people use what root has made with a umask of 077.
     let own = node.spark_submit("hardened");
-    let listed = node.wait_for_applications(1);
-    assert!(listed.iter().any(|application| application["id"] == own.as_str()), "{listed:?}");
+    wait("the application of the job", || {
+        // The one that verify has written can still be listed, too.
+        node.wait_for_applications(1).iter().any(|application| application["id"] == own.as_str()).then_some(())
+    });
     assert!(node.sh(&format!("runuser -u hadoop -- hadoop fs -ls {LOGS}")).contains(&own));
     // The browser of this node goes through the company's proxy.
     assert!(node.sh(&format!("curl -sfL --compressed {LOG}")).contains(SAYS));

@@ -2,9 +2,9 @@
 
 use crate::helpers::index_gateway::IndexGateway;
 use crate::helpers::many_logs::ManyLogs;
+use crate::helpers::ports::unused_port;
 use crate::helpers::python_packages::cache;
 use crate::helpers::wait::wait;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -20,7 +20,7 @@ impl StockServer {
         let begin = format!("spark-{version}-");
         let mut found = std::fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().path());
         let layer = found.find(|path| path.file_name().unwrap().to_string_lossy().starts_with(&begin)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = unused_port();
         let mut java = Command::new("java");
         for package in ["lang", "lang.invoke", "lang.reflect", "io", "net", "nio", "util", "util.concurrent"] {
             java.arg(format!("--add-opens=java.base/java.{package}=ALL-UNNAMED"));

@@ -4,6 +4,7 @@ use crate::gateway::monitoring::documented;
 use crate::helpers::chromium::{Browser, Setup};
 use crate::helpers::laptop::Laptop;
 use crate::helpers::node::{LOG_URI, LOGS, Node, Profile};
+use crate::helpers::wait::wait;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -45,7 +46,7 @@ fn the_index_is_installed_and_taken_back() {
     node.upload_event_logs(LOGS);
     // As it is today.
     node.emr_shs(&["install", "--event-logs", LOGS]).expect(0);
-    let count = node.wait_for_applications(1).len();
+    let count = node.wait_for_applications(9).len();
     assert_eq!(node.reads(), LOGS);
 
     let installed = node.emr_shs(&["install", "--index"]).expect(0);
@@ -127,11 +128,13 @@ fn people_find_and_open_applications_and_logs(profile: Profile) {
     ] {
         browser.open(&at(&format!("/history/application_1795352263709_{application}/executors/")));
         browser.wait_for_text("stderr");
-        // Spark 4.1 has buttons above the page's right edge.
-        browser.wait_for(&format!("#active-executors a[href$='/logs/{container}/stderr']"));
-        browser.script(&format!(
-            "document.querySelector(\"#active-executors a[href$='/logs/{container}/stderr']\").click()"
-        ));
+        // Spark 4.1 has buttons above the page's right edge, and draws the table again while it loads.
+        let click = format!(
+            "const link = document.querySelector(\"#active-executors a[href$='/logs/{container}/stderr']\");
+             link?.click();
+             return link != null;"
+        );
+        wait("the link", || (browser.script(&click) == true).then_some(()));
         browser.wait_for_text(says);
     }
     // The history server's own page is there, too, and lists all.

@@ -27,7 +27,7 @@ fn node_with(count: usize) -> Node {
 /// Runs index_load.py, which must find nothing wrong.
 #[track_caller]
 fn load(node: &Node, words: &str) {
-    let printed = node.sh(&format!("timeout 280 python3 /srv/index_load.py {words} 2>&1"));
+    let printed = node.sh(&format!("timeout 500 python3 /srv/index_load.py {words} 2>&1"));
     eprintln!("{printed}");
     assert!(!printed.contains("wrong:") && !printed.contains("Traceback"), "{printed}");
 }

@@ -105,15 +105,15 @@ fn a_server_that_is_killed_while_it_reads_lists_everything_at_last() {
     let stop = format!("systemctl stop {SERVER} || true; : >{LOG}");
     let start = format!("systemctl reset-failed {SERVER}; systemctl start {SERVER}");
     let parsed = || node.sh(&format!("grep -c 'Finished parsing' {LOG} || true")).trim().parse::<u32>().unwrap();
-    // It notes all new event logs, and then parses one after the other.
-    node.sh(&format!("{stop}; {start}"));
-    wait("the first event log", || (parsed() > 0).then_some(()));
-    let kill = || {
-        node.sh(&format!("kill -9 {}", node.history_server_pid()));
+    let kill_when = |condition: &str| {
+        let pid = node.history_server_pid();
+        node.sh(&format!("until {condition}; do sleep 0.05; done; kill -9 {pid}"));
         // Before systemd knows that, it starts nothing.
         node.wait_until_dead();
     };
-    kill();
+    // It notes all new event logs, and then parses one after the other.
+    node.sh(&format!("{stop}; {start}"));
+    kill_when(&format!("grep -q 'Finished parsing' {LOG}"));
     assert!(parsed() < 1000, "it was killed too late");
     node.sh(&start);
     node.wait_for_applications(1000);
@@ -134,7 +134,7 @@ fn a_server_that_is_killed_while_it_reads_lists_everything_at_last() {
     wait_until_all_are_parsed();
     // Whoever kills the server stops it next.
     node.sh(hours_later);
-    kill();
+    kill_when("true");
     restart();
     wait_until_all_are_parsed();
     // A server of other event logs has left the store meanwhile.

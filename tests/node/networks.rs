@@ -70,7 +70,7 @@ fn s3_is_asked_through_the_proxy_and_the_node_itself_never() {
     let ready = || node.sh("curl -s http://localhost:9977/-/readyz").starts_with("ready").then_some(());
     wait("the gateway", ready);
     assert_eq!(node.sh("stat -c '%a %U' /etc/emr-shs/gateway.env").trim(), "600 root");
-    assert!(proxied(&node, 3129).contains("HEAD http://s3.behind.invalid/acme-logs"));
+    wait("the proxy's log", || proxied(&node, 3129).contains("HEAD http://s3.behind.invalid/acme-logs").then_some(()));
     // Another run keeps the proxy.
     node.emr_shs(&gateway).expect(0);
     assert!(node.sh("cat /etc/emr-shs/gateway.env").contains(url.split_once('=').unwrap().1));
@@ -161,7 +161,7 @@ fn buckets_and_accounts_with_rules_of_their_own_are_told_as_what_they_are() {
         openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout tls.key -out tls.csr 2>&1
         echo 'subjectAltName=DNS:localhost' >san
         openssl x509 -req -in tls.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out tls.pem 2>&1
-        systemd-run -q --unit tls python3 -c \"{TLS}\"; until (: </dev/tcp/127.0.0.1/9444) 2>/dev/null; do sleep 0.05; done"
+        systemd-run -q --unit tls python3 -c \"{TLS}\"; until (: </dev/tcp/127.0.0.1/9443 && : </dev/tcp/127.0.0.1/9444) 2>/dev/null; do sleep 0.05; done"
     ));
     for (port, says) in
         [(9443, "is signed by an unknown authority"), (9444, "is that of an authority itself (CA:TRUE)")]

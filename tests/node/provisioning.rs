@@ -1,8 +1,9 @@
 //! `install` in a bootstrap action, before EMR has installed Spark: a unit finishes it when the node is provisioned.
 
 use crate::helpers::node::{LOGS, Node, Profile};
-use crate::helpers::wait::wait;
+use crate::helpers::wait::{wait, wait_within};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const INSTALL: [&str; 4] = ["install", "--if-primary", "--event-logs", LOGS];
 const UNIT: &str = "emr-shs-install.service";
@@ -25,7 +26,8 @@ fn wait_for_status(node: &Node, text: &str) {
 /// Waits until the deferred installation is done: `status` reports it, and nothing of the unit is left.
 fn wait_until_installed(node: &Node) {
     // The unit's process removes the unit's file, then writes the receipt, then ends.
-    wait("the unit's file to be gone and its process to have ended", || {
+    // The unit starts a killed process again after ten seconds, asks EMR every five, and then there are a restart and a proof.
+    wait_within(Duration::from_secs(300), "the unit's file to be gone and its process to have ended", || {
         let state = node.sh(&format!("systemctl show -P LoadState -P ActiveState {UNIT}"));
         (state.split_whitespace().eq(["not-found", "inactive"])).then_some(())
     });
@@ -135,6 +137,7 @@ fn a_deferred_install_reports_its_failure_and_retries_at_boot() {
     wait_for_status(&node, "is not allowed to write to s3://acme-spark/events/");
     let said = status(&node);
     assert!(said.contains("failed ") && said.contains("hint: ") && said.contains("sudo emr-shs install"), "{said}");
+    wait("the history server", || node.answers().then_some(()));
     assert_eq!(node.reads(), "hdfs:///var/log/spark/apps", "nothing was changed");
     node.sh("/opt/lab/s3-fault off");
     node.reboot();

@@ -4,9 +4,10 @@ use crate::helpers::command_output::CommandOutput;
 use crate::helpers::emr_scripts::{EmrNode, ScriptKind};
 use crate::helpers::laptop::Laptop;
 use crate::helpers::node::{LOGS, Node, Profile, binary};
-use crate::helpers::wait::wait;
+use crate::helpers::wait::{wait, wait_within};
 use serde_json::Value;
 use std::process::Command;
+use std::time::Duration;
 
 struct Snippets {
     upload: String,
@@ -118,10 +119,13 @@ fn the_readmes_bootstrap_action_installs() {
     );
     assert_eq!(emr.leftovers(), "/usr/bin/emr-shs\n");
     let status = || emr.node.sh("runuser -u hadoop -- sudo emr-shs status");
-    assert!(status().contains("waiting for Spark, since "), "{}", status());
+    // The unit says so when its process runs.
+    wait("the deferred installation to wait", || status().contains("waiting for Spark, since ").then_some(()));
 
     emr.node.sh("/opt/lab/provision");
-    wait("the proof", || emr.node.sh("journalctl -u emr-shs-install --no-pager").contains("proved in").then_some(()));
+    wait_within(Duration::from_secs(300), "the proof", || {
+        emr.node.sh("journalctl -u emr-shs-install --no-pager").contains("proved in").then_some(())
+    });
     wait("the status", || status().contains("installed ").then_some(()));
     assert_eq!(emr.node.reads(), LOGS);
 }

@@ -51,6 +51,7 @@ fn a_step_installs_once_and_can_be_stopped() {
 
     // EMR stops the step while the history server starts. It must not signal root's processes, so the script does.
     let before = node.sh("cat /etc/spark/conf/spark-defaults.conf");
+    node.sh("echo START_DELAY=10 >/etc/default/spark-history-server");
     let stopped = thread::scope(|scope| {
         let step = scope
             .spawn(|| emr.runs_true(ScriptKind::Step, "s-STOPPED", &["--set", "spark.history.ui.maxApplications=7"]));
@@ -60,6 +61,7 @@ fn a_step_installs_once_and_can_be_stopped() {
         node.sh("runuser -u hadoop -- pkill -TERM -o -f steps/s-STOPPED/step");
         step.join().unwrap()
     });
+    node.sh("rm /etc/default/spark-history-server");
     stopped
         .failed(143, &["error: stopped by SIGTERM"])
         .expect(143, &["put back: ", "answers again from s3://acme-spark/events/"]);

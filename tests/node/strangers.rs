@@ -21,16 +21,21 @@ const LISTENER: &str = "import socket\ns = socket.socket(); s.setsockopt(1, 2, 1
     while True:\n\
     \x20 c, _ = s.accept(); print(c.recv(65536).decode())\n\
     \x20 c.sendall(b'HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok'); c.close()";
-/// Starts a command, sends it a signal after two seconds, and prints how long it then took, and its exit code.
+/// Starts a command, sends it a signal two seconds after it has begun to listen for signals, and prints how long it then took, and its exit code.
 const SIGNALLED: &str = "import signal, subprocess, sys, time\n\
     default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)\n\
     p = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=default)\n\
+    caught = 1 << getattr(signal, sys.argv[1]) - 1\n\
+    def catches():\n\
+    \x20   mask = open(f'/proc/{p.pid}/status').read().split('SigCgt:')[1].split()[0]\n\
+    \x20   return int(mask, 16) & caught\n\
+    while p.poll() is None and not catches(): time.sleep(0.05)\n\
     time.sleep(2)\n\
     ended = p.poll()\n\
     begun = time.time()\n\
     p.send_signal(getattr(signal, sys.argv[1]))\n\
     code = p.wait(60)\n\
-    print(ended, code, time.time() - begun < 4)";
+    print(ended, code, time.time() - begun < 10)";
 
 #[test]
 #[ignore = "needs root and a node: scripts/test node"]
@@ -49,7 +54,7 @@ fn other_accounts_neither_stop_root_nor_use_it() {
         node.sh(&format!("{puts} {LOG}"));
         let begun = Instant::now();
         let ran = node.emr_shs(&["doctor", "-v", "--bundle", "/root/bundle.tar.gz"]).expect(3);
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
         let bundle = node.sh("tar -xzOf /root/bundle.tar.gz; rm /root/bundle.tar.gz");
         assert!(!bundle.contains("Exception of root") && bundle.contains(found), "{bundle}");
         assert!(!ran.out().contains("Exception of root"), "{}", ran.out());
@@ -65,7 +70,7 @@ fn other_accounts_neither_stop_root_nor_use_it() {
                 let says = in_one_line(&refused.err());
                 assert!(says.contains("would not start again") && says.contains(found), "{says}");
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(150), "{:?}", begun.elapsed());
         } else {
             node.emr_shs(&["plan", "--event-logs", LOGS]).expect(0);
         }
@@ -75,7 +80,7 @@ fn other_accounts_neither_stop_root_nor_use_it() {
     node.sh(&format!("rm /root/secret; mv {LOG}.away {LOG}"));
 
     // A service that hangs.
-    node.sh(&format!("systemd-run --quiet --unit=silent python3 -c \"{SILENT}\"; sleep 1"));
+    node.sh(&format!("systemd-run --quiet --unit=silent python3 -c \"{SILENT}\"; until (: </dev/tcp/127.0.0.1/9) 2>/dev/null; do sleep 0.05; done"));
     let hangs = ["--event-logs", "s3://acme-spark/x/", "--endpoint-url", "http://127.0.0.1:9"];
     for (signal, command) in [("SIGTERM", "doctor"), ("SIGINT", "install"), ("SIGTERM", "plan")] {
         let ran = node.run(&[&["python3", "-c", SIGNALLED, signal, "emr-shs", command], &hangs[..]].concat()).expect(0);
@@ -205,7 +210,7 @@ fn whatever_hangs_or_is_left_in_the_environment_a_command_ends_as_it_should() {
     let begun = Instant::now();
     node.sh("pkill -TERM -x emr-shs; sleep 0.1; pkill -TERM -x emr-shs || true");
     let ran = CommandOutput(child.wait_with_output().unwrap());
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     let says = in_one_line(&ran.err());
     assert_eq!(ran.code(), 1, "{says}");
     assert!(says.contains("interrupted while /etc/spark/conf") && says.contains("hangs"), "{says}");
@@ -240,7 +245,7 @@ fn whatever_hangs_or_is_left_in_the_environment_a_command_ends_as_it_should() {
         let wanted = "systemd does not answer: systemctl show spark-history-server.service did not end within 10 s";
         assert!(ran.code() != 0 && says.contains(wanted) && says.contains("journalctl"), "{says}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(28), "{:?}", begun.elapsed());
     node.sh("rm /root/hangs");
 
     // Processes that only root sees.

@@ -74,8 +74,13 @@ fn the_gateway_takes_the_port_and_gives_it_back() {
     // A link of YARN opens an application that nobody has opened.
     assert_eq!(node.sh(&format!("ls {CACHE}")), "");
     wait("the index", || node.get("/api/v1/applications").is_some_and(|list| list.contains(APPLICATION)).then_some(()));
-    let (status, page) = browse(&node, &format!("http://{PRIVATE_NAME}:18080/history/{APPLICATION}/1/jobs/"));
-    assert!(status == "200" && page.contains("Completed Jobs"), "{status}: {page}");
+    let url = format!("http://{PRIVATE_NAME}:18080/history/{APPLICATION}/1/jobs/");
+    wait("the application's page", || {
+        let (status, page) = browse(&node, &url);
+        // Until then there is a page that asks again by itself.
+        assert!(status == "200" || status == "503" && page.contains("http-equiv=\"refresh\""), "{status}: {page}");
+        (status == "200" && page.contains("Completed Jobs")).then_some(())
+    });
     assert!(node.sh(&format!("ls {CACHE}")).contains(APPLICATION));
     is_green(&node);
     let status = node.emr_shs(&["status"]).expect(0).out();

@@ -44,7 +44,7 @@ fn install_succeeds_only_when_the_server_reads_the_new_directory(profile: Profil
     );
     assert_eq!(node.history_server_pid(), pid, "and what was started beside it is gone");
     assert_eq!(node.reads(), HDFS);
-    node.sh(&format!("kill {pid}"));
+    node.sh(&format!("kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.1; done"));
     node.sh("mv /root/spark-history-server /etc/init.d/; rm -r /etc/systemd/system/spark-history-server.service.d; systemctl daemon-reload; systemctl restart spark-history-server");
     wait("the history server", || node.answers().then_some(()));
     assert_same_tree(&before, &node.tree());

@@ -98,7 +98,8 @@ fn a_server_that_dies_of_new_settings_gets_the_old_ones_back(profile: Profile) {
     let hang = format!("{INSTALL} --timeout 12");
     let forced = format!("{INSTALL} --force");
     let small = format!(
-        "cp -p /etc/spark/conf.dist/spark-env.sh /root/; echo 'export SPARK_DAEMON_MEMORY={heap}' >>/etc/spark/conf.dist/spark-env.sh; systemctl restart spark-history-server"
+        "cp -p /etc/spark/conf.dist/spark-env.sh /root/; echo 'export SPARK_DAEMON_MEMORY={heap}' >>/etc/spark/conf.dist/spark-env.sh; systemctl restart spark-history-server; \
+         until curl -sf localhost:18080/ | grep -q 'Event log directory'; do sleep 0.2; done"
     );
     let case = |given, run, says, mend| Case { given, run, code: 1, says, mend };
     let restart = "systemctl restart spark-history-server";

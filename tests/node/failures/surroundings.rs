@@ -24,6 +24,7 @@ fn a_bucket_in_another_region(profile: Profile) {
             == 0)
             .then_some(())
     });
+    node.sh("until : </dev/tcp/127.0.0.1/7073; do sleep 0.1; done 2>/dev/null");
     let keys = "AWS_ACCESS_KEY_ID=labroot AWS_SECRET_ACCESS_KEY=labrootsecret";
     // Hadoop's configuration leads the log gateway to the second store, too, and that store has no container logs.
     let install = format!("{keys} emr-shs install --event-logs s3a://acme-central/events/ --no-proxy");

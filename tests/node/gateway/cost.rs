@@ -2,6 +2,7 @@
 //! S3 server.
 
 use super::*;
+use std::time::{Duration, Instant};
 
 /// The number of requests that S3 has had for the bucket of the logs.
 fn log_requests(node: &Node) -> usize {
@@ -56,8 +57,14 @@ fn unknown_logs_and_lists_cost_few_requests_whoever_asks_for_them() {
     };
     let second = asked(&|| not_found(&node, &container(1_795_000_000_001, 1)));
     assert!(second <= 50, "{second} requests for the second one");
-    let again = asked(&|| assert_eq!(get(&node, &container(1_795_000_000_001, 2), &[]).status, 404));
-    assert!(again <= 1, "{again} requests for the same one again");
+    // The gateway trusts for five seconds that a log is nowhere.
+    let again = (10..30).find_map(|last| {
+        let begun = Instant::now();
+        not_found(&node, &container(1_795_000_000_000 + last, 1));
+        let again = asked(&|| assert_eq!(get(&node, &container(1_795_000_000_000 + last, 2), &[]).status, 404));
+        (begun.elapsed() < Duration::from_secs(4)).then_some(again)
+    });
+    assert!(again.unwrap() <= 1, "{again:?} requests for the same one again");
     // Also after a restart.
     assert_eq!(node.sh("stat -c '%a %U' /var/lib/emr-shs-gateway"), "700 emr-shs\n");
     node.sh(&format!("systemctl restart {UNIT}"));
@@ -216,7 +223,7 @@ for _ in range(120):
     time.sleep(0.05)
 lists_of_anyone, seconds = counts()[0] - lists, time.monotonic() - begun
 token = {"Authorization": "Bearer " + open("/run/emr-shs-gateway/token").read().strip()}
-ends = time.monotonic() + 40
+ends = time.monotonic() + 120
 while counts()[1] == refused and time.monotonic() < ends:
     assert ask("/-/log-uris", token) == (200, "[]")
     time.sleep(0.05)

@@ -6,8 +6,10 @@ use super::*;
 #[ignore = "needs root and a node: scripts/test node"]
 fn logs_open_while_credentials_rotate() {
     let node = node();
+    let ready = || (get(&node, "/-/readyz", &[]).status == 200).then_some(());
     node.stand_in("rotate", json!({ "every": 20, "life": 30 }));
     node.sh(&format!("systemctl restart {UNIT}"));
+    wait("the gateway to be ready", ready);
     let load = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/load.py");
     node.copy(load, "/srv/load.py");
     let paths = "/logs/container_1795352263709_000{1,2,3,5}_01_00000{1,2,3}/std{err,out}";
@@ -16,8 +18,9 @@ fn logs_open_while_credentials_rotate() {
     assert!(!said.contains("wrong") && keys >= 3, "{said}");
 
     // While the metadata service is down, logs open until the credentials expire. Then the gateway says why they do not.
-    node.stand_in("rotate", json!({ "every": 5, "life": 20 }));
+    node.stand_in("rotate", json!({ "every": 5, "life": 40 }));
     node.sh(&format!("systemctl restart {UNIT}"));
+    wait("the gateway to be ready", ready);
     assert_eq!(get(&node, LOG, &[]).status, 302);
     node.stand_in("outage", json!("refuse"));
     let served = node.sh("python3 /srv/load.py 8 2 /logs/container_1795352263709_0001_01_000002/stderr");
@@ -57,7 +60,7 @@ fn the_page_explains_what_s3_refuses() {
         wait("the gateway", || get_ok(&node).then_some(()));
     };
     role_may(r#""s3:ListBucket""#);
-    let answer = get(&node, LOG, &[]);
+    let answer = confirmed(&node, LOG);
     assert_eq!(answer.status, 403, "{}", answer.body);
     assert!(
         answer.body.contains("S3 denies access to stderr of") && answer.body.contains("needs s3:GetObject here"),
@@ -66,11 +69,11 @@ fn the_page_explains_what_s3_refuses() {
     );
     assert!(!answer.body.contains("denies access to a missing object"), "{}", answer.body);
     // With s3:ListBucket, S3 says that an object is missing.
-    assert_eq!(get(&node, &format!("{LOG}.9"), &[]).status, 404);
+    assert_eq!(confirmed(&node, &format!("{LOG}.9")).status, 404);
     // Without s3:ListBucket, S3 answers 403 for a missing object.
     role_may(r#""s3:GetObject""#);
     assert_eq!(get(&node, LOG, &[]).status, 302, "reading is enough for a log of this cluster");
-    let answer = get(&node, &format!("{LOG}.9"), &[]);
+    let answer = confirmed(&node, &format!("{LOG}.9"));
     assert!([403, 404].contains(&answer.status), "{}", answer.body);
     let answer = get(&node, "/logs/application_1795352263709_0001/", &[]);
     assert_eq!(answer.status, 403, "{}", answer.body);
@@ -100,7 +103,7 @@ fn the_page_explains_what_s3_refuses() {
     let begun = std::time::Instant::now();
     let answer = get(&node, "/logs/container_1795352263709_0001_01_000002/stdout", &[]);
     assert_eq!(answer.status, 302, "{}", answer.body);
-    assert!(begun.elapsed().as_secs() < 3, "at once");
+    assert!(begun.elapsed().as_secs() < 5, "it does not wait for S3");
     // The clusters are known, and nothing of this one: nobody can say that it has no logs.
     let answer = get(&node, "/logs/j-2AXXXXXXGAPLF/", &[]);
     assert_eq!(answer.status, 502, "{}", answer.body);

@@ -73,7 +73,7 @@ fn one_bad_log_uri_hides_nothing_of_the_others() {
             names(&answer.body, &path);
         }
         // A log that is missing in a cluster that is known is missing.
-        assert_eq!(get(&node, &format!("{LOG}.9"), &[]).status, 404);
+        assert_eq!(confirmed(&node, &format!("{LOG}.9")).status, 404);
     }
     // The only log URI is denied.
     let ran = node.emr_shs(&["proxy", "install", "--log-uri", CLOSED]).expect(5);

@@ -61,6 +61,12 @@ fn ask(node: &Node, options: &[&str]) -> Answer {
     Answer { status, head: head.into(), body: body.into() }
 }
 
+/// The answer once S3 has given its own: where S3 is late, the gateway leads to a log that S3 has not confirmed.
+#[track_caller]
+fn confirmed(node: &Node, path: &str) -> Answer {
+    wait("S3's answer", || Some(get(node, path, &[])).filter(|answer| answer.status != 302))
+}
+
 /// Runs a part of attacks.py on the node, which asserts what a client that behaves well sees meanwhile.
 #[track_caller]
 fn attack(node: &Node, arguments: &[&str]) -> CommandOutput {

@@ -137,23 +137,27 @@ fn the_gateway_is_installed_restarted_and_removed_without_a_trace() {
 struct Clients(std::process::Child);
 
 const CLIENTS: &str = r#"
-import os, socket, threading
+import os, socket, threading, time
 failures = []
 answers = []
 def ask():
-    while not os.path.exists("/srv/enough"):
+    while not os.path.exists("/srv/enough") or len(answers) <= 100:
+        begun, is_late = time.monotonic(), False
         try:
             with socket.create_connection(("127.0.0.1", 9977), timeout=60) as s:
                 s.sendall(b"GET /-/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                # A gateway that ends waits for half a second for requests on connections that it has.
+                is_late = time.monotonic() - begun > 0.4
                 answer = b"".join(iter(lambda: s.recv(4096), b""))
             assert answer.startswith(b"HTTP/1.1 200"), answer
             answers.append(1)
         except Exception as e:
-            failures.append(repr(e))
+            if not is_late:
+                failures.append(repr(e))
 threads = [threading.Thread(target=ask) for _ in range(3)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-print(len(answers) > 100, failures[:3])
+print(failures[:3])
 "#;
 
 impl Clients {
@@ -166,7 +170,7 @@ impl Clients {
     fn all_got_answers(mut self, node: &Node) {
         node.sh("touch /srv/enough");
         self.0.wait().unwrap();
-        assert_eq!(node.sh("cat /srv/clients; rm /srv/clients /srv/enough"), "True []\n");
+        assert_eq!(node.sh("cat /srv/clients; rm /srv/clients /srv/enough"), "[]\n");
     }
 }
 
