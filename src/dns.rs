@@ -19,10 +19,10 @@ use tokio::sync::watch;
 /// How long the lookup of a name may take. This is less than any client here waits for a connection, so that the error
 /// names the lookup, and more than musl waits before it asks a second time.
 const TIMEOUT: Duration = Duration::from_millis(2800);
-/// How long addresses of one family wait for those of the other. Both answers come from the same resolver.
+/// How long IPv4 addresses wait for those of IPv6. Both answers come from the same resolver.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long addresses of IPv6 wait for those of IPv4. Many networks lead IPv6 nowhere, and on a busy machine the answer that is there
-/// is read late.
+/// How long IPv6 addresses wait for those of IPv4. Many networks do not route IPv6, and on a busy machine this process can read the
+/// answer about IPv4 late.
 const PATIENCE_FOR_IPV4: Duration = Duration::from_secs(1);
 /// For how long [`lookup_later`] keeps the addresses of a name: connections that are opened one after the other share a lookup, and an
 /// address that has changed is used soon.
@@ -111,12 +111,14 @@ pub(crate) fn lookup(name: &str) -> Result<Vec<IpAddr>, NotResolved> {
     let mut found: Vec<IpAddr> = Vec::new();
     loop {
         let left = TIMEOUT.saturating_sub(begun.elapsed());
-        let left = match found.iter().any(IpAddr::is_ipv4) {
-            true => PATIENCE,
-            false if found.is_empty() => left,
-            false => left.min(PATIENCE_FOR_IPV4),
+        let patience = if found.is_empty() {
+            left
+        } else if found.iter().any(IpAddr::is_ipv4) {
+            PATIENCE
+        } else {
+            PATIENCE_FOR_IPV4.min(left)
         };
-        match answers.recv_timeout(left) {
+        match answers.recv_timeout(patience) {
             Ok(Ok(addresses)) => found.extend(addresses),
             Ok(Err(why)) => failures.push(why),
             Err(RecvTimeoutError::Timeout) => {

@@ -70,9 +70,9 @@ impl Gathered {
 
         let s3 = event_logs.as_ref().filter(|_| is_live).map(|uri| S3Answers::request(&node, &settings, uri));
         let emr = is_live.then(|| ask_emr(&node, &settings));
+        let gateway = is_live.then(|| ask_gateway(&receipt));
         observe_server(&host, &mut node)?;
         let scheme = event_logs.as_ref().map(|uri| node.scheme(&host, &uri.scheme, &settings.jars));
-        let gateway = if is_live { LogGateway::observe(&receipt).map_err(|e| format!("{e:#}")) } else { Ok(None) };
         let listed = node.server.as_ref().and_then(|server| server.list());
 
         let emr = emr.and_then(|emr| within_deadline(&emr, begun));
@@ -109,6 +109,10 @@ impl Gathered {
             }
         }
         let server = ServerObservations::gather(&host, &node, listed, begun);
+        // A gateway that hangs must not take the time of the questions to S3.
+        let gateway = gateway.map_or(Ok(None), |gateway| {
+            within_deadline(&gateway, begun).unwrap_or_else(|| Err("the log gateway did not answer in time".into()))
+        });
         let observations = Observations {
             unreadable,
             is_pending: is_live && provisioning::is_pending(&host, false)?,
@@ -235,6 +239,11 @@ fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 
 fn within_deadline<T>(result: &Receiver<T>, begun: Instant) -> Option<T> {
     result.recv_timeout(DEADLINE.saturating_sub(begun.elapsed())).ok()
+}
+
+fn ask_gateway(receipt: &Receipt) -> Receiver<Result<Option<LogGateway>, String>> {
+    let receipt = receipt.clone();
+    in_background(move || LogGateway::observe(&receipt).map_err(|e| format!("{e:#}")))
 }
 
 fn ask_emr(node: &Node, settings: &Settings) -> Receiver<Result<EmrObservations, EmrError>> {

@@ -11,6 +11,7 @@ use crate::settings::{GatewaySettings, Settings};
 use crate::systemd::{self, Unit};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::thread;
@@ -120,6 +121,29 @@ pub(crate) enum Trouble {
     Sources(Vec<LogUriTrouble>),
 }
 
+/// One question of all is asked a second time if no answer came in time: on a busy node an answer is late now and then. A gateway
+/// that never answers takes no longer for that than one question.
+#[derive(Default)]
+struct SecondTry {
+    is_used: Cell<bool>,
+}
+
+impl SecondTry {
+    fn ask(&self, url: &str, header: Option<(&str, &str)>) -> Result<Answer, ureq::Error> {
+        let once = || {
+            let request = local_client(TIMEOUT).get(url);
+            match header {
+                Some((name, value)) => request.header(name, value).call(),
+                None => request.call(),
+            }
+        };
+        match once() {
+            Err(ureq::Error::Timeout(_)) if !self.is_used.replace(true) => once(),
+            answer => answer,
+        }
+    }
+}
+
 impl LogGateway {
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         match &self.says {
@@ -171,8 +195,10 @@ impl LogGateway {
         // A server that does not belong to the unit must not get the token.
         let token = || Host::this().read(Path::new(GATEWAY_TOKEN)).ok().flatten().filter(|_| unit.active == "active");
         let token = token().map(|token| format!("Bearer {}", token.trim()));
+        let second_try = SecondTry::default();
         let get = |path: &str, token: Option<&String>| {
-            call(&format!("{base}{path}"), token.map(|token| ("authorization", token.as_str()))).ok()
+            let header = token.map(|token| ("authorization", token.as_str()));
+            second_try.ask(&format!("{base}{path}"), header).ok()
         };
         let text = |mut answer: Answer| Some(answer.body_mut().read_to_string().ok()?.trim().to_string());
         // For root the gateway asks S3 for this, so what it says afterwards is how it is now.
@@ -197,6 +223,10 @@ impl LogGateway {
         }
         let login = token.as_ref().filter(|_| passed_login);
         let metrics = says.as_ref().and_then(|_| text(get("metrics", login)?));
+        // It has stopped answering: each further question would only take its time.
+        if metrics.is_none() {
+            says = None;
+        }
         let index = says.as_ref().filter(|_| receipt.settings.index).and_then(|_| get("index", login));
         let index = index.filter(|answer| answer.status() == 200).and_then(text);
         let index = index.and_then(|json| serde_json::from_str(&json).ok());
@@ -210,7 +240,7 @@ impl LogGateway {
         let fingerprint = fingerprint.and_then(|rest| rest.split('"').next()).filter(|text| is_fingerprint(text));
         let fingerprint = fingerprint.map(str::to_string);
         let tunnel = Tunnel::of(&receipt.settings);
-        let closed_ways = if says.is_some() { closed_ways(receipt) } else { Vec::new() };
+        let closed_ways = if says.is_some() { closed_ways(receipt, &second_try) } else { Vec::new() };
         let (port, serves) = (at.port(), settings.allowed());
         Ok(Some(Self {
             unit,
@@ -310,11 +340,11 @@ pub(crate) fn names(settings: &Settings) -> Vec<String> {
 }
 
 /// The ways on which a browser does not reach the gateway that answers on this node.
-fn closed_ways(receipt: &Receipt) -> Vec<String> {
+fn closed_ways(receipt: &Receipt, second_try: &SecondTry) -> Vec<String> {
     let settings = &receipt.settings;
     let port = settings.gateway.address().port();
     let authorities = names(settings).into_iter().map(|name| format!("{name}:{port}"));
-    let refused = authorities.filter_map(|authority| why_refused(&settings.gateway, &authority));
+    let refused = authorities.filter_map(|authority| why_refused(&settings.gateway, &authority, second_try));
     let link = receipt.entries.iter().find_map(|entry| match &entry.resource {
         Resource::Key { key, .. } if key == LOG_LINK_KEY => entry.ours.last()?.value(),
         _ => None,
@@ -323,10 +353,10 @@ fn closed_ways(receipt: &Receipt) -> Vec<String> {
 }
 
 /// Why the gateway does not answer a browser that addresses it in this way: `name:port`.
-fn why_refused(gateway: &GatewaySettings, authority: &str) -> Option<String> {
+fn why_refused(gateway: &GatewaySettings, authority: &str, second_try: &SecondTry) -> Option<String> {
     let scheme = if gateway.has_tls() { "https" } else { "http" };
     let url = format!("{scheme}://{}{HEALTH}", reachable(gateway.address()));
-    match call(&url, Some(("host", authority))) {
+    match second_try.ask(&url, Some(("host", authority))) {
         Ok(answer) if answer.status() == 421 => {
             Some(format!("the log gateway does not answer to the name {authority} (421)"))
         }
@@ -349,28 +379,16 @@ pub(crate) fn why_link_fails(gateway: &GatewaySettings, link: &str) -> Option<St
         return Some(format!("log links begin with {link}, which is no URL of a server"));
     };
     if gateway.public_url.is_some() || gateway.address().ip().is_loopback() {
-        return why_refused(gateway, authority);
+        return why_refused(gateway, authority, &SecondTry::default());
     }
     let shown = format!("{scheme}://{authority}");
-    match call(&format!("{shown}{HEALTH}"), None) {
+    match local_client(TIMEOUT).get(format!("{shown}{HEALTH}")).call() {
         Ok(answer) if answer.status() == 421 => {
             Some(format!("log links lead to {shown}, and the log gateway does not answer to that name (421)"))
         }
         Ok(answer) if answer.status() == 200 => None,
         Ok(answer) => Some(format!("log links lead to {shown}, which answers {}", answer.status().as_u16())),
         Err(e) => Some(format!("log links lead to {shown}, which does not answer on this node: {}", why_no_answer(&e))),
-    }
-}
-
-/// Asks a second time if nothing came in time: on a busy node an answer is late now and then.
-fn call(url: &str, header: Option<(&str, &str)>) -> Result<Answer, ureq::Error> {
-    let once = || {
-        let request = local_client(TIMEOUT).get(url);
-        header.iter().fold(request, |request, (name, value)| request.header(*name, *value)).call()
-    };
-    match once() {
-        Err(ureq::Error::Timeout(_)) => once(),
-        answer => answer,
     }
 }
 

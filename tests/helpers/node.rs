@@ -112,7 +112,7 @@ impl Node {
             self.sh(&format!("/opt/lab/s3 rm '{LOGS}.emr-shs-probe*'"));
             let ran = self.emr_shs(&[&["doctor"], options].concat());
             let said = ran.out().split_whitespace().collect::<Vec<_>>().join(" ");
-            let has_answered = ["did not answer in time", "it was not asked", "no time left to ask it"]
+            let has_answered = ["did not answer in time", "it was not asked", "did not ask it"]
                 .iter()
                 .all(|late| !said.contains(late));
             has_answered.then_some(ran)

@@ -286,6 +286,15 @@ fn doctor_names_failures_of_aws_and_of_the_gateway() {
         &["the history server is suspended", "fix: sudo kill -CONT"],
         "kill -CONT $(pgrep -u spark java)",
     );
+    // Neither takes the time of the questions to S3.
+    let both = format!("$(pgrep -u spark java) $(systemctl show -P MainPID {gateway})");
+    p.case(
+        "suspended, and a gateway that hangs",
+        &format!("kill -STOP {both}"),
+        &["service", "gateway"],
+        &["the history server is suspended", "the log gateway does not answer on port 9977"],
+        &format!("kill -CONT {both}"),
+    );
     let links = "spark.history.custom.executor.log.url";
     p.case(
         "log pattern with APP_ID",

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// What can be kept. A failure is kept, too.
+/// The value of a successful answer. [`Fresh`] keeps failures, too.
 pub(super) trait Answer: Clone + Send + Sync + 'static {
     /// Whether this answer says the same as an earlier one, so that the trust in both can grow.
     fn confirms(&self, _earlier: &Self) -> bool {

@@ -2,6 +2,7 @@
 //! and remembers what does not change.
 
 mod ages;
+mod answers;
 mod bucket;
 mod budget;
 mod clusters;
@@ -13,9 +14,9 @@ mod index_file;
 mod lists;
 mod object;
 mod payer;
-mod several;
 mod spending;
 
+pub(crate) use answers::Failures;
 pub(crate) use bucket::{BucketClient, S3_TIMEOUT};
 pub(crate) use budget::Budget;
 pub(crate) use clusters::ClusterLocation;
@@ -25,7 +26,6 @@ pub(super) use index_file::search_stored;
 pub(crate) use lists::Objects;
 pub(crate) use object::{Location, Object};
 pub(crate) use payer::{admit, in_a_task, paid_by};
-pub(crate) use several::Failures;
 
 use super::credentials::{CachedProvider, CredentialsCache};
 use super::route::{LogDirectory, container_directory, stored_name};
@@ -80,7 +80,7 @@ pub(crate) struct Archive {
     answers: Fresh<Location, bool>,
 }
 
-/// Whether an object exists.
+/// Yes or no. Only a repeated no confirms an earlier one.
 impl Answer for bool {
     fn confirms(&self, earlier: &Self) -> bool {
         !self && !earlier

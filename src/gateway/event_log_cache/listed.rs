@@ -15,6 +15,8 @@ const LISTED: Duration = Duration::from_secs(20);
 const READ_IN_A_SECOND: u64 = 10 << 20;
 /// How often the history server is asked how many applications it lists.
 const COUNT: Duration = Duration::from_secs(2);
+/// How long it can leave questions without an answer while it makes its list anew, as when Java collects its garbage.
+const LATE: Duration = Duration::from_secs(10);
 /// How long the gateway waits until the history server no longer shows a log that was removed. The second limit is for unfinished
 /// logs: the server could show for ever what it has parsed of them.
 const NOTICED: Duration = Duration::from_secs(5);
@@ -56,22 +58,18 @@ impl EventLogCache {
         let mut patience = Patience::new(logs, Instant::now());
         flight.lock().is_fetched = true;
         loop {
-            let listed = self.history_server.listed(id).await;
-            // Whoever asks is told so.
-            if matches!(listed, Listed::Unknown | Listed::Down) {
-                return Ok(());
-            }
-            if has_all(&listed, logs) {
+            let is_listed = match self.history_server.listed(id).await {
+                // The request goes to the history server then, and the client gets its error.
+                Listed::Unknown | Listed::Late | Listed::Down => return Ok(()),
+                listed => has_all(&listed, logs),
+            };
+            if is_listed {
                 if let Some(entry) = self.lock().entries.get_mut(id) {
                     entry.is_listed = true;
                 }
                 return Ok(());
             }
             if self.is_over(&mut patience).await {
-                // One that does not answer may have listed it long ago.
-                if matches!(listed, Listed::Late) {
-                    return Ok(());
-                }
                 return Err(Failure::NotListed { names: logs.iter().map(|log| log.name.clone()).collect() });
             }
             sleep(POLL).await;
@@ -83,15 +81,20 @@ impl EventLogCache {
         let logs_of = || Some(self.lock().entries.get(id)?.stored.logs.clone());
         let Some(logs) = logs_of() else { return };
         let mut patience = Patience::new(&logs, Instant::now());
+        let mut answered = Instant::now();
         // If somebody has taken away what was here, there is nothing to wait for.
         if self.has(&logs).await.unwrap_or(true) {
             while !self.is_over(&mut patience).await {
                 let Some(logs) = logs_of() else { return };
                 match self.history_server.listed(id).await {
                     Listed::Unknown | Listed::Down => return,
+                    // It is busy with its list, and would deny the application again.
+                    Listed::Late if answered.elapsed() >= LATE => return,
+                    Listed::Late => {}
                     listed if has_all(&listed, &logs) => return,
-                    _ => sleep(POLL).await,
+                    _ => answered = Instant::now(),
                 }
+                sleep(POLL).await;
             }
         }
         // The next request waits, and then tells which event logs the history server does not show, or fetches them again.

@@ -24,7 +24,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-/// How long the history server can take to accept a connection. It runs on this node.
+/// How long the history server can take to accept a connection. It runs on this node. The tests, which run beside others on a busy
+/// machine, wait longer, as for the next limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 3 });
 /// How long a new connection can wait for those that are opened before it.
 const TURN_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 10 });

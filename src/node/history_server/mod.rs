@@ -84,10 +84,10 @@ impl HistoryServer {
             others,
         };
         server.refresh(spark);
-        // Now and then one that runs answers late: Java collects its garbage, or the node is busy.
-        if server.process.as_ref().is_some_and(|p| p.up().is_some_and(|up| up >= STARTING) && !p.is_suspended())
-            && server.may_still_answer()
-        {
+        // Ask a second time. A history server that runs can answer late: Java collects its garbage, or the node is busy. `settle` waits
+        // for one that starts, and a suspended one cannot answer.
+        let can_be_late = |p: &Process| p.up().is_some_and(|up| up >= STARTING) && !p.is_suspended();
+        if server.process.as_ref().is_some_and(can_be_late) && server.listens_on(server.port) && !server.is_alive() {
             server.refresh(spark);
         }
         Ok(server)

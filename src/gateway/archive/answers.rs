@@ -1,4 +1,4 @@
-//! What several log URIs answer, and why some do not.
+//! The answers of several log URIs, and the errors of those that do not answer.
 
 use super::error::{LogError, Unanswered};
 use super::fresh::{Answer, Flight};
@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What those log URIs answer that answer, and why the others do not.
+/// The answers of the log URIs that answered, and the errors of the others.
 pub(crate) struct Answers<T> {
     /// With the bucket that answers.
     pub(crate) given: Vec<(usize, T)>,
