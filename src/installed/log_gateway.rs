@@ -130,17 +130,18 @@ struct SecondTry {
 
 impl SecondTry {
     fn ask(&self, url: &str, header: Option<(&str, &str)>) -> Result<Answer, ureq::Error> {
-        let once = || {
-            let request = local_client(TIMEOUT).get(url);
-            match header {
-                Some((name, value)) => request.header(name, value).call(),
-                None => request.call(),
-            }
-        };
-        match once() {
-            Err(ureq::Error::Timeout(_)) if !self.is_used.replace(true) => once(),
+        match once(url, header) {
+            Err(ureq::Error::Timeout(_)) if !self.is_used.replace(true) => once(url, header),
             answer => answer,
         }
+    }
+}
+
+fn once(url: &str, header: Option<(&str, &str)>) -> Result<Answer, ureq::Error> {
+    let request = local_client(TIMEOUT).get(url);
+    match header {
+        Some((name, value)) => request.header(name, value).call(),
+        None => request.call(),
     }
 }
 
@@ -163,8 +164,8 @@ impl LogGateway {
 
     /// Reads the unit of an installed gateway and asks the gateway itself. `None` if the receipt has no gateway.
     pub(crate) fn observe(receipt: &Receipt) -> Result<Option<Self>> {
-        let begun = Instant::now();
-        let mut found = Self::ask(receipt)?;
+        let (begun, second_try) = (Instant::now(), SecondTry::default());
+        let mut found = Self::ask(receipt, &second_try)?;
         // systemd starts a stopped gateway for the first question, so the gateway does not know yet what S3 says.
         let was_started = |gateway: &Self| gateway.unit.active != "active" && gateway.socket.listens_on().is_some();
         if found.as_ref().is_some_and(was_started) {
@@ -172,13 +173,13 @@ impl LogGateway {
                 |gateway: &Self| was_started(gateway) || gateway.log_uris.iter().any(|uri| uri.is_pending);
             while begun.elapsed() < START_TIMEOUT && found.as_ref().is_some_and(has_to_wait) {
                 thread::sleep(Duration::from_millis(200));
-                found = Self::ask(receipt)?;
+                found = Self::ask(receipt, &second_try)?;
             }
         }
         Ok(found)
     }
 
-    fn ask(receipt: &Receipt) -> Result<Option<Self>> {
+    fn ask(receipt: &Receipt, second_try: &SecondTry) -> Result<Option<Self>> {
         if !receipt.entries.iter().any(|e| e.resource.is_unit(GATEWAY_UNIT)) {
             return Ok(None);
         }
@@ -195,14 +196,15 @@ impl LogGateway {
         // A server that does not belong to the unit must not get the token.
         let token = || Host::this().read(Path::new(GATEWAY_TOKEN)).ok().flatten().filter(|_| unit.active == "active");
         let token = token().map(|token| format!("Bearer {}", token.trim()));
-        let second_try = SecondTry::default();
         let get = |path: &str, token: Option<&String>| {
             let header = token.map(|token| ("authorization", token.as_str()));
             second_try.ask(&format!("{base}{path}"), header).ok()
         };
         let text = |mut answer: Answer| Some(answer.body_mut().read_to_string().ok()?.trim().to_string());
         // For root the gateway asks S3 for this, so what it says afterwards is how it is now.
-        let log_uris = get("log-uris", token.as_ref());
+        // The second try is for what follows.
+        let log_uris =
+            once(&format!("{base}log-uris"), token.as_ref().map(|token| ("authorization", token.as_str()))).ok();
         let log_uris = log_uris.filter(|answer| answer.status() == 200).and_then(text);
         let log_uris = log_uris.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
         let (mut says, mut passed_login) = (None, false);
@@ -223,8 +225,8 @@ impl LogGateway {
         }
         let login = token.as_ref().filter(|_| passed_login);
         let metrics = says.as_ref().and_then(|_| text(get("metrics", login)?));
-        // It has stopped answering: each further question would only take its time.
-        if metrics.is_none() {
+        // The gateway has stopped answering, and each further question would take two seconds.
+        if metrics.is_none() && unit.active == "active" {
             says = None;
         }
         let index = says.as_ref().filter(|_| receipt.settings.index).and_then(|_| get("index", login));
@@ -240,7 +242,7 @@ impl LogGateway {
         let fingerprint = fingerprint.and_then(|rest| rest.split('"').next()).filter(|text| is_fingerprint(text));
         let fingerprint = fingerprint.map(str::to_string);
         let tunnel = Tunnel::of(&receipt.settings);
-        let closed_ways = if says.is_some() { closed_ways(receipt, &second_try) } else { Vec::new() };
+        let closed_ways = if says.is_some() { closed_ways(receipt, second_try) } else { Vec::new() };
         let (port, serves) = (at.port(), settings.allowed());
         Ok(Some(Self {
             unit,

@@ -88,8 +88,8 @@ impl EventLogCache {
                 let Some(logs) = logs_of() else { return };
                 match self.history_server.listed(id).await {
                     Listed::Unknown | Listed::Down => return,
-                    // It is busy with its list, and would deny the application again.
                     Listed::Late if answered.elapsed() >= LATE => return,
+                    // The history server is busy with its list, and would deny the application again.
                     Listed::Late => {}
                     listed if has_all(&listed, &logs) => return,
                     _ => answered = Instant::now(),

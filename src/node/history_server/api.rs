@@ -179,8 +179,8 @@ fn get(at: SocketAddr, https: bool, path: &str) -> Result<Page, Reply> {
     let location = location.map(|to| to.strip_suffix(path.trim_start_matches('/')).unwrap_or(to).to_string());
     let scheme = header("www-authenticate").and_then(|v| v.split([' ', ',']).next()).map(str::to_string);
     let text = match answer.body_mut().with_config().limit(LARGEST_PAGE).lossy_utf8(true).read_to_string() {
-        // Half of a page shows nothing.
-        Err(ureq::Error::Timeout(_)) => return Err(Reply::Nothing),
+        // Half of a page does not show whose page it is.
+        Err(ureq::Error::Timeout(_)) if answer.status() == 200 => return Err(Reply::Nothing),
         text => text.unwrap_or_default(),
     };
     Ok(Page { status: answer.status().as_u16(), location, scheme, text })
