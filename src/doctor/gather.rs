@@ -111,7 +111,11 @@ impl Gathered {
         let server = ServerObservations::gather(&host, &node, listed, begun);
         // A gateway that hangs must not take the time of the questions to S3.
         let gateway = gateway.map_or(Ok(None), |gateway| {
-            within_deadline(&gateway, begun).unwrap_or_else(|| Err("the log gateway did not answer in time".into()))
+            let late = || {
+                "it took longer than doctor waits to read the log gateway's unit and to ask the gateway: \
+                 sudo journalctl -u emr-shs-gateway -n 50"
+            };
+            within_deadline(&gateway, begun).unwrap_or_else(|| Err(late().into()))
         });
         let observations = Observations {
             unreadable,

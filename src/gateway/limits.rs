@@ -1,10 +1,11 @@
 //! What one client, and all clients together, can use of the gateway: connections, time, memory, cores and lines of the
 //! journal. Nothing here is an option: the values fit every node that EMR offers, and each has its reason here.
 //!
-//! A client is an address of IPv4 or a /64 of IPv6; on this node, an account (`shares.rs`). All tunnels of an account are one client,
-//! and so is a load balancer. That is why a limit for each client alone does not suffice: where a limit is reached, a
-//! connection of the client with the most goes, the one that has been silent for the longest time (`server/connections.rs`). A
-//! browser opens a connection again that was closed while it was silent.
+//! A client is an address of IPv4 or a /64 of IPv6; on this node, an account at 127.0.0.1 or ::1, and the same account
+//! at other addresses (`shares.rs`). All tunnels of `ssh -L` of an account are one client, and so is a load balancer.
+//! That is why a limit for each client alone does not suffice: where a limit is reached, a connection of the client
+//! with the most goes, the one that has been silent for the longest time (`server/connections.rs`). A browser opens a
+//! connection again that was closed while it was silent.
 
 use std::time::Duration;
 

@@ -121,8 +121,8 @@ pub(crate) enum Trouble {
     Sources(Vec<LogUriTrouble>),
 }
 
-/// One question of all is asked a second time if no answer came in time: on a busy node an answer is late now and then. A gateway
-/// that never answers takes no longer for that than one question.
+/// The first question of an observation that gets no answer in time is asked again, because on a busy node an answer is late now and
+/// then. No other is, so a gateway that hangs costs one more timeout, and not one for each question.
 #[derive(Default)]
 struct SecondTry {
     is_used: Cell<bool>,
@@ -130,14 +130,14 @@ struct SecondTry {
 
 impl SecondTry {
     fn ask(&self, url: &str, header: Option<(&str, &str)>) -> Result<Answer, ureq::Error> {
-        match once(url, header) {
-            Err(ureq::Error::Timeout(_)) if !self.is_used.replace(true) => once(url, header),
+        match get(url, header) {
+            Err(ureq::Error::Timeout(_)) if !self.is_used.replace(true) => get(url, header),
             answer => answer,
         }
     }
 }
 
-fn once(url: &str, header: Option<(&str, &str)>) -> Result<Answer, ureq::Error> {
+fn get(url: &str, header: Option<(&str, &str)>) -> Result<Answer, ureq::Error> {
     let request = local_client(TIMEOUT).get(url);
     match header {
         Some((name, value)) => request.header(name, value).call(),
@@ -196,22 +196,21 @@ impl LogGateway {
         // A server that does not belong to the unit must not get the token.
         let token = || Host::this().read(Path::new(GATEWAY_TOKEN)).ok().flatten().filter(|_| unit.active == "active");
         let token = token().map(|token| format!("Bearer {}", token.trim()));
-        let get = |path: &str, token: Option<&String>| {
-            let header = token.map(|token| ("authorization", token.as_str()));
-            second_try.ask(&format!("{base}{path}"), header).ok()
+        let token = token.as_deref();
+        let ask = |path: &str, token: Option<&str>| {
+            second_try.ask(&format!("{base}{path}"), token.map(|token| ("authorization", token))).ok()
         };
         let text = |mut answer: Answer| Some(answer.body_mut().read_to_string().ok()?.trim().to_string());
         // For root the gateway asks S3 for this, so what it says afterwards is how it is now.
-        // The second try is for what follows.
-        let log_uris =
-            once(&format!("{base}log-uris"), token.as_ref().map(|token| ("authorization", token.as_str()))).ok();
+        // This question has no second try: the gateway waits for S3 here.
+        let log_uris = get(&format!("{base}log-uris"), token.map(|token| ("authorization", token))).ok();
         let log_uris = log_uris.filter(|answer| answer.status() == 200).and_then(text);
         let log_uris = log_uris.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
         let (mut says, mut passed_login) = (None, false);
-        if let Some(answer) = get("readyz", None) {
+        if let Some(answer) = ask("readyz", None) {
             // Without a login the gateway tells nothing more than 401.
             let wants_login = answer.status() == 401;
-            let behind = token.as_ref().filter(|_| wants_login).and_then(|token| get("readyz", Some(token)));
+            let behind = token.filter(|_| wants_login).and_then(|token| ask("readyz", Some(token)));
             let behind = behind.filter(|answer| answer.status() != 401);
             passed_login = behind.is_some();
             let is_ready = behind.as_ref().is_none_or(|answer| answer.status() == 200);
@@ -223,13 +222,13 @@ impl LogGateway {
                 if answer.status() == 200 { Some(READY.into()) } else { text(answer) }
             };
         }
-        let login = token.as_ref().filter(|_| passed_login);
-        let metrics = says.as_ref().and_then(|_| text(get("metrics", login)?));
+        let login = token.filter(|_| passed_login);
+        let metrics = says.as_ref().and_then(|_| text(ask("metrics", login)?));
         // The gateway has stopped answering, and each further question would take two seconds.
         if metrics.is_none() && unit.active == "active" {
             says = None;
         }
-        let index = says.as_ref().filter(|_| receipt.settings.index).and_then(|_| get("index", login));
+        let index = says.as_ref().filter(|_| receipt.settings.index).and_then(|_| ask("index", login));
         let index = index.filter(|answer| answer.status() == 200).and_then(text);
         let index = index.and_then(|json| serde_json::from_str(&json).ok());
         let metric = |name: &str| metrics.as_ref()?.lines().find_map(|line| line.strip_prefix(name));

@@ -53,7 +53,7 @@ fn doctor_names_what_s3_refuses() {
     p.s3("clock behind", &json!({"date_shift": 1000}), &["clock"], &["behind S3's", "chronyd"]);
     p.s3("clock ahead", &json!({"date_shift": -1000}), &["clock"], &["ahead of S3's"]);
     p.s3("S3 hangs", &json!({"hang": true}), &["bucket"], &["could not be asked", "timed out"]);
-    let slow = json!({"delay_ms": 150});
+    let slow = json!({"delay_ms": 300});
     p.s3("S3 is slow", &slow, &[], &[]);
     p.node.sh("mv /usr/lib/jvm.away /usr/lib/jvm");
 

@@ -58,9 +58,10 @@ fn last_word(f: &Facts<'_>, first: CheckResult, needs: impl Fn(&Opinion) -> Vec<
     };
     let Some(opinion) = f.s3.and_then(|s3| s3.hadoop.as_ref()) else {
         return match first {
-            Ok(found) if only_hadoop_tells => {
-                untold(&found, "doctor did not ask it, because other answers came too late; run doctor again")
-            }
+            Ok(found) if only_hadoop_tells => untold(
+                &found,
+                "doctor did not ask that client, because other answers came too late; try again: sudo emr-shs doctor",
+            ),
             first => first,
         };
     };

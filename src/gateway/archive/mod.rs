@@ -74,10 +74,34 @@ pub(crate) struct Archive {
     source: Arc<Source>,
     clusters: Arc<Clusters>,
     lists: Arc<Lists>,
-    hasher: RandomState,
-    /// When an object, by the hash of its location, was last seen to exist.
-    existing: Arc<Cache<u64, Instant>>,
+    existing: Arc<Existing>,
     answers: Fresh<Location, bool>,
+}
+
+/// When objects were last seen to exist, by the hash of their location.
+struct Existing {
+    hasher: RandomState,
+    seen: Cache<u64, Instant>,
+}
+
+impl Default for Existing {
+    fn default() -> Self {
+        Self { hasher: RandomState::new(), seen: Cache::new(MAX_OBJECTS) }
+    }
+}
+
+impl Existing {
+    fn has(&self, location: &Location) -> bool {
+        self.seen.get(&self.hash(location)).is_some_and(|when| when.elapsed() < ages::EXISTENCE)
+    }
+
+    fn remember(&self, location: &Location) {
+        self.seen.insert(self.hash(location), Instant::now());
+    }
+
+    fn hash(&self, location: &Location) -> u64 {
+        self.hasher.hash_one((location.bucket, &location.key))
+    }
 }
 
 /// Yes or no. Only a repeated no confirms an earlier one.
@@ -145,8 +169,7 @@ impl Archive {
             budget,
             served,
             lists,
-            hasher: RandomState::new(),
-            existing: Arc::new(Cache::new(MAX_OBJECTS)),
+            existing: Arc::default(),
             answers: Fresh::new(MAX_ABSENT, MAX_ABSENT as u64),
         }
     }
@@ -234,10 +257,10 @@ impl Archive {
     pub(crate) fn known(&self, directory: &LogDirectory, file: &str, log_uri: Option<usize>) -> Option<Location> {
         let known = |bucket: usize, directory: &str| {
             let stored = self.stored(bucket, directory, file);
-            if self.is_known(&stored) {
+            if self.existing.has(&stored) {
                 return Some(stored);
             }
-            Some(self.uncompressed(bucket, directory, file)).filter(|location| self.is_known(location))
+            Some(self.uncompressed(bucket, directory, file)).filter(|location| self.existing.has(location))
         };
         match directory {
             LogDirectory::Container(container) => {
@@ -377,7 +400,7 @@ impl Archive {
         let others = self.lists.objects(question, Depth::Directory, trusted_for).answer().await;
         if others.iter().any(|list| list.objects.iter().any(|object| object.name == file)) {
             let location = self.uncompressed(location.bucket, directory, file);
-            self.remember(&location);
+            self.existing.remember(&location);
             return Ok(location);
         }
         Err(LogError::Missing { location, others: others.ok().map(|list| list.objects) })
@@ -415,7 +438,7 @@ impl Archive {
     }
 
     async fn exists(&self, location: &Location) -> Result<bool, LogError> {
-        if self.is_known(location) {
+        if self.existing.has(location) {
             return Ok(true);
         }
         self.ask(location).answer().await
@@ -424,29 +447,16 @@ impl Archive {
     /// Asks S3 whether an object exists, unless a trusted answer is there.
     fn ask(&self, location: &Location) -> Flight<bool> {
         self.answers.ask(location.clone(), trust_in_absence, || {
-            let (buckets, location) = (self.buckets.clone(), location.clone());
-            let (existing, hash) = (self.existing.clone(), self.hash(&location));
+            let (buckets, existing, location) = (self.buckets.clone(), self.existing.clone(), location.clone());
             async move {
                 let exists = buckets[location.bucket].contains(&location.key).await?;
                 // It is remembered also if nobody waits for the answer any more.
                 if exists {
-                    existing.insert(hash, Instant::now());
+                    existing.remember(&location);
                 }
                 Ok(exists)
             }
         })
-    }
-
-    fn is_known(&self, location: &Location) -> bool {
-        self.existing.get(&self.hash(location)).is_some_and(|when| when.elapsed() < ages::EXISTENCE)
-    }
-
-    fn remember(&self, location: &Location) {
-        self.existing.insert(self.hash(location), Instant::now());
-    }
-
-    fn hash(&self, location: &Location) -> u64 {
-        self.hasher.hash_one((location.bucket, &location.key))
     }
 }
 

@@ -61,8 +61,8 @@ async fn run_for<F: Future>(payer: Option<Payer>, future: F) -> F::Output {
     }
 }
 
-/// Admits a question of the current task's client to S3. Fails if the client has a debt, or has too many questions under way. A question
-/// that is part of an admitted one is admitted.
+/// Admits a question of the current task's client to S3. Fails if the client's half of the budget is spent or reserved, or if it has too
+/// many questions under way. A question that is part of an admitted one is admitted.
 pub(crate) fn admit() -> Result<Admission, LogError> {
     let Ok(payer) = PAYER.try_with(Payer::clone) else { return Ok(Admission { payer: None, place: None }) };
     if payer.is_admitted {
@@ -86,7 +86,7 @@ impl Admission {
     }
 }
 
-/// Fails if the client of the current task has a debt, and the request to S3 belongs to no admitted question.
+/// Fails if the half of the current task's client is spent or reserved, and the request to S3 belongs to no admitted question.
 pub(super) fn check(now: Instant) -> Result<(), OverBudget> {
     let checked = PAYER.try_with(|payer| match payer.is_admitted {
         true => Ok(()),

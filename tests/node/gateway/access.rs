@@ -163,11 +163,15 @@ idle = [socket.create_connection(("127.0.0.1", 9977)) for _ in range(200)]
 slow = [socket.create_connection(("127.0.0.1", 9977)) for _ in range(50)]
 for s in slow:
     s.sendall(b"GET /logs/ HTTP/1.1\r\nHost: local")
-begun = time.monotonic()
-fast = socket.create_connection(("127.0.0.1", 9977))
-fast.sendall(b"GET /-/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-assert fast.recv(4096).startswith(b"HTTP/1.1 200"), "it answers"
-assert time.monotonic() - begun < 20, "at once"
+begun, took = time.monotonic(), []
+# The slow ones are ended after 30 seconds. This program, too, can stall for a moment.
+for _ in range(3):
+    asked = time.monotonic()
+    fast = socket.create_connection(("127.0.0.1", 9977))
+    fast.sendall(b"GET /-/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert fast.recv(4096).startswith(b"HTTP/1.1 200"), "it answers"
+    took.append(time.monotonic() - asked)
+assert min(took) < 2, "at once"
 for s in slow[:10] + idle[:10]:
     s.settimeout(60)
     while s.recv(4096):
@@ -224,10 +228,8 @@ fn tls_and_a_login_protect_the_gateway() {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/attacks.py");
     let command = ["env", &gateway, "python3", fixture, "handshakes", "15"];
     let made = node.laptop(Laptop::Vpn, &command).output().unwrap();
-    let made = String::from_utf8(made.stdout).unwrap();
-    let (made, seconds) = made.trim().split_once(' ').unwrap_or_else(|| panic!("{made}"));
-    let (made, seconds): (u32, u32) = (made.parse().unwrap(), seconds.parse().unwrap());
-    assert!(made <= 400 + 100 * (seconds + 1), "{made} handshakes in {seconds} s");
+    let made: u32 = String::from_utf8(made.stdout).unwrap().trim().parse().unwrap();
+    assert!(made > 400 && made <= 400 + 100 * (15 + 5), "{made} handshakes in 15 s, the last ones up to 5 s later");
     let metrics = ask(&node, &["-k", "https://localhost:9977/-/metrics"]).body;
     let delayed = metrics.lines().find_map(|line| line.strip_prefix("emr_shs_gateway_delayed_handshakes_total "));
     assert!(delayed.unwrap().parse::<u32>().unwrap() > 0, "{metrics}");
